@@ -114,7 +114,7 @@ def empty_batch(width: int = CLASSIC_DATA_BYTES) -> FrameBatch:
 
 
 def batch_of(rows: Iterable[tuple[int, int, int, int, bytes]]) -> FrameBatch:
-    """A batch from (timestamp_ns, arbitration_id, flags, length, data) rows; for drivers that give objects."""
+    """A batch from (timestamp_ns, arbitration_id, flags, length, data) rows of a driver."""
     listed = list(rows)
     if not listed:
         return empty_batch()

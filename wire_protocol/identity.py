@@ -1,0 +1,27 @@
+"""Identifiers that appear in URLs: agent, dongle and group ids, and the random id of an agent start."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+import msgspec
+
+IDENTIFIER_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+START_ID_BYTES: Final = 8
+
+Identifier = Annotated[str, msgspec.Meta(pattern=IDENTIFIER_PATTERN)]
+StartId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$")]
+
+_VALID = re.compile(IDENTIFIER_PATTERN)
+
+
+def is_identifier(text: str) -> bool:
+    """Whether `text` may be an agent_id, dongle_id or group_id as it stands."""
+    return _VALID.match(text) is not None and not text.endswith("\n")
+
+
+def identifier_from(text: str) -> str:
+    """A default id made from a host name or channel: lower-cased, other characters become `-`, 64 at most."""
+    lowered = re.sub(r"[^a-z0-9._-]", "-", text.lower())
+    return lowered.lstrip("._-")[:64] or "x"

@@ -1,0 +1,24 @@
+"""Bodies of POST /api/v1/agents/register."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wire_protocol.identity import Identifier
+from wire_protocol.messages import Text
+
+
+class RegisterRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An enrolment token, and the agent_id asked for."""
+
+    enrolment_token: Text
+    agent_id: Identifier
+    version: Text = ""
+
+
+class RegisterResponse(msgspec.Struct, frozen=True):
+    """The new identity. `agent_token` is shown only here; the server keeps a hash."""
+
+    agent_id: Identifier
+    agent_token: str
+    ws_url: str
