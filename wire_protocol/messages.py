@@ -22,7 +22,7 @@ Text = Annotated[str, Meta(max_length=512)]
 LongText = Annotated[str, Meta(max_length=8192)]
 UInt = Annotated[int, Meta(ge=0)]
 Seq = Annotated[int, Meta(ge=1, le=2**53)]
-WallNs = Annotated[int, Meta(ge=0, lt=2**63)]
+WallNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Details = dict[str, Any]
 
 LaneName = Literal["frames", "signals"]
@@ -45,7 +45,7 @@ class DongleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One service of an agent. `status_code`: 0 OK, 1 DEGRADED, 2 FAILED, 3 STARTING, 4 STOPPED, 5 UNKNOWN."""
+    """One service. `status_code`: 0 OK, 1 DEGRADED, 2 FAILED, 3 STARTING, 4 STOPPED, 5 UNKNOWN."""
 
     service_id: Text
     agent_service_id: Text
