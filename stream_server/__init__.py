@@ -1,0 +1,1 @@
+"""The server that agents stream to and people watch."""

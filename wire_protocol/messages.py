@@ -62,7 +62,7 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     """Base of all control messages."""
 
 
-class Hello(_Message, tag="hello"):
+class Hello(_Message, frozen=True, tag="hello"):
     """First message of a control connection: who this is, since when, by which clocks, with which dongles."""
 
     agent_id: Identifier
@@ -76,7 +76,7 @@ class Hello(_Message, tag="hello"):
     protocol: int = PROTOCOL_VERSION
 
 
-class Heartbeat(_Message, tag="heartbeat"):
+class Heartbeat(_Message, frozen=True, tag="heartbeat"):
     """The agent is alive and its clocks say this."""
 
     monotonic_ns: UInt
@@ -84,19 +84,19 @@ class Heartbeat(_Message, tag="heartbeat"):
     clock_synchronised: bool
 
 
-class DevicesReport(_Message, tag="devices_report"):
+class DevicesReport(_Message, frozen=True, tag="devices_report"):
     """The dongles this agent has now; replaces the list of hello."""
 
     dongles: Annotated[list[DongleInfo], Meta(max_length=MAX_DONGLES)]
 
 
-class Status(_Message, tag="status"):
+class Status(_Message, frozen=True, tag="status"):
     """Services whose state is new; each replaces what was known of its `agent_service_id`."""
 
     services: Annotated[list[ServiceStatus], Meta(max_length=4 * MAX_DONGLES)]
 
 
-class Log(_Message, tag="log"):
+class Log(_Message, frozen=True, tag="log"):
     """One log line of the agent, about `dongle_id` where it is about one."""
 
     wall_ns: WallNs
@@ -107,7 +107,7 @@ class Log(_Message, tag="log"):
     details: Details = {}
 
 
-class Discovery(_Message, tag="discovery"):
+class Discovery(_Message, frozen=True, tag="discovery"):
     """Something the agent found: `kind` in CamelCase, `slug` names it within its kind."""
 
     wall_ns: WallNs
@@ -117,14 +117,14 @@ class Discovery(_Message, tag="discovery"):
     details: Details = {}
 
 
-class SignalTable(_Message, tag="signal_table"):
+class SignalTable(_Message, frozen=True, tag="signal_table"):
     """The compiled signal table that signal packets refer to by `hash` (hex of 16 bytes)."""
 
     hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
     table: bytes
 
 
-class CommandStatus(_Message, tag="command_status"):
+class CommandStatus(_Message, frozen=True, tag="command_status"):
     """Where a command stands on its gateway."""
 
     command_id: Text
@@ -136,7 +136,7 @@ class CommandStatus(_Message, tag="command_status"):
     error: LongText | None = None
 
 
-class Welcome(_Message, tag="welcome"):
+class Welcome(_Message, frozen=True, tag="welcome"):
     """The server's answer to hello: what it expects of this connection."""
 
     server_wall_ns: WallNs
@@ -145,7 +145,7 @@ class Welcome(_Message, tag="welcome"):
     protocol: int = PROTOCOL_VERSION
 
 
-class Command(_Message, tag="command"):
+class Command(_Message, frozen=True, tag="command"):
     """The server asks for something; it is void `expires_in_seconds` after it was received."""
 
     command_id: Text
@@ -156,7 +156,7 @@ class Command(_Message, tag="command"):
     dry_run: bool = False
 
 
-class Error(_Message, tag="error"):
+class Error(_Message, frozen=True, tag="error"):
     """Why the connection is about to be closed."""
 
     code: Text
@@ -182,7 +182,7 @@ class LaneHello(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     backlog: Annotated[list[BacklogRange], Meta(max_length=MAX_RANGES)] = []
 
 
-class LanesHello(_Message, tag="lanes"):
+class LanesHello(_Message, frozen=True, tag="lanes"):
     """Opens lanes on a data connection; a lane's index is its place in all lanes opened so far."""
 
     start_id: StartId
@@ -190,7 +190,7 @@ class LanesHello(_Message, tag="lanes"):
     protocol: int = PROTOCOL_VERSION
 
 
-class LanesWelcome(_Message, tag="lanes_welcome"):
+class LanesWelcome(_Message, frozen=True, tag="lanes_welcome"):
     """For each lane just opened: every number of this start up to `taken_through` is recorded; 0 is none."""
 
     taken_through: list[UInt]

@@ -1,0 +1,118 @@
+"""Columns of a packet: byte planes for integers, and rows as changes against the previous row of their slot.
+
+A slot is what the rows of one key share (a frame's id, flags and length; a signal's number and kind). Rows
+are stored slot by slot: first one bit per byte that says whether it differs from the slot's previous row
+(zero before the first), then the differences modulo 256. Counters become runs of ones, which deflate well.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wire_protocol.errors import PacketError
+from wire_protocol.varint import Reader
+
+MAX_PLANES: Final = 8
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def column(reader: Reader, dtype: type[_Scalar], count: int) -> NDArray[_Scalar]:
+    """The next `count` little-endian values."""
+    size = np.dtype(dtype).itemsize
+    return np.frombuffer(reader.take(count * size), np.dtype(dtype).newbyteorder("<")).astype(
+        dtype, copy=False
+    )
+
+
+def put_planes(out: bytearray, values: NDArray[np.uint64]) -> None:
+    """Append uint64[N] as a count of planes and that many columns of N bytes, lowest first."""
+    planes = (int(values.max()).bit_length() + 7) // 8 if len(values) else 0
+    out.append(planes)
+    matrix = values.astype("<u8").view(np.uint8).reshape(-1, MAX_PLANES)
+    out += matrix[:, :planes].T.tobytes()
+
+
+def take_planes(reader: Reader, count: int) -> NDArray[np.uint64]:
+    """The inverse of `put_planes`."""
+    at = reader.offset
+    planes = reader.byte()
+    if planes > MAX_PLANES:
+        raise PacketError(f"{planes} planes, at most {MAX_PLANES} are allowed", at)
+    matrix = np.zeros((count, MAX_PLANES), np.uint8)
+    matrix[:, :planes] = column(reader, np.uint8, planes * count).reshape(planes, count).T
+    return matrix.view("<u8").reshape(count).astype(np.uint64, copy=False)
+
+
+def put_ticks(out: bytearray, ticks: NDArray[np.int64]) -> None:
+    """Append the zigzag differences between times in planes; the first time itself is written apart."""
+    deltas = np.diff(ticks, prepend=ticks[:1])
+    put_planes(out, ((deltas << 1) ^ (deltas >> 63)).view(np.uint64))
+
+
+def take_ticks(reader: Reader, first: int, count: int, limit: int) -> NDArray[np.int64]:
+    """The inverse of `put_ticks`; every time must stay within plus or minus `limit`."""
+    at = reader.offset
+    coded = take_planes(reader, count)
+    deltas = (coded >> np.uint64(1)).view(np.int64) ^ -(coded & np.uint64(1)).view(np.int64)
+    # In floating point, because a hostile sum would wrap around silently in 64 bits.
+    if abs(first) + float(np.abs(deltas.astype(np.float64)).sum()) >= limit:
+        raise PacketError("times out of range", at)
+    return first + np.cumsum(deltas)
+
+
+def put_slots(out: bytearray, slot: NDArray[np.intp], slots: int) -> None:
+    """Append the slot of each row: one byte each, two where there are more than 256 slots."""
+    out += slot.astype(np.uint8 if slots <= 256 else "<u2").tobytes()
+
+
+def take_slots(reader: Reader, count: int, slots: int) -> NDArray[np.uint16]:
+    """The inverse of `put_slots`."""
+    at = reader.offset
+    slot = (
+        column(reader, np.uint8, count).astype(np.uint16)
+        if slots <= 256
+        else column(reader, np.uint16, count)
+    )
+    if count and int(slot.max()) >= slots:
+        raise PacketError(f"slot {int(slot.max())} of {slots}", at)
+    return slot
+
+
+def put_rows(out: bytearray, slot: NDArray[np.intp], rows: NDArray[np.uint8]) -> None:
+    """Append uint8[N, W] (W a multiple of 8) as changes within each slot."""
+    order = np.argsort(slot, kind="stable")
+    grouped = rows[order]
+    previous = np.zeros_like(grouped)
+    previous[1:] = grouped[:-1]
+    previous[_starts(slot[order])] = 0
+    differences = grouped - previous
+    changed = differences != 0
+    out += np.packbits(changed, axis=1).tobytes()
+    out += differences[changed].tobytes()
+
+
+def take_rows(reader: Reader, slot: NDArray[np.uint16], width: int) -> NDArray[np.uint8]:
+    """The inverse of `put_rows`: uint8[N, width]."""
+    count = len(slot)
+    mask = column(reader, np.uint8, count * width // 8).reshape(count, width // 8)
+    changed = np.unpackbits(mask, axis=1).view(np.bool_)
+    differences = np.zeros((count, width), np.uint8)
+    differences[changed] = column(reader, np.uint8, int(np.count_nonzero(changed)))
+    order = np.argsort(slot, kind="stable")
+    starts = _starts(slot[order])
+    sums = np.cumsum(differences, axis=0, dtype=np.uint8)
+    before = np.zeros_like(sums)
+    before[1:] = sums[:-1]
+    group = np.cumsum(starts) - 1
+    rows = np.empty_like(sums)
+    rows[order] = sums - before[starts][group]
+    return rows
+
+
+def _starts(ordered: NDArray[np.intp] | NDArray[np.uint16]) -> NDArray[np.bool_]:
+    starts = np.ones(len(ordered), np.bool_)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    return starts

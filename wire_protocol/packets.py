@@ -1,0 +1,280 @@
+"""Data packets: self-contained, immutable, numbered. The byte layout is in docs/wire-protocol.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wire_protocol.batches import (
+    CLASSIC_DATA_BYTES,
+    EXTENDED_ID_MASK,
+    FD_DATA_BYTES,
+    FD_LENGTHS,
+    FLAG_MASK,
+    STANDARD_ID_MASK,
+    FrameBatch,
+    FrameFlag,
+    SignalBatch,
+    ValueKind,
+)
+from wire_protocol.columns import (
+    column,
+    put_rows,
+    put_slots,
+    put_ticks,
+    take_rows,
+    take_slots,
+    take_ticks,
+)
+from wire_protocol.errors import PacketError
+from wire_protocol.varint import Reader, put_varint, zigzag
+
+PACKET_VERSION: Final = 1
+MAX_PACKET_BYTES: Final = 1024 * 1024
+MAX_ROWS: Final = 8192
+MAX_SEQ: Final = 2**53
+MAX_RESOLUTION_NS: Final = 10**9
+_TIME_LIMIT_NS: Final = 2**62
+_TABLE_HASH_BYTES: Final = 16
+_FD_LENGTH_ARRAY: Final = np.array(FD_LENGTHS, np.uint8)
+
+
+class PacketKind(IntEnum):
+    """What a packet holds."""
+
+    FRAMES = 1
+    SIGNALS = 2
+    GAP = 3
+
+
+class GapReason(IntEnum):
+    """Where frames of a gap were lost."""
+
+    START = 1
+    WINDOW = 2
+    SOURCE = 3
+    ANNOUNCED = 4
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PacketNumber:
+    """A packet's number: which start of the agent (8 random bytes as hex) and which in it, from 1."""
+
+    start_id: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Known loss. `frames` None: how many cannot be known. Times int ns UTC, None where unknown.
+
+    A gap stands for the numbers `first_seq` to its own.
+    """
+
+    reason: GapReason
+    first_seq: int
+    frames: int | None
+    first_ns: int | None = None
+    last_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One decoded packet."""
+
+    number: PacketNumber
+    body: FrameBatch | SignalBatch | Gap
+
+    @property
+    def kind(self) -> PacketKind:
+        """What it holds."""
+        return _KINDS[type(self.body)]
+
+    @property
+    def first_seq(self) -> int:
+        """The first number this packet stands for."""
+        return self.body.first_seq if isinstance(self.body, Gap) else self.number.seq
+
+    @property
+    def frames(self) -> int | None:
+        """Rows of a batch, frames missing in a gap (None: unknown)."""
+        return self.body.frames if isinstance(self.body, Gap) else len(self.body)
+
+
+_KINDS: Final = {
+    FrameBatch: PacketKind.FRAMES,
+    SignalBatch: PacketKind.SIGNALS,
+    Gap: PacketKind.GAP,
+}
+
+
+def encode_frames(number: PacketNumber, batch: FrameBatch, resolution_ns: int) -> bytes:
+    """A packet of 1 to MAX_ROWS frames; timestamps are rounded down to `resolution_ns`."""
+    key = (
+        batch.arbitration_id.astype(np.uint64)
+        | (batch.flags.astype(np.uint64) << np.uint64(32))
+        | (batch.length.astype(np.uint64) << np.uint64(40))
+    )
+    keys, slot = np.unique(key, return_inverse=True)
+    out = _header(PacketKind.FRAMES, number)
+    _put_times(out, batch.timestamp_ns, resolution_ns)
+    out.append(batch.width // CLASSIC_DATA_BYTES)
+    put_varint(out, len(keys))
+    out += keys.astype("<u4").tobytes()
+    out += (keys >> np.uint64(32)).astype(np.uint8).tobytes()
+    out += (keys >> np.uint64(40)).astype(np.uint8).tobytes()
+    put_slots(out, slot, len(keys))
+    put_rows(out, slot, batch.data)
+    return bytes(out)
+
+
+def encode_signals(number: PacketNumber, batch: SignalBatch, resolution_ns: int) -> bytes:
+    """A packet of 1 to MAX_ROWS signal values."""
+    key = batch.signal.astype(np.uint64) | (batch.kind.astype(np.uint64) << np.uint64(32))
+    keys, slot = np.unique(key, return_inverse=True)
+    out = _header(PacketKind.SIGNALS, number)
+    _put_times(out, batch.timestamp_ns, resolution_ns)
+    out += batch.table_hash
+    put_varint(out, len(keys))
+    out += keys.astype("<u4").tobytes()
+    out += (keys >> np.uint64(32)).astype(np.uint8).tobytes()
+    put_slots(out, slot, len(keys))
+    put_rows(out, slot, batch.bits.astype("<u8").view(np.uint8).reshape(-1, 8))
+    return bytes(out)
+
+
+def encode_gap(number: PacketNumber, gap: Gap) -> bytes:
+    """A packet that says what is missing."""
+    out = _header(PacketKind.GAP, number)
+    put_varint(out, number.seq - gap.first_seq)
+    out.append(gap.reason)
+    for value in (gap.frames, gap.first_ns, gap.last_ns):
+        out.append(value is not None)
+        if value is not None:
+            put_varint(out, zigzag(value))
+    return bytes(out)
+
+
+def decode_packet(data: bytes) -> Packet:
+    """Any packet. Raises PacketError."""
+    if len(data) > MAX_PACKET_BYTES:
+        raise PacketError(f"packet of {len(data)} bytes, at most {MAX_PACKET_BYTES} are allowed")
+    reader = Reader(data)
+    version = reader.byte()
+    if version != PACKET_VERSION:
+        raise PacketError(f"packet version {version}, this side reads {PACKET_VERSION}", 0)
+    kind = reader.byte()
+    start_id = reader.take(8).hex()
+    number = PacketNumber(start_id, reader.varint("seq", MAX_SEQ, 1))
+    body: FrameBatch | SignalBatch | Gap
+    if kind == PacketKind.FRAMES:
+        body = _take_frames(reader)
+    elif kind == PacketKind.SIGNALS:
+        body = _take_signals(reader)
+    elif kind == PacketKind.GAP:
+        body = _take_gap(reader, number)
+    else:
+        raise PacketError(f"packet kind {kind} is unknown", 1)
+    reader.end()
+    return Packet(number, body)
+
+
+def _header(kind: PacketKind, number: PacketNumber) -> bytearray:
+    out = bytearray((PACKET_VERSION, kind))
+    out += bytes.fromhex(number.start_id)
+    put_varint(out, number.seq)
+    return out
+
+
+def _put_times(out: bytearray, timestamp_ns: NDArray[np.int64], resolution_ns: int) -> None:
+    ticks = timestamp_ns // resolution_ns
+    put_varint(out, len(ticks))
+    put_varint(out, resolution_ns)
+    put_varint(out, zigzag(int(ticks[0])))
+    put_ticks(out, ticks)
+
+
+def _take_times(reader: Reader) -> NDArray[np.int64]:
+    count = reader.varint("row count", MAX_ROWS, 1)
+    resolution_ns = reader.varint("resolution", MAX_RESOLUTION_NS, 1)
+    first = reader.signed("first time")
+    return take_ticks(reader, first, count, _TIME_LIMIT_NS // resolution_ns) * resolution_ns
+
+
+def _take_frames(reader: Reader) -> FrameBatch:
+    timestamp_ns = _take_times(reader)
+    count = len(timestamp_ns)
+    width = reader.byte() * CLASSIC_DATA_BYTES
+    if width not in (CLASSIC_DATA_BYTES, FD_DATA_BYTES):
+        raise PacketError(f"data width {width}", reader.offset - 1)
+    slots = reader.varint("slot count", count, 1)
+    at = reader.offset
+    ids = column(reader, np.uint32, slots)
+    flags, lengths = column(reader, np.uint8, slots), column(reader, np.uint8, slots)
+    _check_slots(ids, flags, lengths, width, at)
+    slot = take_slots(reader, count, slots)
+    at = reader.offset
+    data = take_rows(reader, slot, width)
+    batch = FrameBatch(timestamp_ns, ids[slot], flags[slot], lengths[slot], data)
+    if np.any(data[np.arange(width) >= batch.data_length()[:, None]]):
+        raise PacketError("data behind the length of a frame", at)
+    return batch
+
+
+def _check_slots(
+    ids: NDArray[np.uint32], flags: NDArray[np.uint8], lengths: NDArray[np.uint8], width: int, at: int
+) -> None:
+    is_fd = (flags & FrameFlag.FD) != 0
+    highest = np.where((flags & FrameFlag.EXTENDED) != 0, EXTENDED_ID_MASK, STANDARD_ID_MASK)
+    # An error frame's id holds the error class bits, which are wider than a standard id.
+    highest = np.where((flags & FrameFlag.ERROR) != 0, EXTENDED_ID_MASK, highest)
+    if np.any(flags > FLAG_MASK) or np.any(is_fd & ((flags & FrameFlag.REMOTE) != 0)):
+        raise PacketError("impossible flags in the slot table", at)
+    if np.any(ids > highest):
+        raise PacketError("arbitration id out of range in the slot table", at)
+    fits = np.where(is_fd, np.isin(lengths, _FD_LENGTH_ARRAY) & (lengths <= width), lengths <= 15)
+    if not np.all(fits):
+        raise PacketError("impossible length in the slot table", at)
+
+
+def _take_signals(reader: Reader) -> SignalBatch:
+    timestamp_ns = _take_times(reader)
+    count = len(timestamp_ns)
+    table_hash = reader.take(_TABLE_HASH_BYTES)
+    slots = reader.varint("slot count", count, 1)
+    at = reader.offset
+    signals, kinds = column(reader, np.uint32, slots), column(reader, np.uint8, slots)
+    if np.any(kinds > max(ValueKind)):
+        raise PacketError("unknown value kind in the slot table", at)
+    slot = take_slots(reader, count, slots)
+    bits = take_rows(reader, slot, 8).view("<u8").reshape(count).astype(np.uint64, copy=False)
+    return SignalBatch(table_hash, timestamp_ns, signals[slot], kinds[slot], bits)
+
+
+def _take_gap(reader: Reader, number: PacketNumber) -> Gap:
+    first_seq = number.seq - reader.varint("numbers before", number.seq - 1)
+    at = reader.offset
+    reason = reader.byte()
+    if reason not in set(GapReason):
+        raise PacketError(f"gap reason {reason} is unknown", at)
+    frames, first_ns, last_ns = (_take_optional(reader) for _ in range(3))
+    if frames is not None and not 0 <= frames <= MAX_SEQ:
+        raise PacketError(f"gap of {frames} frames", at)
+    return Gap(GapReason(reason), first_seq, frames, first_ns, last_ns)
+
+
+def _take_optional(reader: Reader) -> int | None:
+    at = reader.offset
+    known = reader.byte()
+    if known > 1:
+        raise PacketError(f"presence byte is {known}", at)
+    if not known:
+        return None
+    value = reader.signed("optional number")
+    if abs(value) >= _TIME_LIMIT_NS:
+        raise PacketError(f"optional number {value} out of range", at)
+    return value
