@@ -58,7 +58,7 @@ def take_ticks(reader: Reader, first: int, count: int, limit: int) -> NDArray[np
     coded = take_planes(reader, count)
     deltas = (coded >> np.uint64(1)).view(np.int64) ^ -(coded & np.uint64(1)).view(np.int64)
     # In floating point, because a hostile sum would wrap around silently in 64 bits.
-    if abs(first) + float(np.abs(deltas.astype(np.float64)).sum()) >= limit:
+    if np.abs(first + np.cumsum(deltas.astype(np.float64))).max(initial=0.0) >= limit:
         raise PacketError("times out of range", at)
     return first + np.cumsum(deltas)
 

@@ -1,0 +1,297 @@
+"""A sender and a receiver in memory, under loss, reconnects, crashes and trims: every frame once or counted.
+
+Only commits change the receiver's storage, as in the server: a crash forgets everything else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wire_protocol.batches import FrameBatch, batch_of
+from wire_protocol.errors import SessionError
+from wire_protocol.hop import RangeKind
+from wire_protocol.intervals import IntervalSet
+from wire_protocol.lane_receiver import Hole, LaneConnection, LaneReceiver
+from wire_protocol.lane_sender import LaneSender, WindowLimits
+from wire_protocol.packets import Gap, GapReason, Packet, PacketNumber, decode_packet
+
+Down = tuple[RangeKind, PacketNumber]
+
+
+class Storage:
+    """What survives a crash of the server."""
+
+    def __init__(self) -> None:
+        self.packets: dict[PacketNumber, Packet] = {}
+        self.taken: dict[str, list[tuple[int, int]]] = {}
+        self.holes: list[Hole] = []
+
+    def store(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            assert packet.number not in self.packets, f"{packet.number} recorded twice"
+            self.packets[packet.number] = packet
+
+    def count(self, start_id: str, first: int, last: int) -> int:
+        return sum(
+            p.frames or 0
+            for n, p in self.packets.items()
+            if n.start_id == start_id and first <= n.seq <= last
+        )
+
+
+class World:
+    """One lane; `produced` is every frame the agents made, in order, by its arbitration id."""
+
+    def __init__(self, window_bytes: int) -> None:
+        self.window_bytes = window_bytes
+        self.now = 0.0
+        self.starts = 0
+        self.made = 0
+        self.storage = Storage()
+        self.restart_server()
+        self.start_agent()
+
+    def start_agent(self) -> None:
+        self.starts += 1
+        limits = WindowLimits(self.window_bytes, max_in_flight=3)
+        self.sender = LaneSender("d", "frames", f"{self.starts:016x}", limits)
+        self.sender.take_loss(GapReason.START, None, self.now)
+        self.cut()
+
+    def restart_server(self) -> None:
+        taken = {start: IntervalSet(parts) for start, parts in self.storage.taken.items()}
+        self.receiver = LaneReceiver(
+            taken, [Hole(h.start_id, h.first_seq, h.last_seq, h.frames) for h in self.storage.holes]
+        )
+        self.uncommitted: list[Packet] = []
+        self.connection: LaneConnection | None = None
+        self.up: deque[tuple[RangeKind, bytes]] = deque()
+        self.down: deque[Down] = deque()
+
+    def cut(self) -> None:
+        self.sender.disconnect()
+        self.connection = None
+        self.up.clear()
+        self.down.clear()
+
+    # -- steps
+
+    def produce(self, count: int) -> None:
+        rows = [(self.now_ns(), self.made + i, 1, 8, bytes(8)) for i in range(count)]
+        self.made += count
+        self.sender.take_frames(batch_of(rows), self.now)
+
+    def now_ns(self) -> int:
+        return int(self.now * 1e9)
+
+    def connect(self) -> None:
+        self.commit()
+        self.cut()
+        hello = self.sender.connect(self.now)
+        opening = self.receiver.opened(hello, self.sender.start_id, self.storage.count)
+        self.storage.store(opening.gone)
+        self.storage.holes = opening.holes
+        self.receiver.opening_stored(opening)
+        for start_id in opening.starts:
+            self.storage.taken[start_id] = list(self.receiver.taken[start_id])
+        self.connection = LaneConnection(self.receiver, hello, self.sender.start_id)
+        self.sender.accepted(self.receiver.taken[self.sender.start_id].prefix())
+
+    def send(self) -> None:
+        packet = self.sender.next_packet()
+        if packet is not None:
+            self.up.append(packet)
+
+    def deliver_up(self) -> None:
+        if self.up and self.connection:
+            kind, data = self.up.popleft()
+            packet = decode_packet(data)
+            if self.connection.received(kind, packet):
+                self.uncommitted.append(packet)
+
+    def commit(self) -> None:
+        packets, self.uncommitted = self.uncommitted, []
+        self.storage.store(packets)
+        for start_id, parts in self.receiver.progress(packets).items():
+            self.storage.taken[start_id] = parts
+        self.storage.holes = self.receiver.holes_after(packets)
+        self.receiver.committed(packets)
+        if self.connection:
+            self.down.extend(self.connection.acks())
+
+    def deliver_down(self) -> None:
+        if self.down:
+            kind, number = self.down.popleft()
+            before = self.sender.held_packets
+            self.sender.acknowledged(kind, number)
+            if self.sender.held_packets < before:
+                assert number in self.storage.packets, "released before it was recorded"
+
+    def kill_agent(self) -> None:
+        self.start_agent()
+
+    # -- what must hold
+
+    def recorded(self) -> set[int]:
+        ids: list[int] = []
+        for packet in self.storage.packets.values():
+            if isinstance(packet.body, FrameBatch):
+                ids.extend(packet.body.arbitration_id.tolist())
+        assert len(ids) == len(set(ids)), "a frame recorded twice"
+        return set(ids)
+
+    def gaps(self) -> list[Gap]:
+        return [p.body for p in self.storage.packets.values() if isinstance(p.body, Gap)]
+
+    def quiesce(self) -> None:
+        self.connect()
+        for _ in range(500):
+            while (packet := self.sender.next_packet()) is not None:
+                self.up.append(packet)
+            while self.up:
+                self.deliver_up()
+            self.commit()
+            while self.down:
+                self.deliver_down()
+            if self.sender.is_empty:
+                break
+        assert self.sender.is_empty, f"{self.sender.held_packets} packets still held when all is quiet"
+
+
+STEPS = (
+    "produce",
+    "produce",
+    "send",
+    "send",
+    "send",
+    "deliver_up",
+    "deliver_up",
+    "commit",
+    "deliver_down",
+    "connect",
+    "cut",
+    "restart_server",
+    "tick",
+)
+schedules = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(1, 4)), max_size=120)
+
+
+def run(world: World, schedule: list[tuple[str, int]]) -> None:
+    for step, x in schedule:
+        if step == "produce":
+            world.produce(x)
+        elif step == "tick":
+            world.now += x
+        elif step == "restart_server":
+            world.restart_server()
+            world.sender.disconnect()
+        elif step in ("send", "deliver_up"):
+            for _ in range(x):
+                getattr(world, step)()
+        else:
+            getattr(world, step)()
+
+
+@given(schedules)
+@settings(max_examples=400)
+def test_without_agent_crashes_every_frame_is_recorded_once_in_order(schedule: list[tuple[str, int]]) -> None:
+    world = World(window_bytes=10**9)
+    run(world, schedule)
+    world.quiesce()
+    in_order = [world.storage.packets[number] for number in sorted(world.storage.packets)]
+    ids = [int(i) for p in in_order if isinstance(p.body, FrameBatch) for i in p.body.arbitration_id]
+    assert ids == list(range(world.made))
+    assert [gap.reason for gap in world.gaps()] == [GapReason.START]
+
+
+@given(schedules, st.integers(60, 600))
+@settings(max_examples=400)
+def test_a_full_window_loses_exactly_what_its_gaps_say(
+    schedule: list[tuple[str, int]], window_bytes: int
+) -> None:
+    world = World(window_bytes)
+    run(world, schedule)
+    world.quiesce()
+    recorded = world.recorded()
+    missing = sum(gap.frames or 0 for gap in world.gaps())
+    assert len(recorded) + missing == world.made
+    numbers = IntervalSet()
+    for packet in world.storage.packets.values():
+        assert not any(n in numbers for n in range(packet.first_seq, packet.number.seq + 1))
+        numbers.add(packet.first_seq, packet.number.seq)
+    assert list(numbers) == [(1, world.sender.next_seq - 1)]
+
+
+@given(st.lists(st.tuples(st.sampled_from((*STEPS, "kill_agent")), st.integers(1, 4)), max_size=150))
+@settings(max_examples=400)
+def test_what_a_killed_agent_had_announced_becomes_a_gap_of_that_count(
+    schedule: list[tuple[str, int]],
+) -> None:
+    world = World(window_bytes=10**9)
+    announced_lost = 0
+    for step in schedule:
+        if step[0] == "kill_agent":
+            world.commit()
+            announced_lost += sum(hole.frames for hole in world.storage.holes)
+        run(world, [step])
+    world.quiesce()
+    gaps = world.gaps()
+    assert sum(gap.frames or 0 for gap in gaps if gap.reason is GapReason.ANNOUNCED) == announced_lost
+    assert sum(gap.reason is GapReason.START for gap in gaps) >= 1
+    world.recorded()
+    assert world.storage.holes == []
+
+
+def test_live_is_sent_before_backlog() -> None:
+    world = World(window_bytes=10**9)
+    for _ in range(5):
+        world.produce(1)
+    world.connect()
+    world.produce(1)
+    kinds = []
+    while (packet := world.sender.next_packet()) is not None:
+        kinds.append(packet[0])
+    assert kinds[0] is RangeKind.LIVE
+    assert set(kinds[1:]) == {RangeKind.BACKLOG}
+
+
+def test_a_skipped_live_number_breaks_the_session() -> None:
+    world = World(window_bytes=10**9)
+    world.connect()
+    world.produce(1)
+    world.produce(1)
+    world.send()
+    world.up.clear()
+    world.send()
+    with pytest.raises(SessionError, match="was due"):
+        world.deliver_up()
+
+
+def test_hello_says_how_much_waits_and_how_old_it_is() -> None:
+    world = World(window_bytes=10**9)
+    world.now = 100.0
+    world.produce(3)
+    world.now = 107.5
+    (listed,) = world.sender.connect(world.now).backlog
+    assert (listed.first_seq, listed.last_seq, listed.frames, listed.age_seconds) == (1, 2, 3, 107.5)
+
+
+def test_times_of_a_trimmed_stretch_are_in_its_gap() -> None:
+    sender = LaneSender("d", "frames", "00" * 8, WindowLimits(max_bytes=400))
+    for i in range(60):
+        rows = np.random.default_rng(i).integers(0, 256, 64, np.uint8).tobytes()
+        sender.take_frames(batch_of([(i * 10**9, 1, 8, 64, rows)]), float(i))
+    sender.connect(60.0)
+    kind_and_packet = sender.next_packet()
+    assert kind_and_packet is not None
+    gap = decode_packet(kind_and_packet[1]).body
+    assert isinstance(gap, Gap)
+    assert (gap.first_seq, gap.first_ns) == (1, 0)
+    assert gap.last_ns is not None
+    assert gap.frames == gap.last_ns // 10**9 + 1
+    assert sender.held_bytes <= 400

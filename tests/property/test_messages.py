@@ -1,0 +1,81 @@
+"""Control messages: any text gives a message or MessageError that names the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wire_protocol import messages
+from wire_protocol.errors import MessageError
+from wire_protocol.identity import identifier_from, is_identifier
+
+DECODERS: list[Callable[[str | bytes], object]] = [
+    messages.decode_agent_message,
+    messages.decode_server_message,
+    messages.decode_data_up,
+    messages.decode_data_down,
+]
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+HELLO = messages.Hello(
+    "van7", "00" * 8, "boot", 1, 2, True, "0.1.0", [messages.DongleInfo("van7-can0", "socketcan", "can0")]
+)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@given(text=st.binary(max_size=300) | st.text(max_size=300))
+def test_any_text_is_a_message_or_a_message_error(
+    decode: Callable[[str | bytes], object], text: str | bytes
+) -> None:
+    with suppress(MessageError):
+        decode(text)
+
+
+@given(
+    st.sampled_from(["hello", "heartbeat", "status", "log", "lanes", "welcome"]),
+    st.dictionaries(st.text(max_size=12), json_values, max_size=6),
+)
+def test_any_object_with_a_known_type_is_a_message_or_a_message_error(
+    kind: str, fields: dict[str, object]
+) -> None:
+    import json
+
+    text = json.dumps({**fields, "type": kind})
+    for decode in DECODERS:
+        with suppress(MessageError):
+            decode(text)
+
+
+def test_a_wrong_field_is_named() -> None:
+    text = messages.encode_message(HELLO).replace('"van7-can0"', '"Van 7"')
+    with pytest.raises(MessageError, match=r"dongles\[0\]\.dongle_id"):
+        messages.decode_agent_message(text)
+
+
+def test_messages_survive() -> None:
+    assert messages.decode_agent_message(messages.encode_message(HELLO)) == HELLO
+    lanes = messages.LanesHello(
+        "00" * 8, [messages.LaneHello("a", "frames", 7, [messages.BacklogRange("11" * 8, 1, 6, 99, None)])]
+    )
+    assert messages.decode_data_up(messages.encode_message(lanes)) == lanes
+
+
+def test_an_oversized_message_is_refused_unread() -> None:
+    with pytest.raises(MessageError, match="at most"):
+        messages.decode_agent_message(b"[" * (messages.MAX_MESSAGE_BYTES + 1))
+
+
+@given(st.text(max_size=200))
+def test_a_default_id_is_always_an_id(text: str) -> None:
+    assert is_identifier(identifier_from(text))
+
+
+def test_a_default_id_stays_recognisable() -> None:
+    assert identifier_from("Van 7/CAN0") == "van-7-can0"

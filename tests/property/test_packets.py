@@ -1,0 +1,160 @@
+"""Packets, envelopes and acks: what goes in comes out, and any bytes give a value or PacketError."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers.strategies import frame_batches
+from wire_protocol.batches import FrameBatch, SignalBatch, ValueKind
+from wire_protocol.errors import PacketError
+from wire_protocol.hop import (
+    Ack,
+    Envelope,
+    HopDecoder,
+    HopEncoder,
+    RangeKind,
+    decode_ack,
+    encode_ack,
+)
+from wire_protocol.packets import (
+    Gap,
+    GapReason,
+    PacketNumber,
+    decode_packet,
+    encode_frames,
+    encode_gap,
+    encode_signals,
+)
+
+numbers = st.builds(PacketNumber, st.binary(min_size=8, max_size=8).map(bytes.hex), st.integers(1, 2**53))
+
+
+@given(numbers, frame_batches())
+def test_frames_survive_a_packet(number: PacketNumber, batch: FrameBatch) -> None:
+    packet = decode_packet(encode_frames(number, batch, 1))
+    assert packet.number == number
+    assert isinstance(packet.body, FrameBatch)
+    assert packet.body.equals(batch)
+
+
+@given(numbers, frame_batches(), st.sampled_from([1000, 100_000, 999]))
+def test_times_are_rounded_down_to_the_resolution(
+    number: PacketNumber, batch: FrameBatch, resolution_ns: int
+) -> None:
+    body = decode_packet(encode_frames(number, batch, resolution_ns)).body
+    assert isinstance(body, FrameBatch)
+    assert body.timestamp_ns.tolist() == [
+        t // resolution_ns * resolution_ns for t in batch.timestamp_ns.tolist()
+    ]
+    assert np.array_equal(body.data, batch.data)
+
+
+@st.composite
+def signal_batches(draw: st.DrawFn) -> SignalBatch:
+    rows = draw(
+        st.lists(
+            st.tuples(
+                st.integers(-(2**60), 2**60),
+                st.integers(0, 2**32 - 1),
+                st.sampled_from([int(kind) for kind in ValueKind]),
+                st.integers(0, 2**64 - 1),
+            ),
+            min_size=1,
+            max_size=30,
+        )
+    )
+    times, signals, kinds, bits = zip(*rows, strict=True)
+    return SignalBatch(
+        draw(st.binary(min_size=16, max_size=16)),
+        np.array(times, np.int64),
+        np.array(signals, np.uint32),
+        np.array(kinds, np.uint8),
+        np.array(bits, np.uint64),
+    )
+
+
+@given(numbers, signal_batches())
+def test_signal_values_survive_a_packet(number: PacketNumber, batch: SignalBatch) -> None:
+    body = decode_packet(encode_signals(number, batch, 1)).body
+    assert isinstance(body, SignalBatch)
+    assert body.table_hash == batch.table_hash
+    for name in ("timestamp_ns", "signal", "kind", "bits"):
+        assert np.array_equal(getattr(body, name), getattr(batch, name))
+
+
+@given(st.data())
+def test_gaps_survive_a_packet(data: st.DataObject) -> None:
+    number = data.draw(numbers)
+    gap = Gap(
+        data.draw(st.sampled_from(GapReason)),
+        data.draw(st.integers(1, number.seq)),
+        data.draw(st.none() | st.integers(0, 2**53)),
+        data.draw(st.none() | st.integers(-(2**61), 2**61)),
+        data.draw(st.none() | st.integers(-(2**61), 2**61)),
+    )
+    assert decode_packet(encode_gap(number, gap)).body == gap
+
+
+@given(numbers, frame_batches(), st.data())
+def test_a_damaged_packet_gives_frames_or_its_one_error(
+    number: PacketNumber, batch: FrameBatch, data: st.DataObject
+) -> None:
+    packet = bytearray(encode_frames(number, batch, 1000))
+    for _ in range(data.draw(st.integers(1, 4))):
+        packet[data.draw(st.integers(0, len(packet) - 1))] = data.draw(st.integers(0, 255))
+    damaged = bytes(packet[: data.draw(st.integers(0, len(packet)))])
+    try:
+        body = decode_packet(damaged).body
+    except PacketError:
+        return
+    if isinstance(body, FrameBatch):
+        assert decode_packet(encode_frames(number, body, 1)).body is not None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_packet_or_a_packet_error(data: bytes) -> None:
+    for candidate in (data, b"\x01\x01" + data, b"\x01\x02" + data, b"\x01\x03" + data):
+        with suppress(PacketError):
+            decode_packet(candidate)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4095), st.sampled_from(RangeKind), st.binary(max_size=300)), max_size=20
+    )
+)
+def test_envelopes_survive_one_connection(envelopes: list[tuple[int, RangeKind, bytes]]) -> None:
+    encoder, decoder = HopEncoder(), HopDecoder()
+    for lane_index, kind, packet in envelopes:
+        envelope = Envelope(lane_index, kind, packet)
+        assert decoder.decode(encoder.encode(envelope)) == envelope
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_envelope_or_a_packet_error(data: bytes) -> None:
+    with suppress(PacketError):
+        HopDecoder().decode(data)
+
+
+def test_a_deflate_bomb_is_refused_before_it_is_unpacked() -> None:
+    bomb = HopEncoder().encode(Envelope(0, RangeKind.LIVE, bytes(500_000_000)))
+    assert len(bomb) < 1_000_000
+    with pytest.raises(PacketError, match="inflates to more than"):
+        HopDecoder().decode(bomb)
+
+
+@given(st.integers(0, 4095), st.sampled_from(RangeKind), numbers)
+def test_acks_survive(lane_index: int, kind: RangeKind, number: PacketNumber) -> None:
+    ack = Ack(lane_index, kind, number)
+    assert decode_ack(encode_ack(ack)) == ack
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_an_ack_or_a_packet_error(data: bytes) -> None:
+    with suppress(PacketError):
+        assert encode_ack(decode_ack(data)) is not None

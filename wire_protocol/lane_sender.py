@@ -1,0 +1,255 @@
+"""The agent's half of a lane: numbers packets, holds them until the server has them.
+
+States of a packet: held -> (in a range of the current connection) sent -> acknowledged and forgotten, or
+replaced by a gap of the same number where the window is full. Pure: time is an argument, bytes are returned.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, replace
+from typing import Final
+
+from wire_protocol.batches import FrameBatch
+from wire_protocol.hop import RangeKind
+from wire_protocol.messages import MAX_RANGES, BacklogRange, LaneHello, LaneName
+from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+
+_PACKETS_PER_RANGE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLimits:
+    """How much a lane holds unacknowledged, and how many packets may be on their way in each range."""
+
+    max_bytes: int = 32_000_000
+    max_in_flight: int = 256
+
+
+@dataclass(slots=True)
+class Held:
+    """A packet the server has not acknowledged."""
+
+    number: PacketNumber
+    packet: bytes
+    frames: int | None
+    gap: Gap | None
+    span_ns: tuple[int, int] | None
+    made_at_seconds: float
+    was_sent: bool = False
+    announced: bool = False
+
+    @property
+    def first_seq(self) -> int:
+        """The first number it stands for."""
+        return self.gap.first_seq if self.gap else self.number.seq
+
+
+class LaneSender:
+    """One lane of one dongle at the agent."""
+
+    def __init__(
+        self, dongle_id: str, lane: LaneName, start_id: str, limits: WindowLimits, resolution_ns: int = 1000
+    ) -> None:
+        self.dongle_id = dongle_id
+        self.lane = lane
+        self.start_id = start_id
+        self.limits = limits
+        self.resolution_ns = resolution_ns
+        self.next_seq = 1
+        self.held_bytes = 0
+        self.acknowledged_frames = 0
+        self.trimmed_frames = 0
+        self._held: OrderedDict[PacketNumber, Held] = OrderedDict()
+        self._connected = False
+        self._todo: dict[RangeKind, deque[PacketNumber]] = {kind: deque() for kind in RangeKind}
+        self._sent: dict[RangeKind, deque[PacketNumber]] = {kind: deque() for kind in RangeKind}
+
+    # -- what the agent produces
+
+    def take_frames(self, batch: FrameBatch, now_seconds: float) -> None:
+        """Number a batch of 1 to MAX_ROWS frames."""
+        number = self._next_number()
+        span_ns = (int(batch.timestamp_ns.min()), int(batch.timestamp_ns.max()))
+        packet = encode_frames(number, batch, self.resolution_ns)
+        self._hold(Held(number, packet, len(batch), None, span_ns, now_seconds))
+
+    def take_loss(
+        self,
+        reason: GapReason,
+        frames: int | None,
+        now_seconds: float,
+        span_ns: tuple[int, int] | None = None,
+    ) -> None:
+        """Number a gap: frames lost before they reached this lane."""
+        number = self._next_number()
+        gap = Gap(reason, number.seq, frames, *(span_ns or (None, None)))
+        self._hold(Held(number, encode_gap(number, gap), frames, gap, span_ns, now_seconds))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next packet would push out the oldest; a source that can wait should."""
+        return self.held_bytes >= self.limits.max_bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the server has everything."""
+        return not self._held
+
+    @property
+    def held_packets(self) -> int:
+        """How many packets wait for their acknowledgement."""
+        return len(self._held)
+
+    # -- one connection after another
+
+    def connect(self, now_seconds: float) -> LaneHello:
+        """A new connection: all that is held is its backlog, what comes now is its live range."""
+        self.disconnect()
+        self._todo[RangeKind.BACKLOG].extend(self._held)
+        self._connected = True
+        return LaneHello(self.dongle_id, self.lane, self.next_seq, self._ranges(now_seconds))
+
+    def disconnect(self) -> None:
+        """The connection is gone; acks for it no longer count."""
+        self._connected = False
+        for kind in RangeKind:
+            self._todo[kind].clear()
+            self._sent[kind].clear()
+
+    def accepted(self, taken_through: int) -> None:
+        """The server's answer to hello: it has all of this start up to that number."""
+        for number in list(self._held):
+            if number.start_id == self.start_id and number.seq <= taken_through:
+                self._release(number)
+
+    def next_packet(self) -> tuple[RangeKind, bytes] | None:
+        """What to send now, live before backlog; None while the window is full or nothing waits."""
+        for kind in RangeKind:
+            todo, sent = self._todo[kind], self._sent[kind]
+            while todo and len(sent) < self.limits.max_in_flight:
+                held = self._held.get(todo.popleft())
+                if held is not None:
+                    held.was_sent = True
+                    sent.append(held.number)
+                    return kind, held.packet
+        return None
+
+    def acknowledged(self, kind: RangeKind, number: PacketNumber) -> None:
+        """An ack of the current connection: cumulative over what was sent in that range."""
+        sent = self._sent[kind]
+        if number not in sent:
+            return
+        while True:
+            first = sent.popleft()
+            self._release(first)
+            if first == number:
+                return
+
+    # -- inside
+
+    def _next_number(self) -> PacketNumber:
+        number = PacketNumber(self.start_id, self.next_seq)
+        self.next_seq += 1
+        return number
+
+    def _hold(self, held: Held) -> None:
+        self._held[held.number] = held
+        self.held_bytes += len(held.packet)
+        if self._connected:
+            self._todo[RangeKind.LIVE].append(held.number)
+        if self.held_bytes > self.limits.max_bytes:
+            self._trim()
+
+    def _release(self, number: PacketNumber) -> None:
+        held = self._held.pop(number, None)
+        if held is not None:
+            self.held_bytes -= len(held.packet)
+            if held.gap is None and held.frames is not None:
+                self.acknowledged_frames += held.frames
+
+    def _trim(self) -> None:
+        """Replace the oldest packets by gaps of the same numbers until a tenth of the window is free."""
+        goal = self.limits.max_bytes * 9 // 10
+        previous: Held | None = None
+        rebuilt: OrderedDict[PacketNumber, Held] = OrderedDict()
+        for number, held in self._held.items():
+            trimming = self.held_bytes > goal and number.seq != self.next_seq - 1
+            kept = self._as_gap(held) if trimming else held
+            merged = _merge(previous, kept) if trimming else None
+            if previous is not None and merged is not None:
+                self.held_bytes += len(merged.packet) - len(previous.packet) - len(kept.packet)
+                del rebuilt[previous.number]
+                kept = merged
+            rebuilt[kept.number] = previous = kept
+        self._held = rebuilt
+
+    def _as_gap(self, held: Held) -> Held:
+        if held.gap is not None or held.frames is None:
+            return held
+        self.trimmed_frames += held.frames
+        gap = Gap(GapReason.WINDOW, held.number.seq, held.frames, *(held.span_ns or (None, None)))
+        packet = encode_gap(held.number, gap)
+        self.held_bytes += len(packet) - len(held.packet)
+        return replace(held, packet=packet, gap=gap)
+
+    def _ranges(self, now_seconds: float) -> list[BacklogRange]:
+        """All that is held, as ranges; none mixes numbers that an earlier hello announced with others."""
+        per_range = max(_PACKETS_PER_RANGE, -(-2 * len(self._held) // MAX_RANGES))
+        groups: list[list[Held]] = []
+        for held in self._held.values():
+            last = groups[-1][-1] if groups else None
+            if last is None or not _follows(last, held) or len(groups[-1]) >= per_range:
+                groups.append([])
+            groups[-1].append(held)
+        for held in self._held.values():
+            held.announced = True
+        return [_range(group, now_seconds) for group in groups]
+
+
+def _follows(last: Held, held: Held) -> bool:
+    return (
+        last.number.start_id == held.number.start_id
+        and last.number.seq + 1 == held.first_seq
+        and last.announced == held.announced
+    )
+
+
+def _range(group: list[Held], now_seconds: float) -> BacklogRange:
+    return BacklogRange(
+        group[0].number.start_id,
+        group[0].first_seq,
+        group[-1].number.seq,
+        sum(held.frames or 0 for held in group),
+        max(0.0, round(now_seconds - group[0].made_at_seconds, 3)),
+    )
+
+
+def _merge(before: Held | None, after: Held) -> Held | None:
+    """One gap for two neighbours, or None.
+
+    Not where one was ever sent: the server may have taken that one alone.
+    """
+    if before is None or before.gap is None or after.gap is None or not _follows(before, after):
+        return None
+    if before.was_sent or after.was_sent:
+        return None
+    if before.gap.reason != GapReason.WINDOW or after.gap.reason != GapReason.WINDOW:
+        return None
+    span_ns = _join(before.span_ns, after.span_ns)
+    frames = (before.gap.frames or 0) + (after.gap.frames or 0)
+    gap = Gap(GapReason.WINDOW, before.first_seq, frames, *(span_ns or (None, None)))
+    return replace(
+        after,
+        packet=encode_gap(after.number, gap),
+        frames=frames,
+        gap=gap,
+        span_ns=span_ns,
+        made_at_seconds=before.made_at_seconds,
+    )
+
+
+def _join(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int] | None:
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), max(one[1], other[1])
