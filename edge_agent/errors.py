@@ -1,0 +1,72 @@
+"""What can go wrong in the edge agent.
+
+EdgeAgentError
+ +- LogError          a log file cannot be read at all (single bad lines are counted, not raised)
+ +- SourceError       a live source cannot be opened or read
+ |   +- SourceEndedError   a replayed log has come to its end
+ +- CredentialError   a token file cannot be read or written
+ +- EnrollError       the server has not registered this agent
+ +- UplinkError       the uplink cannot be set up at all
+ +- ReplayError       a replay cannot be done as asked
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class EdgeAgentError(Exception):
+    """Something the edge agent was asked to do cannot be done."""
+
+
+class LogError(EdgeAgentError):
+    """The log file `path` cannot be read: `reason`."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class SourceError(EdgeAgentError):
+    """A source cannot go on: `code` for programs, `reason` what happened, `remedy` what to do about it."""
+
+    def __init__(self, code: str, reason: str, remedy: str = "") -> None:
+        self.code = code
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"{reason}: {remedy}" if remedy else reason)
+
+
+class SourceEndedError(SourceError):
+    """A source that ends (a log without `loop`) has given its last frame."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("ENDED", reason)
+
+
+class CredentialError(EdgeAgentError):
+    """The token file `path` cannot be used: `reason`. Its content is never part of the text."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class EnrollError(EdgeAgentError):
+    """Registration failed: `code` for programs, `reason` what happened, `remedy` what to do about it."""
+
+    def __init__(self, code: str, reason: str, remedy: str) -> None:
+        self.code = code
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"{reason}: {remedy}")
+
+
+class UplinkError(EdgeAgentError):
+    """The uplink cannot be set up: the message says the remedy."""
+
+
+class ReplayError(EdgeAgentError):
+    """A replay cannot be done as asked: the message says the remedy."""
