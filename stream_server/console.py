@@ -1,0 +1,208 @@
+"""One console stream: ids, ring, sampler, current state and the books that let a client check them (pure).
+
+A subscriber is a `Cursor`; `ConsoleStream.read` gives it what follows. The rules are those of docs/sse.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from stream_server.normalized import FrameOrigin, can_frame_json
+from stream_server.ring import IdSource, ResetReason, Ring, RingLimits
+from stream_server.sampler import Sampler
+from stream_server.sampling_log import SamplingLog
+from stream_server.sse_format import encode_event, encode_payload, format_timestamp, parse_event_id
+from wire_protocol.batches import FrameBatch
+
+DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
+STATE_SECONDS: Final = 30.0
+_PASSING_FIELDS: Final = frozenset({"seen_at"})
+
+
+class Now(NamedTuple):
+    """One moment on both clocks: monotonic seconds for durations, wall microseconds for ids and `ts`."""
+
+    seconds: float
+    wall_us: int
+
+
+@dataclass(slots=True)
+class Cursor:
+    """A subscriber's place in a stream: it has been given everything up to the event `position`.
+
+    `reset` is the reason and the requested id of a stream_reset it is owed, `state_due` whether it is
+    owed the current state as soon as it has caught up.
+    """
+
+    position: int
+    state_due: bool = False
+    reset: tuple[ResetReason, int | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What every new stream begins with."""
+
+    ring: RingLimits = field(default_factory=RingLimits)
+    max_frames_per_second: int | None = DEFAULT_MAX_FRAMES_PER_SECOND
+
+
+class ConsoleStream:
+    """The events of one dongle, once for all its subscribers.
+
+    `on_activity` is called with the stream whenever there is something for the next tick.
+    """
+
+    def __init__(
+        self,
+        dongle_id: str,
+        ids: IdSource,
+        limits: StreamLimits,
+        on_activity: Callable[[ConsoleStream], None],
+    ) -> None:
+        self.dongle_id: Final = dongle_id
+        self._ids = ids
+        self._limits = limits
+        self._on_activity = on_activity
+        self._ring = Ring(ids.start, limits.ring)
+        self._sampler = Sampler(limits.max_frames_per_second)
+        self._sampling_log = SamplingLog()
+        self._state_at: float | None = None
+        self._presence: dict[str, Any] = {
+            "dongle_id": dongle_id,
+            "online": False,
+            "agent_id": None,
+            "seen_at": None,
+            "reason": "not seen since the server started",
+            "clock_synchronised": False,
+        }
+
+    @property
+    def last_id(self) -> int:
+        """The id issued last; the starting id when there was none."""
+        return self._ring.last
+
+    @property
+    def max_frames_per_second(self) -> int | None:
+        """The sampling limit; None shows every frame. Setting it below 1 is a ValueError."""
+        return self._sampler.max_frames_per_second
+
+    @max_frames_per_second.setter
+    def max_frames_per_second(self, value: int | None) -> None:
+        self._sampler.max_frames_per_second = value
+        self._on_activity(self)
+
+    @property
+    def needs_ticks(self) -> bool:
+        """Whether the next ticks have something to do even if nothing arrives."""
+        return self._sampler.pending > 0 or self._sampler.merging or self._sampling_log.watching
+
+    def offer_frames(self, batch: FrameBatch, bus: str, now_seconds: float) -> None:
+        """Live frames, in the order of the bus; backlog must not come here."""
+        if len(batch):
+            self._sampler.offer(batch, FrameOrigin(self.dongle_id, bus), now_seconds)
+            self._on_activity(self)
+
+    def set_presence(self, payload: Mapping[str, Any], now: Now) -> None:
+        """The dongle's presence as it is now: an event where more than `seen_at` changed."""
+        before, self._presence = self._presence, dict(payload)
+        if _lasting(before) != _lasting(self._presence):
+            self._emit_state(now)
+            self._on_activity(self)
+
+    def emit(self, event: str, payload: Mapping[str, Any], now: Now) -> int:
+        """Puts one event into the ring; its id. IdsExhaustedError as `IdSource.next_after`."""
+        event_id = self._append(event, encode_payload(event, payload), now)
+        self._on_activity(self)
+        return event_id
+
+    def tick(self, now: Now) -> None:
+        """Shows what the sampler lets out, tells about sampling, repeats the state, forgets what is old."""
+        sampler = self._sampler
+        for _, origin, row, count in sampler.tick(now.seconds):
+            self._append("can_frame", can_frame_json(row, origin, count), now)
+        rates = sampler.frames_in.count(now.seconds), sampler.frames_out.count(now.seconds)
+        details = self._sampling_log.note(sampler.merging, *rates, now.seconds)
+        if details is not None:
+            self._append("log", encode_payload("log", _sampling_payload(details, now)), now)
+        if self._state_at is None:
+            self._state_at = now.seconds
+        elif now.seconds - self._state_at >= STATE_SECONDS:
+            self._emit_state(now)
+        self._ring.expire(now.seconds)
+
+    def open(self, last_event_id: str | None, history_seconds: float, now: Now) -> Cursor:
+        """The cursor of a new subscriber: resumed, reset, or with `history_seconds` and the current state."""
+        ring = self._ring
+        ring.expire(now.seconds)
+        if last_event_id is None:
+            seconds = min(history_seconds, self._limits.ring.seconds)
+            position = ring.position_at(seconds, now.seconds) if seconds > 0 else ring.last
+            return Cursor(position, state_due=True)
+        requested = parse_event_id(last_event_id)
+        reason = "unknown" if requested is None else ring.why_not_resumable(requested)
+        if requested is None or reason is not None:
+            return Cursor(ring.last, reset=(reason or "unknown", requested))
+        return Cursor(requested)
+
+    def has_more(self, cursor: Cursor) -> bool:
+        """Whether `read` would give it something."""
+        return cursor.position < self._ring.last or cursor.state_due or cursor.reset is not None
+
+    def read(self, cursor: Cursor, maximum_bytes: int) -> bytes:
+        """What `cursor` gets next, about `maximum_bytes` of it, and moves it there."""
+        if cursor.reset is None and cursor.position < self._ring.evicted:
+            cursor.reset = ("too_old", cursor.position)
+        opening = b""
+        if cursor.reset is not None:
+            opening = self._reset_event(*cursor.reset)
+            cursor.position, cursor.reset, cursor.state_due = self._ring.last, None, True
+        events, cursor.position = self._ring.read(cursor.position, maximum_bytes)
+        if cursor.state_due and cursor.position == self._ring.last:
+            cursor.state_due = False
+            return opening + events + encode_event("presence", self._state_json())
+        return opening + events
+
+    def _append(self, event: str, payload_json: bytes, now: Now) -> int:
+        event_id = self._ids.next_after(self._ring.last, now.wall_us)
+        self._ring.append(event_id, encode_event(event, payload_json, event_id), now.seconds)
+        return event_id
+
+    def _emit_state(self, now: Now) -> None:
+        self._state_at = now.seconds
+        self._append("presence", self._state_json(), now)
+
+    def _books(self) -> dict[str, int]:
+        return {"frames_received": self._sampler.received, "frames_pending": self._sampler.pending}
+
+    def _state_json(self) -> bytes:
+        return encode_payload("presence", self._presence | self._books())
+
+    def _reset_event(self, reason: ResetReason, requested_id: int | None) -> bytes:
+        payload = {
+            "reason": reason,
+            "requested_id": requested_id,
+            "oldest_id": self._ring.oldest,
+            "newest_id": self._ring.last,
+            **self._books(),
+        }
+        return encode_event("stream_reset", encode_payload("stream_reset", payload), self._ring.last)
+
+
+def _lasting(presence: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in presence.items() if name not in _PASSING_FIELDS}
+
+
+def _sampling_payload(details: dict[str, object], now: Now) -> dict[str, object]:
+    shown, received = details["frames_out_per_second"], details["frames_in_per_second"]
+    return {
+        "ts": format_timestamp(now.wall_us),
+        "level": "warning",
+        "source": "sampler",
+        "message": f"the console shows {shown} of {received} frames/s; `count` says how many each stands for"
+        if details["active"]
+        else "the console shows every frame again",
+        "details": details,
+    }

@@ -1,0 +1,429 @@
+"""The fan-out behind a real aiohttp server, read by clients that are not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import which
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp_sse_client import client as sse_client
+
+from stream_server.console import ConsoleStream, StreamLimits
+from stream_server.fanout import FanOut, FanOutSettings
+from stream_server.ring import IdSource, RingLimits
+from stream_server.sse_endpoint import serve_console
+from tests.helpers.sse_streams import Event, counted, frames, parse_events
+
+PATH = "/api/v1/streams/dongles/van7-can0/console"
+PADDING = "x" * 20_000
+
+
+@dataclass
+class Running:
+    fanout: FanOut
+    stream: ConsoleStream
+    runner: web.AppRunner
+    port: int
+    stored: list[int]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{PATH}"
+
+    def emit(self, number: int, padding: str = "") -> int:
+        return self.stream.emit("log", {"number": number, "message": padding}, self.fanout.now())
+
+
+StartServer = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def start_server() -> AsyncIterator[StartServer]:
+    running: list[Running] = []
+
+    async def start(settings: FanOutSettings | None = None, limits: StreamLimits | None = None) -> Running:
+        stored: list[int] = []
+
+        async def store(value: int) -> None:
+            stored.append(value)
+
+        ids = IdSource(1_766_417_462_000_000)
+        fanout = FanOut(ids, store, limits, settings)
+        await fanout.start()
+        stream = fanout.hub.get("van7-can0")
+
+        async def console(request: web.Request) -> web.StreamResponse:
+            return await serve_console(request, fanout, stream)
+
+        app = web.Application()
+        app.router.add_get(PATH, console)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        running.append(Running(fanout, stream, runner, port, stored))
+        return running[-1]
+
+    yield start
+    for one in running:
+        await one.fanout.close()
+        await one.runner.cleanup()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    for _ in range(int(seconds / 0.01)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
+
+
+async def raw_client(port: int, request: str, receive_buffer: int | None = None) -> socket.socket:
+    client = socket.socket()
+    if receive_buffer is not None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, ("127.0.0.1", port))
+    await loop.sock_sendall(client, request.encode())
+    return client
+
+
+async def read_events(content: aiohttp.StreamReader, wanted: Callable[[list[Event]], bool]) -> list[Event]:
+    data = b""
+    async with asyncio.timeout(20):
+        while True:
+            complete = data[: data.rfind(b"\n\n") + 2] if b"\n\n" in data else b""
+            events = parse_events(complete)
+            if wanted(events):
+                return events
+            data += await content.readany()
+
+
+async def test_headers_retry_and_state_come_at_once(start_server: StartServer) -> None:
+    server = await start_server()
+    async with aiohttp.ClientSession() as session, session.get(server.url) as response:
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        first = await response.content.readline()
+        assert 1500 <= int(first.removeprefix(b"retry: ")) <= 2500
+        (state,) = await read_events(response.content, lambda events: len(events) == 1)
+        assert (state.event, state.event_id) == ("presence", None)
+
+
+async def test_bad_requests_are_answered_as_json(start_server: StartServer) -> None:
+    server = await start_server()
+    async with aiohttp.ClientSession() as session:
+        async with session.get(server.url, headers={"Accept": "application/json"}) as response:
+            assert (response.status, (await response.json())["code"]) == (406, "NOT_ACCEPTABLE")
+        async with session.get(server.url, params={"history": "nan"}) as response:
+            assert (response.status, (await response.json())["details"]["field"]) == (400, "history")
+        async with session.head(server.url) as response:
+            assert (response.status, response.content_type) == (200, "text/event-stream")
+    assert server.fanout.subscribers == 0
+
+
+async def test_curl_reads_a_stream(start_server: StartServer) -> None:
+    if which("curl") is None:
+        pytest.skip("needs curl (apt install curl)")
+    server = await start_server()
+    process = await asyncio.create_subprocess_exec(
+        "curl", "-sN", server.url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    await until(lambda: server.fanout.subscribers == 1)
+    server.stream.offer_frames(frames([0x7E8, 0x123]), "can0", server.fanout.now().seconds)
+    data = b""
+    while data.count(b"event: can_frame") < 2 or not data.endswith(b"\n\n"):
+        data += await asyncio.wait_for(process.stdout.read(4096), 20)
+    shown = [event for event in parse_events(data) if event.event == "can_frame"]
+    assert [event.payload["id"] for event in shown] == ["0x7E8", "0x123"]
+    process.terminate()
+    await process.wait()
+    await until(lambda: server.fanout.subscribers == 0)
+
+
+async def test_curl_over_http_1_0_gets_the_events_without_chunks(start_server: StartServer) -> None:
+    if which("curl") is None:
+        pytest.skip("needs curl (apt install curl)")
+    server = await start_server()
+    process = await asyncio.create_subprocess_exec(
+        "curl", "-sN", "--http1.0", server.url, stdout=asyncio.subprocess.PIPE
+    )
+    await until(lambda: server.fanout.subscribers == 1)
+    event_id = server.emit(1)
+    await asyncio.sleep(0)
+    await server.fanout.close()
+    body, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 0
+    assert parse_events(body)[-1].event_id == event_id
+
+
+async def test_an_event_source_client_resumes_where_it_was_cut(start_server: StartServer) -> None:
+    server = await start_server()
+    numbers: list[int] = []
+    source = sse_client.EventSource(server.url)
+    async with source:
+        await until(lambda: server.fanout.subscribers == 1)
+        for number in range(50):
+            server.emit(number)
+        async for event in source:
+            if event.type == "log":
+                numbers.append(json.loads(event.data)["number"])
+                last = event.last_event_id
+            if len(numbers) == 20:
+                break
+    await until(lambda: server.fanout.subscribers == 0)
+    server.emit(50)
+    async with sse_client.EventSource(server.url, headers={"Last-Event-ID": last}) as source:
+        async for event in source:
+            assert event.type == "log"
+            numbers.append(json.loads(event.data)["number"])
+            if numbers[-1] == 50:
+                break
+    assert numbers == list(range(51))
+
+
+async def test_the_header_wins_over_the_query(start_server: StartServer) -> None:
+    server = await start_server()
+    first, second = server.emit(1), server.emit(2)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(
+            server.url, params={"last_event_id": "nonsense"}, headers={"Last-Event-ID": str(first)}
+        ) as response,
+    ):
+        events = await read_events(response.content, bool)
+        assert [event.event_id for event in events] == [second]
+
+
+async def test_a_client_that_never_reads_costs_nobody_anything_and_is_cut(start_server: StartServer) -> None:
+    settings = FanOutSettings(send_timeout_seconds=1.0)
+    server = await start_server(settings, StreamLimits(RingLimits(events=200)))
+    stuck = await raw_client(server.port, f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=4096)
+    await until(lambda: server.fanout.subscribers == 1)
+    (lazy,) = (one for audience in server.fanout._audiences.values() for one in audience)
+    largest_buffer = 0
+    async with aiohttp.ClientSession() as session, session.get(server.url) as response:
+        await until(lambda: server.fanout.subscribers == 2)
+        reader = asyncio.create_task(
+            read_events(
+                response.content, lambda events: bool(events) and events[-1].payload.get("number") == -1
+            )
+        )
+        number = 0
+        async with asyncio.timeout(20):
+            while server.fanout.subscribers == 2:
+                server.emit(number, PADDING)
+                number += 1
+                largest_buffer = max(largest_buffer, lazy.transport.get_write_buffer_size())
+                await asyncio.sleep(0.01)
+        server.emit(-1)
+        events = await reader
+    assert [event.payload["number"] for event in events if event.event == "log"] == [*range(number), -1]
+    assert "stream_reset" not in {event.event for event in events}
+    assert largest_buffer <= 2 * settings.piece_bytes
+    stuck.close()
+
+
+async def test_the_send_timeout_holds_where_the_kernel_has_none(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = await start_server(FanOutSettings(send_timeout_seconds=0.5))
+    path = str(tmp_path / "console.sock")
+    await web.UnixSite(server.runner, path).start()
+    stuck = socket.socket(socket.AF_UNIX)
+    stuck.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(stuck, path)
+    await loop.sock_sendall(stuck, f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await until(lambda: server.fanout.subscribers == 1)
+    for number in range(100):
+        server.emit(number, PADDING)
+    await until(lambda: server.fanout.subscribers == 0)
+    assert server.fanout.send_timeouts == 1
+    stuck.close()
+
+
+async def test_clients_at_one_place_get_only_what_each_is_owed(start_server: StartServer) -> None:
+    server = await start_server(FanOutSettings(piece_bytes=2_000))
+    first = server.stream.last_id
+    for number in range(100):
+        server.emit(number)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(server.url, params={"history": "60"}) as with_history,
+        session.get(server.url, params={"last_event_id": str(first)}) as resumed,
+        session.get(server.url, params={"history": "60"}) as also_with_history,
+    ):
+        await until(lambda: server.fanout.subscribers == 3)
+        subscribers = [one for audience in server.fanout._audiences.values() for one in audience]
+        await until(lambda: not any(server.stream.has_more(one.cursor) for one in subscribers))
+        server.emit(-1)
+
+        async def kinds(response: aiohttp.ClientResponse) -> list[str]:
+            events = await read_events(
+                response.content, lambda events: bool(events) and events[-1].payload.get("number") == -1
+            )
+            return [event.event for event in events]
+
+        assert await kinds(with_history) == ["log"] * 100 + ["presence", "log"]
+        assert await kinds(also_with_history) == ["log"] * 100 + ["presence", "log"]
+        assert await kinds(resumed) == ["log"] * 101
+
+
+async def test_a_slow_client_that_the_ring_passed_is_reset_and_goes_on(start_server: StartServer) -> None:
+    server = await start_server(limits=StreamLimits(RingLimits(events=50)))
+    slow = await raw_client(server.port, f"GET {PATH} HTTP/1.0\r\n\r\n", receive_buffer=4096)
+    await until(lambda: server.fanout.subscribers == 1)
+    for number in range(600):
+        server.emit(number, PADDING)
+        if number % 20 == 0:
+            await asyncio.sleep(0.06)
+    loop = asyncio.get_running_loop()
+    data = b""
+    async with asyncio.timeout(20):
+        while b"stream_reset" not in data or b'"number":-1' not in data:
+            data += await loop.sock_recv(slow, 1 << 20)
+            if b"stream_reset" in data and b'"number":-1' not in data:
+                server.emit(-1)
+    events = parse_events(data.split(b"\r\n\r\n", 1)[1].rpartition(b"\n\n")[0] + b"\n\n")
+    kinds = [event.event for event in events]
+    at = kinds.index("stream_reset")
+    assert kinds.count("stream_reset") == 1
+    assert kinds[at + 1] == "presence"
+    ids = [event.event_id for event in events if event.event_id is not None]
+    assert ids == sorted(set(ids))
+    slow.close()
+
+
+async def test_silence_is_filled_with_keep_alives(start_server: StartServer) -> None:
+    server = await start_server(FanOutSettings(keep_alive_seconds=0.5))
+    async with aiohttp.ClientSession() as session, session.get(server.url) as response:
+        async with asyncio.timeout(20):
+            while (await response.content.readline()) != b": keep-alive\n":
+                pass
+
+
+async def test_a_client_that_goes_is_forgotten_without_an_event(start_server: StartServer) -> None:
+    server = await start_server()
+    client = await raw_client(server.port, f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: server.fanout.subscribers == 1)
+    client.close()
+    await until(lambda: server.fanout.subscribers == 0)
+
+
+async def test_streams_end_cleanly_when_the_server_stops(start_server: StartServer) -> None:
+    server = await start_server()
+    async with aiohttp.ClientSession() as session, session.get(server.url) as response:
+        await until(lambda: server.fanout.subscribers == 1)
+        event_id = server.emit(1)
+        await server.fanout.close()
+        body = await asyncio.wait_for(response.content.read(), 20)
+    assert parse_events(body)[-1].event_id == event_id
+    assert server.fanout.subscribers == 0
+
+
+async def test_ids_are_reserved_before_the_first_is_issued(start_server: StartServer) -> None:
+    server = await start_server()
+    assert len(server.stored) == 1
+    assert server.emit(1) < server.stored[0]
+
+
+NGINX = """
+daemon off; pid {folder}/pid; error_log {folder}/error.log;
+events {{}}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/a; uwsgi_temp_path {folder}/b; scgi_temp_path {folder}/c;
+  server {{ listen unix:{folder}/front; location / {{ proxy_pass http://127.0.0.1:{port}; {extra} }} }}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    "extra", ["proxy_http_version 1.0;", 'proxy_http_version 1.1; proxy_set_header Connection "";']
+)
+async def test_events_pass_nginx_at_once_as_the_docs_say(
+    start_server: StartServer, tmp_path: Path, extra: str
+) -> None:
+    nginx = which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("needs nginx (apt install nginx)")
+    server = await start_server()
+    config = tmp_path / "nginx.conf"
+    config.write_text(NGINX.format(folder=tmp_path, port=server.port, extra=extra))
+    process = await asyncio.create_subprocess_exec(nginx, "-p", str(tmp_path), "-c", str(config))
+    try:
+        await until((tmp_path / "front").exists)
+        connector = aiohttp.UnixConnector(path=str(tmp_path / "front"))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.get(f"http://console{PATH}") as response:
+                await read_events(response.content, lambda events: len(events) == 1)
+                for number in range(3):  # each is waited for: a proxy that buffers would keep it
+                    server.emit(number)
+                    (event,) = await read_events(response.content, bool)
+                    assert event.payload["number"] == number
+            await until(lambda: server.fanout.subscribers == 0)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def memory_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+async def test_a_thousand_subscribers_get_every_frame(start_server: StartServer) -> None:
+    server = await start_server(limits=replace(StreamLimits(), max_frames_per_second=None))
+    request = f"GET {PATH} HTTP/1.0\r\n\r\n"
+    clients = [await raw_client(server.port, request) for _ in range(1000)]
+    await until(lambda: server.fanout.subscribers == 1000)
+    for number in range(10):
+        server.stream.offer_frames(frames(range(20)), "can0", server.fanout.now().seconds)
+        await asyncio.sleep(0.02 * (number % 3))
+    last = server.emit(-1)
+    loop = asyncio.get_running_loop()
+
+    async def read_all(client: socket.socket) -> int:
+        data = b""
+        while f"id: {last}\n".encode() not in data or not data.endswith(b"\n\n"):
+            data += await loop.sock_recv(client, 1 << 16)
+        client.close()
+        return counted(parse_events(data.split(b"\r\n\r\n", 1)[1]))
+
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*map(read_all, clients)) == [200] * 1000
+    await until(lambda: server.fanout.subscribers == 0)
+
+
+async def test_stalled_clients_keep_memory_flat(start_server: StartServer) -> None:
+    """A hundred that never read, 40 MB of events each: what the server keeps is the ring."""
+    server = await start_server(limits=StreamLimits(RingLimits(events=100)))
+    request = f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n"
+    clients = [await raw_client(server.port, request, receive_buffer=4096) for _ in range(100)]
+    await until(lambda: server.fanout.subscribers == 100)
+    before = 0
+    for number in range(2000):
+        server.emit(number, PADDING)
+        if number % 20 == 0:
+            await asyncio.sleep(0.051)
+        if number == 500:
+            before = memory_bytes()
+    assert memory_bytes() - before < 10 * 1024 * 1024
+    assert server.fanout.subscribers == 100
+    for client in clients:
+        with contextlib.suppress(OSError):
+            client.close()
