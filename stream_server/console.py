@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from stream_server.normalized import FrameOrigin, can_frame_json
 from stream_server.ring import IdSource, ResetReason, Ring, RingLimits
 from stream_server.sampler import Sampler
 from stream_server.sampling_log import SamplingLog
-from stream_server.sse_format import encode_event, encode_payload, format_timestamp, parse_event_id
+from stream_server.sse_format import encode_event, encode_payload, parse_event_id
 from wire_protocol.batches import FrameBatch
+from wire_protocol.normalized import FrameOrigin, can_frame_json
+from wire_protocol.timestamps import format_timestamp
 
 DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
 STATE_SECONDS: Final = 30.0

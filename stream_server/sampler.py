@@ -21,8 +21,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_server.normalized import FrameOrigin, FrameRow, rows_of
 from wire_protocol.batches import FrameBatch, FrameFlag
+from wire_protocol.normalized import FrameOrigin, FrameRow, rows_of
 
 MAXIMUM_KEYS: Final = 4_096
 _QUEUE_SECONDS: Final = 0.8

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -16,7 +15,6 @@ CONTENT_TYPE: Final = "text/event-stream"
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 MAXIMUM_ID_DIGITS: Final = 20
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HISTORY: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _encoder: Final = msgspec.json.Encoder()
 
@@ -44,20 +42,6 @@ def encode_payload(event: str, payload: Mapping[str, object]) -> bytes:
 def encode_retry(milliseconds: int) -> bytes:
     """How long the client is to wait before it connects again."""
     return b"retry: %d\n\n" % milliseconds
-
-
-def format_timestamp(wall_us: int) -> str:
-    """Microseconds since 1970 as `2025-12-22T15:31:02.000123Z`."""
-    seconds, microseconds = divmod(wall_us, 1_000_000)
-    return f"{format_seconds(seconds)}.{microseconds:06d}Z"
-
-
-def format_seconds(seconds: int) -> str:
-    """Seconds since 1970 as `2025-12-22T15:31:02`, UTC; ValueError outside the years 1 to 9999."""
-    try:
-        return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
-    except OverflowError as error:
-        raise ValueError(f"{seconds} seconds since 1970 is no date") from error
 
 
 def choose_last_event_id(header: str | None, query: str | None) -> str | None:

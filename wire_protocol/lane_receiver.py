@@ -143,12 +143,13 @@ def _inside(number: PacketNumber, hole: Hole) -> bool:
 class LaneConnection:
     """One lane on one data connection: remembers what came in which range, in order, until it is acked."""
 
-    __slots__ = ("_backlog", "_next_live", "_received", "receiver", "start_id")
+    __slots__ = ("_backlog", "_next_live", "_received", "lane", "receiver", "start_id")
 
     def __init__(self, receiver: LaneReceiver, hello: LaneHello, start_id: str) -> None:
         self.receiver = receiver
+        self.lane = hello.lane
         self.start_id = start_id
-        self._next_live = hello.next_seq
+        self._next_live = max(hello.next_seq, receiver.taken[start_id].prefix() + 1)
         self._backlog: dict[str, IntervalSet] = {}
         for listed in hello.backlog:
             self._backlog.setdefault(listed.start_id, IntervalSet()).add(listed.first_seq, listed.last_seq)

@@ -60,6 +60,7 @@ class LaneSender:
         self.held_bytes = 0
         self.acknowledged_frames = 0
         self.trimmed_frames = 0
+        self._taken_through = 0
         self._held: OrderedDict[PacketNumber, Held] = OrderedDict()
         self._connected = False
         self._todo: dict[RangeKind, deque[PacketNumber]] = {kind: deque() for kind in RangeKind}
@@ -101,6 +102,11 @@ class LaneSender:
         """How many packets wait for their acknowledgement."""
         return len(self._held)
 
+    @property
+    def held_frames(self) -> int:
+        """How many frames wait for their acknowledgement."""
+        return sum(held.frames or 0 for held in self._held.values() if held.gap is None)
+
     # -- one connection after another
 
     def connect(self, now_seconds: float) -> LaneHello:
@@ -118,7 +124,12 @@ class LaneSender:
             self._sent[kind].clear()
 
     def accepted(self, taken_through: int) -> None:
-        """The server's answer to hello: it has all of this start up to that number."""
+        """The server's answer to hello: it has all of this start up to that number.
+
+        Numbers beyond those made so far are possible where a log is replayed again under the same start:
+        what is then made up to there is not sent.
+        """
+        self._taken_through = max(self._taken_through, taken_through)
         for number in list(self._held):
             if number.start_id == self.start_id and number.seq <= taken_through:
                 self._release(number)
@@ -156,7 +167,9 @@ class LaneSender:
     def _hold(self, held: Held) -> None:
         self._held[held.number] = held
         self.held_bytes += len(held.packet)
-        if self._connected:
+        if held.number.seq <= self._taken_through:
+            self._release(held.number)
+        elif self._connected:
             self._todo[RangeKind.LIVE].append(held.number)
         if self.held_bytes > self.limits.max_bytes:
             self._trim()

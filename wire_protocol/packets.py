@@ -38,7 +38,8 @@ MAX_PACKET_BYTES: Final = 1024 * 1024
 MAX_ROWS: Final = 8192
 MAX_SEQ: Final = 2**53
 MAX_RESOLUTION_NS: Final = 10**9
-_TIME_LIMIT_NS: Final = 2**62
+# The years 1682 to 2258; beyond lies the end of 64 bits.
+_TIME_LIMIT_NS: Final = 9_100_000_000_000_000_000
 _TABLE_HASH_BYTES: Final = 16
 _FD_LENGTH_ARRAY: Final = np.array(FD_LENGTHS, np.uint8)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from wire_protocol.identity import Identifier
 from wire_protocol.messages import Text
+
+AGENT_PREFIX: Final = "cea_agent_"
+ENROLMENT_PREFIX: Final = "cea_enroll_"
 
 
 class RegisterRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

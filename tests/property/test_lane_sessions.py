@@ -296,3 +296,21 @@ def test_times_of_a_trimmed_stretch_are_in_its_gap() -> None:
     assert gap.last_ns is not None
     assert gap.frames == gap.last_ns // 10**9 + 1
     assert sender.held_bytes <= 400
+
+
+def test_a_replay_repeated_under_its_start_sends_only_what_the_server_lacks() -> None:
+    world = World(window_bytes=10**9)
+    for _ in range(6):
+        world.produce(2)
+    world.quiesce()
+    recorded = dict(world.storage.packets)
+    again = LaneSender("d", "frames", world.sender.start_id, WindowLimits())
+    again.take_loss(GapReason.START, None, 0.0)
+    world.sender, world.made = again, 0
+    world.connect()
+    for _ in range(7):
+        world.produce(2)
+    assert again.held_packets == 1
+    world.quiesce()
+    assert len(world.storage.packets) == len(recorded) + 1
+    assert world.recorded() == set(range(14))

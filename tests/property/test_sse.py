@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_server.console import ConsoleStream, Cursor, Now, StreamLimits
-from stream_server.normalized import FrameOrigin, can_frame_json, rows_of
 from stream_server.ring import IdSource, RingLimits
 from stream_server.sampler import Sampler
 from stream_server.sse_format import (
@@ -24,6 +23,7 @@ from stream_server.sse_format import (
 )
 from tests.helpers.sse_streams import WALL_US, Event, books, counted, frames, parse_events
 from wire_protocol.batches import FrameBatch
+from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
 
 DAY_US = 86_400_000_000
 

@@ -9,7 +9,6 @@ import pytest
 
 from stream_server.console import ConsoleStream, StreamLimits
 from stream_server.hub import StreamHub
-from stream_server.normalized import FrameOrigin, can_frame_json, rows_of
 from stream_server.ring import IdSource, RingLimits
 from tests.helpers.sse_streams import (
     WALL_US,
@@ -22,6 +21,7 @@ from tests.helpers.sse_streams import (
     parse_events,
 )
 from wire_protocol.batches import FrameFlag, batch_of
+from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
 
 ONLINE: dict[str, Any] = {
     "dongle_id": "van7-can0",

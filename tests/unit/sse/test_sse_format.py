@@ -11,10 +11,10 @@ from stream_server.sse_format import (
     encode_event,
     encode_payload,
     encode_retry,
-    format_timestamp,
     parse_event_id,
     parse_history,
 )
+from wire_protocol.timestamps import format_timestamp
 
 
 def test_an_event_has_its_id_first_and_ends_with_an_empty_line() -> None:

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stream_server.sse_format import format_seconds
 from wire_protocol.batches import FrameBatch, FrameFlag
+from wire_protocol.timestamps import format_seconds
 
 
 class FrameRow(NamedTuple):
@@ -25,15 +25,18 @@ class FrameRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FrameOrigin:
-    """Where frames come from: a dongle and the name of its bus."""
+    """Where frames come from: a dongle (None where there is none, as for a printed log) and its bus."""
 
-    dongle_id: str
+    dongle_id: str | None
     bus: str
     dongle_json: str = field(init=False, compare=False, repr=False)
     bus_json: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dongle_json", msgspec.json.encode(self.dongle_id).decode())
+        named = (
+            "" if self.dongle_id is None else f'"dongle_id":{msgspec.json.encode(self.dongle_id).decode()},'
+        )
+        object.__setattr__(self, "dongle_json", named)
         object.__setattr__(self, "bus_json", msgspec.json.encode(self.bus).decode())
 
 
@@ -54,22 +57,23 @@ def rows_of(batch: FrameBatch) -> Iterator[FrameRow]:
 
 
 _OPTIONAL: Final = (
-    (FrameFlag.FD, '"is_fd":true,'),
-    (FrameFlag.BRS, '"brs":true,'),
-    (FrameFlag.ESI, '"esi":true,'),
-    (FrameFlag.REMOTE, '"is_remote":true,'),
-    (FrameFlag.ERROR, '"is_error":true,'),
+    (FrameFlag.FD, ',"is_fd":true'),
+    (FrameFlag.BRS, ',"brs":true'),
+    (FrameFlag.ESI, ',"esi":true'),
+    (FrameFlag.REMOTE, ',"is_remote":true'),
+    (FrameFlag.ERROR, ',"is_error":true'),
 )
 
 
-def can_frame_json(row: FrameRow, origin: FrameOrigin, count: int) -> bytes:
-    """The `can_frame` object of one frame, in one line."""
+def can_frame_json(row: FrameRow, origin: FrameOrigin, count: int | None) -> bytes:
+    """The `can_frame` object of one frame, in one line; `count` None leaves that member out."""
     timestamp_ns, arbitration_id, flags, dlc, data = row
     seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
     head, tail = _fixed_parts(origin, arbitration_id, flags)
+    members = f'{head}"dlc":{dlc},"data_hex":"{data.hex(" ").upper()}"{tail}'
+    counted = "" if count is None else f',"count":{count}'
     return (
-        f'{{"type":"can_frame","ts":"{_date(seconds)}.{nanoseconds // 1000:06d}Z",{head}'
-        f'"dlc":{dlc},"data_hex":"{data.hex(" ").upper()}",{tail}"count":{count}}}'
+        f'{{"type":"can_frame","ts":"{_date(seconds)}.{nanoseconds // 1000:06d}Z",{members}{counted}}}'
     ).encode()
 
 
@@ -81,7 +85,7 @@ def _fixed_parts(origin: FrameOrigin, arbitration_id: int, flags: int) -> tuple[
     """What all frames of one id share: the members before `dlc`, and those after `data_hex`."""
     extended = bool(flags & FrameFlag.EXTENDED)
     head = (
-        f'"dongle_id":{origin.dongle_json},"direction":"{"tx" if flags & FrameFlag.TX else "rx"}",'
+        f'{origin.dongle_json}"direction":"{"tx" if flags & FrameFlag.TX else "rx"}",'
         f'"bus":{origin.bus_json},"id":"0x{arbitration_id:0{8 if extended else 3}X}",'
         f'"is_extended":{"true" if extended else "false"},'
     )

@@ -1,0 +1,80 @@
+"""How frames of one dongle become packets of its lane (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wire_protocol.batches import FrameBatch, concatenate, empty_batch
+from wire_protocol.packets import MAX_ROWS
+
+Window = tuple[FrameBatch, NDArray[np.uint16]]
+
+
+class LiveBatcher:
+    """Gathers what a bus gives into batches of `flush_seconds`; at once where it was idle."""
+
+    def __init__(self, flush_seconds: float) -> None:
+        self._flush_seconds = flush_seconds
+        self._waiting: list[FrameBatch] = []
+        self._flushed_at_seconds = float("-inf")
+
+    def add(self, batch: FrameBatch) -> None:
+        """Frames that have arrived."""
+        if len(batch):
+            self._waiting.append(batch)
+
+    def due_in(self, now_seconds: float) -> float | None:
+        """Seconds until `take` is due, 0 when it is; None while nothing waits."""
+        if not self._waiting:
+            return None
+        return max(0.0, self._flushed_at_seconds + self._flush_seconds - now_seconds)
+
+    def take(self, now_seconds: float) -> list[FrameBatch]:
+        """All that waits, in batches of at most MAX_ROWS."""
+        if not self._waiting:
+            return []
+        batch = concatenate(self._waiting)
+        self._waiting = []
+        self._flushed_at_seconds = now_seconds
+        return [batch[i : i + MAX_ROWS] for i in range(0, len(batch), MAX_ROWS)]
+
+
+class LogCutter:
+    """Cuts a log into windows by its own times alone, so that a second run cuts alike.
+
+    A window ends before the first frame, on whatever channel, that is `flush_ns` or more behind its first
+    one, or before it in time.
+    """
+
+    def __init__(self, flush_ns: int) -> None:
+        self._flush_ns = flush_ns
+        self._frames = empty_batch()
+        self._channel = np.zeros(0, np.uint16)
+
+    def add(self, frames: FrameBatch, channel: NDArray[np.uint16]) -> Iterator[Window]:
+        """The windows that are complete with these frames."""
+        self._frames = concatenate([self._frames, frames]) if len(self._frames) else frames
+        self._channel = np.concatenate([self._channel, channel])
+        while len(self._frames):
+            end = self._end()
+            if end == len(self._frames) and end < MAX_ROWS:
+                return
+            yield self._cut(end)
+
+    def finish(self) -> Iterator[Window]:
+        """The last window, at the end of the log."""
+        if len(self._frames):
+            yield self._cut(len(self._frames))
+
+    def _end(self) -> int:
+        times = self._frames.timestamp_ns[:MAX_ROWS]
+        outside = (times >= times[0] + self._flush_ns) | (times < times[0])
+        return int(np.argmax(outside)) if outside.any() else len(times)
+
+    def _cut(self, end: int) -> Window:
+        window = self._frames[:end], self._channel[:end]
+        self._frames, self._channel = self._frames[end:], self._channel[end:]
+        return window

@@ -1,0 +1,134 @@
+"""Which frames of which logs a replay plays, under which channel names (pure but for reading the files)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ReplayError
+from edge_agent.sources.log_blocks import LogProblem
+from edge_agent.sources.logs import LogReader, open_log
+from wire_protocol.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK, FrameBatch, FrameFlag
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBound:
+    """A moment in a log: nanoseconds UTC, or since the log's first frame."""
+
+    value_ns: int
+    is_absolute: bool
+
+    def resolve(self, first_ns: int) -> int:
+        """The moment in nanoseconds UTC, for a log that begins at `first_ns`."""
+        return self.value_ns if self.is_absolute else first_ns + self.value_ns
+
+
+def parse_time_bound(text: str) -> TimeBound:
+    """Seconds from the log's first frame, or an ISO 8601 time (UTC where it names no zone). ValueError."""
+    try:
+        return TimeBound(round(float(text) * 1e9), is_absolute=False)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return TimeBound(round(moment.timestamp() * 1e6) * 1000, is_absolute=True)
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """Arbitration ids first to last, standard or extended."""
+
+    first: int
+    last: int
+    is_extended: bool
+
+
+def parse_id_range(text: str) -> IdRange:
+    """`7E8`, `0x7E8`, `18DAF110` or `700-7FF`, hexadecimal; over three digits means extended. ValueError."""
+    parts = [part.strip().lower().removeprefix("0x") for part in text.split("-")]
+    if len(parts) > 2 or not all(part and set(part) <= set("0123456789abcdef") for part in parts):
+        raise ValueError(f"{text!r} is no arbitration id: write 7E8, 18DAF110 or 700-7FF")
+    is_extended = any(len(part) > 3 for part in parts)
+    first, last = int(parts[0], 16), int(parts[-1], 16)
+    if not first <= last <= (EXTENDED_ID_MASK if is_extended else STANDARD_ID_MASK):
+        raise ValueError(f"{text!r} is out of range")
+    return IdRange(first, last, is_extended)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of the logs is played. `channels` renames: {name in the log: name to play it under}."""
+
+    paths: Sequence[Path]
+    start: TimeBound | None = None
+    end: TimeBound | None = None
+    ids: Sequence[IdRange] = ()
+    channels: Mapping[str, str] = field(default_factory=dict)
+
+
+class SelectedFrames:
+    """One pass over the selected frames of all logs, file after file.
+
+    `channels` grows; the channel column indexes it. `unreadable` and `problems` are those of the logs.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self.channels: list[str] = []
+        self.unreadable = 0
+        self.problems: list[LogProblem] = []
+        self._selection = selection
+
+    def __iter__(self) -> Iterator[tuple[FrameBatch, NDArray[np.uint16]]]:
+        for path in self._selection.paths:
+            reader = open_log(path)
+            try:
+                yield from self._selected(reader)
+            finally:
+                self.unreadable += reader.unreadable
+                self.problems += reader.problems
+                reader.close()
+
+    def _selected(self, reader: LogReader) -> Iterator[tuple[FrameBatch, NDArray[np.uint16]]]:
+        first_ns: int | None = None
+        for batch in reader:
+            frames = batch.frames
+            if first_ns is None:
+                first_ns = int(frames.timestamp_ns[0])
+            keep = self._keep(frames, first_ns)
+            if keep.any():
+                numbers = np.array([self._number(name) for name in reader.channels], np.uint16)
+                yield frames[keep], numbers[batch.channel][keep]
+
+    def _keep(self, frames: FrameBatch, first_ns: int) -> NDArray[np.bool_]:
+        selection = self._selection
+        keep = np.ones(len(frames), np.bool_)
+        if selection.start is not None:
+            keep &= frames.timestamp_ns >= selection.start.resolve(first_ns)
+        if selection.end is not None:
+            keep &= frames.timestamp_ns < selection.end.resolve(first_ns)
+        if selection.ids:
+            is_extended = (frames.flags & FrameFlag.EXTENDED) != 0
+            wanted = np.zeros(len(frames), np.bool_)
+            for one in selection.ids:
+                inside = (frames.arbitration_id >= one.first) & (frames.arbitration_id <= one.last)
+                wanted |= inside & (is_extended == one.is_extended)
+            keep &= wanted
+        return keep
+
+    def _number(self, name: str) -> int:
+        shown = self._selection.channels.get(name, name)
+        if shown not in self.channels:
+            self.channels.append(shown)
+        return self.channels.index(shown)
+
+
+def check_logs(paths: Sequence[Path]) -> None:
+    """Every log can be opened. Raises LogError for the first that cannot, before anything is played."""
+    if not paths:
+        raise ReplayError("name at least one log")
+    for path in paths:
+        open_log(path).close()

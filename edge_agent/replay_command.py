@@ -1,0 +1,218 @@
+"""The command `edge-agent replay`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from edge_agent.errors import EdgeAgentError, ReplayError
+from edge_agent.log_selection import Selection, check_logs, parse_id_range, parse_time_bound
+from edge_agent.replay import Pace, Replay
+from edge_agent.replay_bus import BusOutlet
+from edge_agent.replay_credentials import agent_token
+from edge_agent.replay_print import print_frames
+from edge_agent.replay_uplink import ReplayUplink, ServerTarget, resumed_start_id
+from edge_agent.server_url import url_problem
+from edge_agent.uplink import UplinkState
+from wire_protocol.identity import identifier_from, is_identifier
+
+_STATUS_SECONDS: Final = 0.5
+_SHOWN_PROBLEMS: Final = 20
+_PACED_FLUSH_SECONDS: Final = 0.05
+_UNPACED_FLUSH_SECONDS: Final = 0.25
+
+
+class _Parsed(click.ParamType[Any]):
+    """A parameter read by one of our parsers, whose ValueError is the message."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _parse_speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    speed = float(text)
+    if not 0 < speed <= 1_000_000:
+        raise ValueError("speed is max or a number above 0")
+    return speed
+
+
+def _parse_map(text: str) -> tuple[str, str]:
+    before, equals, after = text.partition("=")
+    if not (before and equals and after):
+        raise ValueError(f"{text!r} is not of the form can0=can1")
+    return before, after
+
+
+def _parse_target(text: str) -> tuple[str, str]:
+    interface, colon, channel = text.partition(":")
+    if not (interface and colon and channel):
+        raise ValueError(f"{text!r} is not of the form INTERFACE:CHANNEL, e.g. socketcan:can0")
+    return interface, channel
+
+
+@click.command()
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="LOG...")
+@click.option("--server", metavar="URL", help="Stream to this server.")
+@click.option("--to", "bus", type=_Parsed("INTERFACE:CHANNEL", _parse_target), help="Transmit on this bus.")
+@click.option("--print", "printing", is_flag=True, help="Print normalized frames as JSON lines.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Enrolment token (used when no agent token is stored) or agent token; - for standard input.",
+)
+@click.option("--agent-id", help="The agent to stream as. Default: this machine's host name.")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="PEM file with the server's CA.")
+@click.option(
+    "--speed",
+    type=_Parsed("1|N|max", _parse_speed),
+    default="1",
+    show_default=True,
+    help="1 keeps the log's own spacing, N is N times faster, max is as fast as possible.",
+)
+@click.option("--loop", is_flag=True, help="Begin again at the end, with later times.")
+@click.option(
+    "--start",
+    type=_Parsed("TIME", parse_time_bound),
+    help="Leave out what is before: seconds from the log's first frame, or a UTC time.",
+)
+@click.option("--end", type=_Parsed("TIME", parse_time_bound), help="Leave out what is not before this time.")
+@click.option(
+    "--id",
+    "ids",
+    multiple=True,
+    type=_Parsed("ID|FIRST-LAST", parse_id_range),
+    help="Only these arbitration ids, in hex (7E8, 18DAF110, 700-7FF). Repeatable.",
+)
+@click.option(
+    "--map",
+    "channels",
+    multiple=True,
+    type=_Parsed("NAME=NAME", _parse_map),
+    help="Play a channel of the log under another name. Repeatable.",
+)
+@click.option(
+    "--flush-seconds",
+    type=click.FloatRange(0.005, 10),
+    help=f"Log time in one packet. Default: {_PACED_FLUSH_SECONDS}, at --speed max {_UNPACED_FLUSH_SECONDS}.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep the replay's place in FILE: started again after a kill, it goes on where the server "
+    "has everything.",
+)
+def replay(logs: tuple[Path, ...], **options: Any) -> None:
+    """Replay logs (candump, GVRET, CRTD, ASC, BLF, TRC, CSV, MF4) through the real pipeline.
+
+    Exit status 0 only when every frame has been acknowledged (--server) or sent (--to). The last line on
+    standard output is then JSON: frames, acknowledged, lost, seconds.
+    """
+    targets = [name for name in ("server", "bus", "printing") if options[name]]
+    if len(targets) != 1:
+        raise click.UsageError("give exactly one of --server, --to and --print")
+    if options["loop"] and options["resume"]:
+        raise click.UsageError("--resume needs an end to arrive at: leave out --loop")
+    if options["resume"] and not options["server"]:
+        raise click.UsageError("--resume works with --server only")
+    selection = Selection(logs, options["start"], options["end"], options["ids"], dict(options["channels"]))
+    default_flush = _UNPACED_FLUSH_SECONDS if options["speed"] is None else _PACED_FLUSH_SECONDS
+    pace = Pace(options["speed"], options["flush_seconds"] or default_flush, options["loop"])
+    try:
+        check_logs(logs)
+        complete = _play(selection, pace, options)
+    except EdgeAgentError as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(0 if complete else 1)
+
+
+def _play(selection: Selection, pace: Pace, options: dict[str, Any]) -> bool:
+    """Play into the chosen outlet; whether everything arrived there."""
+    player = Replay(selection, pace)
+    if options["printing"]:
+        asyncio.run(print_frames(player, sys.stdout.buffer))
+        _tell_unreadable(player)
+        return True
+    outlet: BusOutlet | ReplayUplink
+    outlet = (
+        BusOutlet(player, *options["bus"]) if options["bus"] else _uplink(player, selection, pace, options)
+    )
+    began_seconds = time.monotonic()
+    try:
+        asyncio.run(_with_status(outlet))
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+    finally:
+        _tell_unreadable(player)
+        totals = outlet.totals
+        summary = {
+            "frames": totals.frames,
+            "acknowledged": totals.acknowledged,
+            "lost": totals.frames - totals.acknowledged,
+            "seconds": round(time.monotonic() - began_seconds, 3),
+        }
+        click.echo(json.dumps(summary))
+    return outlet.is_complete
+
+
+def _uplink(player: Replay, selection: Selection, pace: Pace, options: dict[str, Any]) -> ReplayUplink:
+    server, ca_file = options["server"], options["ca_file"]
+    agent_id = options["agent_id"] or identifier_from(socket.gethostname())
+    if (problem := url_problem(server)) is not None:
+        raise ReplayError(f"--server {problem}")
+    if not is_identifier(agent_id):
+        raise ReplayError("--agent-id must be 1 to 64 of a-z 0-9 . _ - and start with a letter or digit")
+    start_id = None
+    if options["resume"]:
+        start_id = resumed_start_id(options["resume"], selection, agent_id, pace.flush_seconds)
+    token = agent_token(server, agent_id, options["token_file"], ca_file, _warn)
+    return ReplayUplink(player, ServerTarget(server, agent_id, token, ca_file), start_id, _tell_state)
+
+
+async def _with_status(outlet: BusOutlet | ReplayUplink) -> None:
+    """Runs the outlet; on a terminal a line on standard error says how far it is."""
+    task = asyncio.create_task(outlet.run())
+    on_terminal = sys.stderr.isatty()
+    while not task.done():
+        await asyncio.wait([task], timeout=_STATUS_SECONDS)
+        if on_terminal:
+            totals = outlet.totals
+            text = f"{totals.frames:,} frames played, {totals.acknowledged:,} acknowledged"
+            click.echo(f"\r{text:<60}", err=True, nl=task.done())
+    task.result()
+
+
+def _warn(message: str) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+def _tell_state(state: UplinkState) -> None:
+    if not state.connected and "next attempt" in state.message:
+        _warn(state.message)
+
+
+def _tell_unreadable(player: Replay) -> None:
+    source = player.source
+    if source.unreadable:
+        _warn(f"{source.unreadable} lines or records could not be read and were left out:")
+        for problem in source.problems[:_SHOWN_PROBLEMS]:
+            click.echo(f"  {problem}", err=True)

@@ -1,0 +1,49 @@
+"""What the agent says of its services (pure): itself and each dongle's bus."""
+
+from __future__ import annotations
+
+from edge_agent.identity import VERSION
+from edge_agent.sources.base import SourceCode
+from edge_agent.sources.reader import SourceReader
+from wire_protocol.lane_sender import LaneSender
+from wire_protocol.messages import DongleInfo, ServiceStatus
+from wire_protocol.timestamps import format_timestamp
+
+
+def agent_service(agent_id: str, uptime_seconds: float, now_ns: int) -> ServiceStatus:
+    """The agent itself: it can say so, so it runs."""
+    return ServiceStatus(
+        service_id=f"{agent_id}/agent",
+        agent_service_id="agent",
+        label="Edge agent",
+        service_type="agent",
+        status_code=SourceCode.OK,
+        status=SourceCode.OK.name,
+        message=f"version {VERSION}",
+        last_seen=format_timestamp(now_ns // 1000),
+        metrics={"uptime_seconds": round(uptime_seconds, 1)},
+    )
+
+
+def bus_service(
+    agent_id: str, dongle: DongleInfo, reader: SourceReader, lane: LaneSender, now_ns: int
+) -> ServiceStatus:
+    """One dongle's bus: how it stands, and what was read, lost and acknowledged."""
+    state = reader.state
+    return ServiceStatus(
+        service_id=f"{agent_id}/bus.{dongle.dongle_id}",
+        agent_service_id=f"bus.{dongle.dongle_id}",
+        label=f"Bus {dongle.channel}",
+        service_type="bus",
+        status_code=state.code,
+        status=state.code.name,
+        message=state.message,
+        last_seen=format_timestamp(now_ns // 1000),
+        metrics={
+            "frames_read": reader.frames_read,
+            "frames_malformed": reader.malformed,
+            "frames_dropped": reader.frames_dropped,
+            "frames_trimmed": lane.trimmed_frames,
+            "frames_acknowledged": lane.acknowledged_frames,
+        },
+    )

@@ -1,0 +1,334 @@
+"""The uplink: two WebSockets to the stream server, kept open for as long as the agent runs.
+
+Rules live elsewhere (`wire_protocol.lane_sender`, `backoff`); this shell connects, moves bytes, and says how
+things stand. Both connections live and die together: control first, so that the server knows the dongles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+
+from edge_agent.backoff import Backoff
+from edge_agent.clock import Clock
+from edge_agent.errors import UplinkError
+from edge_agent.server_url import websocket_url
+from wire_protocol.errors import MessageError, WireError
+from wire_protocol.hop import Envelope, HopEncoder, decode_ack
+from wire_protocol.lane_sender import LaneSender
+from wire_protocol.messages import (
+    AgentMessage,
+    Command,
+    CommandStatus,
+    Error,
+    Heartbeat,
+    Hello,
+    LanesHello,
+    LanesWelcome,
+    Welcome,
+    decode_data_down,
+    decode_server_message,
+    encode_message,
+)
+
+MAX_DOWN_BYTES: Final = 256 * 1024
+OPEN_TIMEOUT_SECONDS: Final = 20.0
+ANSWER_TIMEOUT_SECONDS: Final = 20.0
+MAX_WAITING_MESSAGES: Final = 1000
+# What waits in our buffers and in the kernel's goes out before anything newer: little, so that live frames
+# do not queue behind backlog on a slow link.
+_WRITE_LIMIT_BYTES: Final = 16 * 1024
+_TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; the socket module has no name for it
+_REFUSALS: Final = frozenset({"UNAUTHENTICATED", "FORBIDDEN", "AGENT_MISMATCH", "DONGLE_CONFLICT"})
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkState:
+    """How the uplink stands: `message` says the remedy where it is not connected."""
+
+    connected: bool
+    message: str
+    refused: bool = False
+
+
+class _LostError(Exception):
+    """This connection is over: `reason`; `refused` when trying again soon cannot help."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        self.reason = reason
+        self.refused = refused
+        super().__init__(reason)
+
+
+class _GreetAgain(Exception):  # noqa: N818 - a wish, no error
+    """The connection is given up on purpose, for a hello that says more."""
+
+
+class Uplink:
+    """Streams lanes and control messages of one agent to one server.
+
+    `hello` is asked at each connection. `on_state` is called in the event loop at each change.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        hello: Callable[[], Hello],
+        lanes: Sequence[LaneSender],
+        *,
+        clock: Clock,
+        ca_file: Path | None = None,
+        on_state: Callable[[UplinkState], None] = lambda _: None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.lanes = lanes
+        self.state = UplinkState(False, f"connecting to {url}")
+        self.progress = asyncio.Event()
+        self._url = url
+        self._token = token
+        self._hello = hello
+        self._clock = clock
+        self._tls = _tls_context(url, ca_file)
+        self._on_state = on_state
+        self._backoff = backoff or Backoff()
+        self._wake = asyncio.Event()
+        self._again = asyncio.Event()
+        self._messages: asyncio.Queue[AgentMessage] = asyncio.Queue(MAX_WAITING_MESSAGES)
+
+    def reconnect(self) -> None:
+        """There are new dongles or lanes: greet the server again with all of them."""
+        self._again.set()
+        self._set_state(UplinkState(False, "greeting the server again"))
+
+    def wake(self) -> None:
+        """A lane has something new to send."""
+        self._wake.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that acks or connections bring about. UplinkError when the server refuses."""
+        while not condition():
+            if self.state.refused:
+                raise UplinkError(self.state.message)
+            self.progress.clear()
+            await self.progress.wait()
+
+    def say(self, message: AgentMessage) -> bool:
+        """Queue a control message; False when it had to be dropped because 1,000 are waiting."""
+        try:
+            self._messages.put_nowait(message)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        while True:
+            try:
+                self._again.clear()
+                await self._connect_once()
+            except _GreetAgain:
+                continue
+            except _LostError as lost:
+                now_seconds = self._clock.monotonic_seconds()
+                wait = (self._backoff.refused if lost.refused else self._backoff.failed)(now_seconds)
+                self._set_state(
+                    UplinkState(False, f"{lost.reason}; next attempt in {wait:.1f} s", lost.refused)
+                )
+                await asyncio.sleep(wait)
+
+    async def _connect_once(self) -> None:
+        try:
+            async with await self._open("/ws/agent") as control:
+                welcome = await self._greet(control)
+                async with await self._open("/ws/data") as data:
+                    await self._open_lanes(data)
+                    self._backoff.connected(self._clock.monotonic_seconds())
+                    if not self._again.is_set():
+                        self._set_state(UplinkState(True, f"streaming to {self._url}"))
+                    await self._stream(control, data, welcome.heartbeat_seconds)
+        except ConnectionClosed as closed:
+            raise _lost(closed) from closed
+        except WireError as error:
+            raise _LostError(f"{self._url} does not speak this protocol: {error}") from error
+        finally:
+            for lane in self.lanes:
+                lane.disconnect()
+
+    async def _stream(self, control: ClientConnection, data: ClientConnection, beat_seconds: float) -> None:
+        jobs: list[Awaitable[None]] = [
+            self._send_packets(data),
+            self._take_acks(data),
+            self._send_messages(control),
+            self._take_messages(control),
+            self._beat(beat_seconds),
+            self._greet_again(),
+        ]
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- opening
+
+    async def _open(self, path: str) -> ClientConnection:
+        try:
+            connection = await connect(
+                websocket_url(self._url, path),
+                additional_headers={"Authorization": f"Bearer {self._token}"},
+                compression=None,  # the hop has its own, with a context that fits packets
+                max_size=MAX_DOWN_BYTES,
+                write_limit=_WRITE_LIMIT_BYTES,
+                open_timeout=OPEN_TIMEOUT_SECONDS,
+                ssl=self._tls,
+            )
+        except InvalidStatus as answer:
+            raise self._status_lost(answer) from answer
+        except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
+            raise _LostError(f"{self._url} cannot be reached ({_reason(error)})") from error
+        _keep_kernel_queue_short(connection)
+        return connection
+
+    def _status_lost(self, answer: InvalidStatus) -> _LostError:
+        status = answer.response.status_code
+        if status in (401, 403):
+            return _LostError(
+                f"{self._url} refuses this agent's token (HTTP {status}); enrol it again with "
+                "`edge-agent enroll`",
+                refused=True,
+            )
+        return _LostError(f"{self._url} answered HTTP {status} instead of opening a WebSocket")
+
+    async def _greet(self, control: ClientConnection) -> Welcome:
+        await control.send(encode_message(self._hello()))
+        answer = decode_server_message(await _answer(control))
+        if isinstance(answer, Welcome):
+            return answer
+        raise _error_lost(answer) if isinstance(answer, Error) else MessageError("welcome expected")
+
+    async def _open_lanes(self, data: ClientConnection) -> None:
+        now_seconds = self._clock.monotonic_seconds()
+        hellos = [lane.connect(now_seconds) for lane in self.lanes]
+        await data.send(encode_message(LanesHello(self._hello().start_id, hellos)))
+        answer = decode_data_down(await _answer(data))
+        if isinstance(answer, Error):
+            raise _error_lost(answer)
+        if not isinstance(answer, LanesWelcome) or len(answer.taken_through) != len(hellos):
+            raise MessageError("lanes_welcome for every lane expected")
+        for lane, taken_through in zip(self.lanes, answer.taken_through, strict=False):
+            lane.accepted(taken_through)
+        self.progress.set()
+
+    # -- while connected
+
+    async def _send_packets(self, data: ClientConnection) -> None:
+        encoder = HopEncoder()
+        while True:
+            self._wake.clear()
+            idle = True
+            for index, lane in enumerate(self.lanes):
+                packet = lane.next_packet()
+                if packet is not None:
+                    idle = False
+                    await data.send(encoder.encode(Envelope(index, *packet)))
+            if idle:
+                await self._wake.wait()
+
+    async def _take_acks(self, data: ClientConnection) -> None:
+        async for message in data:
+            if isinstance(message, str):
+                answer = decode_data_down(message)
+                raise _error_lost(answer) if isinstance(answer, Error) else MessageError("ack expected")
+            ack = decode_ack(message)
+            if ack.lane_index >= len(self.lanes):
+                raise MessageError(f"ack for lane {ack.lane_index}, which was not opened")
+            self.lanes[ack.lane_index].acknowledged(ack.range_kind, ack.number)
+            self.progress.set()
+            self._wake.set()
+        raise _LostError(f"{self._url} closed the connection")
+
+    async def _send_messages(self, control: ClientConnection) -> None:
+        while True:
+            await control.send(encode_message(await self._messages.get()))
+
+    async def _take_messages(self, control: ClientConnection) -> None:
+        async for message in control:
+            answer = decode_server_message(message)
+            if isinstance(answer, Error):
+                raise _error_lost(answer)
+            if isinstance(answer, Command):
+                refusal = "this version of the agent runs no commands"
+                self.say(CommandStatus(answer.command_id, "rejected", error=refusal))
+        raise _LostError(f"{self._url} closed the connection")
+
+    async def _beat(self, beat_seconds: float) -> None:
+        clock = self._clock
+        while True:
+            await asyncio.sleep(beat_seconds)
+            self.say(Heartbeat(clock.monotonic_ns(), clock.wall_ns(), clock.synchronised()))
+
+    async def _greet_again(self) -> None:
+        await self._again.wait()
+        raise _GreetAgain
+
+    def _set_state(self, state: UplinkState) -> None:
+        self.state = state
+        self.progress.set()
+        self._on_state(state)
+
+
+def _keep_kernel_queue_short(connection: ClientConnection) -> None:
+    opened: socket.socket | None = connection.transport.get_extra_info("socket")
+    if opened is not None:
+        with contextlib.suppress(OSError):
+            opened.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _WRITE_LIMIT_BYTES)
+
+
+async def _answer(connection: ClientConnection) -> str | bytes:
+    try:
+        return await asyncio.wait_for(connection.recv(), ANSWER_TIMEOUT_SECONDS)
+    except TimeoutError:
+        raise _LostError(f"no answer to hello within {ANSWER_TIMEOUT_SECONDS:.0f} s") from None
+
+
+def _tls_context(url: str, ca_file: Path | None) -> ssl.SSLContext | None:
+    if websocket_url(url, "/").startswith("ws:"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UplinkError(
+            f"{ca_file} cannot be used: {reason}; name a PEM file with the server's CA"
+        ) from error
+
+
+def _error_lost(error: Error) -> _LostError:
+    return _LostError(f"the server says {error.code}: {error.message}", refused=error.code in _REFUSALS)
+
+
+def _lost(closed: ConnectionClosed) -> _LostError:
+    reason = closed.rcvd.reason if closed.rcvd is not None else ""
+    return _LostError(f"the connection is lost ({reason or _reason(closed)})")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {OPEN_TIMEOUT_SECONDS:.0f} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

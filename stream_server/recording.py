@@ -1,0 +1,222 @@
+"""The recorder: packets of all lanes into storage, in groups, and only then acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection
+
+from stream_server import recording_store
+from stream_server.database import Database
+from stream_server.errors import StorageError
+from stream_server.metrics import Metrics
+from stream_server.recording_store import LaneChange, StoredPacket
+from wire_protocol.batches import FrameBatch, SignalBatch
+from wire_protocol.hop import RangeKind
+from wire_protocol.lane_receiver import LaneConnection, LaneReceiver, Opening
+from wire_protocol.messages import LaneHello, LaneName
+from wire_protocol.packets import Gap, Packet, encode_gap
+
+FLUSH_SECONDS: Final = 0.02
+RETRY_SECONDS: Final = 1.0
+MAX_WAITING_BYTES: Final = 64_000_000
+_DRAIN_SECONDS: Final = 5.0
+
+Acknowledge = Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One lane of one dongle in this process."""
+
+    lane_id: int
+    receiver: LaneReceiver = field(default_factory=LaneReceiver)
+    waiting: list[tuple[Packet, StoredPacket]] = field(default_factory=list)
+    acknowledge: Acknowledge | None = None
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Recorder:
+    """Commits what data connections hand over, every 20 ms, and calls `Lane.acknowledge` after the commit.
+
+    While storage refuses, packets wait (bounded) and nothing is acknowledged.
+    """
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._lanes: dict[tuple[str, LaneName], Lane] = {}
+        self._dirty: dict[Lane, None] = {}
+        self._waiting_bytes = 0
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._flushed = asyncio.Condition()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = asyncio.create_task(self._run(), name="recorder")
+
+    async def close(self) -> None:
+        """Commit what waits, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    async def open_lane(
+        self, dongle_id: str, hello: LaneHello, start_id: str, acknowledge: Acknowledge
+    ) -> tuple[Lane, LaneConnection]:
+        """A data connection opens a lane: its announcement is stored before this returns. StorageError."""
+        lane = await self._lane(dongle_id, hello.lane)
+        async with lane.opening:
+            await self._drain(lane)
+            await self._load(lane, {start_id, *(listed.start_id for listed in hello.backlog)})
+
+            def job(connection: Connection) -> Opening:
+                opening = lane.receiver.opened(
+                    hello, start_id, partial(recording_store.count_taken, connection, lane.lane_id)
+                )
+                _store_opening(connection, lane, opening)
+                return opening
+
+            opening = await self._database.write(job)
+            lane.receiver.opening_stored(opening)
+            lane.acknowledge = acknowledge
+        self._metrics.gaps.inc(len(opening.gone))
+        return lane, LaneConnection(lane.receiver, hello, start_id)
+
+    def add(self, lane: Lane, packet: Packet, body: bytes, kind: RangeKind) -> None:
+        """A new packet, to be stored with the next group."""
+        stored = _stored(packet, body, is_backlog=kind is RangeKind.BACKLOG, received_ns=time.time_ns())
+        lane.waiting.append((packet, stored))
+        self._waiting_bytes += len(body)
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            self._room.clear()
+        self.wake(lane)
+
+    def wake(self, lane: Lane) -> None:
+        """Something of this lane can be acknowledged with the next group."""
+        self._dirty[lane] = None
+        self._wake.set()
+
+    async def room(self) -> None:
+        """Wait while too much is waiting for storage."""
+        await self._room.wait()
+
+    async def _lane(self, dongle_id: str, name: LaneName) -> Lane:
+        lane_id = await self._database.write(lambda c: recording_store.lane_id_of(c, dongle_id, name))
+        return self._lanes.setdefault((dongle_id, name), Lane(lane_id))
+
+    async def _load(self, lane: Lane, start_ids: set[str]) -> None:
+        """Keep in memory only the starts that this hello or a hole refers to, however many there were."""
+        lane.receiver.taken, lane.receiver.holes = await self._database.read(
+            lambda c: recording_store.load_lane(c, lane.lane_id, start_ids)
+        )
+
+    async def _drain(self, lane: Lane) -> None:
+        """Wait until nothing of the lane is pending: the answer to hello must know it all."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS), self._flushed:
+                await self._flushed.wait_for(lambda: not lane.receiver.pending)
+        except TimeoutError:
+            raise StorageError(self._database.fault or "earlier packets are not stored yet") from None
+
+    async def _run(self) -> None:
+        while not self._closing:
+            await self._wake.wait()
+            await asyncio.sleep(FLUSH_SECONDS)
+            self._wake.clear()
+            try:
+                await self._flush()
+            except StorageError:
+                if not self._closing:
+                    self._wake.set()
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def _flush(self) -> None:
+        groups = [(lane, lane.waiting) for lane in self._dirty]
+        self._dirty = {}
+        for lane, _ in groups:
+            lane.waiting = []
+        changes = [_change(lane, group) for lane, group in groups if group]
+        try:
+            if changes:
+                await self._database.write(lambda connection: recording_store.store(connection, changes))
+        except StorageError:
+            for lane, group in groups:
+                lane.waiting = group + lane.waiting
+                self._dirty[lane] = None
+            raise
+        for lane, group in groups:
+            self._committed(lane, group)
+        async with self._flushed:
+            self._flushed.notify_all()
+
+    def _committed(self, lane: Lane, group: list[tuple[Packet, StoredPacket]]) -> None:
+        packets = [packet for packet, _ in group]
+        lane.receiver.committed(packets)
+        self._waiting_bytes -= sum(len(stored.body) for _, stored in group)
+        if self._waiting_bytes <= MAX_WAITING_BYTES:
+            self._room.set()
+        gaps = sum(isinstance(packet.body, Gap) for packet in packets)
+        self._metrics.gaps.inc(gaps)
+        self._metrics.packets_recorded.inc(len(packets) - gaps)
+        self._metrics.frames_recorded.inc(
+            sum(packet.frames or 0 for packet in packets if isinstance(packet.body, FrameBatch))
+        )
+        if lane.acknowledge is not None:
+            lane.acknowledge()
+
+
+def _change(lane: Lane, group: list[tuple[Packet, StoredPacket]]) -> LaneChange:
+    packets = [packet for packet, _ in group]
+    return LaneChange(
+        lane.lane_id,
+        [stored for _, stored in group],
+        lane.receiver.progress(packets),
+        lane.receiver.holes_after(packets),
+        time.time_ns(),
+    )
+
+
+def _store_opening(connection: Connection, lane: Lane, opening: Opening) -> None:
+    now_ns = time.time_ns()
+    recording_store.add_starts(connection, lane.lane_id, opening.starts)
+    gone = [
+        _stored(packet, encode_gap(packet.number, packet.body), is_backlog=True, received_ns=now_ns)
+        for packet in opening.gone
+        if isinstance(packet.body, Gap)
+    ]
+    change = LaneChange(lane.lane_id, gone, lane.receiver.progress(opening.gone), opening.holes, now_ns)
+    recording_store.store(connection, [change])
+
+
+def _stored(packet: Packet, body: bytes, *, is_backlog: bool, received_ns: int) -> StoredPacket:
+    first_ns, last_ns = _span(packet.body, received_ns)
+    return StoredPacket(
+        packet.number.start_id,
+        packet.number.seq,
+        packet.first_seq,
+        packet.kind,
+        packet.frames,
+        first_ns,
+        last_ns,
+        received_ns,
+        is_backlog,
+        body,
+    )
+
+
+def _span(body: FrameBatch | SignalBatch | Gap, unknown_ns: int) -> tuple[int, int]:
+    if isinstance(body, Gap):
+        first_ns = unknown_ns if body.first_ns is None else body.first_ns
+        return first_ns, first_ns if body.last_ns is None else body.last_ns
+    return int(body.timestamp_ns.min()), int(body.timestamp_ns.max())

@@ -1,0 +1,276 @@
+"""The recording in SQL: packets as received, what is taken, holes, retention. One connection, no rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from stream_server.schema import dongles, holes, lane_starts, lanes, packets, retention_totals
+from wire_protocol.intervals import IntervalSet
+from wire_protocol.lane_receiver import Hole
+from wire_protocol.messages import LaneName
+from wire_protocol.packets import PacketKind
+
+RETENTION_PACKETS: Final = 500
+_PAGE_PACKETS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPacket:
+    """One row of the recording. `frames` None: a gap of unknown size."""
+
+    start_id: str
+    seq: int
+    first_seq: int
+    kind: PacketKind
+    frames: int | None
+    first_ns: int
+    last_ns: int
+    received_ns: int
+    is_backlog: bool
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LaneChange:
+    """What one commit changes in a lane: new packets, and what is taken and missing after them."""
+
+    lane_id: int
+    stored: Sequence[StoredPacket]
+    taken: dict[str, list[tuple[int, int]]]
+    holes: Sequence[Hole]
+    at_ns: int
+
+
+def lane_id_of(connection: Connection, dongle_id: str, lane: LaneName) -> int:
+    """The lane's key; made when it is new."""
+    query = select(lanes.c.id).where(lanes.c.dongle_id == dongle_id, lanes.c.lane == lane)
+    known: int | None = connection.execute(query).scalar_one_or_none()
+    if known is not None:
+        return known
+    made: int = connection.execute(
+        insert(lanes).values(dongle_id=dongle_id, lane=lane).returning(lanes.c.id)
+    ).scalar_one()
+    return made
+
+
+def owner_of(connection: Connection, dongle_id: str) -> tuple[str, str] | None:
+    """(agent_id, channel) of a dongle, None where nobody listed it yet."""
+    row = connection.execute(
+        select(dongles.c.agent_id, dongles.c.channel).where(dongles.c.dongle_id == dongle_id)
+    ).one_or_none()
+    return None if row is None else (row.agent_id, row.channel)
+
+
+def load_lane(
+    connection: Connection, lane_id: int, start_ids: Iterable[str]
+) -> tuple[dict[str, IntervalSet], list[Hole]]:
+    """What is taken of these starts and of all that have holes, and the holes."""
+    missing = [
+        Hole(row.start_id, row.first_seq, row.last_seq, row.frames)
+        for row in connection.execute(
+            select(lane_starts.c.start_id, holes)
+            .join(lane_starts, holes.c.start_pk == lane_starts.c.id)
+            .where(lane_starts.c.lane_id == lane_id)
+            .order_by(holes.c.id)
+        )
+    ]
+    wanted = {*start_ids, *(hole.start_id for hole in missing)}
+    rows = connection.execute(
+        select(lane_starts.c.start_id, lane_starts.c.taken).where(
+            lane_starts.c.lane_id == lane_id, lane_starts.c.start_id.in_(wanted)
+        )
+    )
+    return {row.start_id: IntervalSet(msgspec.json.decode(row.taken)) for row in rows}, missing
+
+
+def add_starts(connection: Connection, lane_id: int, start_ids: Iterable[str]) -> None:
+    """Starts in the agent's order; known ones keep their place."""
+    known = set(_start_keys(connection, lane_id, start_ids))
+    for start_id in start_ids:
+        if start_id not in known:
+            connection.execute(insert(lane_starts).values(lane_id=lane_id, start_id=start_id, taken="[]"))
+
+
+def count_taken(connection: Connection, lane_id: int, start_id: str, first_seq: int, last_seq: int) -> int:
+    """Frames of the recorded packets with these numbers."""
+    total: int = connection.execute(
+        select(func.coalesce(func.sum(packets.c.frames), 0))
+        .join(lane_starts, packets.c.start_pk == lane_starts.c.id)
+        .where(
+            lane_starts.c.lane_id == lane_id,
+            lane_starts.c.start_id == start_id,
+            packets.c.seq.between(first_seq, last_seq),
+        )
+    ).scalar_one()
+    return total
+
+
+def store(connection: Connection, changes: Iterable[LaneChange]) -> None:
+    """Store packets, progress and holes of several lanes; all or nothing."""
+    rows: list[dict[str, Any]] = []
+    for change in changes:
+        keys = _start_keys(connection, change.lane_id, change.taken)
+        rows.extend(_packet_row(packet, keys[packet.start_id]) for packet in change.stored)
+        _store_progress(connection, change, keys)
+        _store_holes(connection, change)
+    if rows:
+        connection.execute(insert(packets), rows)
+
+
+def _start_keys(connection: Connection, lane_id: int, start_ids: Iterable[str]) -> dict[str, int]:
+    query = select(lane_starts.c.start_id, lane_starts.c.id).where(
+        lane_starts.c.lane_id == lane_id, lane_starts.c.start_id.in_(list(start_ids))
+    )
+    return {row.start_id: row.id for row in connection.execute(query)}
+
+
+def _packet_row(packet: StoredPacket, start_pk: int) -> dict[str, Any]:
+    return {
+        "start_pk": start_pk,
+        "seq": packet.seq,
+        "first_seq": packet.first_seq,
+        "kind": packet.kind,
+        "frames": packet.frames,
+        "first_ns": packet.first_ns,
+        "last_ns": packet.last_ns,
+        "received_ns": packet.received_ns,
+        "is_backlog": packet.is_backlog,
+        "size_bytes": len(packet.body),
+        "body": packet.body,
+    }
+
+
+def _store_progress(connection: Connection, change: LaneChange, keys: dict[str, int]) -> None:
+    for start_id, taken in change.taken.items():
+        recorded = [p for p in change.stored if p.start_id == start_id and p.kind is not PacketKind.GAP]
+        connection.execute(
+            update(lane_starts)
+            .where(lane_starts.c.id == keys[start_id])
+            .values(
+                taken=msgspec.json.encode(taken).decode(),
+                packets=lane_starts.c.packets + len(recorded),
+                frames=lane_starts.c.frames + sum(packet.frames or 0 for packet in recorded),
+            )
+        )
+
+
+def _store_holes(connection: Connection, change: LaneChange) -> None:
+    mine = select(lane_starts.c.id).where(lane_starts.c.lane_id == change.lane_id)
+    connection.execute(delete(holes).where(holes.c.start_pk.in_(mine)))
+    keys = _start_keys(connection, change.lane_id, {hole.start_id for hole in change.holes})
+    for hole in change.holes:
+        connection.execute(
+            insert(holes).values(
+                start_pk=keys[hole.start_id],
+                first_seq=hole.first_seq,
+                last_seq=hole.last_seq,
+                frames=hole.frames,
+                announced_at_ns=change.at_ns,
+            )
+        )
+
+
+def recorded_packets(
+    connection: Connection,
+    dongle_id: str,
+    after: tuple[int, int],
+    from_ns: int | None,
+    to_ns: int | None,
+) -> list[Any]:
+    """The next page of a dongle's frames lane, in order, behind (start_pk, seq): start_pk, seq, body."""
+    start_pk, seq = after
+    query = (
+        select(packets.c.start_pk, packets.c.seq, packets.c.body)
+        .join(lane_starts, packets.c.start_pk == lane_starts.c.id)
+        .join(lanes, lane_starts.c.lane_id == lanes.c.id)
+        .where(
+            lanes.c.dongle_id == dongle_id,
+            lanes.c.lane == "frames",
+            (packets.c.start_pk > start_pk) | ((packets.c.start_pk == start_pk) & (packets.c.seq > seq)),
+        )
+        .order_by(packets.c.start_pk, packets.c.seq)
+        .limit(_PAGE_PACKETS)
+    )
+    if from_ns is not None:
+        query = query.where(packets.c.last_ns >= from_ns)
+    if to_ns is not None:
+        query = query.where(packets.c.first_ns < to_ns)
+    return list(connection.execute(query))
+
+
+def known_gaps(connection: Connection, dongle_id: str) -> tuple[int, int]:
+    """(gap records, frames they say are missing) in the frames lane, agent starts left out."""
+    row = connection.execute(
+        select(func.count(), func.coalesce(func.sum(packets.c.frames), 0))
+        .select_from(packets)
+        .join(lane_starts, packets.c.start_pk == lane_starts.c.id)
+        .join(lanes, lane_starts.c.lane_id == lanes.c.id)
+        .where(
+            lanes.c.dongle_id == dongle_id,
+            lanes.c.lane == "frames",
+            packets.c.kind == PacketKind.GAP,
+            packets.c.frames.is_not(None),
+        )
+    ).one()
+    return int(row[0]), int(row[1])
+
+
+def recorded_bytes(connection: Connection) -> int:
+    """The size of all packets in the recording."""
+    total: int = connection.execute(select(func.coalesce(func.sum(packets.c.size_bytes), 0))).scalar_one()
+    return total
+
+
+def delete_oldest(
+    connection: Connection, received_before_ns: int, surplus_bytes: int
+) -> tuple[int, int, int]:
+    """Delete the oldest packets: those received before a time, and more until `surplus_bytes` are gone.
+
+    At most RETENTION_PACKETS at once. Returns (packets, frames, bytes) deleted; zeros when nothing is due.
+    """
+    rows = connection.execute(
+        select(
+            packets.c.id, packets.c.kind, packets.c.frames, packets.c.size_bytes, packets.c.received_ns,
+            lane_starts.c.lane_id,
+        )
+        .join(lane_starts, packets.c.start_pk == lane_starts.c.id)
+        .order_by(packets.c.id)
+        .limit(RETENTION_PACKETS)
+    ).all()  # fmt: skip
+    due = list(_due(rows, received_before_ns, surplus_bytes))
+    if not due:
+        return 0, 0, 0
+    connection.execute(delete(packets).where(packets.c.id <= due[-1].id))
+    for lane_id in {row.lane_id for row in due}:
+        _add_to_totals(connection, lane_id, [row for row in due if row.lane_id == lane_id])
+    return len(due), _frames(due), sum(row.size_bytes for row in due)
+
+
+def _due(rows: Iterable[Any], received_before_ns: int, surplus_bytes: int) -> Iterator[Any]:
+    for row in rows:
+        if row.received_ns >= received_before_ns and surplus_bytes <= 0:
+            return
+        surplus_bytes -= row.size_bytes
+        yield row
+
+
+def _frames(rows: Iterable[Any]) -> int:
+    return sum(row.frames or 0 for row in rows if row.kind != PacketKind.GAP)
+
+
+def _add_to_totals(connection: Connection, lane_id: int, rows: list[Any]) -> None:
+    table = retention_totals
+    known = connection.execute(select(table).where(table.c.lane_id == lane_id)).one_or_none()
+    if known is None:
+        connection.execute(insert(table).values(lane_id=lane_id, packets=len(rows), frames=_frames(rows)))
+    else:
+        connection.execute(
+            update(table)
+            .where(table.c.lane_id == lane_id)
+            .values(packets=table.c.packets + len(rows), frames=table.c.frames + _frames(rows))
+        )
