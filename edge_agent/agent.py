@@ -19,8 +19,7 @@ from edge_agent.frame_filters import keep_matching
 from edge_agent.identity import hello_of, new_start_id
 from edge_agent.services import agent_service, bus_service
 from edge_agent.sources.base import Dropped, Item, Source, SourceCode, SourceState
-from edge_agent.sources.log_bus import LogBus
-from edge_agent.sources.python_can_bus import PythonCanBus
+from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import Uplink, UplinkState
 from wire_protocol.lane_sender import LaneSender, WindowLimits
@@ -49,9 +48,7 @@ class Dongle:
 
     def open_source(self) -> Source:
         """Opens the bus or log; called in the reading thread. Raises SourceError."""
-        if self.section.interface == "log":
-            return LogBus(Path(self.section.channel), self.section.log_options(), self._clock)
-        return PythonCanBus(self.section, self._clock)
+        return open_source(self.section, self._clock)
 
     async def feed(self, reader: SourceReader, wake: Callable[[], None]) -> None:
         """Moves what the reader gives into the lane until it ends; the last frames too."""

@@ -1,0 +1,70 @@
+"""The gateway's clocks, and whether its wall clock can be believed: a Raspberry Pi has none of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from pathlib import Path
+from typing import Final
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_TIMESYNCD_FLAG: Final = Path("/run/systemd/timesync/synchronized")
+# The kernel's estimate grows by 500 us/s while nobody disciplines the clock and stops at 16 s; below
+# that, somebody does. timedatectl judges by the same limit (systemd, src/basic/time-util.c).
+_UNSYNCHRONISED_ERROR_US: Final = 16_000_000
+_MAX_BOOT_ID_CHARACTERS: Final = 64
+
+
+class Clock:
+    """What time it is on this machine; tests pass their own."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since some moment of this boot; never goes back."""
+        return time.monotonic_ns()
+
+    def monotonic_seconds(self) -> float:
+        """Seconds of the same clock."""
+        return self.monotonic_ns() / 1e9
+
+    def sleep(self, seconds: float) -> None:
+        """Blocks this thread for `seconds` of the monotonic clock."""
+        time.sleep(seconds)
+
+    def wall_ns(self) -> int:
+        """Nanoseconds UTC since 1970, as far as this machine knows."""
+        return time.time_ns()
+
+    def boot_id(self) -> str:
+        """The kernel's random name of this boot; "unknown" where there is none."""
+        try:
+            return _BOOT_ID.read_text("ascii").strip()[:_MAX_BOOT_ID_CHARACTERS] or "unknown"
+        except (OSError, ValueError):
+            return "unknown"
+
+    def synchronised(self) -> bool:
+        """Whether a time service keeps the wall clock right; False where that cannot be known."""
+        error_us = _kernel_clock_error_us()
+        if error_us is None:
+            return _TIMESYNCD_FLAG.exists()
+        return error_us < _UNSYNCHRONISED_ERROR_US
+
+
+class _Timex(ctypes.Structure):
+    """The beginning of `struct timex` (adjtimex(2)), with room for the rest."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("rest", ctypes.c_long * 64),
+    )
+
+
+def _kernel_clock_error_us() -> int | None:
+    timex = _Timex()  # modes 0: read only, needs no privilege
+    try:
+        result = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
+    except (OSError, AttributeError):
+        return None
+    return int(timex.maxerror) if result >= 0 else None

@@ -1,0 +1,239 @@
+"""The agent's configuration: the TOML file of docs/agent-configuration.md as Structs."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+import strict_config
+from edge_agent.frame_filters import FrameFilter
+from edge_agent.server_url import url_problem, websocket_url
+from strict_config import ConfigError, Problem
+from wire_protocol.identity import Identifier, identifier_from, is_identifier
+from wire_protocol.messages import MAX_DONGLES, DongleInfo
+
+MAX_FILTERS: Final = 256
+
+Id = Annotated[
+    Identifier,
+    Meta(description='1 to 64 of a-z 0-9 . _ - starting with a letter or digit, e.g. "van7-can0"'),
+]
+Text = Annotated[str, Meta(min_length=1, max_length=512)]
+Bitrate = Annotated[int, Meta(ge=1_000, le=20_000_000)]
+
+# python-can's name for "never acknowledge, never transmit", where an interface has one; see
+# docs/agent-configuration.md for what that means on the bus.
+LISTEN_ONLY_OPTIONS: Final[Mapping[str, tuple[str, Any]]] = {
+    "cantact": ("monitor", True),
+    "kvaser": ("driver_mode", False),
+    "nixnet": ("listen_only", True),
+    "pcan": ("state", "PASSIVE"),
+    "seeedstudio": ("operation_mode", "silent"),
+    "slcan": ("listen_only", True),
+    "systec": ("state", "PASSIVE"),
+    "vector": ("listen_only", True),
+}
+_OWN_KEYS: Final = frozenset({"interface", "channel", "bitrate", "fd", "data_bitrate"})
+_REFUSED_OPTIONS: Final = frozenset(
+    {"receive_own_messages", "can_filters", "config_context", "ignore_config"}
+)
+
+
+class AgentSection(msgspec.Struct, frozen=True):
+    """[agent]: who this gateway is."""
+
+    id: Id | None = None
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Ids that the pattern alone lets through."""
+        return _id_problems(self.id)
+
+
+class ServerSection(msgspec.Struct, frozen=True):
+    """[server]: where the stream goes."""
+
+    url: Text
+    token_file: Text | None = None
+    ca_file: Text | None = None
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """A `url` that is none."""
+        problem = url_problem(self.url)
+        return [] if problem is None else [("url", problem)]
+
+    def websocket_url(self, path: str) -> str:
+        """Where `/ws/agent` and `/ws/data` are."""
+        return websocket_url(self.url, path)
+
+
+class LogOptions(msgspec.Struct, frozen=True):
+    """`options` of a dongle with `interface = "log"`."""
+
+    speed: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000)] | Literal["max"],
+        Meta(description='a number above 0 and up to 1000000, or "max"'),
+    ] = 1.0
+    loop: bool = False
+    log_channel: Text | None = None
+
+
+class DongleSection(msgspec.Struct, frozen=True):
+    """[[dongles]]: one CAN adapter, or a log that plays the part of one."""
+
+    not_supported: ClassVar[frozenset[str]] = frozenset(
+        {"device_id", "sample_point_permille", "databases", "signals"}
+    )
+
+    channel: Text
+    id: Id | None = None
+    interface: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="a name like slcan")] = (
+        "socketcan"
+    )
+    mode: Literal["listen_only", "normal"] = "listen_only"
+    bitrate: Bitrate | None = None
+    fd: bool = False
+    data_bitrate: Bitrate | None = None
+    frames: Literal["all", "off"] = "all"
+    frame_filters: Annotated[list[FrameFilter], Meta(max_length=MAX_FILTERS)] = []
+    options: dict[str, Any] = {}
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """What the fields only say together."""
+        yield from _id_problems(self.id)
+        if self.data_bitrate is not None and not self.fd:
+            yield "data_bitrate", "needs `fd = true`"
+        if self.interface == "log":
+            yield from self._log_problems()
+        else:
+            yield from self._option_problems()
+
+    def log_options(self) -> LogOptions:
+        """`options` of a log. Raises ConfigError."""
+        return strict_config.check(self.options, LogOptions)
+
+    def info(self, dongle_id: str) -> DongleInfo:
+        """This dongle as the server is told of it."""
+        return DongleInfo(
+            dongle_id=dongle_id,
+            interface=self.interface,
+            channel=self.channel,
+            mode=self.mode,
+            bitrate=self.bitrate,
+            fd=self.fd,
+            data_bitrate=self.data_bitrate,
+        )
+
+    def _log_problems(self) -> Iterable[tuple[str, str]]:
+        for key in ("bitrate", "data_bitrate", "fd"):
+            if getattr(self, key):
+                yield key, "has no effect on a log"
+        try:
+            self.log_options()
+        except ConfigError as error:
+            yield from ((f"options.{problem.key}", problem.reason) for problem in error.problems)
+
+    def _option_problems(self) -> Iterable[tuple[str, str]]:
+        by_mode = LISTEN_ONLY_OPTIONS.get(self.interface, ("", None))[0]
+        for key in self.options:
+            if key in _OWN_KEYS:
+                yield f"options.{key}", f"belongs into the dongle itself, as `{key}`"
+            elif key in _REFUSED_OPTIONS:
+                yield f"options.{key}", "is set by the agent"
+            elif key == by_mode:
+                yield f"options.{key}", "follows from `mode`, leave it out"
+        if self.interface == "slcan" and self.bitrate is None:
+            yield "bitrate", "is required for slcan: these adapters do not remember one"
+        if self.interface == "slcan" and self.fd:
+            yield "fd", "is not supported by this version yet for slcan"
+
+
+class UplinkSection(msgspec.Struct, frozen=True):
+    """[uplink]: how frames become packets, and how much waits in memory for the server's ack."""
+
+    not_supported: ClassVar[frozenset[str]] = frozenset({"max_bytes_per_day"})
+
+    flush_seconds: Annotated[float, Meta(ge=0.005, le=10)] = 0.05
+    timestamp_resolution_ns: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000
+    window_bytes: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 16_000_000
+
+
+class AgentConfig(msgspec.Struct, frozen=True):
+    """The whole file."""
+
+    not_supported: ClassVar[frozenset[str]] = frozenset({"spool", "transmit", "relay", "commands"})
+
+    server: ServerSection
+    dongles: Annotated[list[DongleSection], Meta(min_length=1, max_length=MAX_DONGLES)]
+    agent: AgentSection = AgentSection()
+    uplink: UplinkSection = UplinkSection()
+
+    @property
+    def agent_id(self) -> str:
+        """The agent's id, which `load_agent_config` has filled in."""
+        assert self.agent.id is not None
+        return self.agent.id
+
+    def dongle_infos(self) -> list[DongleInfo]:
+        """What hello says of the dongles, in the order of the file."""
+        return [dongle.info(dongle_id(dongle.id, self.agent_id, dongle.channel)) for dongle in self.dongles]
+
+
+def load_agent_config(path: Path, host_name: str | None = None) -> AgentConfig:
+    """The file at `path` with all ids filled in. Raises ConfigError with all its problems."""
+    document = strict_config.read_document(path)
+    default_agent_id = identifier_from(socket.gethostname() if host_name is None else host_name)
+    problems = _duplicate_ids(document, default_agent_id)
+    try:
+        config = strict_config.check(document, AgentConfig)
+    except ConfigError as error:
+        raise ConfigError(error.problems + problems, path) from None
+    if problems:
+        raise ConfigError(problems, path)
+    return _with_ids(config, config.agent.id or default_agent_id)
+
+
+def dongle_id(configured: str | None, agent_id: str, channel: str) -> str:
+    """The id of a dongle: as configured, else `<agent id>-<channel>`."""
+    return configured or identifier_from(f"{agent_id}-{identifier_from(channel)}")
+
+
+def _with_ids(config: AgentConfig, agent_id: str) -> AgentConfig:
+    replace = msgspec.structs.replace
+    dongles = [replace(one, id=dongle_id(one.id, agent_id, one.channel)) for one in config.dongles]
+    return replace(config, agent=AgentSection(agent_id), dongles=dongles)
+
+
+def _duplicate_ids(document: Mapping[str, Any], default_agent_id: str) -> list[Problem]:
+    """On the raw document, so that duplicates are told together with whatever else is wrong in it."""
+    agent = document.get("agent")
+    named = agent.get("id") if isinstance(agent, dict) else None
+    agent_id = named if isinstance(named, str) else default_agent_id
+    dongles = document.get("dongles")
+    tables = dongles if isinstance(dongles, list) else []
+    ids = [_raw_id(table, agent_id) for table in tables]
+    counts = Counter(one for one in ids if one is not None)
+    return [
+        Problem(f"dongles[{index}].id", f"{one!r} is the id of {counts[one]} dongles, name each with `id`")
+        for index, one in enumerate(ids)
+        if one is not None and counts[one] > 1
+    ]
+
+
+def _raw_id(table: object, agent_id: str) -> str | None:
+    if not isinstance(table, dict):
+        return None
+    configured, channel = table.get("id"), table.get("channel")
+    if isinstance(configured, str):
+        return configured
+    return dongle_id(None, agent_id, channel) if isinstance(channel, str) else None
+
+
+def _id_problems(configured: str | None) -> list[tuple[str, str]]:
+    good = configured is None or is_identifier(configured)
+    return [] if good else [("id", "must not end with a line break")]

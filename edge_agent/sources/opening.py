@@ -1,0 +1,20 @@
+"""From a dongle's configuration to its opened source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_agent.clock import Clock
+from edge_agent.config import DongleSection
+from edge_agent.sources.base import Source
+
+
+def open_source(dongle: DongleSection, clock: Clock | None = None) -> Source:
+    """The source that `dongle.interface` names, opened; for a `SourceReader`. Raises SourceError."""
+    if dongle.interface == "log":
+        from edge_agent.sources.log_bus import LogBus  # noqa: PLC0415 - memory of what is not used
+
+        return LogBus(Path(dongle.channel), dongle.log_options(), clock)
+    from edge_agent.sources.python_can_bus import PythonCanBus  # noqa: PLC0415 - as above
+
+    return PythonCanBus(dongle, clock)

@@ -1,0 +1,217 @@
+"""The thread that keeps a source open and read, and its asyncio side.
+
+Drivers block, so a source is opened, read and closed in one thread of its own. `SourceReader` hands over
+what was read in batches, opens again what failed, and says how things stand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from edge_agent.backoff import DEVICE_POLICY, Backoff
+from edge_agent.clock import Clock
+from edge_agent.errors import SourceEndedError, SourceError
+from edge_agent.sources.base import FrameQueue, Item, Source, SourceCode, SourceState
+from wire_protocol.batches import FrameBatch
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderLimits:
+    """`beat_seconds` lies between two reads of a busy bus; `hang_*` is how long a driver may not return."""
+
+    queue_frames: int = 100_000
+    beat_seconds: float = 0.02
+    read_timeout_seconds: float = 0.25
+    hang_read_seconds: float = 2.5
+    hang_open_seconds: float = 30.0
+
+
+class SourceReader:
+    """Keeps one source open and read in a thread of its own, and hands its frames to the event loop.
+
+    `open_source` is called in that thread, again after every failure; `on_state` in the event loop, once
+    per change. A silent bus is no change. `frames_read` and `frames_dropped` count from the start.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_source: Callable[[], Source],
+        on_state: Callable[[SourceState], None],
+        limits: ReaderLimits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self.frames_read = 0
+        self.frames_dropped = 0
+        self._open_source = open_source
+        self._on_state = on_state
+        self._limits = limits or ReaderLimits()
+        self._clock = clock or Clock()
+        self._queue = FrameQueue(self._limits.queue_frames)
+        self._stop = threading.Event()
+        self._backoff = Backoff(DEVICE_POLICY)
+        self._arrived = asyncio.Event()
+        self._ended = False
+        self._closed_malformed = 0
+        self._source: Source | None = None
+        self._thread_state = SourceState(SourceCode.STARTING, f"opening {name}")
+        self._told: SourceState | None = None
+        # When the driver was last entered, and how long it may stay; None while it is not in use.
+        self._driver_call: tuple[float, float] | None = None
+
+    @property
+    def malformed(self) -> int:
+        """Frames the driver gave that are none, over all times the source was opened."""
+        source = self._source
+        return self._closed_malformed + (0 if source is None else source.malformed)
+
+    @property
+    def state(self) -> SourceState:
+        """The state last told."""
+        return self._told or self._thread_state
+
+    def start(self) -> None:
+        """Starts reading; to be called once, in the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name=f"source {self.name}", daemon=True)
+        self._tell()
+        self._thread.start()
+        self._watchdog = self._loop.create_task(self._watch())
+
+    async def read(self) -> list[Item]:
+        """What has arrived since the last call, at least one item; [] once the source has ended."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            ended = self._ended
+            items = self._queue.take()
+            if ended:
+                self._arrived.set()  # nothing more will wake us
+            if items or ended:
+                return items
+
+    async def stop(self) -> None:
+        """Stops reading and closes the device; a driver that hangs is left behind after a while."""
+        self._stop.set()
+        patience = self._limits.hang_read_seconds
+        await self._loop.run_in_executor(None, self._thread.join, patience)
+        self._watchdog.cancel()
+        self._finish()
+
+    # In the reading thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._stop.wait(self._open_and_read())
+            self._set_state(SourceState(SourceCode.STOPPED, f"{self.name} is not read any more"))
+        except SourceEndedError as end:
+            self._set_state(SourceState(SourceCode.STOPPED, str(end)))
+        finally:
+            self._call_in_loop(self._finish)
+
+    def _open_and_read(self) -> float:
+        """Reads until it fails, or until `stop`; returns how long to wait before the next attempt."""
+        try:
+            with self._in_driver(self._limits.hang_open_seconds):
+                source = self._source = self._open_source()
+            self._backoff.connected(self._clock.monotonic_seconds())
+            self._set_state(SourceState(SourceCode.OK, f"reading {source.info}"))
+            try:
+                self._read_until_stopped(source)
+            finally:
+                self._close(source)
+        except SourceEndedError:
+            raise
+        except SourceError as error:
+            return self._failed(str(error))
+        except BaseException as error:  # a driver may raise anything, SystemExit too; reading must go on
+            _log.exception("the driver of %s failed", self.name)
+            return self._failed(f"{self.name}: the driver failed: {type(error).__name__}: {error}")
+        return 0.0
+
+    def _read_until_stopped(self, source: Source) -> None:
+        limits = self._limits
+        while not self._stop.is_set():
+            with self._in_driver(limits.hang_read_seconds):
+                batch = source.read(limits.read_timeout_seconds)
+            if not len(batch):
+                continue
+            self._hand_over(batch, source)
+            if not source.can_wait:
+                # What comes meanwhile waits in the driver: one wake-up for many frames. After silence the
+                # first frame has passed at once, since `read` was waiting for it.
+                self._stop.wait(limits.beat_seconds)
+
+    def _hand_over(self, batch: FrameBatch, source: Source) -> None:
+        self.frames_read += len(batch)
+        if source.can_wait:
+            self._queue.put_when_room(batch, self._stop)
+        else:
+            self.frames_dropped += self._queue.put(batch)
+        self._call_in_loop(self._arrived.set)
+
+    def _close(self, source: Source) -> None:
+        with self._in_driver(self._limits.hang_open_seconds):
+            source.close()
+        self._source = None
+        self._closed_malformed += source.malformed
+
+    def _failed(self, message: str) -> float:
+        self._set_state(SourceState(SourceCode.FAILED, message))
+        return self._backoff.failed(self._clock.monotonic_seconds())
+
+    def _set_state(self, state: SourceState) -> None:
+        self._thread_state = state
+        self._call_in_loop(self._tell)
+
+    def _call_in_loop(self, callback: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self._stop.set()
+
+    # In the event loop.
+
+    async def _watch(self) -> None:
+        while not self._ended:
+            await asyncio.sleep(self._limits.hang_read_seconds / 5)
+            self._tell()
+
+    def _tell(self) -> None:
+        state = self._hang() or self._thread_state
+        if state != self._told:
+            self._told = state
+            self._on_state(state)
+
+    def _hang(self) -> SourceState | None:
+        call = self._driver_call
+        if call is None or self._clock.monotonic_seconds() - call[0] < call[1]:
+            return None
+        remedy = "unplug the adapter and plug it in again; if that does not help, restart the agent"
+        reason = f"the driver of {self.name} has not returned for more than {call[1]:g} s"
+        return SourceState(SourceCode.FAILED, f"{reason}: {remedy}")
+
+    def _finish(self) -> None:
+        self._ended = True
+        self._tell()
+        self._arrived.set()
+
+    # Anywhere.
+
+    @contextmanager
+    def _in_driver(self, patience_seconds: float) -> Iterator[None]:
+        """Marks the time spent in a driver, for the watchdog."""
+        self._driver_call = (self._clock.monotonic_seconds(), patience_seconds)
+        try:
+            yield
+        finally:
+            self._driver_call = None

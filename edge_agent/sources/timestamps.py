@@ -1,0 +1,47 @@
+"""Timestamps of drivers, brought to the wall clock (pure)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEAR_NS: Final = 10 * 10**9
+# Faster than two quartz clocks drift apart, slow enough not to follow a queue that fills for a moment.
+_CREEP: Final = 200e-6
+
+
+class TimestampMapper:
+    """Maps a driver's timestamps, in whatever time they count, to wall clock nanoseconds.
+
+    Within 10 s of the wall clock they are taken as they stand. Others count from somewhere else (since
+    the adapter was plugged in, say): they get the offset with which the quickest frame so far would
+    have arrived the moment it was received. It is found anew when they jump by more than 10 s.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ns: int | None = None
+        self._seen_ns = 0
+
+    def map(self, stamp_ns: NDArray[np.int64], now_ns: int) -> NDArray[np.int64]:
+        """int64[N] wall clock nanoseconds of frames with these `stamp_ns`, read at wall clock `now_ns`."""
+        jumps = np.flatnonzero(np.diff(stamp_ns) < -NEAR_NS) + 1
+        runs = np.split(stamp_ns, jumps)
+        return np.concatenate([self._map_run(run, now_ns) for run in runs])
+
+    def _map_run(self, stamp_ns: NDArray[np.int64], now_ns: int) -> NDArray[np.int64]:
+        if not len(stamp_ns):
+            return stamp_ns
+        newest_ns = int(stamp_ns[-1])
+        if abs(now_ns - newest_ns) <= NEAR_NS:
+            self._offset_ns = None
+            return stamp_ns
+        seen_offset_ns = now_ns - newest_ns
+        if self._offset_ns is None or abs(seen_offset_ns - self._offset_ns) > NEAR_NS:
+            self._offset_ns = seen_offset_ns
+        else:
+            crept_ns = int(max(now_ns - self._seen_ns, 0) * _CREEP)
+            self._offset_ns = min(self._offset_ns + crept_ns, seen_offset_ns)
+        self._seen_ns = now_ns
+        return stamp_ns + self._offset_ns

@@ -1,0 +1,183 @@
+"""The agent's configuration file: what is accepted, what it means, what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge_agent.config import (
+    LISTEN_ONLY_OPTIONS,
+    AgentConfig,
+    AgentSection,
+    DongleSection,
+    LogOptions,
+    ServerSection,
+    UplinkSection,
+    load_agent_config,
+)
+from edge_agent.frame_filters import FrameFilter
+from strict_config import ConfigError
+
+SERVER = '[server]\nurl = "https://stream.example.com"\n'
+DOCS = Path(__file__).parents[3] / "docs" / "agent-configuration.md"
+
+
+def config_of(tmp_path: Path, text: str, host_name: str = "Van7") -> AgentConfig:
+    path = tmp_path / "agent.toml"
+    path.write_text(text)
+    return load_agent_config(path, host_name)
+
+
+def problems_of(tmp_path: Path, text: str) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        config_of(tmp_path, text)
+    return dict(caught.value.problems)
+
+
+def test_the_least_that_works_is_a_url_and_a_channel(tmp_path: Path) -> None:
+    config = config_of(tmp_path, SERVER + '[[dongles]]\nchannel = "can0"\n')
+    assert config.agent_id == "van7"
+    (info,) = config.dongle_infos()
+    assert (info.dongle_id, info.interface, info.mode) == ("van7-can0", "socketcan", "listen_only")
+    assert config.server.websocket_url("/ws/agent") == "wss://stream.example.com/ws/agent"
+
+
+def test_default_ids_are_made_of_host_name_and_channel(tmp_path: Path) -> None:
+    text = SERVER + '[[dongles]]\nchannel = "/dev/ttyUSB0"\ninterface = "slcan"\nbitrate = 500000\n'
+    config = config_of(tmp_path, text, host_name="Van 7.Local")
+    assert [info.dongle_id for info in config.dongle_infos()] == ["van-7.local-dev-ttyusb0"]
+
+
+def test_two_dongles_of_one_id_are_refused_also_when_the_ids_are_defaults(tmp_path: Path) -> None:
+    text = SERVER + '[[dongles]]\nchannel = "can0"\n[[dongles]]\nchannel = "can1"\nid = "van7-can0"\n'
+    assert set(problems_of(tmp_path, text)) == {"dongles[0].id", "dongles[1].id"}
+
+
+def test_duplicates_are_told_together_with_everything_else(tmp_path: Path) -> None:
+    text = SERVER + '[[dongles]]\nchannel = "can0"\nfd = 1\n[[dongles]]\nchannel = "can0"\n'
+    assert set(problems_of(tmp_path, text)) == {"dongles[0].fd", "dongles[0].id", "dongles[1].id"}
+
+
+@pytest.mark.parametrize("section", ["spool", "transmit", "relay", "commands"])
+def test_what_is_not_built_yet_is_refused_not_ignored(tmp_path: Path, section: str) -> None:
+    text = SERVER + f'[[dongles]]\nchannel = "can0"\n[{section}]\n'
+    assert problems_of(tmp_path, text) == {section: "is not supported by this version yet"}
+
+
+@pytest.mark.parametrize("key", ["device_id", "sample_point_permille", "databases", "signals"])
+def test_keys_of_a_dongle_that_are_not_built_yet(tmp_path: Path, key: str) -> None:
+    text = SERVER + f'[[dongles]]\nchannel = "can0"\n{key} = 1\n'
+    assert problems_of(tmp_path, text) == {f"dongles[0].{key}": "is not supported by this version yet"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ('interface = "slcan"', "bitrate"),
+        ('interface = "slcan"\nbitrate = 500000\nfd = true', "fd"),
+        ("data_bitrate = 2000000", "data_bitrate"),
+        ("bitrate = 10", "bitrate"),
+        ("options = { bitrate = 500000 }", "options.bitrate"),
+        ("options = { receive_own_messages = true }", "options.receive_own_messages"),
+        ('interface = "vector"\noptions = { listen_only = false }', "options.listen_only"),
+        ('interface = "log"\nbitrate = 500000', "bitrate"),
+        ('interface = "log"\noptions = { speed = 0 }', "options.speed"),
+        ('interface = "log"\noptions = { lop = true }', "options.lop"),
+        ('frame_filters = [{ id = "7E8" }]', "frame_filters[0].id"),
+        ("frame_filters = [{ id = 0x20000000 }]", "frame_filters[0].id"),
+        ('frame_filters = [{ id = "0x12345678", extended = false }]', "frame_filters[0].extended"),
+        ('id = "Van 7"', "id"),
+        ('id = "van7\\n"', "id"),
+        ('mode = "loopback"', "mode"),
+    ],
+)
+def test_each_mistake_in_a_dongle_is_named(tmp_path: Path, lines: str, key: str) -> None:
+    found = problems_of(tmp_path, SERVER + f'[[dongles]]\nchannel = "x"\n{lines}\n')
+    assert set(found) == {f"dongles[0].{key}"}
+
+
+@pytest.mark.parametrize("speed", ["1", "2.5", '"max"'])
+def test_a_log_plays_at_any_speed(tmp_path: Path, speed: str) -> None:
+    text = (
+        f'[[dongles]]\nchannel = "a.log"\ninterface = "log"\noptions = {{ speed = {speed}, loop = true }}\n'
+    )
+    options = config_of(tmp_path, SERVER + text).dongles[0].log_options()
+    assert options == LogOptions(speed="max" if "max" in speed else float(speed), loop=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("https://name:word@x.example", "credentials"),
+        ("https://name@x.example", "credentials"),
+        ("ftp://x.example", "must be like"),
+        ("x.example", "must be like"),
+        ("https://", "must be like"),
+        ("https://x.example:99999", "is not a URL"),
+        ("https://x.example/?token=1", "query"),
+        ("https://x example", "must be like"),
+    ],
+)
+def test_a_url_that_cannot_be_a_server_is_refused(tmp_path: Path, url: str, part: str) -> None:
+    found = problems_of(tmp_path, f'[server]\nurl = "{url}"\n[[dongles]]\nchannel = "can0"\n')
+    assert set(found) == {"server.url"}
+    assert part in found["server.url"]
+    assert "word" not in found["server.url"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8080", "ws://127.0.0.1:8080/ws/agent"),
+        ("wss://x.example/base/", "wss://x.example/base/ws/agent"),
+        ("HTTPS://[::1]:8443/", "wss://[::1]:8443/ws/agent"),
+    ],
+)
+def test_the_websocket_address_follows_from_the_url(url: str, expected: str) -> None:
+    assert ServerSection(url).websocket_url("/ws/agent") == expected
+
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "[agent]": AgentSection,
+    "[server]": ServerSection,
+    "[[dongles]]": DongleSection,
+    "frame_filters": FrameFilter,
+    "log": LogOptions,
+    "[uplink]": UplinkSection,
+}
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_every_key_and_its_default_is_in_the_documentation(heading: str) -> None:
+    sections = re.split(r"^##+ ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (section,) = [one for one in sections if heading in one.splitlines()[0]]
+    rows = {match[1]: match[2] for match in re.finditer(r"^\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(SECTIONS[heading])}
+    assert set(rows) == set(fields)
+    for key, field in fields.items():
+        if isinstance(field.default, bool | int | float | str):
+            shown = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+            assert shown in rows[key], key
+        assert ("required" in rows[key]) == field.required
+
+
+def test_every_key_that_is_not_supported_yet_is_in_the_documentation() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    for struct in (AgentConfig, DongleSection, UplinkSection):
+        for key in struct.not_supported:
+            assert f"`{key}`" in text, key
+
+
+def test_every_interface_that_can_listen_only_is_in_the_documentation() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    assert all(f"`{interface}`" in text for interface in LISTEN_ONLY_OPTIONS)
+
+
+def test_the_example_of_the_documentation_is_a_good_file(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        config_of(tmp_path, block)

@@ -1,0 +1,255 @@
+"""A source is kept read: frames arrive in order, failures are told and mended, nothing ends silently."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from queue import Empty, SimpleQueue
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.errors import SourceEndedError, SourceError
+from edge_agent.sources.base import Dropped, FrameQueue, Item, SourceCode, SourceState
+from edge_agent.sources.reader import ReaderLimits, SourceReader
+from wire_protocol.batches import FrameBatch, batch_of, empty_batch
+
+Step = FrameBatch | BaseException | threading.Event
+
+
+def frames(first: int, count: int) -> FrameBatch:
+    return batch_of((stamp, 1, 0, 0, b"") for stamp in range(first, first + count))
+
+
+class Bus:
+    """A source that gives what the test puts into it; an Event is a driver that hangs until it is set."""
+
+    info = "a test bus"
+
+    def __init__(self, steps: SimpleQueue[Step], *, can_wait: bool = False) -> None:
+        self.steps = steps
+        self.can_wait = can_wait
+        self.malformed = 1
+        self.closed = False
+
+    def read(self, timeout_seconds: float) -> FrameBatch:
+        try:
+            step = self.steps.get(timeout=timeout_seconds)
+        except Empty:
+            return empty_batch()
+        if isinstance(step, BaseException):
+            raise step
+        if isinstance(step, threading.Event):
+            step.wait()
+            return empty_batch()
+        return step
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """A reader on a Bus, with everything it told."""
+
+    def __init__(self, limits: ReaderLimits, *, can_wait: bool = False) -> None:
+        self.steps: SimpleQueue[Step] = SimpleQueue()
+        self.opened: list[Bus] = []
+        self.failures_at_open: list[Exception] = []
+        self.states: list[SourceState] = []
+        self.told = asyncio.Event()
+        self.can_wait = can_wait
+        self.reader = SourceReader("van7-can0", self.open, self.on_state, limits)
+
+    def open(self) -> Bus:
+        if self.failures_at_open:
+            raise self.failures_at_open.pop(0)
+        self.opened.append(Bus(self.steps, can_wait=self.can_wait))
+        return self.opened[-1]
+
+    def on_state(self, state: SourceState) -> None:
+        self.states.append(state)
+        self.told.set()
+
+    async def until(self, code: SourceCode) -> SourceState:
+        while self.states[-1].code != code:
+            self.told.clear()
+            await self.told.wait()
+        return self.states[-1]
+
+
+UNPLUGGED = SourceError("READ_FAILED", "unplugged")
+LIMITS = ReaderLimits(read_timeout_seconds=0.02, hang_read_seconds=0.3, beat_seconds=0.005)
+
+
+@asynccontextmanager
+async def bench(limits: ReaderLimits = LIMITS, *, can_wait: bool = False) -> AsyncIterator[Bench]:
+    made = Bench(limits, can_wait=can_wait)
+    yield made
+    await made.reader.stop()
+
+
+def stamps_of(items: list[Item]) -> list[int]:
+    return [int(stamp) for item in items if isinstance(item, FrameBatch) for stamp in item.timestamp_ns]
+
+
+async def read_frames(reader: SourceReader, count: int) -> list[Item]:
+    items: list[Item] = []
+    while len(stamps_of(items)) < count:
+        items += await reader.read()
+    return items
+
+
+async def test_frames_arrive_in_order_and_are_counted() -> None:
+    async with bench() as test:
+        for first in range(0, 100, 10):
+            test.steps.put(frames(first, 10))
+        test.reader.start()
+        assert stamps_of(await read_frames(test.reader, 100)) == list(range(100))
+        assert (test.reader.frames_read, test.reader.frames_dropped) == (100, 0)
+        assert [state.code for state in test.states] == [SourceCode.STARTING, SourceCode.OK]
+
+
+async def test_a_busy_bus_is_read_on_the_beat_but_the_first_frame_passes_at_once() -> None:
+    async with bench(ReaderLimits(beat_seconds=60)) as test:
+        test.steps.put(frames(0, 1))
+        test.steps.put(frames(1, 1))
+        test.reader.start()
+        assert stamps_of(await test.reader.read()) == [0]
+        await asyncio.sleep(0.05)
+        assert test.steps.qsize() == 1
+
+
+async def test_a_silent_bus_is_no_fault() -> None:
+    async with bench() as test:
+        test.reader.start()
+        await test.until(SourceCode.OK)
+        await asyncio.sleep(2 * LIMITS.hang_read_seconds)
+        assert test.reader.state.code == SourceCode.OK
+        test.steps.put(frames(0, 1))
+        assert stamps_of(await test.reader.read()) == [0]
+
+
+async def test_a_missing_device_is_told_with_its_remedy_and_opened_when_it_is_there() -> None:
+    async with bench() as test:
+        test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there", "plug it in")] * 2
+        test.reader.start()
+        assert (await test.until(SourceCode.FAILED)).message == "can0 is not there: plug it in"
+        await test.until(SourceCode.OK)
+        assert [state.code for state in test.states] == [
+            SourceCode.STARTING,
+            SourceCode.FAILED,
+            SourceCode.OK,
+        ]
+
+
+@pytest.mark.parametrize(
+    "failure", [UNPLUGGED, ZeroDivisionError("driver bug"), RuntimeError(), SystemExit(1)]
+)
+async def test_whatever_a_driver_raises_it_is_closed_told_and_opened_again(failure: BaseException) -> None:
+    async with bench() as test:
+        for step in (frames(0, 2), failure, frames(2, 2)):
+            test.steps.put(step)
+        test.reader.start()
+        assert stamps_of(await read_frames(test.reader, 4)) == [0, 1, 2, 3]
+        assert [one.closed for one in test.opened] == [True, False]
+        codes = [state.code for state in test.states]
+        assert codes == [SourceCode.STARTING, SourceCode.OK, SourceCode.FAILED, SourceCode.OK]
+        assert test.reader.malformed == 2
+
+
+async def test_a_driver_that_hangs_is_told_and_told_again_when_it_is_back() -> None:
+    async with bench() as test:
+        hang = threading.Event()
+        test.steps.put(hang)
+        test.reader.start()
+        await test.until(SourceCode.OK)
+        failed = await test.until(SourceCode.FAILED)
+        assert "has not returned" in failed.message
+        assert "unplug" in failed.message
+        hang.set()
+        await test.until(SourceCode.OK)
+
+
+async def test_stop_leaves_a_hanging_driver_behind() -> None:
+    async with bench() as test:
+        hang = threading.Event()
+        test.steps.put(hang)
+        test.reader.start()
+        await test.until(SourceCode.OK)
+        await test.until(SourceCode.FAILED)
+        await test.reader.stop()
+        assert await test.reader.read() == []
+        hang.set()
+
+
+async def test_stop_closes_the_device_and_gives_out_what_was_read() -> None:
+    async with bench() as test:
+        test.steps.put(frames(0, 3))
+        test.steps.put(UNPLUGGED)
+        test.reader.start()
+        await test.until(SourceCode.FAILED)
+        await test.reader.stop()
+        assert stamps_of(await test.reader.read()) == [0, 1, 2]
+        assert await test.reader.read() == []
+        assert test.opened[0].closed
+        assert test.states[-1].code == SourceCode.STOPPED
+
+
+async def test_a_source_that_ends_says_so_once_all_is_taken() -> None:
+    async with bench() as test:
+        test.steps.put(frames(0, 3))
+        test.steps.put(SourceEndedError("played to its end"))
+        test.reader.start()
+        assert stamps_of(await read_frames(test.reader, 3)) == [0, 1, 2]
+        assert await test.reader.read() == []
+        assert test.states[-1] == SourceState(SourceCode.STOPPED, "played to its end")
+
+
+async def test_what_the_queue_cannot_hold_is_counted_in_its_place() -> None:
+    async with bench(ReaderLimits(queue_frames=5, beat_seconds=0, read_timeout_seconds=0.02)) as test:
+        for first in (0, 4, 8):
+            test.steps.put(frames(first, 4))
+        test.steps.put(UNPLUGGED)
+        test.reader.start()
+        await test.until(SourceCode.FAILED)
+        items = await test.reader.read()
+        assert items[-1] == Dropped(7, 5, 11)
+        assert stamps_of(items) == [0, 1, 2, 3, 4]
+        test.steps.put(frames(12, 1))
+        assert stamps_of(await test.reader.read()) == [12]
+        assert test.reader.frames_dropped == 7
+
+
+async def test_a_source_that_can_wait_loses_nothing() -> None:
+    limits = ReaderLimits(queue_frames=5, beat_seconds=60, read_timeout_seconds=0.02)
+    async with bench(limits, can_wait=True) as test:
+        for first in range(0, 400, 4):
+            test.steps.put(frames(first, 4))
+        test.reader.start()
+        assert stamps_of(await read_frames(test.reader, 400)) == list(range(400))
+        assert test.reader.frames_dropped == 0
+
+
+@given(st.lists(st.integers(0, 12) | st.just(-1), max_size=30), st.integers(1, 20))
+def test_every_frame_is_in_the_queue_or_in_a_count(steps: list[int], limit: int) -> None:
+    queue, put, items = FrameQueue(limit), 0, list[Item]()
+    for step in [*steps, -1]:
+        if step == -1:
+            taken = queue.take()
+            assert len(stamps_of(taken)) <= limit
+            items += taken
+        elif step:
+            queue.put(frames(put, step))
+            put += step
+    accounted: list[int] = []
+    for item in items:
+        if isinstance(item, Dropped):
+            assert item.last_ns - item.first_ns + 1 == item.frames
+            accounted += range(item.first_ns, item.last_ns + 1)
+        else:
+            accounted += item.timestamp_ns.tolist()
+    assert accounted == np.arange(put).tolist()
