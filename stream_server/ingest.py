@@ -18,16 +18,10 @@ from wire_protocol.errors import SessionError
 from wire_protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
 from wire_protocol.lane_receiver import LaneConnection
 from wire_protocol.messages import LaneHello, LanesHello, LanesWelcome
-from wire_protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, Packet, PacketKind, decode_packet
+from wire_protocol.packets import MAX_PACKET_BYTES, Gap, Packet, PacketKind, decode_packet
 from wire_protocol.timestamps import format_timestamp
 
 _PROGRESS_SECONDS: Final = 5.0
-_WHERE: Final = {
-    GapReason.START: "agent_start",
-    GapReason.WINDOW: "agent_window",
-    GapReason.SOURCE: "agent_source",
-    GapReason.ANNOUNCED: "agent_backlog",
-}
 _KIND_OF_LANE: Final = {"frames": PacketKind.FRAMES, "signals": PacketKind.SIGNALS}
 
 SendBytes = Callable[[bytes], Awaitable[None]]
@@ -143,7 +137,7 @@ class DataConnection:
             "from": None if gap.first_ns is None else format_timestamp(gap.first_ns // 1000),
             "to": None if gap.last_ns is None else format_timestamp(gap.last_ns // 1000),
             "frames": gap.frames,
-            "where": _WHERE[gap.reason],
+            "where": gap.reason.where,
         }
         stream.emit("gap", payload, self._fanout.now())
 

@@ -31,7 +31,7 @@ _BURST_SECONDS: Final = 0.1
 _NEVER: Final = float("-inf")
 _KEY_BITS: Final = ((FrameFlag.EXTENDED, 29), (FrameFlag.REMOTE, 30), (FrameFlag.TX, 31))
 
-Key = tuple[str, int]
+Key = tuple[str | None, int]
 
 
 class ShownFrame(NamedTuple):
@@ -81,7 +81,7 @@ class Sampler:
         self._queue: deque[ShownFrame] = deque()
         self._pending: dict[Key, ShownFrame] = {}
         self._shown_at: dict[Key, float] = {}
-        self._heard_at: dict[str, float] = {}
+        self._heard_at: dict[str | None, float] = {}
         self._tokens = 0.0
         self._ticked_at = _NEVER
         self.max_frames_per_second = max_frames_per_second
@@ -145,14 +145,14 @@ class Sampler:
         self._ticked_at = now_seconds
         return max(0, min(int(self._tokens + 1e-6), self._limit - self.frames_out.count(now_seconds)))
 
-    def _take_queued(self, budget: int, silent: set[str]) -> list[ShownFrame]:
+    def _take_queued(self, budget: int, silent: set[str | None]) -> list[ShownFrame]:
         taken: list[ShownFrame] = []
         queue = self._queue
         while queue and (len(taken) < budget or queue[0].origin.dongle_id in silent):
             taken.append(queue.popleft())
         return taken
 
-    def _take_pending(self, budget: int, silent: set[str], now_seconds: float) -> list[ShownFrame]:
+    def _take_pending(self, budget: int, silent: set[str | None], now_seconds: float) -> list[ShownFrame]:
         if not self._pending:
             return []
         # nsmallest is stable: among keys never shown the one that has waited longest is first.

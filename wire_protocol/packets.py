@@ -60,6 +60,11 @@ class GapReason(IntEnum):
     SOURCE = 3
     ANNOUNCED = 4
 
+    @property
+    def where(self) -> str:
+        """The word of `gap` events: agent_start, agent_window, agent_source or agent_announced."""
+        return f"agent_{self.name.lower()}"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class PacketNumber:

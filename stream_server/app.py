@@ -1,0 +1,192 @@
+"""The composition root: every part of the server, put together, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from stream_server import control_socket, data_socket, openapi, server_state
+from stream_server.access import Access
+from stream_server.api import (
+    API_PREFIX,
+    MAX_BODY_BYTES,
+    Call,
+    Route,
+    add_routes,
+    add_security_headers,
+    errors_as_json,
+    json_response,
+)
+from stream_server.config import ServerConfig
+from stream_server.console import StreamLimits
+from stream_server.context import Services
+from stream_server.data_directory import DataDirectory
+from stream_server.database import Database
+from stream_server.errors import StartError
+from stream_server.fanout import FanOut, FanOutSettings
+from stream_server.fleet import Fleet
+from stream_server.metrics import Metrics
+from stream_server.recording import Recorder
+from stream_server.retention import Retention
+from stream_server.ring import IdSource, RingLimits
+from stream_server.routes import agents, dongles, frames, operations, sessions
+
+HOUSEKEEPING_SECONDS: Final = 1.0
+TIDY_EVERY: Final = 5
+SHUTDOWN_SECONDS: Final = 5.0
+_logger: Final = logging.getLogger(__name__)
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *agents.ROUTES,
+    *dongles.ROUTES,
+    *frames.ROUTES,
+    *sessions.ROUTES,
+    *operations.ROUTES,
+    *control_socket.ROUTES,
+    *data_socket.ROUTES,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that takes requests at `url`."""
+
+    url: str
+    app: web.Application
+    services: Services
+
+
+@contextlib.asynccontextmanager
+async def running_server(config: ServerConfig, directory: DataDirectory) -> AsyncIterator[RunningServer]:
+    """Serve while this is open; then end every stream, store what is held, and close. StartError."""
+    async with running_services(config, directory) as services:
+        app = create_app(services)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
+        await runner.setup()
+        try:
+            yield RunningServer(await _listen(runner, config), app, services)
+        finally:
+            await runner.cleanup()
+
+
+def create_app(services: Services, routes: Sequence[Route] = ROUTES) -> web.Application:
+    """The web application around running services."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[errors_as_json])
+    app.on_response_prepare.append(add_security_headers)
+    every_route = [*routes, _openapi_route(routes)]
+    add_routes(app, every_route, services)
+
+    async def end_streams(_app: web.Application) -> None:
+        await services.fanout.close()
+        await services.fleet.close()
+
+    app.on_shutdown.append(end_streams)
+    return app
+
+
+def _openapi_route(routes: Sequence[Route]) -> Route:
+    async def answer(_call: Call) -> web.Response:
+        return json_response(document)
+
+    path = f"{API_PREFIX}/openapi.json"
+    route = Route("GET", path, "viewer", answer, "This document", response_type="application/json")
+    document: dict[str, Any] = openapi.document([*routes, route])
+    return route
+
+
+@contextlib.asynccontextmanager
+async def running_services(config: ServerConfig, directory: DataDirectory) -> AsyncIterator[Services]:
+    """Every part of the server but its web application."""
+    metrics = Metrics()
+    database = Database(directory.database_path, metrics.committed)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        fanout = await _start_fanout(config, database)
+        stack.push_async_callback(fanout.close)
+        fleet = Fleet(database, fanout)
+        await fleet.load()
+        access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
+        recorder = Recorder(database, metrics)
+        recorder.start()
+        stack.push_async_callback(recorder.close)
+        services = Services(config, database, metrics, access, fanout, fleet, recorder)
+        _add_gauges(services)
+        retention = Retention(database, config.recording, metrics)
+        for job in (_keep_house(services), retention.run()):
+            stack.push_async_callback(_cancelled, asyncio.create_task(job))
+        yield services
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def _start_fanout(config: ServerConfig, database: Database) -> FanOut:
+    stored = await database.read(lambda connection: server_state.get(connection, server_state.ID_RESERVATION))
+
+    async def store(reservation_us: int) -> None:
+        await database.write(
+            lambda connection: server_state.put(connection, server_state.ID_RESERVATION, str(reservation_us))
+        )
+
+    console = config.console
+    fanout = FanOut(
+        IdSource(time.time_ns() // 1000, int(stored or 0)),
+        store,
+        StreamLimits(
+            RingLimits(events=console.ring_events, seconds=console.ring_seconds),
+            console.max_frames_per_second,
+        ),
+        FanOutSettings(send_timeout_seconds=console.send_timeout_seconds),
+    )
+    await fanout.start()
+    return fanout
+
+
+async def _keep_house(services: Services) -> None:
+    beat = 0
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        beat += 1
+        try:
+            await services.fleet.tick()
+            if beat % TIDY_EVERY == 0:
+                await services.access.tidy()
+        except Exception:
+            # A full disk now must not end presence for ever: the next second tries again.
+            _logger.exception("housekeeping failed")
+
+
+async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
+    host, port = config.server.host, config.server.port
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StartError(
+            f"cannot listen on {host}:{port}: {reason}; choose another with --host or --port"
+        ) from error
+    bound = runner.addresses[0]
+    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+    return f"http://{shown}:{bound[1]}"
+
+
+def _add_gauges(services: Services) -> None:
+    fleet, fanout, metrics = services.fleet, services.fanout, services.metrics
+    metrics.gauge("agent_connections", "Open agent WebSockets", lambda: len(fleet.connections))
+    metrics.gauge("agents_online", "Agents that are online", fleet.presence.online_count)
+    metrics.gauge("sse_subscribers", "Open console streams", lambda: fanout.subscribers)
+    metrics.gauge(
+        "sse_send_timeouts", "Console clients cut off for reading nothing", lambda: fanout.send_timeouts
+    )
+    metrics.gauge(
+        "storage_fault", "1 while storage does not take writes", lambda: services.database.fault is not None
+    )

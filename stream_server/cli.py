@@ -1,0 +1,201 @@
+"""The command line `stream-server`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+from sqlalchemy import select
+
+from stream_server import credentials, data_directory, schema
+from stream_server.app import running_server
+from stream_server.auth import ROLES, Role
+from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
+from stream_server.data_directory import DataDirectory
+from stream_server.errors import ApiError, ServerError
+from wire_protocol.identity import is_identifier
+
+_ACTOR: Final = "command line"
+_DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(DEFAULT_DATA_DIR),
+    show_default=True,
+    envvar="STREAM_SERVER_DATA_DIR",
+    help="The server's directory.",
+)
+
+
+class _Commands(click.Group):
+    """Errors leave as one sentence, never as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ApiError as error:
+            raise click.ClickException(error.message) from error
+        except ServerError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="can-edge-agent")
+def main() -> None:
+    """Receives CAN frames from edge agents, records them and shows them live."""
+
+
+@main.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="A TOML file.")
+@click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port; 0 picks one.  [default: 8080]")
+@click.option("--data-dir", help=f"Where everything is stored.  [default: {DEFAULT_DATA_DIR}]")
+def run(config_file: Path | None, host: str | None, port: int | None, data_dir: str | None) -> None:
+    """Run the server until SIGTERM or SIGINT.
+
+    Prints `listening on http://HOST:PORT` when it takes requests, and, until a browser has ever signed in, a
+    link that signs one in, once, within 15 minutes.
+    """
+    config = read_config(config_file)
+    given = {"host": host, "port": port, "data_dir": data_dir}
+    section = msgspec.structs.replace(
+        config.server, **{name: value for name, value in given.items() if value is not None}
+    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    path = Path(section.data_dir)
+    with data_directory.locked(path):
+        directory = data_directory.prepare(path)
+        asyncio.run(_serve(msgspec.structs.replace(config, server=section), directory))
+
+
+async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running_server(config, directory) as server:
+        click.echo(f"listening on {server.url}")
+        now_ns = time.time_ns()
+        secret = await server.services.database.write(
+            lambda connection: credentials.first_admin_link(connection, now_ns)
+        )
+        if secret is not None:
+            click.echo(f"sign in with {config.server.public_url or server.url}/#link={secret}")
+        await stop.wait()
+
+
+@main.command("admin-link")
+@_DATA_DIR
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="How a browser reaches it.")
+def admin_link(data_dir: Path, url: str) -> None:
+    """Print a link that signs one browser in as admin, once, within 15 minutes."""
+    directory = data_directory.existing(data_dir)
+    now_ns = time.time_ns()
+    secret = directory.administer(
+        lambda connection: credentials.create_admin_link(connection, now_ns, _ACTOR)
+    )
+    click.echo(f"{url.rstrip('/')}/#link={secret}")
+
+
+@main.group()
+def token() -> None:
+    """API tokens for programs."""
+
+
+@token.command("create")
+@_DATA_DIR
+@click.option("--role", type=click.Choice(ROLES), required=True, help="What it may do.")
+@click.option("--name", default="", help="A note for `token list`.")
+def create_token(data_dir: Path, role: Role, name: str) -> None:
+    """Print a new token. It is shown only here."""
+    directory = data_directory.prepare(data_dir)
+    now_ns = time.time_ns()
+    click.echo(
+        directory.administer(
+            lambda connection: credentials.create_api_token(connection, role, name[:200], now_ns, _ACTOR)
+        )
+    )
+
+
+@token.command("list")
+@_DATA_DIR
+def list_tokens(data_dir: Path) -> None:
+    """Print every token's id, role, name and use; never the token."""
+    table = schema.api_tokens
+    rows = data_directory.existing(data_dir).administer(
+        lambda connection: connection.execute(select(table).order_by(table.c.id)).all()
+    )
+    click.echo(f"{'ID':>4}  {'ROLE':8}  {'CREATED':16}  {'LAST USED':16}  {'REVOKED':16}  NAME")
+    for row in rows:
+        times = "  ".join(
+            f"{_minute(at_ns):16}" for at_ns in (row.created_at_ns, row.last_used_at_ns, row.revoked_at_ns)
+        )
+        click.echo(f"{row.id:>4}  {row.role:8}  {times}  {row.name}")
+
+
+@token.command("revoke")
+@_DATA_DIR
+@click.argument("token_id", type=click.IntRange(1))
+def revoke_token(data_dir: Path, token_id: int) -> None:
+    """Make the token TOKEN_ID of `token list` void; its open streams end within seconds."""
+    now_ns = time.time_ns()
+    data_directory.existing(data_dir).administer(
+        lambda connection: credentials.revoke_api_token(connection, token_id, now_ns, _ACTOR)
+    )
+    click.echo(f"token {token_id} is revoked", err=True)
+
+
+@main.group()
+def enroll() -> None:
+    """Enrolment tokens, with which agents register."""
+
+
+@enroll.command("create")
+@_DATA_DIR
+@click.option("--agent-id", help="Only for this agent; an agent that exists gets a new identity.")
+@click.option("--uses", type=click.IntRange(1, 1_000_000), default=1, show_default=True)
+def create_enrolment(data_dir: Path, agent_id: str | None, uses: int) -> None:
+    """Print a new enrolment token. It is shown only here."""
+    if agent_id is not None and not is_identifier(agent_id):
+        raise click.BadParameter(
+            "1 to 64 of a-z 0-9 . _ - beginning with a letter or digit", param_hint="--agent-id"
+        )
+    directory = data_directory.prepare(data_dir)
+    now_ns = time.time_ns()
+    click.echo(
+        directory.administer(
+            lambda connection: credentials.create_enrolment(connection, agent_id, uses, now_ns, _ACTOR)
+        )
+    )
+
+
+@main.command("check-config")
+@click.argument("config_file", type=click.Path(path_type=Path))
+def check_config(config_file: Path) -> None:
+    """Check CONFIG_FILE whole and print every error of it at once."""
+    read_config(config_file)
+    click.echo(f"{config_file} is fine", err=True)
+
+
+@main.command()
+@_DATA_DIR
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(data_dir: Path, file: Path) -> None:
+    """Copy the whole storage to the new FILE, also while the server runs, and check the copy."""
+    data_directory.existing(data_dir).backup(file)
+    click.echo(
+        f"{file} is a checked copy; it restores as {DataDirectory(data_dir).database_path.name}", err=True
+    )
+
+
+def _minute(at_ns: int | None) -> str:
+    if at_ns is None:
+        return "-"
+    return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,89 @@
+"""The server's configuration file: TOML, every key with its default, unknown keys are errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from stream_server.errors import StartError
+from strict_config import ConfigError, load
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+SamplingLimit = Annotated[int, Meta(ge=1, le=100_000)]
+PublicUrl = Annotated[
+    str, Meta(pattern=r"^https?://[^/?#\s]+/?$", description="a URL such as https://stream.example.com")
+]
+
+DEFAULT_DATA_DIR: Final = "stream-server-data"
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class ServerSection(_Section, frozen=True):
+    """Where to listen, where to store, how the outside reaches the server."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    data_dir: str = DEFAULT_DATA_DIR
+    public_url: PublicUrl | None = None
+    trust_forwarded: bool = False
+
+
+class LimitsSection(_Section, frozen=True):
+    """How much one credential or address may ask for."""
+
+    requests_per_second: Positive = 50.0
+    request_burst: Count = 200
+    failed_authentications_per_minute: Positive = 10.0
+    failed_authentication_burst: Count = 20
+    streams_per_credential: Count = 20
+    session_hours: Positive = 168.0
+
+
+class ConsoleSection(_Section, frozen=True):
+    """The live streams of SPEC 4."""
+
+    ring_events: Count = 10_000
+    ring_seconds: Positive = 60.0
+    max_frames_per_second: SamplingLimit = 200
+    send_timeout_seconds: Positive = 20.0
+
+
+class RecordingSection(_Section, frozen=True):
+    """How much of what was received is kept; whichever bound is hit first, the oldest go."""
+
+    max_age_seconds: Positive = 7 * 86_400.0
+    max_bytes: Count = 10_000_000_000
+
+
+class AgentsSection(_Section, frozen=True):
+    """What agents are told in `welcome`."""
+
+    heartbeat_seconds: Annotated[float, Meta(ge=1, le=60)] = 30.0
+
+
+class ServerConfig(_Section, frozen=True):
+    """The whole file."""
+
+    server: ServerSection = ServerSection()
+    limits: LimitsSection = LimitsSection()
+    console: ConsoleSection = ConsoleSection()
+    recording: RecordingSection = RecordingSection()
+    agents: AgentsSection = AgentsSection()
+
+
+def read_config(path: Path | None) -> ServerConfig:
+    """The configuration in `path`, or the defaults. Raises StartError that lists every problem."""
+    if path is None:
+        return ServerConfig()
+    try:
+        return load(path, ServerConfig)
+    except ConfigError as error:
+        raise StartError(str(error)) from error

@@ -1,0 +1,26 @@
+"""What every handler may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stream_server.access import Access
+from stream_server.config import ServerConfig
+from stream_server.database import Database
+from stream_server.fanout import FanOut
+from stream_server.fleet import Fleet
+from stream_server.metrics import Metrics
+from stream_server.recording import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one running server."""
+
+    config: ServerConfig
+    database: Database
+    metrics: Metrics
+    access: Access
+    fanout: FanOut
+    fleet: Fleet
+    recorder: Recorder

@@ -1,0 +1,53 @@
+"""What /metrics tells: counters that ingest and fan-out increment, and gauges read when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """All instruments of one server, in a registry of its own so that two servers fit in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.packets_received = self._counter("packets_received", "Packets taken off data connections")
+        self.frames_received = self._counter("frames_received", "Frames in those packets")
+        self.packets_recorded = self._counter("packets_recorded", "Packets stored in the recording")
+        self.frames_recorded = self._counter("frames_recorded", "Frames stored in the recording")
+        self.packets_duplicate = self._counter("packets_duplicate", "Packets that were recorded already")
+        self.gaps = self._counter("gaps", "Gap records stored")
+        self.retention_packets = self._counter("retention_deleted_packets", "Packets deleted by retention")
+        self.retention_frames = self._counter("retention_deleted_frames", "Frames deleted by retention")
+        self.protocol_errors = self._counter(
+            "protocol_errors", "Messages refused, by endpoint", ("endpoint",)
+        )
+        self.authentication_failures = self._counter("authentication_failures", "Credentials refused")
+        self.rate_limited = self._counter("rate_limited", "Requests answered with 429")
+        self.commit_seconds = Histogram(
+            "stream_server_database_commit_seconds",
+            "Duration of one group commit",
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+            registry=self.registry,
+        )
+        self.commit_jobs = self._counter("database_jobs", "Write jobs in those commits")
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(f"stream_server_{name}", text, labels, registry=self.registry)
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge whose value is `read()` at the time of asking."""
+        Gauge(f"stream_server_{name}", text, registry=self.registry).set_function(read)
+
+    def committed(self, seconds: float, jobs: int) -> None:
+        """A group of `jobs` writes took `seconds` to commit. Any thread."""
+        self.commit_seconds.observe(seconds)
+        self.commit_jobs.inc(jobs)
+
+    def exposition(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)

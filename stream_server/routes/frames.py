@@ -1,0 +1,137 @@
+"""The recording of a dongle, as candump text or JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import msgspec
+import numpy as np
+from aiohttp import web
+
+from stream_server import recording_store
+from stream_server.api import API_PREFIX, Call, Route
+from stream_server.database import Database
+from stream_server.errors import ApiError
+from wire_protocol.batches import FrameBatch
+from wire_protocol.candump_format import format_candump
+from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
+from wire_protocol.packets import Gap, decode_packet
+from wire_protocol.timestamps import format_timestamp
+
+_TYPES: Final = {"candump": "text/plain", "jsonl": "application/jsonl"}
+
+
+async def frames(call: Call) -> web.StreamResponse:
+    """Every recorded frame from a time to before another, in the order of the bus."""
+    dongle = call.services.fleet.dongle(call.path("dongle_id"))
+    wanted = call.request.query.get("format", "candump")
+    if wanted not in _TYPES:
+        raise ApiError(400, "BAD_REQUEST", "format must be candump or jsonl", {"field": "format"})
+    from_ns, to_ns = _moment(call, "from"), _moment(call, "to")
+    database = call.services.database
+    gaps, lost = await database.read(partial(recording_store.known_gaps, dongle_id=dongle.dongle_id))
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": f"{_TYPES[wanted]}; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Known-Gaps": str(gaps),
+            "X-Frames-Lost": str(lost),
+        }
+    )
+    await response.prepare(call.request)
+    if call.request.method == "HEAD":
+        return response
+    origin = FrameOrigin(dongle.dongle_id, dongle.bus)
+    async for body in _bodies(database, dongle.dongle_id, from_ns, to_ns):
+        text = _lines(body, wanted, origin)
+        if text:
+            await response.write(text)
+    await response.write_eof()
+    return response
+
+
+def _moment(call: Call, name: str) -> int | None:
+    text = call.request.query.get(name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6) * 1000
+    except (ValueError, OverflowError):
+        message = f"{name} must be a time such as 2025-12-22T15:31:02Z"
+        raise ApiError(400, "BAD_REQUEST", message, {"field": name}) from None
+
+
+async def _bodies(
+    database: Database, dongle_id: str, from_ns: int | None, to_ns: int | None
+) -> AsyncIterator[FrameBatch | Gap]:
+    """What was recorded, page by page, so that a large recording takes little memory."""
+    after = (0, 0)
+    while True:
+        page = await database.read(
+            partial(
+                recording_store.recorded_packets,
+                dongle_id=dongle_id,
+                after=after,
+                from_ns=from_ns,
+                to_ns=to_ns,
+            )
+        )
+        if not page:
+            return
+        for row in page:
+            body = decode_packet(row.body).body
+            if isinstance(body, Gap):
+                yield body
+            elif isinstance(body, FrameBatch):
+                yield _within(body, from_ns, to_ns)
+        after = (page[-1].start_pk, page[-1].seq)
+
+
+def _within(batch: FrameBatch, from_ns: int | None, to_ns: int | None) -> FrameBatch:
+    keep = np.ones(len(batch), np.bool_)
+    if from_ns is not None:
+        keep &= batch.timestamp_ns >= from_ns
+    if to_ns is not None:
+        keep &= batch.timestamp_ns < to_ns
+    return batch if keep.all() else batch[keep]
+
+
+def _lines(body: FrameBatch | Gap, wanted: str, origin: FrameOrigin) -> bytes:
+    if isinstance(body, Gap):
+        return b"" if wanted == "candump" else _gap_line(body, origin)
+    if wanted == "candump":
+        return format_candump(body, origin.bus.rpartition("/")[2].replace(" ", "_"))
+    return b"".join(can_frame_json(row, origin, 1) + b"\n" for row in rows_of(body))
+
+
+def _gap_line(gap: Gap, origin: FrameOrigin) -> bytes:
+    record = {
+        "type": "gap",
+        "dongle_id": origin.dongle_id,
+        "from": None if gap.first_ns is None else format_timestamp(gap.first_ns // 1000),
+        "to": None if gap.last_ns is None else format_timestamp(gap.last_ns // 1000),
+        "frames": gap.frames,
+        "where": gap.reason.where,
+    }
+    return msgspec.json.encode(record) + b"\n"
+
+
+ROUTES: Final = (
+    Route(
+        "GET",
+        f"{API_PREFIX}/dongles/{{dongle_id}}/frames",
+        "viewer",
+        frames,
+        "The recorded frames; X-Frames-Lost says how many are known to be missing in the whole recording",
+        response_type="text/plain",
+        query={
+            "from": "leave out frames before this time (ISO 8601)",
+            "to": "leave out frames at or after this time",
+            "format": "candump (default) or jsonl; jsonl has a line of type gap where frames are missing",
+        },
+    ),
+)

@@ -1,0 +1,289 @@
+// The console page: signs in with a link, lists dongles, shows one dongle's live stream.
+const API = "api/v1";
+const MAXIMUM_ROWS = 2000;
+const MAXIMUM_LOG = 200;
+const DRAW_MS = 250;
+const LIST_MS = 5000;
+
+const part = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat();
+let stream = null;
+let shown = null;
+let frames = new Map();
+// What the server last told of frames received and pending, and the counts shown since (docs/sse.md).
+let books = { received: null, pending: null, shown: 0 };
+let listTimer = null;
+
+class Refused extends Error {
+  constructor(status, body) {
+    super(body.message ?? `the server answered ${status}`);
+    this.status = status;
+    this.code = body.code;
+  }
+}
+
+async function ask(path, options = {}) {
+  const response = await fetch(`${API}${path}`, { credentials: "same-origin", ...options });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(response.status, body);
+  return body;
+}
+
+function post(path, body, headers = {}) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json", ...headers } };
+  return ask(path, body === undefined ? options : { ...options, body: JSON.stringify(body) });
+}
+
+function setConnection(text, kind = "") {
+  part("connection").textContent = text;
+  part("connection").className = `pill ${kind}`;
+}
+
+function showNotice(title, text, remedy = true) {
+  part("notice-title").textContent = title;
+  part("notice-text").textContent = text;
+  part("notice-remedy").hidden = !remedy;
+  part("notice").hidden = false;
+}
+
+function showSignedOut(title, text) {
+  leaveStream();
+  clearInterval(listTimer);
+  part("fleet").hidden = part("console").hidden = part("sign-out").hidden = true;
+  setConnection("signed out");
+  showNotice(title, text);
+}
+
+async function redeemLink() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("link");
+  if (token === null) return null;
+  // The token leaves the address bar before anything else can happen.
+  history.replaceState(null, "", location.pathname + location.search);
+  try {
+    await post("/auth/link", { token });
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
+const linkErrors = {
+  LINK_USED: ["This link was used already", "Each link signs in one browser, once."],
+  LINK_EXPIRED: ["This link has expired", "A link works for 15 minutes after it was made."],
+};
+
+async function start() {
+  const linkError = await redeemLink();
+  try {
+    await ask("/auth/me");
+  } catch (error) {
+    if (linkError !== null) {
+      showSignedOut(...(linkErrors[linkError.code] ?? ["This link did not work", linkError.message]));
+    } else if (error.status === 401) {
+      showSignedOut("You are not signed in", "Open a sign-in link of this server in this browser.");
+    } else {
+      setConnection("unreachable", "lost");
+      showNotice("The server does not answer", error.message, false);
+    }
+    return;
+  }
+  part("notice").hidden = true;
+  part("fleet").hidden = part("sign-out").hidden = false;
+  setConnection("signed in");
+  await listDongles();
+  clearInterval(listTimer);
+  listTimer = setInterval(listDongles, LIST_MS);
+  followHash();
+}
+
+async function listDongles() {
+  let dongles;
+  try {
+    ({ dongles } = await ask("/dongles"));
+  } catch (error) {
+    if (error.status === 401) showSignedOut("Your session has ended", "Sign in again to go on.");
+    return;
+  }
+  part("no-dongles").hidden = dongles.length > 0;
+  const items = dongles.map(dongleItem);
+  const focused = document.activeElement?.getAttribute?.("href");
+  part("dongles").replaceChildren(...items);
+  if (focused) part("dongles").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function dongleItem(dongle) {
+  const item = element("li");
+  const link = element("a");
+  link.href = `#dongle=${encodeURIComponent(dongle.dongle_id)}`;
+  if (dongle.dongle_id === shown) link.setAttribute("aria-current", "page");
+  const state = dongle.presence.online ? "online" : "offline";
+  link.append(
+    element("span", `dot ${state}`),
+    element("strong", "", dongle.dongle_id),
+    element("small", "", `${state} · ${dongle.agent_id} · ${dongle.interface} ${dongle.channel}`),
+  );
+  item.append(link);
+  return item;
+}
+
+function followHash() {
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  if (parameters.has("link")) return void start();
+  const dongle = parameters.get("dongle");
+  if (dongle === shown) return;
+  leaveStream();
+  shown = dongle;
+  part("console").hidden = dongle === null;
+  for (const link of part("dongles").querySelectorAll("a")) {
+    const current = link.getAttribute("href") === `#dongle=${encodeURIComponent(dongle)}`;
+    if (current) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (dongle !== null) openStream(dongle);
+  else setConnection("signed in");
+}
+
+function leaveStream() {
+  stream?.close();
+  stream = null;
+  shown = null;
+  frames = new Map();
+  books = { received: null, pending: null, shown: 0 };
+  part("log").replaceChildren();
+  part("frames").replaceChildren();
+  part("presence").textContent = "unknown";
+  part("presence").className = "";
+}
+
+function openStream(dongle) {
+  part("console-title").textContent = dongle;
+  setConnection("connecting");
+  stream = new EventSource(`${API}/streams/dongles/${encodeURIComponent(dongle)}/console`);
+  stream.onopen = () => setConnection("live", "live");
+  stream.onerror = () => explainLoss(dongle);
+  const on = (name, take) => stream.addEventListener(name, (event) => take(JSON.parse(event.data)));
+  on("can_frame", takeFrame);
+  on("presence", takePresence);
+  on("log", (log) => addLog(log.ts, log.level, `${log.source}: ${log.message}`));
+  on("gap", (gap) => addLog(gap.to ?? gap.from, "warning", describeGap(gap)));
+  on("stream_reset", (reset) => {
+    takeBooks(reset);
+    addLog(null, "warning", `some events of this page were missed (${reset.reason})`);
+  });
+}
+
+async function explainLoss(dongle) {
+  setConnection("reconnecting", "lost");
+  if (stream?.readyState !== EventSource.CLOSED) return;
+  try {
+    await ask(`/dongles/${encodeURIComponent(dongle)}`);
+    setTimeout(() => shown === dongle && openStream(dongle), 5000);
+  } catch (error) {
+    if (error.status === 401) return showSignedOut("Your session has ended", "Sign in again to go on.");
+    setConnection("closed", "lost");
+    addLog(null, "error", error.message);
+  }
+}
+
+function takeBooks(state) {
+  if (typeof state.frames_received !== "number") return;
+  books = { received: state.frames_received, pending: state.frames_pending, shown: 0 };
+}
+
+function takePresence(presence) {
+  takeBooks(presence);
+  part("presence").textContent = presence.online ? "online" : `offline (${presence.reason})`;
+  part("presence").className = presence.online ? "good" : "bad";
+}
+
+function takeFrame(frame) {
+  books.shown += frame.count;
+  const key = `${frame.direction} ${frame.id} ${frame.is_extended} ${frame.is_remote ?? false}`;
+  let row = frames.get(key);
+  if (row === undefined) {
+    if (frames.size >= MAXIMUM_ROWS) return;
+    row = { count: 0, before: 0, rate: 0, line: null };
+    frames.set(key, row);
+  }
+  row.count += frame.count;
+  row.frame = frame;
+  row.changed = true;
+}
+
+function describeGap(gap) {
+  const amount = gap.frames === null ? "an unknown number of frames" : `${number.format(gap.frames)} frames`;
+  return `gap: ${amount} missing (${gap.where})`;
+}
+
+function addLog(timestamp, level, text) {
+  const item = element("li", level);
+  const time = element("time", "", (timestamp ?? new Date().toISOString()).slice(11, 19));
+  item.append(time, `${level === "info" ? "" : `${level}: `}${text}`);
+  part("log").prepend(item);
+  while (part("log").childElementCount > MAXIMUM_LOG) part("log").lastElementChild.remove();
+}
+
+function makeLine(row) {
+  const line = element("tr", row.frame.is_error ? "error" : "");
+  const header = element("th", "", row.frame.id);
+  header.scope = "row";
+  row.cells = [
+    element("td", "", row.frame.direction), element("td", "number"), element("td"),
+    element("td", "number"), element("td", "number"),
+  ];
+  line.append(header, ...row.cells);
+  line.dataset.order = `${row.frame.is_extended ? 1 : 0}${row.frame.id}${row.frame.direction}`;
+  const after = [...part("frames").rows].find((other) => other.dataset.order > line.dataset.order);
+  part("frames").insertBefore(line, after ?? null);
+  row.line = line;
+}
+
+let drawnAt = performance.now();
+
+function draw() {
+  if (shown === null) return;
+  const seconds = (performance.now() - drawnAt) / 1000;
+  drawnAt = performance.now();
+  let total = 0;
+  for (const row of frames.values()) {
+    const now = (row.count - row.before) / seconds;
+    row.before = row.count;
+    row.rate += (now - row.rate) * Math.min(1, seconds);
+    total += row.rate;
+    if (row.line === null) makeLine(row);
+    row.cells[4].textContent = row.rate < 0.05 ? "0" : row.rate.toFixed(row.rate < 10 ? 1 : 0);
+    if (!row.changed) continue;
+    row.changed = false;
+    const texts = [row.frame.direction, row.frame.dlc, row.frame.data_hex, number.format(row.count)];
+    texts.forEach((text, index) => { row.cells[index].textContent = text; });
+  }
+  part("no-frames").hidden = frames.size > 0;
+  part("ids").textContent = number.format(frames.size);
+  part("rate").textContent = `${number.format(Math.round(total))}/s`;
+  const known = books.received !== null;
+  const pending = Math.max(0, books.pending - books.shown);
+  part("received").textContent = known ? number.format(books.received - books.pending + pending + books.shown) : "–";
+  part("pending").textContent = known ? number.format(pending) : "–";
+}
+
+async function signOut() {
+  try {
+    const { csrf_token: token } = await ask("/auth/csrf");
+    await post("/auth/logout", undefined, { "X-CSRF-Token": token ?? "" });
+    showSignedOut("You are signed out", "Your session on the server is closed.");
+  } catch (error) {
+    showNotice("Signing out failed", error.message, false);
+  }
+}
+
+part("sign-out").addEventListener("click", signOut);
+window.addEventListener("hashchange", followHash);
+setInterval(draw, DRAW_MS);
+start();
