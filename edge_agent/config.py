@@ -122,7 +122,8 @@ class DongleSection(msgspec.Struct, frozen=True):
         return DongleInfo(
             dongle_id=dongle_id,
             interface=self.interface,
-            channel=self.channel,
+            # Where a log lies on this machine is nobody else's business.
+            channel=Path(self.channel).name if self.interface == "log" else self.channel,
             mode=self.mode,
             bitrate=self.bitrate,
             fd=self.fd,

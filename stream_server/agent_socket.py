@@ -40,6 +40,9 @@ class AgentSocket:
         """The next message, None at the end of the connection or once a newer one has replaced it."""
         received = await self.websocket.receive(timeout=timeout_seconds)
         fleet = self.services.fleet
+        if received.type is WSMsgType.ERROR:  # too large, or not a WebSocket's bytes; aiohttp has closed it
+            self.services.metrics.protocol_errors.labels(self._endpoint).inc()
+            _logger.warning("%s connection of %s refused: %s", self._endpoint, self.agent_id, received.data)
         if received.type in _CLOSED or not fleet.connections.is_current(
             self.agent_id, self._endpoint, self.websocket
         ):
@@ -71,7 +74,7 @@ async def serve_agent(
     """Upgrade, let `talk` speak until it returns or fails, say what failed. ApiError 426 for no upgrade."""
     agent_id = call.credential.agent_id
     assert agent_id is not None
-    # One byte more than is allowed still arrives, so that the answer is our error with its reason.
+    # aiohttp refuses what reaches its limit, with close code 1009.
     websocket = web.WebSocketResponse(
         timeout=CLOSE_SECONDS, max_msg_size=max_message_bytes + 1, compress=False
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum, IntFlag
 from typing import Final
 
 import numpy as np
@@ -147,7 +147,7 @@ def concatenate(batches: Sequence[FrameBatch]) -> FrameBatch:
     )
 
 
-class ValueKind(IntFlag):
+class ValueKind(IntEnum):
     """How the 64 bits of a signal value are read, in `SignalBatch.kind`."""
 
     FLOAT = 0

@@ -292,6 +292,8 @@ async def test_an_oversized_message_ends_only_its_connection(server: Server) -> 
     await websocket.send_str("x" * (MAX_MESSAGE_BYTES + 1))
     assert (await closing(websocket))[0] == 1009
     await (await agent.hello()).close()
+    text = server.services.metrics.exposition().decode()
+    assert 'stream_server_protocol_errors_total{endpoint="control"} 1.0' in text
 
 
 async def test_what_later_versions_speak_is_refused_without_closing(server: Server) -> None:

@@ -1,0 +1,84 @@
+"""The dependency rule: who may import whom, and what pure modules may not touch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PACKAGES: Final = {
+    "wire_protocol": {"wire_protocol"},
+    "strict_config": {"strict_config"},
+    "edge_agent": {"edge_agent", "wire_protocol", "strict_config"},
+    "stream_server": {"stream_server", "wire_protocol", "strict_config"},
+}
+IMPURE: Final = {
+    "aiohttp", "asyncio", "multiprocessing", "os", "select", "socket", "sqlalchemy", "sqlite3", "ssl",
+    "subprocess", "threading", "time", "urllib", "websockets",
+}  # fmt: skip
+PURE_MODULES: Final = [
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("wire_protocol/*.py")),
+    "edge_agent/backoff.py",
+    "edge_agent/feeding.py",
+    "edge_agent/frame_filters.py",
+    "edge_agent/sources/candump.py",
+    "edge_agent/sources/candump_lines.py",
+    "edge_agent/sources/crtd.py",
+    "edge_agent/sources/gvret.py",
+    "edge_agent/sources/log_blocks.py",
+    "edge_agent/sources/pacing.py",
+    "edge_agent/sources/text_columns.py",
+    "edge_agent/sources/timestamps.py",
+    "stream_server/connections.py",
+    "stream_server/console.py",
+    "stream_server/hub.py",
+    "stream_server/presence.py",
+    "stream_server/rate_limit.py",
+    "stream_server/ring.py",
+    "stream_server/sampler.py",
+    "stream_server/sampling_log.py",
+    "stream_server/sse_format.py",
+]
+OUR_FILES: Final = sorted(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module name that the file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", OUR_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_packages_import_only_what_they_may(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    ours = {name.partition(".")[0] for name in imported(path)} & (set(PACKAGES) | {"tests", "bench"})
+    assert ours <= PACKAGES[package]
+
+
+@pytest.mark.parametrize("name", PURE_MODULES)
+def test_pure_modules_do_no_io(name: str) -> None:
+    assert {module.partition(".")[0] for module in imported(ROOT / name)} & IMPURE == set()
+
+
+@pytest.mark.parametrize("name", PURE_MODULES)
+def test_pure_modules_import_only_pure_modules(name: str) -> None:
+    for module in imported(ROOT / name):
+        package = module.partition(".")[0]
+        if package in PACKAGES:
+            path = module.replace(".", "/")
+            file = f"{path}.py" if (ROOT / f"{path}.py").exists() else f"{path}/__init__.py"
+            plain = package == "wire_protocol" or file.endswith(("errors.py", "__init__.py"))
+            assert plain or file in PURE_MODULES, f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("path", OUR_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_modules_stay_readable_at_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400

@@ -1,0 +1,68 @@
+"""Nothing that a user can say or see on the wire is undocumented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, get_args
+
+import click
+import msgspec
+import pytest
+
+from edge_agent.cli import main
+from wire_protocol import messages
+from wire_protocol.batches import FrameFlag
+from wire_protocol.packets import GapReason, PacketKind
+
+DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
+COMMANDS: Final = sorted(main.commands.items())
+MESSAGES: Final = [
+    *get_args(messages.AgentMessage),
+    *get_args(messages.ServerMessage),
+    messages.LanesHello,
+    messages.LanesWelcome,
+]
+
+
+def section(text: str, heading: str) -> str:
+    """The part of a page below a heading, up to the next of its level."""
+    level = heading.split(" ", 1)[0]
+    begin = text.index(heading)
+    end = text.find(f"\n{level} ", begin + 1)
+    return text[begin : end if end > 0 else len(text)]
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS)
+def test_every_command_and_option_of_the_agent_is_documented(name: str, command: click.Command) -> None:
+    page = section((DOCS / "edge-agent.md").read_text(), f"## `edge-agent {name}")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.opts[0] in page
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.__name__)
+def test_every_message_and_its_members_are_documented(message: type[msgspec.Struct]) -> None:
+    page = (DOCS / "wire-protocol.md").read_text()
+    info = msgspec.inspect.type_info(message)
+    assert isinstance(info, msgspec.inspect.StructType)
+    assert f"`{info.tag}`" in page or f'"type":"{info.tag}"' in page
+    for member in info.fields:
+        assert f"`{member.encode_name}`" in page or f'"{member.encode_name}"' in page, member.name
+
+
+def test_every_packet_kind_flag_and_gap_reason_is_documented() -> None:
+    page = (DOCS / "wire-protocol.md").read_text()
+    for kind in PacketKind:
+        assert f"{kind.value} `{kind.name.lower()}`" in page
+    frames = section(page, "### 7.2")
+    for flag in FrameFlag:
+        assert f"\n| {flag.value} | " in frames
+    gaps = section(page, "### 7.4")
+    for reason in GapReason:
+        assert f"\n| {reason.value} | `{reason.where}` | " in gaps
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = (DOCS.parent / "README.md").read_text()
+    for page in DOCS.glob("*.md"):
+        assert f"docs/{page.name}" in readme
