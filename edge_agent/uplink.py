@@ -21,11 +21,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import UplinkError
-from edge_agent.server_url import websocket_url
+from edge_agent.server_url import is_loopback, websocket_url
 from wire_protocol.errors import MessageError, WireError
 from wire_protocol.hop import Envelope, HopEncoder, decode_ack
 from wire_protocol.lane_sender import LaneSender
 from wire_protocol.messages import (
+    MAX_RANGES,
     AgentMessage,
     Command,
     CommandStatus,
@@ -48,6 +49,8 @@ MAX_WAITING_MESSAGES: Final = 1000
 # do not queue behind backlog on a slow link.
 _WRITE_LIMIT_BYTES: Final = 16 * 1024
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; the socket module has no name for it
+# Together they must fit into one message of at most 256 KiB.
+_RANGES_IN_ALL: Final = 3000
 _REFUSALS: Final = frozenset({"UNAUTHENTICATED", "FORBIDDEN", "AGENT_MISMATCH", "DONGLE_CONFLICT"})
 
 
@@ -195,6 +198,8 @@ class Uplink:
                 write_limit=_WRITE_LIMIT_BYTES,
                 open_timeout=OPEN_TIMEOUT_SECONDS,
                 ssl=self._tls,
+                # A proxy of the environment is for the network; this machine itself is reached directly.
+                proxy=None if is_loopback(self._url) else True,
             )
         except InvalidStatus as answer:
             raise self._status_lost(answer) from answer
@@ -222,7 +227,8 @@ class Uplink:
 
     async def _open_lanes(self, data: ClientConnection) -> None:
         now_seconds = self._clock.monotonic_seconds()
-        hellos = [lane.connect(now_seconds) for lane in self.lanes]
+        max_ranges = min(MAX_RANGES, _RANGES_IN_ALL // max(1, len(self.lanes)))
+        hellos = [lane.connect(now_seconds, max_ranges) for lane in self.lanes]
         await data.send(encode_message(LanesHello(self._hello().start_id, hellos)))
         answer = decode_data_down(await _answer(data))
         if isinstance(answer, Error):

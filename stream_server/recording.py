@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,17 +29,23 @@ MAX_WAITING_BYTES: Final = 64_000_000
 _DRAIN_SECONDS: Final = 5.0
 
 Acknowledge = Callable[[], None]
+_Waiting = tuple[Packet, StoredPacket]
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One lane of one dongle in this process."""
+    """One lane in this process. `fault`: why its packets cannot be stored, until it is opened anew."""
 
     lane_id: int
     receiver: LaneReceiver = field(default_factory=LaneReceiver)
-    waiting: list[tuple[Packet, StoredPacket]] = field(default_factory=list)
+    waiting: list[_Waiting] = field(default_factory=list)
     acknowledge: Acknowledge | None = None
+    fault: str | None = None
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+_Group = tuple[Lane, list[_Waiting]]
 
 
 class Recorder:
@@ -89,12 +96,16 @@ class Recorder:
 
             opening = await self._database.write(job)
             lane.receiver.opening_stored(opening)
+            lane.fault = None
             lane.acknowledge = acknowledge
         self._metrics.gaps.inc(len(opening.gone))
         return lane, LaneConnection(lane.receiver, hello, start_id)
 
     def add(self, lane: Lane, packet: Packet, body: bytes, kind: RangeKind) -> None:
-        """A new packet, to be stored with the next group."""
+        """A new packet, to be stored with the next group. StorageError where the lane cannot be stored."""
+        if lane.fault is not None:
+            lane.receiver.dropped([packet])
+            raise StorageError(lane.fault)
         stored = _stored(packet, body, is_backlog=kind is RangeKind.BACKLOG, received_ns=time.time_ns())
         lane.waiting.append((packet, stored))
         self._waiting_bytes += len(body)
@@ -146,26 +157,44 @@ class Recorder:
         self._dirty = {}
         for lane, _ in groups:
             lane.waiting = []
-        changes = [_change(lane, group) for lane, group in groups if group]
         try:
-            if changes:
-                await self._database.write(lambda connection: recording_store.store(connection, changes))
+            stored = await self._store(groups)
         except StorageError:
             for lane, group in groups:
                 lane.waiting = group + lane.waiting
                 self._dirty[lane] = None
             raise
-        for lane, group in groups:
+        for lane, group in stored:
             self._committed(lane, group)
         async with self._flushed:
             self._flushed.notify_all()
 
-    def _committed(self, lane: Lane, group: list[tuple[Packet, StoredPacket]]) -> None:
+    async def _store(self, groups: list[_Group]) -> list[_Group]:
+        """Store all groups in one transaction; where that cannot be, those that can. StorageError."""
+        changes = [_change(lane, group) for lane, group in groups if group]
+        try:
+            if changes:
+                await self._database.write(lambda connection: recording_store.store(connection, changes))
+        except StorageError:
+            raise
+        except Exception as error:
+            if len(groups) > 1:
+                # One lane's trouble must not stop the others.
+                return [kept for group in groups for kept in await self._store([group])]
+            self._give_up(*groups[0], error)
+            return []
+        return groups
+
+    def _give_up(self, lane: Lane, group: list[_Waiting], error: Exception) -> None:
+        _logger.error("lane %d: %d packets cannot be stored", lane.lane_id, len(group), exc_info=error)
+        lane.fault = f"a packet cannot be stored: {type(error).__name__}"
+        lane.receiver.dropped(packet for packet, _ in group)
+        self._made_room(group)
+
+    def _committed(self, lane: Lane, group: list[_Waiting]) -> None:
         packets = [packet for packet, _ in group]
         lane.receiver.committed(packets)
-        self._waiting_bytes -= sum(len(stored.body) for _, stored in group)
-        if self._waiting_bytes <= MAX_WAITING_BYTES:
-            self._room.set()
+        self._made_room(group)
         gaps = sum(isinstance(packet.body, Gap) for packet in packets)
         self._metrics.gaps.inc(gaps)
         self._metrics.packets_recorded.inc(len(packets) - gaps)
@@ -175,14 +204,19 @@ class Recorder:
         if lane.acknowledge is not None:
             lane.acknowledge()
 
+    def _made_room(self, group: list[_Waiting]) -> None:
+        self._waiting_bytes -= sum(len(stored.body) for _, stored in group)
+        if self._waiting_bytes <= MAX_WAITING_BYTES:
+            self._room.set()
 
-def _change(lane: Lane, group: list[tuple[Packet, StoredPacket]]) -> LaneChange:
+
+def _change(lane: Lane, group: list[_Waiting]) -> LaneChange:
     packets = [packet for packet, _ in group]
     return LaneChange(
         lane.lane_id,
         [stored for _, stored in group],
         lane.receiver.progress(packets),
-        lane.receiver.holes_after(packets),
+        lane.receiver.holes_after(packets) if lane.receiver.holes else None,
         time.time_ns(),
     )
 

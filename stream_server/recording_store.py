@@ -37,12 +37,12 @@ class StoredPacket:
 
 @dataclass(frozen=True, slots=True)
 class LaneChange:
-    """What one commit changes in a lane: new packets, and what is taken and missing after them."""
+    """What one commit changes in a lane: new packets, what is taken after them, its holes if they change."""
 
     lane_id: int
     stored: Sequence[StoredPacket]
     taken: dict[str, list[tuple[int, int]]]
-    holes: Sequence[Hole]
+    holes: Sequence[Hole] | None
     at_ns: int
 
 
@@ -117,7 +117,8 @@ def store(connection: Connection, changes: Iterable[LaneChange]) -> None:
         keys = _start_keys(connection, change.lane_id, change.taken)
         rows.extend(_packet_row(packet, keys[packet.start_id]) for packet in change.stored)
         _store_progress(connection, change, keys)
-        _store_holes(connection, change)
+        if change.holes is not None:
+            _store_holes(connection, change.lane_id, change.holes, change.at_ns)
     if rows:
         connection.execute(insert(packets), rows)
 
@@ -155,24 +156,28 @@ def _store_progress(connection: Connection, change: LaneChange, keys: dict[str, 
                 taken=msgspec.json.encode(taken).decode(),
                 packets=lane_starts.c.packets + len(recorded),
                 frames=lane_starts.c.frames + sum(packet.frames or 0 for packet in recorded),
+                bytes=lane_starts.c.bytes + sum(len(p.body) for p in change.stored if p.start_id == start_id),
             )
         )
 
 
-def _store_holes(connection: Connection, change: LaneChange) -> None:
-    mine = select(lane_starts.c.id).where(lane_starts.c.lane_id == change.lane_id)
+def _store_holes(connection: Connection, lane_id: int, missing: Sequence[Hole], at_ns: int) -> None:
+    mine = select(lane_starts.c.id).where(lane_starts.c.lane_id == lane_id)
     connection.execute(delete(holes).where(holes.c.start_pk.in_(mine)))
-    keys = _start_keys(connection, change.lane_id, {hole.start_id for hole in change.holes})
-    for hole in change.holes:
-        connection.execute(
-            insert(holes).values(
-                start_pk=keys[hole.start_id],
-                first_seq=hole.first_seq,
-                last_seq=hole.last_seq,
-                frames=hole.frames,
-                announced_at_ns=change.at_ns,
-            )
-        )
+    if not missing:
+        return
+    keys = _start_keys(connection, lane_id, {hole.start_id for hole in missing})
+    rows = [
+        {
+            "start_pk": keys[hole.start_id],
+            "first_seq": hole.first_seq,
+            "last_seq": hole.last_seq,
+            "frames": hole.frames,
+            "announced_at_ns": at_ns,
+        }
+        for hole in missing
+    ]
+    connection.execute(insert(holes), rows)
 
 
 def recorded_packets(
@@ -221,9 +226,12 @@ def known_gaps(connection: Connection, dongle_id: str) -> tuple[int, int]:
 
 
 def recorded_bytes(connection: Connection) -> int:
-    """The size of all packets in the recording."""
-    total: int = connection.execute(select(func.coalesce(func.sum(packets.c.size_bytes), 0))).scalar_one()
-    return total
+    """The size of all recorded packets, from the books: the recording is too large to add up."""
+    stored: int = connection.execute(select(func.coalesce(func.sum(lane_starts.c.bytes), 0))).scalar_one()
+    deleted: int = connection.execute(
+        select(func.coalesce(func.sum(retention_totals.c.bytes), 0))
+    ).scalar_one()
+    return stored - deleted
 
 
 def delete_oldest(
@@ -265,12 +273,16 @@ def _frames(rows: Iterable[Any]) -> int:
 
 def _add_to_totals(connection: Connection, lane_id: int, rows: list[Any]) -> None:
     table = retention_totals
-    known = connection.execute(select(table).where(table.c.lane_id == lane_id)).one_or_none()
+    known = connection.execute(select(table.c.lane_id).where(table.c.lane_id == lane_id)).one_or_none()
     if known is None:
-        connection.execute(insert(table).values(lane_id=lane_id, packets=len(rows), frames=_frames(rows)))
-    else:
-        connection.execute(
-            update(table)
-            .where(table.c.lane_id == lane_id)
-            .values(packets=table.c.packets + len(rows), frames=table.c.frames + _frames(rows))
+        connection.execute(insert(table).values(lane_id=lane_id, packets=0, frames=0, bytes=0))
+    recorded = sum(row.kind != PacketKind.GAP for row in rows)
+    connection.execute(
+        update(table)
+        .where(table.c.lane_id == lane_id)
+        .values(
+            packets=table.c.packets + recorded,
+            frames=table.c.frames + _frames(rows),
+            bytes=table.c.bytes + sum(row.size_bytes for row in rows),
         )
+    )

@@ -163,6 +163,7 @@ lane_starts: Final = Table(
     Column("taken", Text, nullable=False),
     Column("packets", BigInteger, nullable=False, server_default="0"),
     Column("frames", BigInteger, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("lane_id", "start_id"),
 )
 
@@ -202,4 +203,5 @@ retention_totals: Final = Table(
     Column("lane_id", RowId, ForeignKey("lanes.id"), primary_key=True),
     Column("packets", BigInteger, nullable=False),
     Column("frames", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
 )

@@ -108,6 +108,10 @@ class LaneReceiver:
             self.taken[packet.number.start_id].add(packet.first_seq, packet.number.seq)
             self.pending.discard(packet.number)
 
+    def dropped(self, packets: Iterable[Packet]) -> None:
+        """These packets will not be recorded; their connection ends, and they come again on another."""
+        self.pending.difference_update(packet.number for packet in packets)
+
     def _hole(self, listed: BacklogRange, count_taken: CountTaken) -> Hole | None:
         taken = self.taken.get(listed.start_id) or IntervalSet()
         missing = taken.missing(listed.first_seq, listed.last_seq)

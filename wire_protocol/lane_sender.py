@@ -109,12 +109,12 @@ class LaneSender:
 
     # -- one connection after another
 
-    def connect(self, now_seconds: float) -> LaneHello:
-        """A new connection: all that is held is its backlog, what comes now is its live range."""
+    def connect(self, now_seconds: float, max_ranges: int = MAX_RANGES) -> LaneHello:
+        """A new connection: what is held is its backlog, in about `max_ranges` ranges; the rest is live."""
         self.disconnect()
         self._todo[RangeKind.BACKLOG].extend(self._held)
         self._connected = True
-        return LaneHello(self.dongle_id, self.lane, self.next_seq, self._ranges(now_seconds))
+        return LaneHello(self.dongle_id, self.lane, self.next_seq, self._ranges(now_seconds, max_ranges))
 
     def disconnect(self) -> None:
         """The connection is gone; acks for it no longer count."""
@@ -206,9 +206,9 @@ class LaneSender:
         self.held_bytes += len(packet) - len(held.packet)
         return replace(held, packet=packet, gap=gap)
 
-    def _ranges(self, now_seconds: float) -> list[BacklogRange]:
+    def _ranges(self, now_seconds: float, max_ranges: int) -> list[BacklogRange]:
         """All that is held, as ranges; none mixes numbers that an earlier hello announced with others."""
-        per_range = max(_PACKETS_PER_RANGE, -(-2 * len(self._held) // MAX_RANGES))
+        per_range = max(_PACKETS_PER_RANGE, -(-2 * len(self._held) // max_ranges))
         groups: list[list[Held]] = []
         for held in self._held.values():
             last = groups[-1][-1] if groups else None

@@ -138,6 +138,7 @@ def upgrade() -> None:
         sa.Column("taken", sa.Text(), nullable=False),
         sa.Column("packets", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("frames", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("bytes", sa.BigInteger(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_lane_starts_lane_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lane_starts")),
         sa.UniqueConstraint("lane_id", "start_id", name=op.f("uq_lane_starts_lane_id_start_id")),
@@ -147,6 +148,7 @@ def upgrade() -> None:
         sa.Column("lane_id", RowId, nullable=False),
         sa.Column("packets", sa.BigInteger(), nullable=False),
         sa.Column("frames", sa.BigInteger(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_retention_totals_lane_id")),
         sa.PrimaryKeyConstraint("lane_id", name=op.f("pk_retention_totals")),
     )
