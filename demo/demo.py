@@ -72,7 +72,9 @@ def _start_server() -> subprocess.Popen[str]:
 
 
 def _popen(command: list[object]) -> subprocess.Popen[str]:
-    return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    # In sessions of their own, so that Ctrl-C reaches only this process, which ends them in order.
+    parts = [str(part) for part in command]
+    return subprocess.Popen(parts, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def _after(lines: IO[str], beginning: str) -> str:
@@ -92,7 +94,9 @@ def _start_agent(url: str, log: Path) -> subprocess.Popen[bytes]:
     config.write_text(CONFIG.format(url=url, token=token, log=log))
     # Its log goes into a file, so that what is printed here stays readable.
     with (DATA / "agent.log").open("wb") as errors:
-        return subprocess.Popen([BIN / "edge-agent", "run", "--config", config], stderr=errors)
+        return subprocess.Popen(
+            [BIN / "edge-agent", "run", "--config", config], stderr=errors, start_new_session=True
+        )
 
 
 def _server_secret(*command: str) -> str:
