@@ -32,8 +32,12 @@ def parse_time_bound(text: str) -> TimeBound:
     """Seconds from the log's first frame, or an ISO 8601 time (UTC where it names no zone). ValueError."""
     try:
         return TimeBound(round(float(text) * 1e9), is_absolute=False)
-    except ValueError:
+    except (ValueError, OverflowError):
+        pass
+    try:
         moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither seconds nor a time like 2025-01-05T08:00:00") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return TimeBound(round(moment.timestamp() * 1e6) * 1000, is_absolute=True)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from edge_agent.errors import ReplayError
 from edge_agent.replay import Replay, Totals
+from edge_agent.sources.can_errors import open_failure
 from wire_protocol.batches import FrameFlag
 from wire_protocol.normalized import FrameRow, rows_of
 
 if TYPE_CHECKING:
     import can
+
+_SEND_SECONDS: Final = 1.0
 
 
 class BusOutlet:
@@ -35,20 +38,34 @@ class BusOutlet:
         return self._is_complete and self._sent == self._replay.frames
 
     async def run(self) -> None:
-        """Until the logs are played. ReplayError when the bus cannot be opened or refuses a frame."""
+        """Until the logs are played. SourceError, ReplayError when the bus does not open or take a frame."""
+        with self._open() as bus:
+            async for frames, _ in self._replay.windows():
+                for row in rows_of(frames):
+                    if not row.flags & FrameFlag.ERROR:
+                        await asyncio.to_thread(self._send, bus, row)
+                        self._sent += 1
+        self._is_complete = True
+
+    def _open(self) -> can.BusABC:
         import can  # noqa: PLC0415 - most replays need no driver
 
-        name = f"{self._interface}:{self._channel}"
+        # The one interface that must be told; the others take what their adapter can.
+        options: dict[str, Any] = {"fd": True} if self._interface == "socketcan" else {}
         try:
-            with can.Bus(interface=self._interface, channel=self._channel, fd=True) as bus:
-                async for frames, _ in self._replay.windows():
-                    for row in rows_of(frames):
-                        if not row.flags & FrameFlag.ERROR:
-                            await asyncio.to_thread(bus.send, _message(row), 1.0)
-                            self._sent += 1
-        except (can.CanError, OSError, ValueError, TypeError, ImportError) as error:
-            raise ReplayError(f"{name}: {error}; sent {self._sent} frames until then") from error
-        self._is_complete = True
+            return can.Bus(interface=self._interface, channel=self._channel, **options)
+        except Exception as error:  # drivers raise what they like
+            raise open_failure(error, self._interface, self._channel) from error
+
+    def _send(self, bus: can.BusABC, row: FrameRow) -> None:
+        try:
+            bus.send(_message(row), _SEND_SECONDS)
+        except Exception as error:
+            name = f"{self._interface}:{self._channel}"
+            raise ReplayError(
+                f"{name} does not take frame {self._sent + 1}: {error}; check that the bus is up and that "
+                "another node acknowledges"
+            ) from error
 
 
 def _message(row: FrameRow) -> can.Message:

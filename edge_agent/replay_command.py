@@ -49,9 +49,12 @@ class _Parsed(click.ParamType[Any]):
 def _parse_speed(text: str) -> float | None:
     if text == "max":
         return None
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
     if not 0 < speed <= 1_000_000:
-        raise ValueError("speed is max or a number above 0")
+        raise ValueError(f"{text!r} is neither max nor a number above 0")
     return speed
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -335,6 +336,10 @@ def _lost(closed: ConnectionClosed) -> _LostError:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {OPEN_TIMEOUT_SECONDS:.0f} s"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}; see `server.ca_file`"
+    if isinstance(error, ssl.SSLError | socket.gaierror):
+        return error.strerror or str(error)
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)  # asyncio's own text is of less use
     return str(error) or type(error).__name__
