@@ -113,7 +113,11 @@ class Access:
                 lambda connection: credentials.identify_agent(connection, secret)
             )
         if identity is None:
-            raise self.refused(request, "UNAUTHENTICATED", "this credential is unknown, expired or revoked")
+            message = "this credential is unknown, expired or revoked"
+            if known == "session":
+                # A browser sends its expired cookie again and again; 256 random bits are nobody's guess.
+                raise ApiError(401, "UNAUTHENTICATED", message, headers=_CHALLENGE)
+            raise self.refused(request, "UNAUTHENTICATED", message)
         if known == "api":
             self._used_tokens[int(identity.subject.partition(":")[2])] = time.time_ns()
         return Credential(
