@@ -28,7 +28,7 @@ from wire_protocol.lane_sender import LaneSender, WindowLimits
 from wire_protocol.messages import DongleInfo, Hello
 from wire_protocol.packets import GapReason
 
-_WINDOW_BYTES: Final = 4_000_000
+_WINDOW: Final = WindowLimits(4_000_000, trims=False)
 _MAX_RESUME_BYTES: Final = 64 * 1024
 
 
@@ -59,6 +59,7 @@ class ReplayUplink:
         self._resolution_ns = resolution_ns
         self._clock = Clock()
         self._is_complete = False
+        self._has_lanes = asyncio.Event()
         self._lanes: list[LaneSender] = []
         self._dongles: list[DongleInfo] = []
         self._uplink = Uplink(
@@ -83,8 +84,8 @@ class ReplayUplink:
 
     async def run(self) -> None:
         """Until everything is acknowledged. UplinkError when the server refuses; LogError, ReplayError."""
-        running = asyncio.create_task(self._uplink.run())
         feeding = asyncio.create_task(self._feed())
+        running = asyncio.create_task(self._stream())
         try:
             await asyncio.wait([running, feeding], return_when=asyncio.FIRST_COMPLETED)
             for task in (running, feeding):
@@ -95,6 +96,11 @@ class ReplayUplink:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+
+    async def _stream(self) -> None:
+        """Connects once there is a dongle to greet with: a hello without them would say they are gone."""
+        await self._has_lanes.wait()
+        await self._uplink.run()
 
     async def _feed(self) -> None:
         async for window in self._replay.windows():
@@ -121,12 +127,11 @@ class ReplayUplink:
             dongle = DongleInfo(dongle_id(None, self._agent_id, name), "log", name)
             if not is_identifier(dongle.dongle_id) or dongle in self._dongles:
                 raise ReplayError(f"channel {name!r} gives no dongle id of its own; rename it with --map")
-            lane = LaneSender(
-                dongle.dongle_id, "frames", self._start_id, WindowLimits(_WINDOW_BYTES), self._resolution_ns
-            )
+            lane = LaneSender(dongle.dongle_id, "frames", self._start_id, _WINDOW, self._resolution_ns)
             lane.take_loss(GapReason.START, None, time.monotonic())
             self._dongles.append(dongle)
             self._lanes.append(lane)
+        self._has_lanes.set()
         self._uplink.reconnect()
         await self._uplink.until(lambda: self._uplink.state.connected and self._all_acknowledged())
 

@@ -38,6 +38,8 @@ class Backlog:
 
     def received(self, frames: int, now_seconds: float) -> str | None:
         """A backlog packet is in: what to say about it, at most every five seconds and at the end."""
+        if not self.waiting_frames:
+            return None
         self.received_frames += frames
         self.waiting_frames = max(0, self.waiting_frames - frames)
         if self.waiting_frames and now_seconds - self._told_at_seconds < _PROGRESS_SECONDS:

@@ -13,6 +13,7 @@ let frames = new Map();
 // What the server last told of frames received and pending, and the counts shown since (docs/sse.md).
 let books = { received: null, pending: null, shown: 0 };
 let listTimer = null;
+let online = false;
 
 class Refused extends Error {
   constructor(status, body) {
@@ -69,7 +70,7 @@ async function redeemLink() {
 
 const linkErrors = {
   LINK_USED: ["This link was used already", "Each link signs in one browser, once."],
-  LINK_EXPIRED: ["This link has expired", "A link works for 15 minutes after it was made."],
+  LINK_EXPIRED: ["This link is not valid", "It has expired (a link works for 15 minutes), or this server never made it."],
 };
 
 async function start() {
@@ -165,14 +166,14 @@ function leaveStream() {
 function openStream(dongle) {
   part("console-title").textContent = dongle;
   setConnection("connecting");
-  stream = new EventSource(`${API}/streams/dongles/${encodeURIComponent(dongle)}/console`);
+  stream = new EventSource(`${API}/streams/dongles/${encodeURIComponent(dongle)}/console?history=60`);
   stream.onopen = () => setConnection("live", "live");
   stream.onerror = () => explainLoss(dongle);
   const on = (name, take) => stream.addEventListener(name, (event) => take(JSON.parse(event.data)));
   on("can_frame", takeFrame);
   on("presence", takePresence);
   on("log", (log) => addLog(log.ts, log.level, `${log.source}: ${log.message}`));
-  on("gap", (gap) => addLog(gap.to ?? gap.from, "warning", describeGap(gap)));
+  on("gap", (gap) => addLog(gap.to ?? gap.from, gap.where === "agent_start" ? "info" : "warning", describeGap(gap)));
   on("stream_reset", (reset) => {
     takeBooks(reset);
     addLog(null, "warning", `some events of this page were missed (${reset.reason})`);
@@ -199,6 +200,7 @@ function takeBooks(state) {
 
 function takePresence(presence) {
   takeBooks(presence);
+  online = presence.online;
   part("presence").textContent = presence.online ? "online" : `offline (${presence.reason})`;
   part("presence").className = presence.online ? "good" : "bad";
 }
@@ -218,6 +220,8 @@ function takeFrame(frame) {
 }
 
 function describeGap(gap) {
+  if (gap.where === "agent_start") return "the agent started; what it may have missed before cannot be known";
+  if (gap.where === "backlog") return `${number.format(gap.frames)} older frames are on their way to the recording`;
   const amount = gap.frames === null ? "an unknown number of frames" : `${number.format(gap.frames)} frames`;
   return `gap: ${amount} missing (${gap.where})`;
 }
@@ -255,7 +259,7 @@ function draw() {
   for (const row of frames.values()) {
     const now = (row.count - row.before) / seconds;
     row.before = row.count;
-    row.rate += (now - row.rate) * Math.min(1, seconds);
+    row.rate = online ? row.rate + (now - row.rate) * Math.min(1, seconds) : 0;
     total += row.rate;
     if (row.line === null) makeLine(row);
     row.cells[4].textContent = row.rate < 0.05 ? "0" : row.rate.toFixed(row.rate < 10 ? 1 : 0);

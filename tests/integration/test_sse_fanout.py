@@ -21,6 +21,7 @@ from stream_server.console import ConsoleStream, StreamLimits
 from stream_server.fanout import FanOut, FanOutSettings
 from stream_server.ring import IdSource, RingLimits
 from stream_server.sse_endpoint import serve_console
+from tests.helpers.lanes import require_lane
 from tests.helpers.sse_streams import Event, counted, frames, parse_events
 
 PATH = "/api/v1/streams/dongles/van7-can0/console"
@@ -135,8 +136,7 @@ async def test_bad_requests_are_answered_as_json(start_server: StartServer) -> N
 
 
 async def test_curl_reads_a_stream(start_server: StartServer) -> None:
-    if which("curl") is None:
-        pytest.skip("needs curl (apt install curl)")
+    require_lane("integration", which("curl") is not None, "curl is missing: apt install curl")
     server = await start_server()
     process = await asyncio.create_subprocess_exec(
         "curl", "-sN", server.url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -155,8 +155,7 @@ async def test_curl_reads_a_stream(start_server: StartServer) -> None:
 
 
 async def test_curl_over_http_1_0_gets_the_events_without_chunks(start_server: StartServer) -> None:
-    if which("curl") is None:
-        pytest.skip("needs curl (apt install curl)")
+    require_lane("integration", which("curl") is not None, "curl is missing: apt install curl")
     server = await start_server()
     process = await asyncio.create_subprocess_exec(
         "curl", "-sN", "--http1.0", server.url, stdout=asyncio.subprocess.PIPE
@@ -359,8 +358,8 @@ async def test_events_pass_nginx_at_once_as_the_docs_say(
     start_server: StartServer, tmp_path: Path, extra: str
 ) -> None:
     nginx = which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if nginx is None:
-        pytest.skip("needs nginx (apt install nginx)")
+    require_lane("integration", nginx is not None, "nginx is missing: apt install nginx-light")
+    assert nginx is not None
     server = await start_server()
     config = tmp_path / "nginx.conf"
     config.write_text(NGINX.format(folder=tmp_path, port=server.port, extra=extra))
