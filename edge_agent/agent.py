@@ -28,6 +28,7 @@ from wire_protocol.packets import GapReason
 
 STOP_SECONDS: Final = 5.0
 REPORT_SECONDS: Final = 30.0
+STOP_LOOK_SECONDS: Final = 0.25
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -39,7 +40,8 @@ class Dongle:
     ) -> None:
         self.info = info
         self.section = section
-        limits = WindowLimits(max_bytes=config.uplink.window_bytes)
+        self._can_wait = section.interface == "log"
+        limits = WindowLimits(config.uplink.window_bytes, trims=not self._can_wait)
         resolution_ns = config.uplink.timestamp_resolution_ns
         self.lane = LaneSender(info.dongle_id, "frames", start_id, limits, resolution_ns)
         self._batcher = LiveBatcher(config.uplink.flush_seconds)
@@ -50,7 +52,7 @@ class Dongle:
         """Opens the bus or log; called in the reading thread. Raises SourceError."""
         return open_source(self.section, self._clock)
 
-    async def feed(self, reader: SourceReader, wake: Callable[[], None]) -> None:
+    async def feed(self, reader: SourceReader, uplink: Uplink) -> None:
         """Moves what the reader gives into the lane until it ends; the last frames too."""
         reading = asyncio.ensure_future(reader.read())
         try:
@@ -62,12 +64,20 @@ class Dongle:
                     if not items:
                         return
                     self._take(items)
+                    await self._until_room(reader, uplink)
                     reading = asyncio.ensure_future(reader.read())
                 if self._batcher.due_in(self._clock.monotonic_seconds()) == 0:
-                    self._flush(wake)
+                    self._flush(uplink.wake)
         finally:
             reading.cancel()
-            self._flush(wake)
+            self._flush(uplink.wake)
+
+    async def _until_room(self, reader: SourceReader, uplink: Uplink) -> None:
+        """A log waits while the lane is full, a bus does not."""
+        while self._can_wait and self.lane.is_full and not reader.is_stopping:
+            uplink.progress.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(uplink.progress.wait(), STOP_LOOK_SECONDS)
 
     def _take(self, items: list[Item]) -> None:
         for item in items:
@@ -120,9 +130,7 @@ class Agent:
             for reader in self._readers:
                 reader.start()
             feeds = [
-                group.create_task(
-                    dongle.feed(reader, self._uplink.wake), name=f"feed {dongle.info.dongle_id}"
-                )
+                group.create_task(dongle.feed(reader, self._uplink), name=f"feed {dongle.info.dongle_id}")
                 for dongle, reader in zip(self._dongles, self._readers, strict=True)
             ]
             stopped = group.create_task(stop.wait())

@@ -155,6 +155,8 @@ class Uplink:
             async with await self._open("/ws/agent") as control:
                 welcome = await self._greet(control)
                 async with await self._open("/ws/data") as data:
+                    if self._again.is_set():  # lanes have come since hello that it did not name
+                        raise _GreetAgain
                     await self._open_lanes(data)
                     self._backoff.connected(self._clock.monotonic_seconds())
                     if not self._again.is_set():

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 from sqlalchemy import select
 
 from stream_server import credentials, data_directory, schema
@@ -70,10 +71,17 @@ def run(config_file: Path | None, host: str | None, port: int | None, data_dir: 
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_is_own_fault)
     path = Path(section.data_dir)
     with data_directory.locked(path):
         directory = data_directory.prepare(path)
         asyncio.run(_serve(msgspec.structs.replace(config, server=section), directory))
+
+
+def _is_own_fault(record: logging.LogRecord) -> bool:
+    """Not what is no HTTP: it gets its 400, and a traceback for each would let anybody fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 async def _serve(config: ServerConfig, directory: DataDirectory) -> None:

@@ -58,7 +58,9 @@ class LaneReceiver:
             raise SessionError(f"{len(self.pending)} packets of the last connection are not stored yet")
         starts = list(dict.fromkeys([*(r.start_id for r in hello.backlog), start_id]))
         holes = [hole for r in hello.backlog if (hole := self._hole(r, count_taken)) is not None]
-        return Opening(starts, holes, self._gone(hello.backlog, holes))
+        # A start that is taken up again makes these anew, as live packets.
+        holes += [h for h in self.holes if h.start_id == start_id and h.last_seq >= hello.next_seq]
+        return Opening(starts, holes, self._gone(holes))
 
     def opening_stored(self, opening: Opening) -> None:
         """The opening is in storage: what it says holds from now on."""
@@ -121,15 +123,15 @@ class LaneReceiver:
         here = 0 if whole else count_taken(listed.start_id, listed.first_seq, listed.last_seq)
         return Hole(listed.start_id, listed.first_seq, listed.last_seq, max(0, listed.frames - here))
 
-    def _gone(self, listed: Iterable[BacklogRange], holes: Iterable[Hole]) -> list[Packet]:
-        """Holes that this hello no longer lists, as one gap for each start."""
+    def _gone(self, holes: list[Hole]) -> list[Packet]:
+        """Holes that are none of these any more, as one gap for each start."""
         gaps = []
         for start_id in dict.fromkeys(hole.start_id for hole in self.holes):
             old = [hole for hole in self.holes if hole.start_id == start_id]
             covered = self.taken[start_id].copy()
-            for r in listed:
-                if r.start_id == start_id:
-                    covered.add(r.first_seq, r.last_seq)
+            for hole in holes:
+                if hole.start_id == start_id:
+                    covered.add(hole.first_seq, hole.last_seq)
             lost = [part for hole in old for part in covered.missing(hole.first_seq, hole.last_seq)]
             if lost:
                 known = max(hole.last_seq for hole in old)

@@ -20,10 +20,14 @@ _PACKETS_PER_RANGE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class WindowLimits:
-    """How much a lane holds unacknowledged, and how many packets may be on their way in each range."""
+    """How much a lane holds unacknowledged, and how many packets may be on their way in each range.
+
+    `trims` is False where the source waits while the lane is full: it then holds one packet more at most.
+    """
 
     max_bytes: int = 32_000_000
     max_in_flight: int = 256
+    trims: bool = True
 
 
 @dataclass(slots=True)
@@ -89,7 +93,7 @@ class LaneSender:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next packet would push out the oldest; a source that can wait should."""
+        """Whether a source that can wait should; the next packet of one that cannot pushes out the oldest."""
         return self.held_bytes >= self.limits.max_bytes
 
     @property
@@ -171,7 +175,7 @@ class LaneSender:
             self._release(held.number)
         elif self._connected:
             self._todo[RangeKind.LIVE].append(held.number)
-        if self.held_bytes > self.limits.max_bytes:
+        if self.limits.trims and self.held_bytes > self.limits.max_bytes:
             self._trim()
 
     def _release(self, number: PacketNumber) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import EdgeAgentError
 from wire_protocol.batches import FrameBatch, FrameFlag, batch_of, empty_batch, widen
 
-BLOCK_BYTES: Final = 512 * 1024
+BLOCK_BYTES: Final = 128 * 1024
 MAX_LINE_BYTES: Final = 4096
 MAX_CHANNELS: Final = 256
 MAX_PROBLEMS: Final = 20

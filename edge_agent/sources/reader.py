@@ -74,6 +74,11 @@ class SourceReader:
         return self._closed_malformed + (0 if source is None else source.malformed)
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
+
+    @property
     def state(self) -> SourceState:
         """The state last told."""
         return self._told or self._thread_state

@@ -1,0 +1,418 @@
+"""Whatever comes in, on either side: the documented error, the process alive, the next good input works."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import random
+import re
+import socket
+import uuid
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from tests.helpers.agents import list_dongle, recorded_lines, registered_agents, replay_through
+from tests.helpers.candump_logs import write_log
+from tests.helpers.conditions import eventually
+from tests.helpers.hostile_server import Behaviour, HostileServer
+from tests.helpers.metered_proxy import MeteredProxy
+from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary
+from wire_protocol.batches import batch_of
+from wire_protocol.hop import Ack, Envelope, HopEncoder, RangeKind, encode_ack
+from wire_protocol.messages import (
+    Command,
+    DongleInfo,
+    Heartbeat,
+    Hello,
+    LaneHello,
+    LanesHello,
+    LanesWelcome,
+    Log,
+    Welcome,
+    encode_message,
+)
+from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+
+START: Final = "0123456789abcdef"
+SECONDS: Final = 20.0
+CONTROL_CASES: Final = 150
+DATA_CASES: Final = 250
+HTTP_CASES: Final = 300
+_LIMITS: Final = """
+[limits]
+requests_per_second = 1e6
+request_burst = 1000000
+failed_authentications_per_minute = 1e6
+failed_authentication_burst = 1000000
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "server.toml").write_text(_LIMITS)
+    with StreamServer(folder / "data", "--config", folder / "server.toml") as running:
+        yield running
+        assert running.process.is_running
+        assert "Traceback" not in running.process.errors
+
+
+@pytest.fixture(scope="module")
+def viewer(server: StreamServer) -> str:
+    return server.create_token("admin")
+
+
+def mutated(chance: random.Random, good: bytes) -> bytes:
+    """`good` with something wrong somewhere."""
+    data = bytearray(good)
+    for _ in range(chance.choice((1, 1, 1, 2, 5, 20))):
+        at = chance.randrange(len(data) + 1)
+        match chance.randrange(6):
+            case 0:
+                del data[at:]
+            case 1:
+                data[at:at] = chance.randbytes(chance.choice((1, 2, 50)))
+            case 2:
+                data[at : at + 1] = b"\xff"
+            case 3:
+                data[at : at + 4] = data[: chance.randrange(9)]
+            case 4:
+                data[at : at + 1] = chance.choice(
+                    (b"-1", b"1e400", b"99999999999999999999", b'""', b"[[", b"null")
+                )
+            case _:
+                data[at : at + 1] = chance.randbytes(1)
+    return bytes(data)
+
+
+def open_socket(server: StreamServer, agent: EnrolledAgent, path: str) -> connect:
+    headers = {"Authorization": f"Bearer {agent.token_file.read_text().strip()}"}
+    address = f"ws://127.0.0.1:{server.port}{path}"
+    return connect(address, additional_headers=headers, compression=None, max_size=None, proxy=None)
+
+
+def hello_of(agent: EnrolledAgent) -> str:
+    dongle = DongleInfo(f"{agent.agent_id}-can0", "log", "can0")
+    return encode_message(Hello(agent.agent_id, START, "boot", 1, 1, False, "0", [dongle]))
+
+
+async def fate(connection: ClientConnection) -> tuple[str | None, int | None]:
+    """(code of the error that was said, close code) once the server has closed."""
+    code = None
+    try:
+        async with asyncio.timeout(SECONDS):
+            while True:
+                message = await connection.recv()
+                if isinstance(message, str) and (said := json.loads(message))["type"] == "error":
+                    assert said["message"]
+                    code = said["code"]
+    except ConnectionClosed as closed:
+        return code, None if closed.rcvd is None else closed.rcvd.code
+
+
+def assert_documented(code: str | None, close_code: int | None) -> None:
+    assert close_code in (1000, 1003, 1007, 1008, 1009, 4001), (code, close_code)
+    if close_code in (1003, 1008):
+        assert code in ("PROTOCOL_ERROR", "DONGLE_CONFLICT", "DONGLE_NOT_FOUND", "NOT_SUPPORTED")
+
+
+def still_works(server: StreamServer, viewer: str, agent: EnrolledAgent, folder: Path) -> None:
+    """A good replay by this very agent arrives whole."""
+    log = write_log(folder / "good.log", 500, 1_000, "good")
+    with agent.replay(log, options=["--speed", "max"]) as process:
+        assert replay_summary(process).lost == 0
+    lines = recorded_lines(server, f"{agent.agent_id}-good", viewer)
+    assert lines[-500:] == log.read_text().splitlines()
+
+
+async def test_broken_control_messages_are_refused_and_the_next_hello_is_welcome(
+    server: StreamServer, viewer: str, tmp_path: Path
+) -> None:
+    chance = random.Random(1)
+    agent = EnrolledAgent(server, "control", tmp_path)
+    hello = hello_of(agent)
+    later = [encode_message(Heartbeat(1, 1, False)), encode_message(Log(1, "info", "x", "y"))]
+    for _ in range(CONTROL_CASES):
+        async with open_socket(server, agent, "/ws/agent") as connection:
+            bad = mutated(chance, chance.choice([hello, *later]).encode())
+            with contextlib.suppress(ConnectionClosed):
+                if chance.random() < 0.5:
+                    await connection.send(hello)
+                text = bad.decode(errors="replace") if chance.random() < 0.9 else None
+                await connection.send(bad if text is None else text)
+                # Nothing that is left over keeps a connection: a second hello is never right.
+                await connection.send(hello)
+                await connection.send(hello)
+            assert_documented(*await fate(connection))
+    async with open_socket(server, agent, "/ws/agent") as connection:
+        await connection.send(hello)
+        assert json.loads(await connection.recv())["type"] == "welcome"
+    await asyncio.to_thread(still_works, server, viewer, agent, tmp_path)
+
+
+def good_packet(seq: int) -> bytes:
+    number = PacketNumber(START, seq)
+    rows = [(10**18 + i * 1000, i % 5, 0, 3, bytes((i % 256, seq % 256, 7))) for i in range(30)]
+    if seq % 7 == 0:
+        return encode_gap(number, Gap(GapReason.SOURCE, seq, 3, 1, 2))
+    return encode_frames(number, batch_of(rows), 1000)
+
+
+def bad_data(chance: random.Random, seq: int) -> bytes:
+    """A data message that is wrong: in its packet, its envelope, or its compression."""
+    packet = good_packet(seq)
+    match chance.randrange(4):
+        case 0 | 1:
+            envelope = Envelope(0, RangeKind.LIVE, mutated(chance, packet))
+            return HopEncoder().encode(envelope)
+        case 2:
+            index = chance.choice((1, 4095))
+            return HopEncoder().encode(Envelope(index, RangeKind.BACKLOG, packet))
+        case _:
+            return mutated(chance, HopEncoder().encode(Envelope(0, RangeKind.LIVE, packet)))
+
+
+async def test_broken_lanes_envelopes_and_packets_are_refused_and_cost_nobody_else(
+    server: StreamServer, viewer: str, tmp_path: Path
+) -> None:
+    chance = random.Random(2)
+    agent = EnrolledAgent(server, "data", tmp_path)
+    async with open_socket(server, agent, "/ws/agent") as control:
+        await control.send(hello_of(agent))
+        await control.recv()
+        for _ in range(DATA_CASES):
+            async with open_socket(server, agent, "/ws/data") as connection:
+                lanes = encode_message(LanesHello(START, [LaneHello("data-can0", "frames", 1, [])]))
+                with contextlib.suppress(ConnectionClosed):
+                    if chance.random() < 0.2:
+                        await connection.send(mutated(chance, lanes.encode()).decode(errors="replace"))
+                    else:
+                        await connection.send(lanes)
+                        taken = json.loads(await connection.recv()).get("taken_through", [0])
+                        await connection.send(bad_data(chance, taken[0] + 1))
+                    await connection.send("a text message is never right here")
+                assert_documented(*await fate(connection))
+        await control.send(encode_message(Heartbeat(1, 1, False)))
+    await asyncio.to_thread(still_works, server, viewer, agent, tmp_path)
+
+
+@pytest.mark.parametrize("size", [2_000_000, 1_000_000_000])
+async def test_a_deflate_bomb_ends_its_connection_and_takes_no_memory(
+    server: StreamServer, viewer: str, tmp_path: Path, size: int
+) -> None:
+    agent = EnrolledAgent(server, f"bomb{size}", tmp_path)
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    parts = [squeeze.compress(bytes(1_000_000)) for _ in range(size // 1_000_000)]
+    bomb = (b"".join(parts) + squeeze.flush(zlib.Z_SYNC_FLUSH))[:-4][:1_048_000]
+    before = resident_bytes(server.process)
+    async with open_socket(server, agent, "/ws/agent") as control:
+        await control.send(hello_of(agent))
+        await control.recv()
+        async with open_socket(server, agent, "/ws/data") as connection:
+            lane = LaneHello(f"{agent.agent_id}-can0", "frames", 1, [])
+            await connection.send(encode_message(LanesHello(START, [lane])))
+            await connection.recv()
+            await connection.send(bomb)
+            assert await fate(connection) == ("PROTOCOL_ERROR", 1008)
+    assert resident_bytes(server.process) < before + 40_000_000
+    await asyncio.to_thread(still_works, server, viewer, agent, tmp_path)
+
+
+def resident_bytes(process: Process) -> int:
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
+
+
+PATHS: Final = (
+    "/api/v1/agents", "/api/v1/agents/register", "/api/v1/agents/heartbeat", "/api/v1/agents/devices/report",
+    "/api/v1/dongles/http-can0", "/api/v1/dongles/http-can0/frames?from=2025-01-01&format=jsonl",
+    "/api/v1/streams/dongles/http-can0/sampling", "/api/v1/audit?limit=1&before=2", "/api/v1/auth/link",
+    "/api/v1/auth/logout", "/api/v1/auth/me", "/api/v1/auth/csrf", "/api/v1/openapi.json", "/metrics",
+    "/readyz", "/ws/agent", "/ws/data", "/static/console.js",
+)  # fmt: skip
+BODIES: Final = (
+    b"", b"{}", b"[" * 50_000, b'{"enrolment_token":"x","agent_id":"y"}', b'{"max_frames_per_second":5}',
+    b'{"token":"cea_link_x"}', b'{"dongles":[]}', b"\xff\xfe", b'{"a":' * 10_000,
+)  # fmt: skip
+
+
+def test_odd_requests_get_a_documented_answer(server: StreamServer, viewer: str, tmp_path: Path) -> None:
+    chance = random.Random(3)
+    agent = EnrolledAgent(server, "http", tmp_path)
+    list_dongle(server, agent)
+    tokens = [
+        viewer,
+        agent.token_file.read_text().strip(),
+        "",
+        "cea_api_" + "x" * 43,
+        "x" * 7_000,
+        "\xe9\xff",
+    ]
+    for _ in range(HTTP_CASES):
+        path = chance.choice(PATHS)
+        if chance.random() < 0.5:
+            path = "/" + mutated(chance, path.encode()).decode("latin-1")[1:]
+        path = "".join(c if "!" <= c <= "~" else f"%{ord(c):02X}" for c in path)
+        method = chance.choice(("GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"))
+        headers = {
+            "Authorization": chance.choice(("Bearer ", "bearer", "Basic ")) + chance.choice(tokens),
+            "Cookie": "cea_session=" + mutated(chance, b"cea_session_abc").hex(),
+            "X-CSRF-Token": mutated(chance, b"abc").hex(),
+            "Content-Type": chance.choice(("application/json", "text/plain", "")),
+        }
+        body = chance.choice(BODIES)
+        status, answer = ask(server, method, path, headers, body)
+        assert status < 500, (status, method, path, answer)
+        if status >= 400 and method != "HEAD":
+            assert {"code", "message", "details"} <= json.loads(answer).keys(), (status, method, path, answer)
+    still_works(server, viewer, agent, tmp_path)
+
+
+def ask(
+    server: StreamServer, method: str, path: str, headers: dict[str, str], body: bytes
+) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /api/v1/auth/link HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        bytes(range(256)) * 50,
+    ],
+    ids=["version", "tls", "length", "chunked", "header", "path", "bytes"],
+)
+def test_what_is_no_http_is_answered_with_400_or_a_closed_connection(
+    server: StreamServer, sent: bytes
+) -> None:
+    answer = b""
+    connection = socket.create_connection(("127.0.0.1", server.port), SECONDS)
+    with connection, contextlib.suppress(ConnectionError):
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(65536)
+    assert answer == b"" or answer.split(b" ")[1][:1] == b"4", answer[:200]
+    assert ask(server, "GET", "/healthz", {}, b"")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "last_id", ["", "0", "-1", "99999999999999999999", "9" * 400, "12a", "1e3", "\xb2", " 5", "0x10", "null"]
+)
+def test_any_last_event_id_is_a_reset_or_the_present(
+    server: StreamServer, viewer: str, tmp_path: Path, last_id: str
+) -> None:
+    (agent,) = registered_agents(server, [f"resume-{uuid.uuid4().hex}"], tmp_path)
+    dongle_id = list_dongle(server, agent)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    with contextlib.closing(connection):
+        headers = {"Authorization": f"Bearer {viewer}", "Last-Event-ID": last_id}
+        connection.request("GET", f"/api/v1/streams/dongles/{dongle_id}/console", headers=headers)
+        response = connection.getresponse()
+        assert response.status == 200
+        events = []
+        while "presence" not in events:
+            line = response.readline().decode()
+            if line.startswith("event: "):
+                events.append(line.removeprefix("event: ").rstrip())
+        assert events == (["presence"] if last_id == "" else ["stream_reset", "presence"])
+
+
+# The agent
+
+
+async def slams_the_door(connection: ServerConnection) -> None:
+    await connection.close()
+
+
+async def says_nothing(connection: ServerConnection) -> None:
+    await connection.wait_closed()
+
+
+def says(*messages: str | bytes) -> Behaviour:
+    """Waits for the first message, then says these, whatever comes."""
+
+    async def behave(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await connection.recv()
+            for message in messages:
+                await connection.send(message)
+            await connection.wait_closed()
+
+    return behave
+
+
+async def acks_what_nobody_sent(connection: ServerConnection) -> None:
+    """Welcomes everything, and acknowledges packets that were never made."""
+    with contextlib.suppress(ConnectionClosed):
+        lanes = json.loads(await connection.recv())["lanes"]
+        await connection.send(encode_message(LanesWelcome([0] * len(lanes), 1_048_576)))
+        for seq in (10**9, 2**53):
+            await connection.send(encode_ack(Ack(0, RangeKind.LIVE, PacketNumber("f" * 16, seq))))
+        await connection.send(encode_ack(Ack(4095, RangeKind.BACKLOG, PacketNumber(START, 1))))
+        await connection.wait_closed()
+
+
+WELCOME: Final = encode_message(Welcome(1, 30.0, 1_048_576))
+GOOD: Final = says(WELCOME)
+HOSTILITIES: Final[dict[str, tuple[dict[str, list[Behaviour]], str]]] = {
+    "closes": ({"/ws/agent": [slams_the_door]}, "closed|lost"),
+    "garbage": ({"/ws/agent": [says(bytes(range(256)))]}, "does not speak this protocol"),
+    "text": ({"/ws/agent": [says("hello to you too")]}, "does not speak this protocol"),
+    "deep": ({"/ws/agent": [says("[" * 100_000)]}, "does not speak this protocol"),
+    "huge": ({"/ws/agent": [says("x" * 3_000_000)]}, "lost"),
+    "wrong": ({"/ws/agent": [says(encode_message(Command("1", "ping", 1.0)))]}, "welcome expected"),
+    "refuses": ({"/ws/agent": [GOOD], "/ws/data": [slams_the_door]}, "closed|lost"),
+    "lanes": ({"/ws/agent": [GOOD], "/ws/data": [says('{"type":"lanes_welcome"}')]}, "protocol"),
+    "counts": (
+        {"/ws/agent": [GOOD], "/ws/data": [says(encode_message(LanesWelcome([0] * 9, 1)))]},
+        "lanes_welcome",
+    ),
+    "acks": ({"/ws/agent": [GOOD], "/ws/data": [acks_what_nobody_sent]}, "ack for lane 4095"),
+    "bytes": ({"/ws/agent": [GOOD], "/ws/data": [says(b"\xff" * 30)]}, "protocol"),
+    "silent": ({"/ws/agent": [GOOD], "/ws/data": [says_nothing]}, "no answer"),
+}
+
+
+def complained(process: Process, pattern: str, name: str) -> None:
+    """The process has said something that matches."""
+    eventually(lambda: re.search(pattern, process.errors), f"{pattern!r} after {name!r}")
+
+
+def test_an_agent_survives_what_no_server_should_do_and_streams_when_a_good_one_is_back(
+    server: StreamServer, viewer: str, tmp_path: Path
+) -> None:
+    log = write_log(tmp_path / "drive.log", 300, 1_000)
+    wanted = log.read_text().splitlines()
+    with contextlib.ExitStack() as stack:
+        trials = []
+        agents = registered_agents(server, [f"victim-{name}" for name in HOSTILITIES], tmp_path)
+        for agent, (name, (paths, complaint)) in zip(agents, HOSTILITIES.items(), strict=True):
+            hostile = HostileServer(paths)
+            hostile.__enter__()
+            process = replay_through(agent, hostile.url, log, options=["--speed", "max"])
+            trials.append((name, hostile, stack.enter_context(process), complaint))
+        for name, hostile, process, complaint in trials:
+            complained(process, complaint, name)
+            hostile.__exit__(None, None, None)
+            stack.enter_context(MeteredProxy(server.port, port=hostile.port))
+        for name, _, process, _ in trials:
+            assert replay_summary(process).lost == 0, name
+            assert "Traceback" not in process.errors, process.failure(name)
+            assert recorded_lines(server, f"victim-{name}-can0", viewer) == wanted, name

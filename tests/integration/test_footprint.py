@@ -1,0 +1,52 @@
+"""What the agent costs a small gateway: memory while it streams, and packages to install."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Final
+
+from tests.helpers.agents import log_dongle, replay_through, run_agent, wait_for_recorded
+from tests.helpers.candump_logs import write_log
+from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary
+
+MOST_RSS_BYTES: Final = 50_000_000
+FRAMES_PER_SECOND: Final = 8_000
+
+
+def most_resident_bytes(process: Process) -> int:
+    """The largest resident set so far (VmHWM, in KiB; proc(5))."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def test_a_streaming_agent_stays_small(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "drive.log", 40_000, FRAMES_PER_SECOND)
+    with StreamServer(tmp_path / "server") as server:
+        agent = EnrolledAgent(server, "van7", tmp_path)
+        token = server.create_token("viewer")
+        with run_agent(agent, server.url, [log_dongle(log, "van7-can0", loop=True)]) as process:
+            wait_for_recorded(server, "van7-can0", token, 10 * FRAMES_PER_SECOND)
+            assert most_resident_bytes(process) <= MOST_RSS_BYTES
+
+
+def test_a_replay_stays_small(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "drive.log", 80_000, FRAMES_PER_SECOND)
+    with StreamServer(tmp_path / "server") as server:
+        agent = EnrolledAgent(server, "van7", tmp_path)
+        token = server.create_token("viewer")
+        options = ["--speed", "2"]
+        with replay_through(agent, server.url, log, options=options) as process:
+            wait_for_recorded(server, "van7-can0", token, 70_000)
+            used_bytes = most_resident_bytes(process)
+            assert replay_summary(process).lost == 0
+        assert used_bytes <= MOST_RSS_BYTES
+
+
+def test_the_agent_needs_no_server_packages() -> None:
+    wanted = requires("can-edge-agent") or []
+    plain = {re.split(r"[^A-Za-z0-9_-]", one)[0].lower() for one in wanted if "extra ==" not in one}
+    assert plain.isdisjoint({"aiohttp", "sqlalchemy", "alembic", "asammdf", "prometheus-client", "cantools"})
+    assert {"numpy", "websockets", "msgspec"} <= plain
