@@ -8,9 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_agent.errors import ReplayError
 from edge_agent.feeding import LogCutter, Window
 from edge_agent.log_selection import SelectedFrames, Selection
@@ -106,7 +103,7 @@ class Replay:
 def by_channel(window: Window) -> list[tuple[int, FrameBatch]]:
     """The frames of each channel of a window, in order."""
     frames, channel = window
-    numbers: NDArray[np.uint16] = np.unique(channel)
+    numbers = sorted(set(channel.tolist()))
     if len(numbers) == 1:
-        return [(int(numbers[0]), frames)]
-    return [(int(number), frames[channel == number]) for number in numbers]
+        return [(numbers[0], frames)]
+    return [(number, frames[channel == number]) for number in numbers]

@@ -18,14 +18,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PYTEST = [str(BIN / "pytest"), "-q", "-rs", "-p", "no:cacheprovider"]
+# These lanes mostly wait, for processes and timeouts.
+TWO_AT_A_TIME = ["-n", "2"]
 
 LANES: dict[str, list[list[str]]] = {
     "lint": [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]],
     "types": [[str(BIN / "mypy")]],
     "unit": [[*PYTEST, "tests/unit"]],
     "property": [[*PYTEST, "tests/property"]],
-    "integration": [[*PYTEST, "tests/integration"]],
-    "browser": [[*PYTEST, "tests/browser"]],
+    "integration": [[*PYTEST, *TWO_AT_A_TIME, "tests/integration"]],
+    "browser": [[*PYTEST, *TWO_AT_A_TIME, "tests/browser"]],
 }
 
 

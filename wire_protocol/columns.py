@@ -7,6 +7,7 @@ are stored slot by slot: first one bit per byte that says whether it differs fro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
@@ -63,9 +64,30 @@ def take_ticks(reader: Reader, first: int, count: int, limit: int) -> NDArray[np
     return first + np.cumsum(deltas)
 
 
-def put_slots(out: bytearray, slot: NDArray[np.intp], slots: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Rows by slot: `keys` uint64[S] ascending, one per slot; `order` the rows slot by slot, each slot's in
+    the order of the batch; `starts` bool[N], true where a slot begins in `order`."""
+
+    keys: NDArray[np.uint64]
+    order: NDArray[np.intp]
+    starts: NDArray[np.bool_]
+
+
+def slots_of(key: NDArray[np.uint64]) -> Slots:
+    """The slots of rows with these keys."""
+    # np.unique would sort once more, and load numpy.ma, which a small agent has no memory for.
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    starts = _starts(ordered)
+    return Slots(ordered[starts], order, starts)
+
+
+def put_slots(out: bytearray, slots: Slots) -> None:
     """Append the slot of each row: one byte each, two where there are more than 256 slots."""
-    out += slot.astype(np.uint8 if slots <= 256 else "<u2").tobytes()
+    slot = np.empty(len(slots.order), np.uint8 if len(slots.keys) <= 256 else "<u2")
+    slot[slots.order] = np.cumsum(slots.starts) - 1
+    out += slot.tobytes()
 
 
 def take_slots(reader: Reader, count: int, slots: int) -> NDArray[np.uint16]:
@@ -81,13 +103,12 @@ def take_slots(reader: Reader, count: int, slots: int) -> NDArray[np.uint16]:
     return slot
 
 
-def put_rows(out: bytearray, slot: NDArray[np.intp], rows: NDArray[np.uint8]) -> None:
+def put_rows(out: bytearray, slots: Slots, rows: NDArray[np.uint8]) -> None:
     """Append uint8[N, W] (W a multiple of 8) as changes within each slot."""
-    order = np.argsort(slot, kind="stable")
-    grouped = rows[order]
+    grouped = rows[slots.order]
     previous = np.zeros_like(grouped)
     previous[1:] = grouped[:-1]
-    previous[_starts(slot[order])] = 0
+    previous[slots.starts] = 0
     differences = grouped - previous
     changed = differences != 0
     out += np.packbits(changed, axis=1).tobytes()
@@ -112,7 +133,7 @@ def take_rows(reader: Reader, slot: NDArray[np.uint16], width: int) -> NDArray[n
     return rows
 
 
-def _starts(ordered: NDArray[np.intp] | NDArray[np.uint16]) -> NDArray[np.bool_]:
+def _starts(ordered: NDArray[np.uint64] | NDArray[np.uint16]) -> NDArray[np.bool_]:
     starts = np.ones(len(ordered), np.bool_)
     starts[1:] = ordered[1:] != ordered[:-1]
     return starts

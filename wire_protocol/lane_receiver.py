@@ -124,7 +124,7 @@ class LaneReceiver:
         return Hole(listed.start_id, listed.first_seq, listed.last_seq, max(0, listed.frames - here))
 
     def _gone(self, holes: list[Hole]) -> list[Packet]:
-        """Holes that are none of these any more, as one gap for each start."""
+        """Holes that are none of these any more, as gaps; the last of each start carries its whole count."""
         gaps = []
         for start_id in dict.fromkeys(hole.start_id for hole in self.holes):
             old = [hole for hole in self.holes if hole.start_id == start_id]
@@ -132,13 +132,14 @@ class LaneReceiver:
             for hole in holes:
                 if hole.start_id == start_id:
                     covered.add(hole.first_seq, hole.last_seq)
-            lost = [part for hole in old for part in covered.missing(hole.first_seq, hole.last_seq)]
-            if lost:
-                known = max(hole.last_seq for hole in old)
-                kept = sum(h.frames for h in holes if h.start_id == start_id and h.first_seq <= known)
-                frames = max(0, sum(hole.frames for hole in old) - kept)
-                gap = Gap(GapReason.ANNOUNCED, lost[0][0], frames)
-                gaps.append(Packet(PacketNumber(start_id, lost[-1][1]), gap))
+            lost = IntervalSet(p for hole in old for p in covered.missing(hole.first_seq, hole.last_seq))
+            known = max(hole.last_seq for hole in old)
+            kept = sum(h.frames for h in holes if h.start_id == start_id and h.first_seq <= known)
+            frames = max(0, sum(hole.frames for hole in old) - kept)
+            for first, last in reversed(list(lost)):
+                gap = Gap(GapReason.ANNOUNCED, first, frames)
+                gaps.append(Packet(PacketNumber(start_id, last), gap))
+                frames = 0
         return gaps
 
 

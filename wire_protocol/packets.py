@@ -26,6 +26,7 @@ from wire_protocol.columns import (
     put_rows,
     put_slots,
     put_ticks,
+    slots_of,
     take_rows,
     take_slots,
     take_ticks,
@@ -125,7 +126,8 @@ def encode_frames(number: PacketNumber, batch: FrameBatch, resolution_ns: int) -
         | (batch.flags.astype(np.uint64) << np.uint64(32))
         | (batch.length.astype(np.uint64) << np.uint64(40))
     )
-    keys, slot = np.unique(key, return_inverse=True)
+    slots = slots_of(key)
+    keys = slots.keys
     out = _header(PacketKind.FRAMES, number)
     _put_times(out, batch.timestamp_ns, resolution_ns)
     out.append(batch.width // CLASSIC_DATA_BYTES)
@@ -133,23 +135,24 @@ def encode_frames(number: PacketNumber, batch: FrameBatch, resolution_ns: int) -
     out += keys.astype("<u4").tobytes()
     out += (keys >> np.uint64(32)).astype(np.uint8).tobytes()
     out += (keys >> np.uint64(40)).astype(np.uint8).tobytes()
-    put_slots(out, slot, len(keys))
-    put_rows(out, slot, batch.data)
+    put_slots(out, slots)
+    put_rows(out, slots, batch.data)
     return bytes(out)
 
 
 def encode_signals(number: PacketNumber, batch: SignalBatch, resolution_ns: int) -> bytes:
     """A packet of 1 to MAX_ROWS signal values."""
     key = batch.signal.astype(np.uint64) | (batch.kind.astype(np.uint64) << np.uint64(32))
-    keys, slot = np.unique(key, return_inverse=True)
+    slots = slots_of(key)
+    keys = slots.keys
     out = _header(PacketKind.SIGNALS, number)
     _put_times(out, batch.timestamp_ns, resolution_ns)
     out += batch.table_hash
     put_varint(out, len(keys))
     out += keys.astype("<u4").tobytes()
     out += (keys >> np.uint64(32)).astype(np.uint8).tobytes()
-    put_slots(out, slot, len(keys))
-    put_rows(out, slot, batch.bits.astype("<u8").view(np.uint8).reshape(-1, 8))
+    put_slots(out, slots)
+    put_rows(out, slots, batch.bits.astype("<u8").view(np.uint8).reshape(-1, 8))
     return bytes(out)
 
 

@@ -107,7 +107,7 @@ class GvretParser:
         rows = _regular_rows(text, self._columns)
         ok, bus = rows.ok, rows.bus
         # Channels are numbered in file order: the first row of each new bus is read by itself.
-        for number in np.unique(bus[ok]).tolist():
+        for number in sorted(set(bus[ok].tolist())):
             if self._names.find(f"can{number}") is None:
                 ok[np.argmax(ok & (bus == number))] = False
         rest = RowCollector(self._names)

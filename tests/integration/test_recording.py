@@ -88,7 +88,7 @@ def test_a_bad_question_is_named(server: StreamServer, viewer: str, tmp_path: Pa
     assert answer["details"]["field"] == query.partition("=")[0]
 
 
-def test_what_a_killed_agent_had_announced_is_a_gap_of_the_known_count(tmp_path: Path) -> None:
+def test_a_killed_agent_leaves_a_gap_of_unknown_size_and_nothing_recorded_changes(tmp_path: Path) -> None:
     log = write_log(tmp_path / "drive.log", 20_000, 2_000)
     with StreamServer(tmp_path / "server") as server:
         agent, viewer = EnrolledAgent(server, "van7", tmp_path), server.create_token()

@@ -6,6 +6,7 @@ from wire_protocol.batches import batch_of
 from wire_protocol.hop import RangeKind
 from wire_protocol.lane_receiver import LaneConnection, LaneReceiver
 from wire_protocol.lane_sender import LaneSender, WindowLimits
+from wire_protocol.messages import BacklogRange, LaneHello
 from wire_protocol.packets import GapReason, Packet, decode_packet
 
 START = "00000000000000aa"
@@ -90,3 +91,23 @@ def test_another_start_gives_it_up_as_a_gap_of_the_known_count() -> None:
     (gap,) = [p for p in lane.stored if p.number.seq == 5]
     assert gap.frames == 4
     assert lane.receiver.holes == []
+
+
+def test_holes_around_one_that_is_still_listed_become_gaps_of_their_own() -> None:
+    lane = Lane()
+    lane.start()
+    lane.connect()
+    lane.deliver()
+    lane.sender.disconnect()
+    lane.produce(60)
+    lane.connect()
+    first, middle, *others = lane.receiver.holes
+    listed = BacklogRange(START, middle.first_seq, middle.last_seq, middle.frames, None)
+    hello = LaneHello("van7-can0", "frames", 1, [listed])
+    opening = lane.receiver.opened(hello, "00000000000000bb", lambda *_: 0)
+    assert opening.holes == [middle]
+    assert {(gap.first_seq, gap.number.seq) for gap in opening.gone} == {
+        (first.first_seq, first.last_seq),
+        (others[0].first_seq, others[-1].last_seq),
+    }
+    assert sum(gap.frames or 0 for gap in opening.gone) == 60 - middle.frames
