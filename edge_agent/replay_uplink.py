@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import tempfile
@@ -94,8 +93,7 @@ class ReplayUplink:
         finally:
             for task in (running, feeding):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await asyncio.gather(running, feeding, return_exceptions=True)
 
     async def _stream(self) -> None:
         """Connects once there is a dongle to greet with: a hello without them would say they are gone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -52,6 +53,7 @@ _WRITE_LIMIT_BYTES: Final = 16 * 1024
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; the socket module has no name for it
 # Together they must fit into one message of at most 256 KiB.
 _RANGES_IN_ALL: Final = 3000
+_logger: Final = logging.getLogger(__name__)
 _REFUSALS: Final = frozenset({"UNAUTHENTICATED", "FORBIDDEN", "AGENT_MISMATCH", "DONGLE_CONFLICT"})
 
 
@@ -166,6 +168,13 @@ class Uplink:
             raise _lost(closed) from closed
         except WireError as error:
             raise _LostError(f"{self._url} does not speak this protocol: {error}") from error
+        except (_LostError, _GreetAgain):
+            raise
+        except Exception as error:
+            # For one, a transport of Python 3.11 raises AttributeError when it is aborted after a close that
+            # had to wait for its buffer. Whatever it is, the agent must go on.
+            _logger.warning("the connection to %s broke in an unexpected way", self._url, exc_info=True)
+            raise _LostError(f"the connection broke ({type(error).__name__}: {error})") from error
         finally:
             for lane in self.lanes:
                 lane.disconnect()

@@ -1,0 +1,49 @@
+"""The uplink goes on, whatever breaks below it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pytest_mock import MockerFixture
+
+from edge_agent.backoff import Backoff, BackoffPolicy
+from edge_agent.clock import Clock
+from edge_agent.identity import hello_of, new_start_id
+from edge_agent.uplink import Uplink, UplinkState
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        AttributeError("'NoneType' object has no attribute 'call_soon'"),
+        RuntimeError("unable to perform operation"),
+    ],
+)
+async def test_a_fault_of_a_library_costs_one_connection(failure: Exception, mocker: MockerFixture) -> None:
+    opened = mocker.patch("edge_agent.uplink.connect", side_effect=failure)
+    clock, start_id, states = Clock(), new_start_id(), list[UplinkState]()
+    third = asyncio.Event()
+
+    def heard(state: UplinkState) -> None:
+        states.append(state)
+        if len(states) == 3:
+            third.set()
+
+    uplink = Uplink(
+        "http://127.0.0.1:1",
+        "cea_agent_secret",
+        lambda: hello_of("van7", start_id, [], clock),
+        [],
+        clock=clock,
+        on_state=heard,
+        backoff=Backoff(BackoffPolicy(base_seconds=0.001)),
+    )
+    running = asyncio.create_task(uplink.run())
+    async with asyncio.timeout(10):
+        await third.wait()
+    assert not running.done()
+    running.cancel()
+    assert opened.call_count >= 3
+    assert all(str(failure) in state.message for state in states)
+    assert not any("cea_agent_secret" in state.message for state in states)
