@@ -41,6 +41,7 @@ MAX_SEQ: Final = 2**53
 MAX_RESOLUTION_NS: Final = 10**9
 # The years 1682 to 2258; beyond lies the end of 64 bits.
 _TIME_LIMIT_NS: Final = 9_100_000_000_000_000_000
+_LAST_TIME_NS: Final = _TIME_LIMIT_NS - 2 * MAX_RESOLUTION_NS
 _TABLE_HASH_BYTES: Final = 16
 _FD_LENGTH_ARRAY: Final = np.array(FD_LENGTHS, np.uint8)
 
@@ -164,7 +165,7 @@ def encode_gap(number: PacketNumber, gap: Gap) -> bytes:
     for value in (gap.frames, gap.first_ns, gap.last_ns):
         out.append(value is not None)
         if value is not None:
-            put_varint(out, zigzag(value))
+            put_varint(out, zigzag(max(-_LAST_TIME_NS, min(value, _LAST_TIME_NS))))
     return bytes(out)
 
 
@@ -200,7 +201,8 @@ def _header(kind: PacketKind, number: PacketNumber) -> bytearray:
 
 
 def _put_times(out: bytearray, timestamp_ns: NDArray[np.int64], resolution_ns: int) -> None:
-    ticks = timestamp_ns // resolution_ns
+    # A clock that shows nonsense must not make a packet that its receiver has to refuse for ever.
+    ticks = np.clip(timestamp_ns, -_LAST_TIME_NS, _LAST_TIME_NS) // resolution_ns
     put_varint(out, len(ticks))
     put_varint(out, resolution_ns)
     put_varint(out, zigzag(int(ticks[0])))

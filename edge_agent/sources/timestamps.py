@@ -44,4 +44,5 @@ class TimestampMapper:
             crept_ns = int(max(now_ns - self._seen_ns, 0) * _CREEP)
             self._offset_ns = min(self._offset_ns + crept_ns, seen_offset_ns)
         self._seen_ns = now_ns
-        return stamp_ns + self._offset_ns
+        # Modulo 2**64: an offset between nonsense and now may need more bits than the sum.
+        return (stamp_ns.view(np.uint64) + np.uint64(self._offset_ns % 2**64)).view(np.int64)

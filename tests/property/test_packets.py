@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.strategies import frame_batches
-from wire_protocol.batches import FrameBatch, SignalBatch, ValueKind
+from wire_protocol.batches import FrameBatch, SignalBatch, ValueKind, batch_of
 from wire_protocol.errors import PacketError
 from wire_protocol.hop import (
     Ack,
@@ -158,3 +158,19 @@ def test_acks_survive(lane_index: int, kind: RangeKind, number: PacketNumber) ->
 def test_any_bytes_are_an_ack_or_a_packet_error(data: bytes) -> None:
     with suppress(PacketError):
         assert encode_ack(decode_ack(data)) is not None
+
+
+@given(
+    numbers,
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20),
+    st.sampled_from([1, 1000, 10**9]),
+)
+def test_impossible_times_still_make_a_packet_that_can_be_read(
+    number: PacketNumber, times: list[int], resolution_ns: int
+) -> None:
+    batch = batch_of([(time_ns, 1, 0, 1, b"\1") for time_ns in times])
+    body = decode_packet(encode_frames(number, batch, resolution_ns)).body
+    assert isinstance(body, FrameBatch)
+    assert len(body) == len(times)
+    gap = Gap(GapReason.SOURCE, 1, 1, min(times), max(times))
+    assert isinstance(decode_packet(encode_gap(number, gap)).body, Gap)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.sources.timestamps import NEAR_NS, TimestampMapper
@@ -67,6 +67,7 @@ def test_a_wall_clock_that_was_set_is_believed() -> None:
         max_size=5,
     )
 )
+@example([([-8_070_450_532_247_928_832], 1_152_921_504_606_846_976)])
 def test_the_newest_frame_of_a_read_is_never_far_from_its_arrival(
     batches: list[tuple[list[int], int]],
 ) -> None:
