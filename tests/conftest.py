@@ -1,7 +1,7 @@
 """How hypothesis looks for counterexamples.
 
-At a desk every run looks somewhere else. Continuous integration repeats the same examples, so that a commit is not
-held up by what another one broke. HYPOTHESIS_PROFILE=thorough looks twenty times as long.
+At a desk every run looks somewhere else. Continuous integration repeats the same examples, so that no commit
+is held up by what another one broke. HYPOTHESIS_PROFILE=thorough looks twenty times as long.
 """
 
 from __future__ import annotations
