@@ -39,8 +39,8 @@ MAX_PACKET_BYTES: Final = 1024 * 1024
 MAX_ROWS: Final = 8192
 MAX_SEQ: Final = 2**53
 MAX_RESOLUTION_NS: Final = 10**9
-# The years 1682 to 2258; beyond lies the end of 64 bits.
-_TIME_LIMIT_NS: Final = 9_100_000_000_000_000_000
+# The years 1824 to 2116: half of what 64 bits hold, so that no difference of two times overflows.
+_TIME_LIMIT_NS: Final = 2**62
 _LAST_TIME_NS: Final = _TIME_LIMIT_NS - 2 * MAX_RESOLUTION_NS
 _TABLE_HASH_BYTES: Final = 16
 _FD_LENGTH_ARRAY: Final = np.array(FD_LENGTHS, np.uint8)
