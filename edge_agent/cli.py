@@ -18,6 +18,7 @@ from edge_agent import enroll as enrolment
 from edge_agent.agent import Agent
 from edge_agent.config import AgentConfig, load_agent_config
 from edge_agent.credentials import default_token_file, read_enrolment_token, write_token
+from edge_agent.decode_command import dbc, decode
 from edge_agent.errors import EdgeAgentError
 from edge_agent.identity import VERSION
 from edge_agent.replay_command import replay
@@ -109,3 +110,5 @@ def enroll(
 
 
 main.add_command(replay)
+main.add_command(decode)
+main.add_command(dbc)

@@ -7,7 +7,6 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import click
 
 from edge_agent.errors import EdgeAgentError, ReplayError
 from edge_agent.log_selection import Selection, check_logs, parse_id_range, parse_time_bound
+from edge_agent.parameters import Parsed
 from edge_agent.replay import Pace, Replay
 from edge_agent.replay_bus import BusOutlet
 from edge_agent.replay_credentials import agent_token
@@ -28,22 +28,6 @@ _STATUS_SECONDS: Final = 0.5
 _SHOWN_PROBLEMS: Final = 20
 _PACED_FLUSH_SECONDS: Final = 0.05
 _UNPACED_FLUSH_SECONDS: Final = 0.25
-
-
-class _Parsed(click.ParamType[Any]):
-    """A parameter read by one of our parsers, whose ValueError is the message."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 def _parse_speed(text: str) -> float | None:
@@ -75,7 +59,7 @@ def _parse_target(text: str) -> tuple[str, str]:
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="LOG...")
 @click.option("--server", metavar="URL", help="Stream to this server.")
-@click.option("--to", "bus", type=_Parsed("INTERFACE:CHANNEL", _parse_target), help="Transmit on this bus.")
+@click.option("--to", "bus", type=Parsed("INTERFACE:CHANNEL", _parse_target), help="Transmit on this bus.")
 @click.option("--print", "printing", is_flag=True, help="Print normalized frames as JSON lines.")
 @click.option(
     "--token-file",
@@ -86,7 +70,7 @@ def _parse_target(text: str) -> tuple[str, str]:
 @click.option("--ca-file", type=click.Path(path_type=Path), help="PEM file with the server's CA.")
 @click.option(
     "--speed",
-    type=_Parsed("1|N|max", _parse_speed),
+    type=Parsed("1|N|max", _parse_speed),
     default="1",
     show_default=True,
     help="1 keeps the log's own spacing, N is N times faster, max is as fast as possible.",
@@ -94,22 +78,22 @@ def _parse_target(text: str) -> tuple[str, str]:
 @click.option("--loop", is_flag=True, help="Begin again at the end, with later times.")
 @click.option(
     "--start",
-    type=_Parsed("TIME", parse_time_bound),
+    type=Parsed("TIME", parse_time_bound),
     help="Leave out what is before: seconds from the log's first frame, or a UTC time.",
 )
-@click.option("--end", type=_Parsed("TIME", parse_time_bound), help="Leave out what is not before this time.")
+@click.option("--end", type=Parsed("TIME", parse_time_bound), help="Leave out what is not before this time.")
 @click.option(
     "--id",
     "ids",
     multiple=True,
-    type=_Parsed("ID|FIRST-LAST", parse_id_range),
+    type=Parsed("ID|FIRST-LAST", parse_id_range),
     help="Only these arbitration ids, in hex (7E8, 18DAF110, 700-7FF). Repeatable.",
 )
 @click.option(
     "--map",
     "channels",
     multiple=True,
-    type=_Parsed("NAME=NAME", _parse_map),
+    type=Parsed("NAME=NAME", _parse_map),
     help="Play a channel of the log under another name. Repeatable.",
 )
 @click.option(

@@ -26,7 +26,10 @@ LANES: dict[str, list[list[str]]] = {
     "types": [[str(BIN / "mypy")]],
     "unit": [[*PYTEST, "tests/unit"]],
     "property": [[*PYTEST, "tests/property"]],
-    "integration": [[*PYTEST, *TWO_AT_A_TIME, "tests/integration"]],
+    "integration": [
+        [*PYTEST, *TWO_AT_A_TIME, "-m", "not speed", "tests/integration"],
+        [*PYTEST, "-m", "speed", "tests/integration"],
+    ],
     "browser": [[*PYTEST, *TWO_AT_A_TIME, "tests/browser"]],
 }
 

@@ -12,9 +12,10 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = {
     "wire_protocol": {"wire_protocol"},
+    "signal_decoding": {"signal_decoding", "wire_protocol"},
     "strict_config": {"strict_config"},
-    "edge_agent": {"edge_agent", "wire_protocol", "strict_config"},
-    "stream_server": {"stream_server", "wire_protocol", "strict_config"},
+    "edge_agent": {"edge_agent", "wire_protocol", "strict_config", "signal_decoding"},
+    "stream_server": {"stream_server", "wire_protocol", "strict_config", "signal_decoding"},
 }
 IMPURE: Final = {
     "aiohttp", "asyncio", "multiprocessing", "os", "select", "socket", "sqlalchemy", "sqlite3", "ssl",
@@ -22,7 +23,11 @@ IMPURE: Final = {
 }  # fmt: skip
 PURE_MODULES: Final = [
     *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("wire_protocol/*.py")),
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("signal_decoding/*.py")),
     "edge_agent/backoff.py",
+    "edge_agent/databases/dbc_limits.py",
+    "edge_agent/databases/dbc_statements.py",
+    "edge_agent/databases/locating.py",
     "edge_agent/feeding.py",
     "edge_agent/frame_filters.py",
     "edge_agent/sources/candump.py",

@@ -34,6 +34,10 @@ def section(text: str, heading: str) -> str:
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS)
 def test_every_command_and_option_of_the_agent_is_documented(name: str, command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        for inner, one in command.commands.items():
+            test_every_command_and_option_of_the_agent_is_documented(f"{name} {inner}", one)
+        return
     page = section((DOCS / "edge-agent.md").read_text(), f"## `edge-agent {name}")
     for parameter in command.params:
         if isinstance(parameter, click.Option):

@@ -1,0 +1,176 @@
+"""Our decoder against cantools' decode_message: CPU time per frame, in batches of 400, in the same run.
+
+    python bench/decode.py [DATABASE]...
+
+Without arguments: the shared databases with 50 messages or more, the FD ones, and the Kona drive. Prints
+`name ratio ours peer` (microseconds of CPU time per frame, medians of interleaved runs) and the same as JSON.
+All values of both are compared first; the frames are those that cantools decodes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from cantools.database import Database
+
+from edge_agent.sources.candump import CandumpParser
+from edge_agent.sources.log_blocks import read_blocks
+from signal_decoding.evaluate import decode
+from signal_decoding.table import SignalTable
+from tests.helpers.cantools_oracle import (
+    SHARED_DATA,
+    difference,
+    expected,
+    frames_of,
+    load_both,
+    random_data,
+)
+from wire_protocol.batches import CLASSIC_DATA_BYTES, FrameBatch, concatenate
+
+BATCH_FRAMES = 400
+FRAMES = 4_000
+RUNS = 7
+# So that what is timed takes milliseconds on both sides.
+OUR_ROUNDS = 8
+MANY_MESSAGES = 50
+KONA_DATABASE = SHARED_DATA / "dbc" / "kona-ev-dbc" / "comp_can.dbc"
+KONA_LOG = SHARED_DATA / "logs" / "kona_comp_can_heating.converted.candump.log"
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    ratio: float
+    ours_us: float
+    peer_us: float
+    frames: int
+    is_fd: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """Frames that cantools decodes, for both decoders."""
+
+    table: SignalTable
+    database: Database
+    batches: list[FrameBatch]
+    frames: list[tuple[int, bool, bytes]]
+
+
+def from_rows(table: SignalTable, database: Database, rows: list[tuple[int, bool, bytes]]) -> Work:
+    batch = frames_of(rows)
+    starts = range(0, len(batch), BATCH_FRAMES)
+    batches = [batch[start : start + BATCH_FRAMES] for start in starts]
+    return Work(table, database, batches, rows)
+
+
+def random_work(path: Path, frames: int = FRAMES) -> Work:
+    """Messages of a database in random order with random payloads."""
+    table, database = load_both(path)
+    dice = random.Random(path.name)
+    kept = {(m.frame_id, m.is_extended_frame): m for m in database.messages}
+    known = [message for message in kept.values() if message.signals]
+    rows: list[tuple[int, bool, bytes]] = []
+    for _ in range(frames * 3):
+        message = dice.choice(known)
+        data = random_data(message, dice)
+        if expected(message, data, choices=True) is not None:
+            rows.append((message.frame_id, bool(message.is_extended_frame), data))
+        if len(rows) == frames:
+            break
+    return from_rows(table, database, rows)
+
+
+def kona_work() -> Work:
+    """The recorded drive, as far as cantools decodes it."""
+    table, database = load_both(KONA_DATABASE)
+    parser = CandumpParser()
+    with KONA_LOG.open("rb") as file:
+        batch = concatenate([parser.parse(block).batch.frames for block in read_blocks(file.read)])
+    messages = {message.frame_id: message for message in database.messages}
+    rows = []
+    for number, size, data in zip(
+        batch.arbitration_id.tolist(), batch.data_length().tolist(), batch.data, strict=True
+    ):
+        payload = data[:size].tobytes()
+        if number in messages and expected(messages[number], payload, choices=True) is not None:
+            rows.append((number, False, payload))
+    return from_rows(table, database, rows[: 3 * FRAMES])
+
+
+def run_ours(work: Work) -> None:
+    for _ in range(OUR_ROUNDS):
+        for batch in work.batches:
+            decode(work.table, batch)
+
+
+def run_peer(work: Work) -> None:
+    decode_message = work.database.decode_message
+    for number, is_extended, data in work.frames:
+        decode_message(number, data, force_extended_id=is_extended)
+
+
+def assert_same(work: Work) -> None:
+    ours = [values for batch in work.batches for values in decode(work.table, batch).rows()]
+    for (number, is_extended, data), mine in zip(work.frames, ours, strict=True):
+        theirs = work.database.decode_message(number, data, force_extended_id=is_extended)
+        assert mine is not None
+        assert isinstance(theirs, dict)
+        problem = difference(mine, theirs)
+        assert not problem, f"{number:#x} {data.hex()}: {problem}"
+
+
+def seconds_of(run: Callable[[Work], None], work: Work) -> float:
+    begin = time.process_time()
+    run(work)
+    return time.process_time() - begin
+
+
+def measure(name: str, work: Work, runs: int = RUNS) -> Result:
+    """Medians of `runs` interleaved pairs."""
+    assert_same(work)
+    pairs = [(seconds_of(run_ours, work) / OUR_ROUNDS, seconds_of(run_peer, work)) for _ in range(runs)]
+    ratio = statistics.median(peer / ours for ours, peer in pairs)
+    to_us = 1e6 / len(work.frames)
+    ours, peer = (statistics.median(side) * to_us for side in zip(*pairs, strict=True))
+    is_fd = any(batch.width > CLASSIC_DATA_BYTES for batch in work.batches)
+    return Result(name, ratio, ours, peer, len(work.frames), is_fd)
+
+
+def large_databases() -> list[Path]:
+    """Shared databases of 50 messages or more, and all with messages of more than 8 bytes."""
+    with (SHARED_DATA / "dbc_index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        SHARED_DATA / row["path"]
+        for row in rows
+        if row["path"].lower().endswith(".dbc")
+        and (
+            max(int(row["messages"]), int(row["opendbc_messages"] or 0)) >= MANY_MESSAGES
+            or "len>8" in row["tags"]
+            or "is_fd" in row["tags"]
+        )
+    ]
+
+
+def main() -> None:
+    paths = [Path(name) for name in sys.argv[1:]]
+    works: list[tuple[str, Callable[[], Work]]] = [] if paths else [("kona drive", kona_work)]
+    works += [(path.name, partial(random_work, path)) for path in paths or large_databases()]
+    for name, make in works:
+        result = measure(name, make())
+        print(f"{result.name} {result.ratio:.1f} {result.ours_us:.3f} {result.peer_us:.3f}")
+        print(json.dumps(asdict(result)))
+
+
+if __name__ == "__main__":
+    main()

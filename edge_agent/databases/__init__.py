@@ -1,0 +1,1 @@
+"""CAN databases: load, lint, compile to a signal table."""

@@ -1,0 +1,125 @@
+"""Load databases and compile them to one signal table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.databases.cantools_loading import load_with_cantools, reason_of
+from edge_agent.databases.checks import check_message, check_messages
+from edge_agent.databases.compiling import compile_message, dbc_id_of, is_j1939
+from edge_agent.databases.dbc_loading import DbcLoading
+from edge_agent.databases.errors import DatabaseError
+from edge_agent.databases.findings import Finding, Findings
+from edge_agent.databases.locating import Locator
+from edge_agent.databases.reading import check_sizes, format_of, line_about, read_text
+from signal_decoding.errors import TableError
+from signal_decoding.model import MessageModel
+from signal_decoding.table import SignalTable
+
+if TYPE_CHECKING:
+    from cantools.database import Database
+
+MAX_DATABASES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDatabases:
+    """One table of all files, and what there is to say about each."""
+
+    table: SignalTable
+    report: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDatabase:
+    """One file as cantools' model, after what cannot be read was set aside."""
+
+    database: Database
+    locator: Locator
+
+
+def load_databases(paths: Sequence[Path]) -> LoadedDatabases:
+    """All of `paths` for one bus, in their order: of one id the file listed first wins.
+
+    A DBC loads in part where it must; any file of which nothing can be loaded raises DatabaseError.
+    """
+    if len(paths) > MAX_DATABASES:
+        raise DatabaseError(paths[MAX_DATABASES], 1, f"more than {MAX_DATABASES} databases for one bus")
+    report: list[Finding] = []
+    collected: list[tuple[Path, list[MessageModel]]] = []
+    for path in paths:
+        findings = Findings(path)
+        collected.append((path, load_messages(path, findings)))
+        report += findings.found
+    messages, shadowed = merge(collected)
+    try:
+        table = SignalTable(messages)
+    except TableError as error:
+        raise DatabaseError(paths[0], 1, error.reason) from error
+    return LoadedDatabases(table, (*report, *shadowed))
+
+
+def parse_database(path: Path, findings: Findings) -> ParsedDatabase:
+    """The file as cantools has it. Raises DatabaseError where nothing of it can be loaded."""
+    database_format = format_of(path)
+    text = read_text(path)
+    if database_format == "dbc":
+        loading = DbcLoading(text, findings)
+        locator = Locator(text, loading.file.statements)
+        return ParsedDatabase(loading.load(), locator)
+    check_sizes(path, database_format, text)
+    try:
+        return ParsedDatabase(load_with_cantools(text, database_format), Locator(text, []))
+    except Exception as error:  # cantools raises whatever its parts raise
+        raise DatabaseError(path, line_about(text, str(error)), reason_of(error)) from error
+
+
+def load_messages(path: Path, findings: Findings) -> list[MessageModel]:
+    """The messages of one file for a table, with its findings. Raises DatabaseError."""
+    parsed = parse_database(path, findings)
+    j1939, locator = is_j1939(parsed.database), parsed.locator
+    models, lines = [], []
+    for message in parsed.database.messages:
+        model = compile_message(message, j1939=j1939, locator=locator, findings=findings)
+        line = locator.line(dbc_id_of(message), message.name)
+        check_message(model, line, locator, findings)
+        models.append(model)
+        lines.append(line)
+    try:
+        # Here, so that what makes a table impossible is told with the file it comes from.
+        SignalTable(models)
+    except TableError as error:
+        raise DatabaseError(path, 1, error.reason) from error
+    kept = check_messages(models, lines, findings)
+    in_part = any(finding.code in ("loaded_in_part", "set_aside") for finding in findings.found)
+    signals = sum(len(model.signals) for model in kept)
+    how = "in part" if in_part else "whole"
+    group = ", matched by parameter group" if any(model.by_pgn for model in kept) else ""
+    findings.info(1, "loaded", f"loaded {how}: {len(kept)} messages, {signals} signals{group}")
+    return kept
+
+
+def merge(
+    collected: Iterable[tuple[Path, list[MessageModel]]],
+) -> tuple[list[MessageModel], list[Finding]]:
+    """The messages of all files without those whose id an earlier file has, and the findings on these."""
+    owners: dict[tuple[int, bool], tuple[Path, str]] = {}
+    merged, report = [], []
+    for path, messages in collected:
+        findings = Findings(path)
+        for message in messages:
+            key = (message.arbitration_id, message.is_extended)
+            owner = owners.setdefault(key, (path, message.name))
+            if owner[0] == path:
+                merged.append(message)
+            else:
+                findings.warn(
+                    1,
+                    "shadowed",
+                    f"{message.name} is not used: {owner[0]} has the id {key[0]:#x} for {owner[1]}",
+                )
+        report += findings.found
+    return merged, report

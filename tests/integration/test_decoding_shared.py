@@ -1,0 +1,228 @@
+"""The decoder against values that other decoders give, and every shared database through the loader."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+import os
+import random
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.decode import Result, Work, kona_work, large_databases, measure, random_work
+from edge_agent.databases.errors import DatabaseError
+from edge_agent.databases.lint import lint
+from edge_agent.databases.loading import load_databases
+from signal_decoding.decoded import Decoded
+from signal_decoding.evaluate import decode
+from signal_decoding.table import SignalTable, read_table
+from tests.helpers.cantools_oracle import (
+    SHARED_DATA,
+    compare,
+    difference,
+    frames_of,
+    load_both,
+    random_data,
+    shared_data,
+)
+from wire_protocol.batches import FrameBatch
+
+# All databases together; 1000000 is what `make` does not wait for.
+RANDOM_PAYLOADS = int(os.environ.get("DECODING_PAYLOADS", "60000"))
+VECTORS = sorted((SHARED_DATA / "vectors").glob("*.jsonl.gz"))
+INDEX = SHARED_DATA / "dbc_index.csv"
+
+
+def lines_of(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+@lru_cache(maxsize=1)
+def index() -> tuple[dict[str, str], ...]:
+    if not INDEX.exists():
+        return ()
+    with INDEX.open(newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+def number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float, str)) else math.nan
+
+
+def same(ours: object, theirs: object) -> bool:
+    """Equal numbers; integers to the last digit, the vectors' floats to what JSON tells."""
+    if isinstance(ours, int) and isinstance(theirs, int):
+        return ours == theirs
+    mine, other = number(ours), number(theirs)
+    return (
+        mine == other or (math.isnan(mine) and math.isnan(other)) or math.isclose(mine, other, rel_tol=1e-12)
+    )
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.name.removesuffix(".jsonl.gz"))
+def test_every_value_of_the_vectors(path: Path) -> None:
+    head, *rows = lines_of(path)
+    table = load_databases([SHARED_DATA / head["dbc"]]).table
+    batch = frames_of([(row["id"], row["ext"], bytes.fromhex(row["data"])) for row in rows])
+    decoded = decode(table, batch)
+    for at, row in enumerate(rows):
+        values, raws = decoded.values_of(at, choices=False), decoded.raw_of(at)
+        for name, value in row["sig"].items():
+            assert same(values[name], value["phys"]), (row["msg"], name, row["data"])
+            assert same(raws[name], value["raw"]), (row["msg"], name, row["data"])
+
+
+def test_every_expected_value_of_the_recorded_drive() -> None:
+    rows = list(lines_of(shared_data() / "expected" / "kona_compcan.jsonl.gz"))
+    table = load_databases([SHARED_DATA / "dbc" / "kona-ev-dbc" / "comp_can.dbc"]).table
+    batch = frames_of([(row["id"], row["ext"], bytes.fromhex(row["data"])) for row in rows])
+    decoded = decode(table, batch)
+    assert len(rows) > 20_000
+    for row, values in zip(rows, decoded.rows(choices=False), strict=True):
+        assert values is not None
+        assert row["sig"].items() <= values.items()
+
+
+@pytest.mark.parametrize("row", index(), ids=lambda row: row["path"])
+def test_every_database_loads_or_says_why_and_where(row: dict[str, str]) -> None:
+    path = SHARED_DATA / row["path"]
+    findings = lint([path])
+    codes = {finding.code for finding in findings}
+    readable = row["cantools_lenient"] == "ok" or (
+        path.suffix.lower() == ".dbc" and "ok" in (row["canmatrix"], row["opendbc_parser"])
+    )
+    assert ("loaded" in codes) == readable
+    assert ("not_loaded" in codes) != readable
+    assert all(finding.line >= 1 and finding.message for finding in findings)
+    if not readable:
+        with pytest.raises(DatabaseError) as caught:
+            load_databases([path])
+        assert caught.value.line >= 1
+        assert caught.value.reason
+
+
+def test_a_database_loads_in_part_with_nearly_all_messages_of_the_other_decoders() -> None:
+    shared_data()
+    for row in index():
+        if row["cantools_lenient"] != "ok" and row["path"].lower().endswith(".dbc"):
+            table = load_databases([SHARED_DATA / row["path"]]).table
+            assert len(table.messages) >= 0.95 * int(row["opendbc_messages"] or row["canmatrix_frames"])
+
+
+def loadable() -> list[Path]:
+    return [
+        SHARED_DATA / row["path"]
+        for row in index()
+        if row["cantools_lenient"] == "ok" or row["path"].lower().endswith(".dbc")
+    ]
+
+
+def test_random_payloads_of_every_database_give_what_cantools_gives() -> None:
+    shared_data()
+    paths, equal, refused = loadable(), 0, 0
+    for path in paths:
+        table, database = load_both(path)
+        messages = list({(m.frame_id, m.is_extended_frame): m for m in database.messages}.values())
+        if not messages:
+            continue
+        dice = random.Random(path.name)
+        chosen = dice.choices(messages, k=RANDOM_PAYLOADS // len(paths))
+        result = compare(table, [(message, random_data(message, dice)) for message in chosen])
+        assert result[2] == []
+        equal, refused = equal + result[0], refused + result[1]
+    assert equal > 0.8 * RANDOM_PAYLOADS
+
+
+@pytest.mark.parametrize("path", loadable(), ids=lambda path: path.name)
+def test_tables_survive_serialisation_and_loading_twice_is_the_same(path: Path) -> None:
+    first, second = (load_databases([path]).table for _ in range(2))
+    assert first.hash == second.hash
+    read = read_table(first.to_bytes())
+    assert read.hash == first.hash
+    assert read.messages == first.messages
+
+
+def recorded(name: str) -> FrameBatch:
+    from edge_agent.sources.candump import CandumpParser
+    from edge_agent.sources.log_blocks import read_blocks
+    from wire_protocol.batches import concatenate
+
+    parser = CandumpParser()
+    with (SHARED_DATA / "logs" / name).open("rb") as file:
+        return concatenate([parser.parse(block).batch.frames for block in read_blocks(file.read)])
+
+
+PAIRS = [
+    ("kona_comp_can_heating.converted.candump.log", "kona-ev-dbc/comp_can.dbc"),
+    ("CANBUSlogs/tc_gen2/aconoffengineoff.log", "opendbc/GENERATED/toyota_tnga_k_pt_generated.dbc"),
+    ("SavvyCAN/examples/candump.log", "opendbc/opendbc/dbc/cadillac_ct6_object.dbc"),
+]
+
+
+@pytest.mark.parametrize(("log", "database"), PAIRS)
+def test_recorded_frames_give_what_cantools_gives(log: str, database: str) -> None:
+    shared_data()
+    table, theirs = load_both(SHARED_DATA / "dbc" / database)
+    batch = recorded(log)
+    decoded: Decoded = decode(table, batch)
+    lengths = batch.data_length().tolist()
+    known = 0
+    for at, ours in enumerate(decoded.rows()):
+        data = batch.data[at, : lengths[at]].tobytes()
+        try:
+            values = theirs.decode_message(int(batch.arbitration_id[at]), data)
+        except Exception:  # cantools refuses the frame or does not know its id
+            continue
+        known += 1
+        assert ours is not None
+        assert isinstance(values, dict)
+        assert difference(ours, values) == ""
+    assert known > 0
+
+
+def test_what_does_not_fit_is_named_and_the_rest_is_right() -> None:
+    table, database = load_both(shared_data() / "dbc" / "kona-ev-dbc" / "comp_can.dbc")
+    for message in database.messages:
+        whole = random.Random(message.name).randbytes(message.length)
+        for size in range(message.length):
+            decoded = decode(table, frames_of([(message.frame_id, False, whole[:size])]))
+            partial = message.decode_simple(whole[:size], allow_truncated=True)
+            assert difference(decoded.values_of(0), partial) == ""
+            named = {signal.name for signal in message.signals}
+            assert sorted(decoded.undecoded_of(0)) == sorted(named - set(partial))
+
+
+def test_the_table_is_small() -> None:
+    table = load_databases(
+        [shared_data() / "dbc" / "opendbc" / "GENERATED" / "hyundai_can_generated.dbc"]
+    ).table
+    assert isinstance(table, SignalTable)
+    assert len(table.to_bytes()) < 32 * 1024
+    assert np.unique(table.layout.signal).tolist() == list(range(len(table.signals)))
+
+
+FASTER_THAN_CANTOOLS = {"kona": 15, "classic": 10, "fd": 6}
+
+
+@pytest.mark.speed
+def test_batches_of_400_are_decoded_many_times_faster_than_by_cantools() -> None:
+    shared_data()
+    kona = best("kona", kona_work())
+    assert kona.ratio >= FASTER_THAN_CANTOOLS["kona"], kona
+    for path in large_databases():
+        result = best(path.name, random_work(path, frames=2_000))
+        assert result.ratio >= FASTER_THAN_CANTOOLS["fd" if result.is_fd else "classic"], result
+
+
+def best(name: str, work: Work) -> Result:
+    """The best of three measurements: a neighbour that fills the cache is no finding."""
+    return max((measure(name, work) for _ in range(3)), key=lambda result: result.ratio)

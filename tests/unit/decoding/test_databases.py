@@ -1,0 +1,220 @@
+"""Database files: what loads, what is set aside, what the linter says and where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_agent.databases.dbc_limits import excesses
+from edge_agent.databases.dbc_statements import split_statements
+from edge_agent.databases.errors import DatabaseError
+from edge_agent.databases.findings import Finding
+from edge_agent.databases.isolated import load_isolated
+from edge_agent.databases.lint import lint
+from edge_agent.databases.loading import load_databases
+from signal_decoding.evaluate import decode
+from tests.helpers.cantools_oracle import frames_of
+
+GOOD = """VERSION ""
+BU_: ECU
+BO_ 256 Engine: 8 ECU
+ SG_ Speed : 0|16@1+ (0.25,0) [0|16000] "rpm" ECU
+ SG_ Temp : 16|8@1- (1,-40) [-40|215] "degC" ECU
+VAL_ 256 Temp 0 "cold" ;
+"""
+
+
+def written(directory: Path, text: str | bytes, name: str = "bus.dbc") -> Path:
+    path = directory / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def of_code(findings: list[Finding], code: str) -> list[Finding]:
+    return [finding for finding in findings if finding.code == code]
+
+
+def names(path: Path) -> list[str]:
+    table = load_databases([path]).table
+    return [f"{message.name}.{signal.name}" for message in table.messages for signal in message.signals]
+
+
+def test_a_good_file_loads_whole(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD)
+    loaded = load_databases([path])
+    assert [finding.message for finding in loaded.report] == ["loaded whole: 1 messages, 2 signals"]
+    decoded = decode(loaded.table, frames_of([(256, False, bytes.fromhex("040000"))]))
+    assert decoded.values_of(0) == {"Speed": 1.0, "Temp": "cold"}
+    assert loaded.table.signals[1].unit == "degC"
+
+
+def test_a_bad_signal_is_set_aside_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD.replace("(0.25,0)", "(.25,0)"))
+    aside = of_code(lint([path]), "set_aside")
+    assert [finding.line for finding in aside] == [4]
+    assert "Speed" in aside[0].message
+    assert names(path) == ["Engine.Temp"]
+
+
+def test_a_bad_message_takes_its_signals_along_and_no_other(tmp_path: Path) -> None:
+    bad = 'BO_ 257 Bra-kes: 8 ECU\n SG_ Force : 0|8@1+ (1,0) [0|0] "" ECU\nCM_ SG_ 257 Force "gone";\n'
+    other = 'BO_ 258 Lights: 8 ECU\n SG_ On : 0|1@1+ (1,0) [0|0] "" ECU\n'
+    assert names(written(tmp_path, GOOD + bad + other)) == ["Engine.Speed", "Engine.Temp", "Lights.On"]
+
+
+def test_signals_without_their_multiplexer_are_not_taken_for_permanent_ones(tmp_path: Path) -> None:
+    mux = (
+        'BO_ 300 Mux: 8 ECU\n SG_ Which M : 0|8@1* (1,0) [0|0] "" ECU\n'
+        ' SG_ One m1 : 8|8@1+ (1,0) [0|0] "" ECU\n SG_ Always : 16|8@1+ (1,0) [0|0] "" ECU\n'
+    )
+    assert names(written(tmp_path, GOOD + mux)) == ["Engine.Speed", "Engine.Temp", "Mux.Always"]
+
+
+def test_a_float_whose_type_cannot_be_read_is_not_taken_for_an_integer(tmp_path: Path) -> None:
+    real = 'BO_ 300 Real: 8 ECU\n SG_ F : 0|32@1- (1,0) [0|0] "" ECU\nSIG_VALTYPE_ 300 F : one;\n'
+    assert names(written(tmp_path, GOOD + real)) == ["Engine.Speed", "Engine.Temp"]
+
+
+def test_ids_without_their_extended_bit_are_taken_for_extended_and_reported(tmp_path: Path) -> None:
+    text = 'BO_ 419361278 Far: 8 ECU\n SG_ S : 0|8@1+ (1,0) [0|0] "" ECU\nVAL_ 419361278 S 1 "one" ;\n'
+    path = written(tmp_path, text)
+    assert [finding.line for finding in of_code(lint([path]), "extended_bit")] == [1]
+    table = load_databases([path]).table
+    assert decode(table, frames_of([(419361278, True, b"\1")])).values_of(0) == {"S": "one"}
+
+
+def test_j1939_by_attribute_matches_by_parameter_group(tmp_path: Path) -> None:
+    text = 'BO_ 2364540158 EEC1: 8 ECU\n SG_ S : 24|16@1+ (0.125,0) [0|0] "rpm" ECU\n'
+    attribute = (
+        'BA_DEF_ "ProtocolType" STRING ;\nBA_DEF_DEF_ "ProtocolType" "";\nBA_ "ProtocolType" "J1939";\n'
+    )
+    frame = frames_of([(0x18F00421, True, bytes.fromhex("0000001027000000"))])
+    plain = load_databases([written(tmp_path, text)]).table
+    assert decode(plain, frame).message.tolist() == [-1]
+    table = load_databases([written(tmp_path, text + attribute)]).table
+    assert decode(table, frame).values_of(0) == {"S": 1250.0}
+
+
+def test_what_is_wrong_with_a_file_that_loads_is_reported_on_its_line(tmp_path: Path) -> None:
+    text = GOOD + (
+        'BO_ 256 Twin: 2 ECU\n SG_ A : 0|12@1+ (1,0) [0|0] "" ECU\n SG_ B : 8|8@1+ (1,0) [0|0] "" ECU\n'
+        ' SG_ C : 16|8@1+ (1,0) [0|0] "" ECU\n SG_ C : 24|8@1+ (1,0) [0|0] "" ECU\n'
+        'BO_ 2147483904 Engine: 8 ECU\n SG_ S : 0|8@1+ (1,0) [0|0] "" ECU\n'
+    )
+    found = {(finding.code, finding.line) for finding in lint([written(tmp_path, text)])}
+    assert found == {
+        ("loaded", 1), ("duplicate_id", 7), ("overlap", 9), ("outside_message", 11),
+        ("duplicate_signal", 11), ("duplicate_message", 12), ("same_number", 12),
+    }  # fmt: skip
+
+
+def test_signals_that_exclude_each_other_do_not_overlap(tmp_path: Path) -> None:
+    text = (
+        'BO_ 1 Mux: 8 ECU\n SG_ M M : 0|8@1+ (1,0) [0|0] "" ECU\n SG_ A m1 : 8|8@1+ (1,0) [0|0] "" ECU\n'
+        ' SG_ B m2 : 8|8@1+ (1,0) [0|0] "" ECU\n SG_ C m2 : 12|8@1+ (1,0) [0|0] "" ECU\n'
+    )
+    assert [f.line for f in of_code(lint([written(tmp_path, text)]), "overlap")] == [5]
+
+
+def test_of_several_files_the_first_has_an_id(tmp_path: Path) -> None:
+    first = written(tmp_path, GOOD, "first.dbc")
+    second = written(tmp_path, GOOD.replace("Engine", "Motor").replace("0.25", "0.5"), "second.dbc")
+    for paths, name in (([first, second], "Engine"), ([second, first], "Motor")):
+        loaded = load_databases(paths)
+        assert [message.name for message in loaded.table.messages] == [name]
+        assert [(f.path, f.code) for f in loaded.report if f.code == "shadowed"] == [(paths[1], "shadowed")]
+    assert load_databases([first]).table.hash != load_databases([second]).table.hash
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-8 with crlf"])
+def test_texts_in_either_encoding(tmp_path: Path, encoding: str) -> None:
+    cold = "k\N{LATIN SMALL LETTER U WITH DIAERESIS}hl"
+    text = GOOD.replace("degC", "\N{DEGREE SIGN}C").replace("cold", cold)
+    if encoding.endswith("crlf"):
+        text, encoding = text.replace("\n", "\r\n"), "utf-8"
+    signal = load_databases([written(tmp_path, text.encode(encoding))]).table.signals[1]
+    assert signal.unit == "\N{DEGREE SIGN}C"
+    assert signal.choices[0] == cold
+
+
+@pytest.mark.parametrize(
+    ("addition", "line"),
+    [
+        ('BO_ 300 Huge: 4294967295 ECU\n SG_ S : 0|8@1+ (1,0) [0|0] "" ECU\n', 7),
+        ('BO_ 300 Huge: 8 ECU\n SG_ S : 0|99999999999@1+ (1,0) [0|0] "" ECU\n', 8),
+        ('BO_ 300 Huge: 8 ECU\n SG_ M M : 0|8@1+ (1,0) [0|0] "" ECU\n SG_ S m0 : 8|8@1+ (1,0) [0|0] "" ECU\n'
+         "SG_MUL_VAL_ 300 S M 0-4294967295;\n", 10),
+    ],
+)  # fmt: skip
+def test_what_would_fill_the_memory_is_set_aside(tmp_path: Path, addition: str, line: int) -> None:
+    path = written(tmp_path, GOOD + addition)
+    assert line in {finding.line for finding in of_code(lint([path]), "set_aside")}
+    assert "Engine.Speed" in names(path)
+    assert "Huge.S" not in names(path)
+
+
+def test_nested_multiplexers_are_limited_by_their_product() -> None:
+    chain = 'BO_ 1 Deep: 8 E\n SG_ S0 M : 0|8@1+ (1,0) [0|0] "" E\n' + "".join(
+        f' SG_ S{n} m0M : {8 * n}|8@1+ (1,0) [0|0] "" E\n' for n in range(1, 5)
+    )
+    ranges = "".join(f"SG_MUL_VAL_ 1 S{n} S{n - 1} 0-255;\n" for n in range(1, 5))
+    assert [statement.line for statement, _ in excesses(split_statements(chain + ranges))] == [1]
+    assert list(excesses(split_statements(chain + ranges.replace("255", "9")))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "reason"),
+    [
+        ("a.txt", b"", 1, "dbc"),
+        ("a.dbc", b"", 1, ""),
+        ("a.dbc", b"\x00\xff\n\x80", 1, ""),
+        ("a.kcd", b"<a>\n<b>\n</a>", 3, "mismatched"),
+        ("a.kcd", b'<x>\n<Signal name="S" offset="0" length="99999999"/></x>', 2, "length"),
+        ("a.sym", b"FormatVersion=6.0\nnonsense", 2, "Invalid syntax"),
+        ("a.arxml", b"<AUTOSAR>\n</AUTOSAR>", 1, "AUTOSAR"),
+    ],
+)
+def test_a_file_of_which_nothing_loads_says_where_and_why(
+    tmp_path: Path, name: str, content: bytes, line: int, reason: str
+) -> None:
+    path = written(tmp_path, content, name)
+    with pytest.raises(DatabaseError) as caught:
+        load_databases([path])
+    assert caught.value.path == path
+    assert caught.value.line == line
+    assert reason in caught.value.reason
+    assert {finding.code for finding in lint([path])} <= {"not_loaded", "set_aside"}
+
+
+def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="No such file"):
+        load_databases([tmp_path / "missing.dbc"])
+
+
+def test_a_process_of_its_own_loads_the_same_table(tmp_path: Path) -> None:
+    paths = [written(tmp_path, GOOD)]
+    here, there = load_databases(paths), load_isolated(paths)
+    assert there.table == here.table
+    assert there.report == here.report
+    with pytest.raises(DatabaseError) as caught:
+        load_isolated([*paths, tmp_path / "missing.dbc"])
+    assert (caught.value.path.name, caught.value.line) == ("missing.dbc", 1)
+
+
+def test_loading_that_takes_too_long_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="seconds"):
+        load_isolated([written(tmp_path, GOOD)], timeout_seconds=0.001)
+
+
+def test_loading_that_takes_too_much_memory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError):
+        load_isolated([written(tmp_path, GOOD)], memory_bytes=4 * 1024 * 1024)
+
+
+def test_cantools_is_only_imported_where_a_database_is_loaded() -> None:
+    import subprocess
+
+    code = "import edge_agent.databases.isolated, sys; sys.exit('cantools' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
