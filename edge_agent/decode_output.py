@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -61,9 +61,6 @@ def _matches(glob: str, message: str, signal: str) -> bool:
     return fnmatchcase(f"{message}.{signal}" if "." in glob else signal, glob)
 
 
-Format = Callable[[FrameBatch, Decoded, str], Iterator[bytes]]
-
-
 class DecodedText:
     """Lines for batches of one bus; `summary` grows. `raw` adds the unscaled numbers."""
 
@@ -91,8 +88,9 @@ class DecodedText:
             if self._raw:
                 raw = decoded.raw_of(index)
                 members["signals_raw"] = _finite({name: raw[name] for name in values})
-            if self._wanted.is_open and (undecoded := decoded.undecoded_of(index)):
-                members["undecoded"] = undecoded
+            # Most batches have none, and then no frame needs to be asked.
+            if self._wanted.is_open and len(decoded.undecoded_row):
+                members |= {"undecoded": names} if (names := decoded.undecoded_of(index)) else {}
             lines.append(can_frame_json(row, origin, None)[:-1] + b"," + _encode(members)[1:])
         return b"".join(line + b"\n" for line in lines)
 

@@ -77,18 +77,22 @@ class Selection:
 class SelectedFrames:
     """One pass over the selected frames of all logs, file after file.
 
-    `channels` grows; the channel column indexes it. `unreadable` and `problems` are those of the logs.
+    `channels` grows; the channel column indexes it. `unreadable` and `problems` are those of the logs;
+    `untimed` are the logs that hold no times.
     """
 
     def __init__(self, selection: Selection) -> None:
         self.channels: list[str] = []
         self.unreadable = 0
         self.problems: list[LogProblem] = []
+        self.untimed: set[Path] = set()
         self._selection = selection
 
     def __iter__(self) -> Iterator[tuple[FrameBatch, NDArray[np.uint16]]]:
         for path in self._selection.paths:
             reader = open_log(path)
+            if not reader.has_timestamps:
+                self.untimed.add(path)
             try:
                 yield from self._selected(reader)
             finally:

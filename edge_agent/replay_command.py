@@ -137,7 +137,7 @@ def _play(selection: Selection, pace: Pace, options: dict[str, Any]) -> bool:
     player = Replay(selection, pace)
     if options["printing"]:
         asyncio.run(print_frames(player, sys.stdout.buffer))
-        _tell_unreadable(player)
+        _tell_about_logs(player)
         return True
     outlet: BusOutlet | ReplayUplink
     outlet = (
@@ -149,7 +149,7 @@ def _play(selection: Selection, pace: Pace, options: dict[str, Any]) -> bool:
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
     finally:
-        _tell_unreadable(player)
+        _tell_about_logs(player)
         totals = outlet.totals
         summary = {
             "frames": totals.frames,
@@ -197,8 +197,10 @@ def _tell_state(state: UplinkState) -> None:
         _warn(state.message)
 
 
-def _tell_unreadable(player: Replay) -> None:
+def _tell_about_logs(player: Replay) -> None:
     source = player.source
+    for path in sorted(source.untimed):
+        _warn(f"{path} holds no times: its frames are played at once, and dated 1970")
     if source.unreadable:
         _warn(f"{source.unreadable} lines or records could not be read and were left out:")
         for problem in source.problems[:_SHOWN_PROBLEMS]:

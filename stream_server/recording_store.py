@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from stream_server.schema import dongles, holes, lane_starts, lanes, packets, retention_totals
+from stream_server.schema import holes, lane_starts, lanes, packets, retention_totals
 from wire_protocol.intervals import IntervalSet
 from wire_protocol.lane_receiver import Hole
 from wire_protocol.messages import LaneName
@@ -56,14 +56,6 @@ def lane_id_of(connection: Connection, dongle_id: str, lane: LaneName) -> int:
         insert(lanes).values(dongle_id=dongle_id, lane=lane).returning(lanes.c.id)
     ).scalar_one()
     return made
-
-
-def owner_of(connection: Connection, dongle_id: str) -> tuple[str, str] | None:
-    """(agent_id, channel) of a dongle, None where nobody listed it yet."""
-    row = connection.execute(
-        select(dongles.c.agent_id, dongles.c.channel).where(dongles.c.dongle_id == dongle_id)
-    ).one_or_none()
-    return None if row is None else (row.agent_id, row.channel)
 
 
 def load_lane(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,3 +201,12 @@ def test_every_shared_recording_replays_to_a_server_and_to_the_terminal(
         printed = run_command(command).splitlines()
         assert len(printed) == frames, name
         assert {json.loads(line)["type"] for line in (printed[0], printed[-1])} == {"can_frame"}, name
+
+
+def test_a_log_without_times_is_played_and_said(tmp_path: Path) -> None:
+    log = tmp_path / "shown.log"
+    log.write_text("  can0  123   [2]  01 02\n  can0  124   [1]  03\n")
+    command = [*map(str, installed_command("edge-agent")), "replay", str(log), "--print"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["0x123", "0x124"]
+    assert "holds no times" in done.stderr
