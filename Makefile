@@ -2,11 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test bench lock clean
+.PHONY: help demo test vm bench lock clean
 
 help:
 	@echo "make demo   a stream server and an agent that loops a demo drive"
 	@echo "make test   all test lanes that can run here"
+	@echo "make vm     the guest of the vm lane (needs root and apt; VM=qemu for the second way)"
 	@echo "make bench  the benchmarks, each beside what one would use instead"
 	@echo "make lock   renew requirements/ (needs uv)"
 	@echo "make clean  remove the virtual environment and the demo's data"
@@ -16,6 +17,9 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@$(BIN)/python scripts/lanes.py
+
+vm: $(VENV)/.dev
+	@tests/vm/build $(VM)
 
 bench: $(VENV)/.dev
 	@for file in bench/[a-z]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done

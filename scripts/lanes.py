@@ -30,6 +30,7 @@ LANES: dict[str, list[list[str]]] = {
         [*PYTEST, *TWO_AT_A_TIME, "-m", "not speed", "tests/integration"],
         [*PYTEST, "-m", "speed", "tests/integration"],
     ],
+    "vm": [[*PYTEST, "tests/vm"]],
     "browser": [[*PYTEST, *TWO_AT_A_TIME, "tests/browser"]],
 }
 
