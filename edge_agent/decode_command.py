@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
+from typing import BinaryIO, Final
 
 import click
 
+from edge_agent.databases.errors import DatabaseError
+from edge_agent.databases.findings import Severity
+from edge_agent.databases.lint import lint as lint_files
+from edge_agent.databases.loading import load_databases
+from edge_agent.decode_output import CSV_HEADER, DecodedText
 from edge_agent.errors import EdgeAgentError
-from edge_agent.log_selection import IdRange, SelectedFrames, Selection, check_logs, parse_id_range
+from edge_agent.log_selection import IdRange, Selection, check_logs, parse_id_range
 from edge_agent.parameters import Parsed
-from edge_agent.replay import by_channel
+from edge_agent.read_ahead import ReadAhead
+from signal_decoding.errors import TableError
+from signal_decoding.table import SignalTable
+from wire_protocol.normalized import FrameOrigin, Origins
 
-_BATCH_FRAMES = 4096
+_BATCH_FRAMES: Final = 4096
+_STATUS_SECONDS: Final = 0.5
+_SHOWN_PROBLEMS: Final = 20
 
 
 @click.command()
@@ -52,37 +64,52 @@ def decode(
 
     What could not be read or decoded is summed up on standard error.
     """
-    # Not at the top: the service shares this program, and has no memory for what it does not use.
-    from edge_agent.databases.errors import DatabaseError  # noqa: PLC0415
-    from edge_agent.databases.findings import Severity  # noqa: PLC0415
-    from edge_agent.databases.isolated import load_isolated  # noqa: PLC0415
-    from edge_agent.decode_output import CSV_HEADER, DecodedText, SignalFilter  # noqa: PLC0415
-
     try:
         check_logs(logs)
-        loaded = load_isolated(databases)
-    except (EdgeAgentError, DatabaseError) as error:
+        with ReadAhead(Selection(logs, ids=ids)) as source:
+            text = DecodedText(_load(databases), signals, raw=raw)
+            _write(source, text, form, sys.stdout.buffer)
+    except (EdgeAgentError, DatabaseError, TableError) as error:
         raise click.ClickException(str(error)) from error
-    faults = [finding for finding in loaded.report if finding.severity is not Severity.INFO]
-    if faults:
-        click.echo(f"Warning: {len(faults)} findings on the databases, see `edge-agent dbc lint`", err=True)
-    text = DecodedText(loaded.table, SignalFilter(signals, loaded.table), raw=raw)
-    source = SelectedFrames(Selection(logs, ids=ids))
-    out = sys.stdout.buffer
-    if form == "csv":
-        out.write(",".join(CSV_HEADER).encode() + b"\n")
-    write = text.csv_rows if form == "csv" else text.json_lines
-    for frames, channel in source:
-        for begin in range(0, len(frames), _BATCH_FRAMES):
-            part = slice(begin, begin + _BATCH_FRAMES)
-            for number, rows in by_channel((frames[part], channel[part])):
-                out.write(write(rows, source.channels[number]))
-    out.flush()
     click.echo(str(text.summary), err=True)
     if source.unreadable:
         click.echo(f"Warning: {source.unreadable} lines or records could not be read:", err=True)
-        for problem in source.problems[:20]:
+        for problem in source.problems[:_SHOWN_PROBLEMS]:
             click.echo(f"  {problem}", err=True)
+
+
+def _load(databases: tuple[Path, ...]) -> SignalTable:
+    # In this process: a command that takes too long for its user can be stopped, unlike the service.
+    loaded = load_databases(databases)
+    faults = [finding for finding in loaded.report if finding.severity is not Severity.INFO]
+    if faults:
+        click.echo(f"Warning: {len(faults)} findings on the databases, see `edge-agent dbc lint`", err=True)
+    return loaded.table
+
+
+def _write(source: ReadAhead, text: DecodedText, form: str, out: BinaryIO) -> None:
+    """All lines to `out`; a status line on a terminal, where the lines go elsewhere."""
+    shows_status = sys.stderr.isatty() and not out.isatty()
+    next_status_seconds = time.monotonic()
+    if form == "csv":
+        out.write(",".join(CSV_HEADER).encode() + b"\n")
+    lines_of = text.csv_rows if form == "csv" else text.json_lines
+    for frames, channel, names in source:
+        origins = [FrameOrigin(None, name) for name in names]
+        for begin in range(0, len(frames), _BATCH_FRAMES):
+            part = slice(begin, begin + _BATCH_FRAMES)
+            out.write(lines_of(frames[part], Origins(origins, channel[part])))
+        if shows_status and time.monotonic() >= next_status_seconds:
+            next_status_seconds = time.monotonic() + _STATUS_SECONDS
+            _show_status(text.summary.frames)
+    out.flush()
+    if shows_status:
+        _show_status(text.summary.frames, ends=True)
+
+
+def _show_status(frames: int, *, ends: bool = False) -> None:
+    status = f"{frames:,} frames decoded"
+    click.echo(f"\r{status:<60}", err=True, nl=ends)
 
 
 @click.group()
@@ -97,9 +124,6 @@ def lint(files: tuple[Path, ...]) -> None:
 
     All files are taken as those of one bus. Exit status 1 where something cannot be loaded.
     """
-    from edge_agent.databases.findings import Severity  # noqa: PLC0415 - as above
-    from edge_agent.databases.lint import lint as lint_files  # noqa: PLC0415
-
     found = lint_files(files)
     for finding in found:
         click.echo(str(finding))

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Final, NamedTuple
 
-import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from signal_decoding.decoded import Decoded, Value
+from signal_decoding.decoded import Decoded
 from signal_decoding.evaluate import decode
+from signal_decoding.json_output import JsonLines
 from signal_decoding.table import SignalTable
-from wire_protocol.batches import FrameBatch
-from wire_protocol.normalized import FrameOrigin, FrameRow, can_frame_json, rows_of
-from wire_protocol.timestamps import format_timestamp
+from signal_decoding.value_text import SeenByName, ValueTexts, values_where
+from wire_protocol.batches import FrameBatch, FrameFlag
+from wire_protocol.columns import slots_of
+from wire_protocol.normalized import Origins, id_text, slot_numbers, time_texts
+from wire_protocol.pieces import Pieces, Pool, Spans, Texts, join_lines
 
-CSV_HEADER = ("ts", "bus", "id", "message", "signal", "value", "raw", "unit")
-_encode = msgspec.json.Encoder().encode
-_NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
+CSV_HEADER: Final = ("ts", "bus", "id", "message", "signal", "value", "raw", "unit")
 
 
 @dataclass(slots=True)
@@ -39,116 +39,134 @@ class Summary:
             f"{len(self.unknown_ids)} unknown ids; {self.undecoded} signals could not be decoded"
         )
 
-
-class SignalFilter:
-    """Which signals are wanted: globs on MESSAGE.SIGNAL, or on SIGNAL where there is no dot; none: all."""
-
-    def __init__(self, globs: tuple[str, ...], table: SignalTable) -> None:
-        self.is_open = not globs
-        self._wanted = {
-            (message.name, signal.name)
-            for message in table.messages
-            for signal in message.signals
-            if any(_matches(glob, message.name, signal.name) for glob in globs)
-        }
-
-    def keep(self, message: str | None, values: Mapping[str, Value]) -> dict[str, Value]:
-        """The wanted ones of a message's values."""
-        return {name: value for name, value in values.items() if (message, name) in self._wanted}
+    def count(self, frames: FrameBatch, decoded: Decoded) -> None:
+        """Add a batch."""
+        unknown = frames[decoded.message < 0]
+        self.frames += len(frames)
+        self.known += len(frames) - len(unknown)
+        self.undecoded += len(decoded.undecoded_row)
+        extended = (unknown.flags & FrameFlag.EXTENDED) != 0
+        self.unknown_ids |= set(zip(unknown.arbitration_id.tolist(), extended.tolist(), strict=True))
 
 
-def _matches(glob: str, message: str, signal: str) -> bool:
-    return fnmatchcase(f"{message}.{signal}" if "." in glob else signal, glob)
+def wanted_signals(globs: Sequence[str], table: SignalTable) -> NDArray[np.bool_] | None:
+    """bool per signal: globs on MESSAGE.SIGNAL, or on SIGNAL where there is no dot; None without globs."""
+    if not globs:
+        return None
+    names = [
+        (signal.name, f"{table.messages[message].name}.{signal.name}")
+        for signal, message in zip(table.signals, table.message_of, strict=True)
+    ]
+    return np.array([any(fnmatchcase(name["." in glob], glob) for glob in globs) for name in names], np.bool_)
 
 
 class DecodedText:
-    """Lines for batches of one bus; `summary` grows. `raw` adds the unscaled numbers."""
+    """Lines for batches of one bus; `summary` grows. `raw` adds the unscaled numbers.
 
-    def __init__(self, table: SignalTable, wanted: SignalFilter, *, raw: bool) -> None:
+    With `signals` (globs) only those, and only frames that have one of them.
+    """
+
+    def __init__(self, table: SignalTable, signals: Sequence[str] = (), *, raw: bool = False) -> None:
         self.summary = Summary()
         self._table = table
-        self._wanted = wanted
+        self._wanted = wanted_signals(signals, table)
         self._raw = raw
-        self._units = {
-            (message.name, signal.name): signal.unit or ""
-            for message in table.messages
-            for signal in message.signals
-        }
+        self._json = JsonLines(table)
+        self._csv = _CsvRows(table)
 
-    def json_lines(self, frames: FrameBatch, bus: str) -> bytes:
+    def json_lines(self, frames: FrameBatch, origins: Origins) -> bytes:
         """One normalized frame per line, unknown ones too unless signals were chosen."""
-        origin = FrameOrigin(None, bus)
-        lines = []
-        for index, row, message, values, decoded in self._rows(frames):
-            if message is None:
-                if self._wanted.is_open:
-                    lines.append(can_frame_json(row, origin, None))
-                continue
-            members: dict[str, object] = {"message": message, "signals": _finite(values)}
-            if self._raw:
-                raw = decoded.raw_of(index)
-                members["signals_raw"] = _finite({name: raw[name] for name in values})
-            # Most batches have none, and then no frame needs to be asked.
-            if self._wanted.is_open and len(decoded.undecoded_row):
-                members |= {"undecoded": names} if (names := decoded.undecoded_of(index)) else {}
-            lines.append(can_frame_json(row, origin, None)[:-1] + b"," + _encode(members)[1:])
-        return b"".join(line + b"\n" for line in lines)
+        frames, origins, decoded = self._decoded(frames, origins)
+        return self._json.lines(decoded, frames, origins, count=None, raw=self._raw)
 
-    def csv_rows(self, frames: FrameBatch, bus: str) -> bytes:
+    def csv_rows(self, frames: FrameBatch, origins: Origins) -> bytes:
         """One row per value: the columns of CSV_HEADER."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        for index, row, message, values, decoded in self._rows(frames):
-            if message is None:
-                continue
-            raw = decoded.raw_of(index) if self._raw else {}
-            ts = format_timestamp(row.timestamp_ns // 1000)
-            for name, value in values.items():
-                unit = self._units.get((message, name), "")
-                cells = (
-                    ts,
-                    bus,
-                    f"0x{row.arbitration_id:03X}",
-                    message,
-                    name,
-                    value,
-                    raw.get(name, ""),
-                    unit,
-                )
-                writer.writerow(cells)
-        return out.getvalue().encode()
+        frames, origins, decoded = self._decoded(frames, origins)
+        return self._csv.rows(decoded, frames, origins, raw=self._raw)
 
-    def _rows(
-        self, frames: FrameBatch
-    ) -> Iterator[tuple[int, FrameRow, str | None, dict[str, Value], Decoded]]:
+    def _decoded(self, frames: FrameBatch, origins: Origins) -> _Batch:
         decoded = decode(self._table, frames)
-        self._count(frames, decoded)
-        for index, (row, values) in enumerate(zip(rows_of(frames), decoded.rows(), strict=True)):
-            message = decoded.message_name(index)
-            kept = values or {}
-            if message is not None and not self._wanted.is_open:
-                kept = self._wanted.keep(message, kept)
-                if not kept:
-                    continue
-            yield index, row, message, kept, decoded
+        self.summary.count(frames, decoded)
+        batch = _Batch(frames, origins, decoded)
+        return batch if self._wanted is None else _chosen(batch, self._wanted)
 
-    def _count(self, frames: FrameBatch, decoded: Decoded) -> None:
-        summary = self.summary
-        unknown = decoded.message < 0
-        summary.frames += len(frames)
-        summary.known += len(frames) - int(unknown.sum())
-        summary.undecoded += len(decoded.undecoded_row)
-        extended = (frames.flags[unknown] & 1) != 0
-        summary.unknown_ids |= set(
-            zip(frames.arbitration_id[unknown].tolist(), extended.tolist(), strict=True)
+
+class _Batch(NamedTuple):
+    frames: FrameBatch
+    origins: Origins
+    decoded: Decoded
+
+
+def _chosen(batch: _Batch, wanted: NDArray[np.bool_]) -> _Batch:
+    """The wanted signals, and the frames that have one of them, decoded or not."""
+    frames, origins, decoded = batch
+    kept = values_where(decoded, wanted[decoded.signal])
+    lost = wanted[decoded.undecoded_signal]
+    shown = np.zeros(len(frames), np.bool_)
+    shown[kept.row] = shown[decoded.undecoded_row[lost]] = True
+    number = shown.cumsum() - 1
+    chosen = replace(
+        kept,
+        message=kept.message[shown],
+        row=number[kept.row],
+        undecoded_row=number[decoded.undecoded_row[lost]],
+        undecoded_signal=decoded.undecoded_signal[lost],
+    )
+    return _Batch(frames[shown], Origins(origins.each, origins.number[shown]), chosen)
+
+
+class _CsvRows:
+    """Whole batches as CSV rows, with the texts of one table kept."""
+
+    def __init__(self, table: SignalTable) -> None:
+        self._values = ValueTexts(table, _cell)
+        self._seen = SeenByName(table)
+        messages = [_cell(table.messages[message].name) for message in table.message_of]
+        self._names = Texts(
+            [
+                b"%b,%b," % (message, _cell(signal.name))
+                for message, signal in zip(messages, table.signals, strict=True)
+            ]
         )
+        self._units = Texts([_cell(signal.unit) + b"\n" for signal in table.signals])
+
+    def rows(self, decoded: Decoded, frames: FrameBatch, origins: Origins, *, raw: bool) -> bytes:
+        """A row for each value, in the order of the frames."""
+        decoded = self._seen.of(decoded)
+        pool, signal = Pool(), decoded.signal.astype(np.intp)
+        count = len(decoded)
+        empty = Spans(np.full(count, pool.add(b",")), np.ones(count, np.intp))
+        spans = (
+            _add_times(pool, frames).of(decoded.row),
+            _add_ids(pool, frames, origins).of(decoded.row),
+            pool.add_all(self._names).of(signal),
+            self._values.add_values(pool, decoded),
+            self._values.add_raws(pool, decoded) if raw else empty,
+            pool.add_all(self._units).of(signal),
+        )
+        return join_lines(pool, [Pieces(np.arange(count), one) for one in spans])
 
 
-def _finite(values: Mapping[str, Value]) -> dict[str, Value]:
-    """JSON has no NaN and no infinity: they become strings."""
-    return {
-        name: _NOT_FINITE.get(value, "NaN")
-        if isinstance(value, float) and not math.isfinite(value)
-        else value
-        for name, value in values.items()
-    }
+def _add_times(pool: Pool, frames: FrameBatch) -> Spans:
+    text = time_texts(frames.timestamp_ns)
+    size = text.shape[1]
+    return Spans(pool.add(text.tobytes()) + np.arange(len(text)) * size, np.full(len(text), size))
+
+
+def _add_ids(pool: Pool, frames: FrameBatch, origins: Origins) -> Spans:
+    """The bus and the id of each frame, with the commas around them."""
+    extended = (frames.flags & FrameFlag.EXTENDED).astype(np.uint64)
+    number = origins.number.astype(np.uint64)
+    slots = slots_of(frames.arbitration_id | extended << np.uint64(32) | number << np.uint64(33))
+    texts = []
+    for key in slots.keys.tolist():
+        shown = id_text(key & 0xFFFF_FFFF, extended=bool(key >> 32 & 1))
+        texts.append(b",%b,%b," % (_cell(origins.each[key >> 33].bus), shown.encode()))
+    return pool.add_all(Texts(texts)).of(slot_numbers(slots))
+
+
+def _cell(text: str) -> bytes:
+    """A text as a CSV cell (RFC 4180)."""
+    if any(sign in text for sign in ',"\r\n'):
+        text = '"' + text.replace('"', '""') + '"'
+    return text.encode()

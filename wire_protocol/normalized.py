@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from wire_protocol.batches import FrameBatch, FrameFlag
+from wire_protocol.columns import Slots, slots_of
+from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts
 from wire_protocol.timestamps import format_seconds
 
 
@@ -40,6 +44,14 @@ class FrameOrigin:
         object.__setattr__(self, "bus_json", msgspec.json.encode(self.bus).decode())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origins:
+    """Where the frames of one batch come from: `each[number]` for `number` uint16[N]."""
+
+    each: Sequence[FrameOrigin]
+    number: NDArray[np.uint16]
+
+
 def rows_of(batch: FrameBatch) -> Iterator[FrameRow]:
     """Every frame of `batch` in its order."""
     width = batch.width
@@ -65,16 +77,18 @@ _OPTIONAL: Final = (
 )
 
 
-def can_frame_json(row: FrameRow, origin: FrameOrigin, count: int | None) -> bytes:
-    """The `can_frame` object of one frame, in one line; `count` None leaves that member out."""
+def can_frame_json(row: FrameRow, origin: FrameOrigin, count: int | None, members: bytes = b"") -> bytes:
+    """The `can_frame` object of one frame, in one line; `count` None leaves that member out.
+
+    `members`: what a database adds, each with a comma before it.
+    """
     timestamp_ns, arbitration_id, flags, dlc, data = row
     seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
     head, tail = _fixed_parts(origin, arbitration_id, flags)
-    members = f'{head}"dlc":{dlc},"data_hex":"{data.hex(" ").upper()}"{tail}'
-    counted = "" if count is None else f',"count":{count}'
-    return (
-        f'{{"type":"can_frame","ts":"{_date(seconds)}.{nanoseconds // 1000:06d}Z",{members}{counted}}}'
-    ).encode()
+    raw_frame = f'{head}"dlc":{dlc},"data_hex":"{data.hex(" ").upper()}"{tail}'
+    text = f'{{"type":"can_frame","ts":"{_date(seconds)}.{nanoseconds // 1000:06d}Z",{raw_frame}'
+    counted = b"}" if count is None else b',"count":%d}' % count
+    return text.encode() + members + counted
 
 
 _date: Final = lru_cache(maxsize=64)(format_seconds)
@@ -86,7 +100,84 @@ def _fixed_parts(origin: FrameOrigin, arbitration_id: int, flags: int) -> tuple[
     extended = bool(flags & FrameFlag.EXTENDED)
     head = (
         f'{origin.dongle_json}"direction":"{"tx" if flags & FrameFlag.TX else "rx"}",'
-        f'"bus":{origin.bus_json},"id":"0x{arbitration_id:0{8 if extended else 3}X}",'
+        f'"bus":{origin.bus_json},"id":"{id_text(arbitration_id, extended=extended)}",'
         f'"is_extended":{"true" if extended else "false"},'
     )
     return head, "".join(text for flag, text in _OPTIONAL if flags & flag)
+
+
+def id_text(arbitration_id: int, *, extended: bool) -> str:
+    """Upper-case hexadecimal, 3 digits standard, 8 extended: `0x7E8`."""
+    return f"0x{arbitration_id:0{8 if extended else 3}X}"
+
+
+_BEGINNING: Final = b'{"type":"can_frame","ts":"0000-00-00T00:00:00.000000Z",'
+_TIME: Final = slice(_BEGINNING.index(b"0"), _BEGINNING.index(b"Z") + 1)
+_TIME_BYTES: Final = _TIME.stop - _TIME.start
+_THREE_DIGITS: Final = np.array([b"%03d" % number for number in range(1000)]).view("V3")
+_QUOTE: Final = ord('"')
+
+
+def frame_columns(pool: Pool, batch: FrameBatch, origin: FrameOrigin | Origins) -> list[Pieces]:
+    """`can_frame_json` of every frame, a line each, without what comes from `members` on."""
+    rows = np.arange(len(batch))
+    text = np.tile(np.frombuffer(_BEGINNING, np.uint8), (len(batch), 1))
+    text[:, _TIME] = time_texts(batch.timestamp_ns)
+    size = len(_BEGINNING)
+    beginning = Spans(pool.add(text.tobytes()) + rows * size, np.full(len(rows), size))
+    if isinstance(origin, FrameOrigin):
+        origin = Origins((origin,), np.zeros(len(batch), np.uint16))
+    heads, tails, kind = _texts_by_kind(batch, origin)
+    head = pool.add_all(Texts(heads)).of(kind)
+    columns = [Pieces(rows, beginning), Pieces(rows, head), Pieces(rows, _hex_spans(pool, batch))]
+    if any(tails):
+        columns.append(Pieces(rows, pool.add_all(Texts(tails)).of(kind)))
+    return columns
+
+
+def time_texts(timestamp_ns: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """uint8[N, 27]: each time as in `format_timestamp`."""
+    seconds, nanoseconds = np.divmod(timestamp_ns, 1_000_000_000)
+    begins = np.flatnonzero(np.diff(seconds, prepend=seconds[:1] - 1))
+    dates = b"".join(b"%b.000000Z" % _date(second).encode() for second in seconds[begins].tolist())
+    runs = np.diff(begins, append=len(seconds))
+    text = np.frombuffer(dates, np.uint8).reshape(-1, _TIME_BYTES).repeat(runs, axis=0)
+    thousands, units = np.divmod(nanoseconds // 1000, 1000)
+    text[:, 20:23] = _THREE_DIGITS.take(thousands).view(np.uint8).reshape(-1, 3)
+    text[:, 23:26] = _THREE_DIGITS.take(units).view(np.uint8).reshape(-1, 3)
+    return text
+
+
+def _texts_by_kind(batch: FrameBatch, origins: Origins) -> tuple[list[bytes], list[bytes], Places]:
+    """Texts before and behind the data for each kind of frame, and the kind of each frame."""
+    slots = slots_of(
+        batch.arbitration_id
+        | batch.flags.astype(np.uint64) << np.uint64(32)
+        | batch.length.astype(np.uint64) << np.uint64(40)
+        | origins.number.astype(np.uint64) << np.uint64(48)
+    )
+    heads, tails = [], []
+    first = slots.order[slots.starts]
+    some, number = batch[first], origins.number[first].tolist()
+    for at, dlc in enumerate(some.dlc().tolist()):
+        origin = origins.each[number[at]]
+        head, tail = _fixed_parts(origin, int(some.arbitration_id[at]), int(some.flags[at]))
+        heads.append(f'{head}"dlc":{dlc},"data_hex":"'.encode())
+        tails.append(tail.encode())
+    return heads, tails, slot_numbers(slots)
+
+
+def slot_numbers(slots: Slots) -> Places:
+    """The slot of each row."""
+    numbers = np.empty(len(slots.order), np.intp)
+    numbers[slots.order] = slots.starts.cumsum() - 1
+    return numbers
+
+
+def _hex_spans(pool: Pool, batch: FrameBatch) -> Spans:
+    """The data of each frame with the quote behind it."""
+    text = np.frombuffer(bytearray(batch.data.tobytes().hex(" ").upper() + " ", "ascii"), np.uint8)
+    begin = np.arange(len(batch)) * 3 * batch.width
+    size = np.maximum(3 * batch.data_length().astype(np.intp) - 1, 0)
+    text[begin + size] = _QUOTE
+    return Spans(pool.add(text.tobytes()) + begin, size + 1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +27,12 @@ def edge_agent(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def databases() -> list[str | Path]:
     return [part for path in DATABASES for part in ("--dbc", path)]
+
+
+def csv_rows(log: Path, *options: str) -> list[dict[str, str]]:
+    done = edge_agent("decode", log, *databases(), "--format", "csv", *options)
+    assert done.returncode == 0, done.stderr
+    return list(csv.DictReader(done.stdout.splitlines()))
 
 
 @pytest.fixture
@@ -78,6 +87,72 @@ def test_what_could_not_be_decoded_is_summed_up_and_still_shown(tmp_path: Path) 
     assert "message" not in unknown
     assert "1 frames of 1 unknown ids" in done.stderr
     assert "line 3" in done.stderr
+
+
+def test_lines_are_in_the_order_of_the_log_also_where_two_buses_alternate(tmp_path: Path) -> None:
+    log = tmp_path / "two.log"
+    log.write_text("".join(f"({at}.000000) can{at % 2} 7E8#03410D{at:02X}\n" for at in range(1, 9)))
+    frames = decoded(log)
+    assert [frame["bus"] for frame in frames] == ["can1", "can0"] * 4
+    assert [frame["ts"][17:19] for frame in frames] == [f"{at:02}" for at in range(1, 9)]
+    rows = csv_rows(log, "--signals", "*Speed*")
+    assert [row["bus"] for row in rows] == ["can1", "can0"] * 4
+    assert [float(row["value"]) for row in rows] == list(range(1, 9))
+
+
+def test_a_signal_that_no_frame_has_gives_nothing(log: Path) -> None:
+    assert decoded(log, "--signals", "NoSuchSignal") == []
+    assert csv_rows(log, "--signals", "NoSuchSignal") == []
+
+
+def test_csv_and_json_lines_say_the_same(log: Path) -> None:
+    rows = [(row["ts"], row["signal"], row["value"], row["raw"]) for row in csv_rows(log, "--raw")]
+    told = [
+        (frame["ts"], name, str(value), str(frame["signals_raw"][name]))
+        for frame in decoded(log, "--raw")
+        for name, value in frame["signals"].items()
+    ]
+    assert rows == told
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(log: Path) -> None:
+    log.write_bytes(log.read_bytes() * 5)
+    with subprocess.Popen(
+        [*map(str, installed_command("edge-agent")), "decode", log, *databases()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert b"can_frame" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_a_terminal_sees_how_far_it_is_unless_the_lines_go_there_too(log: Path) -> None:
+    frames = len(log.read_text().splitlines())
+    command = [*map(str, installed_command("edge-agent")), "decode", str(log), *map(str, databases())]
+    assert f"\r{frames:,} frames decoded" in on_terminal([*command], lines_too=False)
+    assert "frames decoded" not in on_terminal([*command], lines_too=True)
+    assert "frames decoded" not in edge_agent("decode", log, *databases()).stderr
+
+
+def on_terminal(command: list[str], *, lines_too: bool) -> str:
+    """What a command shows on a terminal, which has its standard output too or not."""
+    ours, theirs = pty.openpty()
+    shown = bytearray()
+    with subprocess.Popen(
+        command, stdout=theirs if lines_too else subprocess.DEVNULL, stderr=theirs, close_fds=True
+    ) as process:
+        os.close(theirs)
+        # Linux ends a terminal that nobody has open any more with EIO.
+        with contextlib.suppress(OSError):
+            while some := os.read(ours, 65536):
+                shown += some
+    os.close(ours)
+    assert process.returncode == 0
+    return shown.decode()
 
 
 def test_errors_are_one_sentence(tmp_path: Path, log: Path) -> None:

@@ -1,0 +1,26 @@
+"""`edge-agent decode` against the command line of cantools, on the same log in the same run."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.decode_cli import PAIRS, assert_same, measure
+from tests.helpers.cantools_oracle import shared_data
+
+# A start costs both about the same; what is compared here is what every further frame costs.
+FASTER_THAN_CANTOOLS = 10
+
+
+@pytest.mark.speed
+def test_every_further_frame_is_decoded_and_printed_many_times_faster_than_by_cantools() -> None:
+    log, database = PAIRS[0]
+    data = shared_data()
+    # The best of three measurements: a neighbour that takes a core is no finding.
+    results = [measure(data / "logs" / log, data / "dbc" / database, runs=1) for _ in range(3)]
+    assert max(result.steady_ratio for result in results) >= FASTER_THAN_CANTOOLS, results
+
+
+@pytest.mark.parametrize(("log", "database"), PAIRS)
+def test_both_print_the_same_values(log: str, database: str) -> None:
+    data = shared_data()
+    assert assert_same(data / "logs" / log, data / "dbc" / database) > 1_000

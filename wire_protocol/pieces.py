@@ -1,0 +1,97 @@
+"""Text of many lines, put together from pieces in whole columns instead of line by line (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Places: TypeAlias = NDArray[np.intp]
+# Pieces are copied so many bytes at a time; most need one copy.
+_WINDOW: Final = 128
+
+
+class Spans(NamedTuple):
+    """Where texts are in a pool: bytes `start` to `start + length`."""
+
+    start: Places
+    length: Places
+
+    def of(self, number: Places) -> Spans:
+        """Those of the texts of these numbers."""
+        return Spans(self.start.take(number), self.length.take(number))
+
+
+class Texts:
+    """Texts that are found by their number; made once and added to many pools."""
+
+    def __init__(self, texts: Sequence[bytes]) -> None:
+        self.joined: Final = b"".join(texts)
+        self.length: Final = np.fromiter(map(len, texts), np.intp, len(texts))
+        self.offset: Final = self.length.cumsum() - self.length
+
+
+class Pool:
+    """Bytes that pieces are cut from."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, text: bytes) -> int:
+        """Where `text` begins."""
+        at = self._size
+        self._parts.append(text)
+        self._size += len(text)
+        return at
+
+    def add_all(self, texts: Texts) -> Spans:
+        """Where each of `texts` is."""
+        return Spans(self.add(texts.joined) + texts.offset, texts.length)
+
+    def windows(self) -> NDArray[np.void]:
+        """What begins at each byte."""
+        return _windows(np.frombuffer(b"".join([*self._parts, bytes(_WINDOW)]), np.uint8))
+
+
+class Pieces(NamedTuple):
+    """One piece of each of some lines: the numbers of the lines, ascending, and what to put there.
+
+    A line may have several pieces of one column, in their order.
+    """
+
+    line: Places
+    spans: Spans
+
+
+def join_lines(pool: Pool, columns: Sequence[Pieces]) -> bytes:
+    """The lines in order, each made of its pieces in the order of the columns."""
+    line = np.concatenate([column.line for column in columns])
+    if not len(line):
+        return b""
+    # Two bytes are sorted in linear time.
+    order = (line.astype(np.uint16) if line.max() < 1 << 16 else line).argsort(kind="stable")
+    start = np.concatenate([column.spans.start for column in columns]).take(order)
+    length = np.concatenate([column.spans.length for column in columns]).take(order)
+    if length.max() > _WINDOW:
+        start, length = _split(start, length)
+    end = length.cumsum()
+    out = np.empty(int(end[-1]) + _WINDOW, np.uint8)
+    # In order, so that what is copied beyond the end of a piece is overwritten by the next.
+    _windows(out)[end - length] = pool.windows()[start]
+    return out[: end[-1]].tobytes()
+
+
+def _split(start: Places, length: Places) -> tuple[Places, Places]:
+    """The same pieces, none longer than a window."""
+    count = (length + (_WINDOW - 1)) // _WINDOW
+    before = np.arange(int(count.sum())) - (count.cumsum() - count).repeat(count)
+    before *= _WINDOW
+    return start.repeat(count) + before, np.minimum(length.repeat(count) - before, _WINDOW)
+
+
+def _windows(data: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Overlapping windows, one beginning at each byte but the last ones."""
+    return np.ndarray((len(data) - _WINDOW + 1,), f"V{_WINDOW}", data, 0, (1,))
