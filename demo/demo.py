@@ -29,6 +29,7 @@ token_file = "{token}"
 interface = "log"
 channel = "{log}"
 id = "demo-van-can0"
+databases = ["{databases}/*.dbc"]
 options = {{ loop = true }}
 """
 
@@ -91,7 +92,7 @@ def _start_agent(url: str, log: Path) -> subprocess.Popen[bytes]:
         [BIN / "edge-agent", "enroll", "--server", url, "--token-file", enrolment, "--agent-id", "demo-van",
          "--out", token], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
     config = DATA / "agent.toml"
-    config.write_text(CONFIG.format(url=url, token=token, log=log))
+    config.write_text(CONFIG.format(url=url, token=token, log=log, databases=ROOT / "dbc"))
     # Its log goes into a file, so that what is printed here stays readable.
     with (DATA / "agent.log").open("wb") as errors:
         return subprocess.Popen(

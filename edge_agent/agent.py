@@ -5,95 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from edge_agent.clock import Clock
-from edge_agent.config import AgentConfig, DongleSection
+from edge_agent.config import AgentConfig
 from edge_agent.credentials import read_agent_token
+from edge_agent.dongle import Dongle
 from edge_agent.errors import UplinkError
-from edge_agent.feeding import LiveBatcher
-from edge_agent.frame_filters import keep_matching
 from edge_agent.identity import hello_of, new_start_id
-from edge_agent.services import agent_service, bus_service
-from edge_agent.sources.base import Dropped, Item, Source, SourceCode, SourceState
-from edge_agent.sources.opening import open_source
+from edge_agent.services import agent_service, bus_service, decoder_service
+from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
-from edge_agent.uplink import Uplink, UplinkState
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.messages import DongleInfo, Log, Status
-from wire_protocol.packets import GapReason
+from edge_agent.uplink import Answers, Uplink, UplinkState
+from wire_protocol.identity import identifier_from
+from wire_protocol.lane_sender import LaneSender
+from wire_protocol.messages import DevicesReport, Discovery, DongleInfo, Hello, Log, Status
+
+if TYPE_CHECKING:
+    from edge_agent.databases.configured import ConfiguredDatabases
 
 STOP_SECONDS: Final = 5.0
 REPORT_SECONDS: Final = 30.0
-STOP_LOOK_SECONDS: Final = 0.25
+# How long the first hello waits for the databases that it is to name.
+DATABASES_SECONDS: Final = 10.0
+_WORDS: Final = {"frames": "frames", "signals": "signal values"}
 _logger: Final = logging.getLogger(__name__)
-
-
-class Dongle:
-    """One dongle: its source, what waits for the next packet, its frames lane."""
-
-    def __init__(
-        self, section: DongleSection, info: DongleInfo, config: AgentConfig, start_id: str, clock: Clock
-    ) -> None:
-        self.info = info
-        self.section = section
-        self._can_wait = section.interface == "log"
-        limits = WindowLimits(config.uplink.window_bytes, trims=not self._can_wait)
-        resolution_ns = config.uplink.timestamp_resolution_ns
-        self.lane = LaneSender(info.dongle_id, "frames", start_id, limits, resolution_ns)
-        self._batcher = LiveBatcher(config.uplink.flush_seconds)
-        self._clock = clock
-        self.lane.take_loss(GapReason.START, None, clock.monotonic_seconds())
-
-    def open_source(self) -> Source:
-        """Opens the bus or log; called in the reading thread. Raises SourceError."""
-        return open_source(self.section, self._clock)
-
-    async def feed(self, reader: SourceReader, uplink: Uplink) -> None:
-        """Moves what the reader gives into the lane until it ends; the last frames too."""
-        reading = asyncio.ensure_future(reader.read())
-        try:
-            while True:
-                wait = self._batcher.due_in(self._clock.monotonic_seconds())
-                await asyncio.wait([reading], timeout=wait)
-                if reading.done():
-                    items = reading.result()
-                    if not items:
-                        return
-                    self._take(items)
-                    await self._until_room(reader, uplink)
-                    reading = asyncio.ensure_future(reader.read())
-                if self._batcher.due_in(self._clock.monotonic_seconds()) == 0:
-                    self._flush(uplink.wake)
-        finally:
-            reading.cancel()
-            self._flush(uplink.wake)
-
-    async def _until_room(self, reader: SourceReader, uplink: Uplink) -> None:
-        """A log waits while the lane is full, a bus does not."""
-        while self._can_wait and self.lane.is_full and not reader.is_stopping:
-            uplink.progress.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(uplink.progress.wait(), STOP_LOOK_SECONDS)
-
-    def _take(self, items: list[Item]) -> None:
-        for item in items:
-            if not isinstance(item, Dropped):
-                if self.section.frames == "all":
-                    self._batcher.add(keep_matching(item, self.section.frame_filters))
-                continue
-            self._flush(lambda: None)
-            now_seconds = self._clock.monotonic_seconds()
-            self.lane.take_loss(GapReason.SOURCE, item.frames, now_seconds, (item.first_ns, item.last_ns))
-
-    def _flush(self, wake: Callable[[], None]) -> None:
-        now_seconds = self._clock.monotonic_seconds()
-        for batch in self._batcher.take(now_seconds):
-            self.lane.take_frames(batch, now_seconds)
-        wake()
 
 
 class Agent:
@@ -105,43 +45,121 @@ class Agent:
         self._start_id = new_start_id()
         self._started_at_seconds = self._clock.monotonic_seconds()
         self._dongles = [
-            Dongle(section, info, config, self._start_id, self._clock)
-            for section, info in zip(config.dongles, config.dongle_infos(), strict=True)
+            Dongle(section, config.uplink, self._start_id, self._clock, self._discovered)
+            for section in config.dongles
         ]
+        self._lanes = [lane for dongle in self._dongles for lane in self._lanes_of(dongle)]
+        self._databases_due = asyncio.Event()
+        self._databases_due.set()
+        self._databases_known = asyncio.Event()
+        self._told: list[DongleInfo] | None = None
         server = config.server
         self._uplink = Uplink(
             server.url,
             read_agent_token(server.token_file),
-            lambda: hello_of(
-                config.agent_id, self._start_id, [dongle.info for dongle in self._dongles], self._clock
+            Answers(
+                self._hello,
+                self._table,
+                self._uplink_changed,
             ),
-            [dongle.lane for dongle in self._dongles],
+            self._lanes,
             clock=self._clock,
             ca_file=None if server.ca_file is None else Path(server.ca_file),
-            on_state=self._uplink_changed,
         )
         self._readers = [self._reader(dongle) for dongle in self._dongles]
+
+    def reload(self, config: AgentConfig) -> None:
+        """Takes over the databases and signal rules of a changed file, and loads the databases again."""
+        sections = {section.id: section for section in config.dongles}
+        if _rest_of(config) != _rest_of(self._config):
+            _logger.warning("more than databases and signals has changed in the file: restart for it")
+        for dongle in self._dongles:
+            new = sections.get(dongle.dongle_id)
+            if new is not None:
+                dongle.section = replace(dongle.section, databases=new.databases, signals=new.signals)
+        self._databases_due.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all."""
         async with asyncio.TaskGroup() as group:
-            uplink = group.create_task(self._uplink.run(), name="uplink")
+            uplink = group.create_task(self._stream(), name="uplink")
             reporting = group.create_task(self._report_regularly())
+            loading = group.create_task(self._keep_databases())
             for reader in self._readers:
                 reader.start()
             feeds = [
-                group.create_task(dongle.feed(reader, self._uplink), name=f"feed {dongle.info.dongle_id}")
+                group.create_task(dongle.feed(reader, self._uplink), name=f"feed {dongle.dongle_id}")
                 for dongle, reader in zip(self._dongles, self._readers, strict=True)
             ]
             stopped = group.create_task(stop.wait())
             ended = group.create_task(self._played(feeds))
             await asyncio.wait([stopped, ended], return_when=asyncio.FIRST_COMPLETED)
+            loading.cancel()
+            for dongle in self._dongles:
+                dongle.stop_waiting()
             for reader in self._readers:
                 await reader.stop()
             await asyncio.wait(feeds)
             await self._drain()
-            for task in (uplink, reporting, stopped, ended):
+            for task in (uplink, reporting, loading, stopped, ended):
                 task.cancel()
+
+    async def _stream(self) -> None:
+        """Connects once it can be said by which tables the dongles are decoded: without one, a server forgets
+        the values it has."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._databases_known.wait(), DATABASES_SECONDS)
+        await self._uplink.run()
+
+    async def _keep_databases(self) -> None:
+        """Loads the databases, and again when told to; meanwhile frames go on as before."""
+        while True:
+            await self._databases_due.wait()
+            self._databases_due.clear()
+            loaded: dict[tuple[str, ...], ConfiguredDatabases] = {}
+            for dongle in self._dongles:
+                patterns = tuple(dongle.section.databases)
+                if patterns and patterns not in loaded:
+                    loaded[patterns] = await _load(patterns)
+                self._use(dongle, loaded.get(patterns))
+            self._databases_known.set()
+
+    def _use(self, dongle: Dongle, databases: ConfiguredDatabases | None) -> None:
+        if databases is not None:
+            level = logging.WARNING if databases.problems else logging.INFO
+            _logger.log(level, "%s: %s", dongle.dongle_id, databases.message)
+            if dongle.decoder is None:
+                self._lanes.append(dongle.add_decoder())
+                self._uplink.reconnect()
+        dongle.use(databases)
+        infos = self._infos()
+        if self._told is not None and infos != self._told:
+            self._told = infos
+            self._uplink.say(DevicesReport(infos))
+        self._report()
+
+    def _lanes_of(self, dongle: Dongle) -> list[LaneSender]:
+        if dongle.section.databases:
+            dongle.add_decoder()
+        return dongle.lanes
+
+    def _hello(self) -> Hello:
+        self._told = self._infos()
+        return hello_of(self._config.agent_id, self._start_id, self._told, self._clock)
+
+    def _infos(self) -> list[DongleInfo]:
+        return [dongle.info for dongle in self._dongles]
+
+    def _table(self, table_hash: str) -> bytes | None:
+        return next(
+            (dongle.tables[table_hash] for dongle in self._dongles if table_hash in dongle.tables), None
+        )
+
+    def _discovered(self, dongle_id: str, arbitration_id: int, is_extended: bool) -> None:
+        digits = f"{arbitration_id:0{8 if is_extended else 3}X}"
+        slug = identifier_from(f"{digits}-{dongle_id}")
+        details = {"id": f"0x{digits}", "is_extended": is_extended}
+        self._uplink.say(Discovery(self._clock.wall_ns(), "UnknownId", slug, dongle_id, details))
 
     async def _report_regularly(self) -> None:
         while True:
@@ -155,7 +173,7 @@ class Agent:
     async def _acknowledged(self) -> None:
         while True:
             with contextlib.suppress(UplinkError):  # refused: the uplink tries again, slowly
-                await self._uplink.until(lambda: all(dongle.lane.is_empty for dongle in self._dongles))
+                await self._uplink.until(lambda: all(lane.is_empty for lane in self._lanes))
                 return
             await asyncio.sleep(REPORT_SECONDS)
 
@@ -165,12 +183,15 @@ class Agent:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._acknowledged()
         except TimeoutError:
-            frames = sum(dongle.lane.held_frames for dongle in self._dongles)
-            if frames:
-                _logger.error("%d frames were not acknowledged by the server and are lost", frames)
+            held = {lane.lane: 0 for lane in self._lanes}
+            for lane in self._lanes:
+                held[lane.lane] += lane.held_frames
+            lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
+            if lost:
+                _logger.error("%s were not acknowledged by the server and are lost", lost)
 
     def _reader(self, dongle: Dongle) -> SourceReader:
-        dongle_id = dongle.info.dongle_id
+        dongle_id = dongle.dongle_id
         return SourceReader(
             dongle_id, dongle.open_source, partial(self._source_changed, dongle_id), clock=self._clock
         )
@@ -195,5 +216,19 @@ class Agent:
         uptime_seconds = self._clock.monotonic_seconds() - self._started_at_seconds
         services = [agent_service(agent_id, uptime_seconds, now_ns)]
         for dongle, reader in zip(self._dongles, self._readers, strict=True):
-            services.append(bus_service(agent_id, dongle.info, reader, dongle.lane, now_ns))
+            services.append(bus_service(agent_id, dongle.info, reader, dongle.frames, now_ns))
+            if dongle.decoder is not None:
+                services.append(decoder_service(agent_id, dongle, now_ns))
         self._uplink.say(Status(services))
+
+
+async def _load(patterns: tuple[str, ...]) -> ConfiguredDatabases:
+    # Not at the top: an agent without databases has no memory for it.
+    from edge_agent.databases.configured import load_configured  # noqa: PLC0415
+
+    return await asyncio.to_thread(load_configured, patterns)
+
+
+def _rest_of(config: AgentConfig) -> AgentConfig:
+    """What `reload` does not take over."""
+    return replace(config, dongles=[replace(one, databases=[], signals=[]) for one in config.dongles])

@@ -14,11 +14,13 @@ from msgspec import Meta
 import strict_config
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.server_url import url_problem, websocket_url
+from edge_agent.signal_rules import MAX_RULES, SignalRule
 from strict_config import ConfigError, Problem
 from wire_protocol.identity import Identifier, identifier_from, is_identifier
 from wire_protocol.messages import MAX_DONGLES, DongleInfo
 
 MAX_FILTERS: Final = 256
+MAX_DATABASES: Final = 64
 
 Id = Annotated[
     Identifier,
@@ -86,9 +88,7 @@ class LogOptions(msgspec.Struct, frozen=True):
 class DongleSection(msgspec.Struct, frozen=True):
     """[[dongles]]: one CAN adapter, or a log that plays the part of one."""
 
-    not_supported: ClassVar[frozenset[str]] = frozenset(
-        {"device_id", "sample_point_permille", "databases", "signals"}
-    )
+    not_supported: ClassVar[frozenset[str]] = frozenset({"device_id", "sample_point_permille"})
 
     channel: Text
     id: Id | None = None
@@ -101,6 +101,8 @@ class DongleSection(msgspec.Struct, frozen=True):
     data_bitrate: Bitrate | None = None
     frames: Literal["all", "off"] = "all"
     frame_filters: Annotated[list[FrameFilter], Meta(max_length=MAX_FILTERS)] = []
+    databases: Annotated[list[Text], Meta(max_length=MAX_DATABASES)] = []
+    signals: Annotated[list[SignalRule], Meta(max_length=MAX_RULES)] = []
     options: dict[str, Any] = {}
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -108,6 +110,8 @@ class DongleSection(msgspec.Struct, frozen=True):
         yield from _id_problems(self.id)
         if self.data_bitrate is not None and not self.fd:
             yield "data_bitrate", "needs `fd = true`"
+        if self.signals and not self.databases:
+            yield "signals", "needs `databases`: without them no signal is known"
         if self.interface == "log":
             yield from self._log_problems()
         else:
@@ -117,10 +121,11 @@ class DongleSection(msgspec.Struct, frozen=True):
         """`options` of a log. Raises ConfigError."""
         return strict_config.check(self.options, LogOptions)
 
-    def info(self, dongle_id: str) -> DongleInfo:
-        """This dongle as the server is told of it."""
+    def info(self) -> DongleInfo:
+        """This dongle, whose id `load_agent_config` has filled in, as the server is told of it."""
+        assert self.id is not None
         return DongleInfo(
-            dongle_id=dongle_id,
+            dongle_id=self.id,
             interface=self.interface,
             # Where a log lies on this machine is nobody else's business.
             channel=Path(self.channel).name if self.interface == "log" else self.channel,
@@ -128,6 +133,7 @@ class DongleSection(msgspec.Struct, frozen=True):
             bitrate=self.bitrate,
             fd=self.fd,
             data_bitrate=self.data_bitrate,
+            frames=self.frames,
         )
 
     def _log_problems(self) -> Iterable[tuple[str, str]]:
@@ -182,7 +188,7 @@ class AgentConfig(msgspec.Struct, frozen=True):
 
     def dongle_infos(self) -> list[DongleInfo]:
         """What hello says of the dongles, in the order of the file."""
-        return [dongle.info(dongle_id(dongle.id, self.agent_id, dongle.channel)) for dongle in self.dongles]
+        return [dongle.info() for dongle in self.dongles]
 
 
 def load_agent_config(path: Path, host_name: str | None = None) -> AgentConfig:
@@ -196,7 +202,7 @@ def load_agent_config(path: Path, host_name: str | None = None) -> AgentConfig:
         raise ConfigError(error.problems + problems, path) from None
     if problems:
         raise ConfigError(problems, path)
-    return _with_ids(config, config.agent.id or default_agent_id)
+    return _with_ids(config, config.agent.id or default_agent_id, path.parent)
 
 
 def dongle_id(configured: str | None, agent_id: str, channel: str) -> str:
@@ -204,9 +210,16 @@ def dongle_id(configured: str | None, agent_id: str, channel: str) -> str:
     return configured or identifier_from(f"{agent_id}-{identifier_from(channel)}")
 
 
-def _with_ids(config: AgentConfig, agent_id: str) -> AgentConfig:
+def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfig:
     replace = msgspec.structs.replace
-    dongles = [replace(one, id=dongle_id(one.id, agent_id, one.channel)) for one in config.dongles]
+    dongles = [
+        replace(
+            one,
+            id=dongle_id(one.id, agent_id, one.channel),
+            databases=[str(directory / pattern) for pattern in one.databases],
+        )
+        for one in config.dongles
+    ]
     return replace(config, agent=AgentSection(agent_id), dongles=dongles)
 
 

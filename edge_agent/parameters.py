@@ -1,11 +1,24 @@
-"""Command-line parameters read by parsers of ours."""
+"""What commands share: parameters read by parsers of ours, and errors told in one sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
+
+from edge_agent.errors import EdgeAgentError
+from strict_config import ConfigError
+
+
+@contextlib.contextmanager
+def told_in_one_sentence() -> Iterator[None]:
+    """Errors with a remedy end the command with exit status 1, without a traceback."""
+    try:
+        yield
+    except (EdgeAgentError, ConfigError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 class Parsed(click.ParamType[Any]):

@@ -16,12 +16,14 @@ from edge_agent.errors import EdgeAgentError, ReplayError
 from edge_agent.log_selection import Selection, check_logs, parse_id_range, parse_time_bound
 from edge_agent.parameters import Parsed
 from edge_agent.replay import Pace, Replay
-from edge_agent.replay_bus import BusOutlet
+from edge_agent.replay_bus import BusOutlet, parse_target
 from edge_agent.replay_credentials import agent_token
 from edge_agent.replay_print import print_frames
-from edge_agent.replay_uplink import ReplayUplink, ServerTarget, resumed_start_id
+from edge_agent.replay_resume import resumed_start_id
+from edge_agent.replay_uplink import ReplayUplink, ServerTarget
 from edge_agent.server_url import url_problem
 from edge_agent.uplink import UplinkState
+from signal_decoding.table import SignalTable
 from wire_protocol.identity import identifier_from, is_identifier
 
 _STATUS_SECONDS: Final = 0.5
@@ -49,17 +51,17 @@ def _parse_map(text: str) -> tuple[str, str]:
     return before, after
 
 
-def _parse_target(text: str) -> tuple[str, str]:
-    interface, colon, channel = text.partition(":")
-    if not (interface and colon and channel):
-        raise ValueError(f"{text!r} is not of the form INTERFACE:CHANNEL, e.g. socketcan:can0")
-    return interface, channel
-
-
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="LOG...")
+@click.option(
+    "--dbc",
+    "databases",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Decode with this database file (DBC, KCD, SYM, ARXML). Repeatable; of one id the first wins.",
+)
 @click.option("--server", metavar="URL", help="Stream to this server.")
-@click.option("--to", "bus", type=Parsed("INTERFACE:CHANNEL", _parse_target), help="Transmit on this bus.")
+@click.option("--to", "bus", type=Parsed("INTERFACE:CHANNEL", parse_target), help="Transmit on this bus.")
 @click.option("--print", "printing", is_flag=True, help="Print normalized frames as JSON lines.")
 @click.option(
     "--token-file",
@@ -117,6 +119,8 @@ def replay(logs: tuple[Path, ...], **options: Any) -> None:
     targets = [name for name in ("server", "bus", "printing") if options[name]]
     if len(targets) != 1:
         raise click.UsageError("give exactly one of --server, --to and --print")
+    if options["databases"] and options["bus"]:
+        raise click.UsageError("--dbc decodes what is streamed or printed; --to sends frames as they are")
     if options["loop"] and options["resume"]:
         raise click.UsageError("--resume needs an end to arrive at: leave out --loop")
     if options["resume"] and not options["server"]:
@@ -126,23 +130,33 @@ def replay(logs: tuple[Path, ...], **options: Any) -> None:
     pace = Pace(options["speed"], options["flush_seconds"] or default_flush, options["loop"])
     try:
         check_logs(logs)
-        complete = _play(selection, pace, options)
+        complete = _play(selection, pace, _table(options["databases"]), options)
     except EdgeAgentError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(0 if complete else 1)
 
 
-def _play(selection: Selection, pace: Pace, options: dict[str, Any]) -> bool:
+def _table(databases: tuple[Path, ...]) -> SignalTable | None:
+    if not databases:
+        return None
+    # Not at the top: a replay without databases has no memory for it.
+    from edge_agent.databases.command import load_for_command  # noqa: PLC0415
+
+    return load_for_command(databases)
+
+
+def _play(selection: Selection, pace: Pace, table: SignalTable | None, options: dict[str, Any]) -> bool:
     """Play into the chosen outlet; whether everything arrived there."""
     player = Replay(selection, pace)
     if options["printing"]:
-        asyncio.run(print_frames(player, sys.stdout.buffer))
+        asyncio.run(print_frames(player, sys.stdout.buffer, table))
         _tell_about_logs(player)
         return True
     outlet: BusOutlet | ReplayUplink
-    outlet = (
-        BusOutlet(player, *options["bus"]) if options["bus"] else _uplink(player, selection, pace, options)
-    )
+    if options["bus"]:
+        outlet = BusOutlet(player, *options["bus"])
+    else:
+        outlet = _uplink(player, selection, pace, table, options)
     began_seconds = time.monotonic()
     try:
         asyncio.run(_with_status(outlet))
@@ -161,7 +175,9 @@ def _play(selection: Selection, pace: Pace, options: dict[str, Any]) -> bool:
     return outlet.is_complete
 
 
-def _uplink(player: Replay, selection: Selection, pace: Pace, options: dict[str, Any]) -> ReplayUplink:
+def _uplink(
+    player: Replay, selection: Selection, pace: Pace, table: SignalTable | None, options: dict[str, Any]
+) -> ReplayUplink:
     server, ca_file = options["server"], options["ca_file"]
     agent_id = options["agent_id"] or identifier_from(socket.gethostname())
     if (problem := url_problem(server)) is not None:
@@ -170,9 +186,9 @@ def _uplink(player: Replay, selection: Selection, pace: Pace, options: dict[str,
         raise ReplayError("--agent-id must be 1 to 64 of a-z 0-9 . _ - and start with a letter or digit")
     start_id = None
     if options["resume"]:
-        start_id = resumed_start_id(options["resume"], selection, agent_id, pace.flush_seconds)
+        start_id = resumed_start_id(options["resume"], selection, agent_id, pace.flush_seconds, table)
     token = agent_token(server, agent_id, options["token_file"], ca_file, _warn)
-    return ReplayUplink(player, ServerTarget(server, agent_id, token, ca_file), start_id, _tell_state)
+    return ReplayUplink(player, ServerTarget(server, agent_id, token, ca_file), start_id, _tell_state, table)
 
 
 async def _with_status(outlet: BusOutlet | ReplayUplink) -> None:

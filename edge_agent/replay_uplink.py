@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from edge_agent.clock import Clock
 from edge_agent.config import dongle_id
+from edge_agent.decoder import Decoder
 from edge_agent.errors import ReplayError
 from edge_agent.identity import hello_of, new_start_id
-from edge_agent.log_selection import Selection
 from edge_agent.replay import Replay, Totals, by_channel
-from edge_agent.uplink import Uplink, UplinkState
-from wire_protocol.identity import StartId, is_identifier
+from edge_agent.uplink import Answers, Uplink, UplinkState
+from signal_decoding.table import SignalTable
+from wire_protocol.batches import FrameBatch
+from wire_protocol.identity import is_identifier
 from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.messages import DongleInfo, Hello
+from wire_protocol.messages import DongleInfo, Hello, LaneName
 from wire_protocol.packets import GapReason
 
 _WINDOW: Final = WindowLimits(4_000_000, trims=False)
-_MAX_RESUME_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +36,38 @@ class ServerTarget:
     ca_file: Path | None = None
 
 
+class _Channel:
+    """One channel of the logs as a dongle with its lanes."""
+
+    def __init__(
+        self, dongle: DongleInfo, start_id: str, resolution_ns: int, table: SignalTable | None
+    ) -> None:
+        self.dongle = dongle
+        self.frames = self._lane("frames", start_id, resolution_ns)
+        self.decoder: Decoder | None = None
+        if table is not None:
+            self.decoder = Decoder(self._lane("signals", start_id, resolution_ns))
+            self.decoder.use(table, (), time.monotonic())
+
+    @property
+    def lanes(self) -> list[LaneSender]:
+        return [self.frames] if self.decoder is None else [self.frames, self.decoder.lane]
+
+    def has_room(self) -> bool:
+        return not any(lane.is_full for lane in self.lanes)
+
+    def take(self, frames: FrameBatch) -> None:
+        now_seconds = time.monotonic()
+        self.frames.take_frames(frames, now_seconds)
+        if self.decoder is not None:
+            self.decoder.take(frames, now_seconds)
+
+    def _lane(self, name: LaneName, start_id: str, resolution_ns: int) -> LaneSender:
+        lane = LaneSender(self.dongle.dongle_id, name, start_id, _WINDOW, resolution_ns)
+        lane.take_loss(GapReason.START, None, time.monotonic())
+        return lane
+
+
 class ReplayUplink:
     """Feeds the windows of `replay` into lanes. `totals` is true at any time."""
 
@@ -50,6 +77,7 @@ class ReplayUplink:
         target: ServerTarget,
         start_id: str | None = None,
         on_state: Callable[[UplinkState], None] = lambda _: None,
+        table: SignalTable | None = None,
         resolution_ns: int = 1000,
     ) -> None:
         self._replay = replay
@@ -59,22 +87,24 @@ class ReplayUplink:
         self._clock = Clock()
         self._is_complete = False
         self._has_lanes = asyncio.Event()
+        self._table = table
+        self._channels: list[_Channel] = []
         self._lanes: list[LaneSender] = []
-        self._dongles: list[DongleInfo] = []
         self._uplink = Uplink(
             target.url,
             target.token,
-            self._hello,
+            Answers(self._hello, self._packed_table, on_state),
             self._lanes,
             clock=self._clock,
             ca_file=target.ca_file,
-            on_state=on_state,
         )
 
     @property
     def totals(self) -> Totals:
         """Frames played, and how many of them the server has acknowledged."""
-        return Totals(self._replay.frames, sum(lane.acknowledged_frames for lane in self._lanes))
+        return Totals(
+            self._replay.frames, sum(channel.frames.acknowledged_frames for channel in self._channels)
+        )
 
     @property
     def is_complete(self) -> bool:
@@ -104,9 +134,9 @@ class ReplayUplink:
         async for window in self._replay.windows():
             await self._open_channels()
             for number, frames in by_channel(window):
-                lane = self._lanes[number]
-                await self._uplink.until(partial(_has_room, lane))
-                lane.take_frames(frames, time.monotonic())
+                channel = self._channels[number]
+                await self._uplink.until(channel.has_room)
+                channel.take(frames)
             self._uplink.wake()
             await asyncio.sleep(0)
         await self._uplink.until(self._all_acknowledged)
@@ -118,78 +148,26 @@ class ReplayUplink:
     async def _open_channels(self) -> None:
         """A lane for every channel of the logs so far; before a new greeting all that was sent must be in."""
         names = self._replay.source.channels
-        if len(names) == len(self._lanes):
+        if len(names) == len(self._channels):
             return
         await self._uplink.until(self._all_acknowledged)
-        for name in names[len(self._lanes) :]:
-            dongle = DongleInfo(dongle_id(None, self._agent_id, name), "log", name)
-            if not is_identifier(dongle.dongle_id) or dongle in self._dongles:
+        tables = [] if self._table is None else [self._table.hash.hex()]
+        known = {channel.dongle.dongle_id for channel in self._channels}
+        for name in names[len(self._channels) :]:
+            dongle = DongleInfo(dongle_id(None, self._agent_id, name), "log", name, signal_tables=tables)
+            if not is_identifier(dongle.dongle_id) or dongle.dongle_id in known:
                 raise ReplayError(f"channel {name!r} gives no dongle id of its own; rename it with --map")
-            lane = LaneSender(dongle.dongle_id, "frames", self._start_id, _WINDOW, self._resolution_ns)
-            lane.take_loss(GapReason.START, None, time.monotonic())
-            self._dongles.append(dongle)
-            self._lanes.append(lane)
+            known.add(dongle.dongle_id)
+            channel = _Channel(dongle, self._start_id, self._resolution_ns, self._table)
+            self._channels.append(channel)
+            self._lanes.extend(channel.lanes)
         self._has_lanes.set()
         self._uplink.reconnect()
         await self._uplink.until(lambda: self._uplink.state.connected and self._all_acknowledged())
 
     def _hello(self) -> Hello:
-        return hello_of(self._agent_id, self._start_id, self._dongles, self._clock)
+        dongles = [channel.dongle for channel in self._channels]
+        return hello_of(self._agent_id, self._start_id, dongles, self._clock)
 
-
-def _has_room(lane: LaneSender) -> bool:
-    return not lane.is_full
-
-
-class _Resume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of a resume file."""
-
-    start_id: StartId
-    replays: str
-
-
-def resumed_start_id(path: Path, selection: Selection, agent_id: str, flush_seconds: float) -> str:
-    """The start id of an interrupted replay of exactly this, or a new one, kept in `path`. ReplayError."""
-    replays = _fingerprint(selection, agent_id, flush_seconds)
-    try:
-        content = path.read_bytes()[:_MAX_RESUME_BYTES]
-    except FileNotFoundError:
-        resume = _Resume(new_start_id(), replays)
-        _write_durably(path, msgspec.json.encode(resume))
-        return resume.start_id
-    except OSError as error:
-        raise ReplayError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        resume = msgspec.json.decode(content, type=_Resume)
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise ReplayError(f"{path} is no resume file ({error}); name another") from error
-    if resume.replays != replays:
-        raise ReplayError(
-            f"{path} belongs to another replay: the same logs, selection, agent id and flush time are needed"
-        )
-    return resume.start_id
-
-
-def _fingerprint(selection: Selection, agent_id: str, flush_seconds: float) -> str:
-    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in selection.paths]
-    parts = (
-        files,
-        selection.start,
-        selection.end,
-        list(selection.ids),
-        sorted(selection.channels.items()),
-        agent_id,
-        flush_seconds,
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise ReplayError(f"{path} cannot be written: {error.strerror}") from error
+    def _packed_table(self, _hash: str) -> bytes | None:
+        return None if self._table is None else self._table.to_bytes()

@@ -1,7 +1,10 @@
-"""What the agent says of its services (pure): itself and each dongle's bus."""
+"""What the agent says of its services : itself, each dongle's bus and its decoder."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+from edge_agent.dongle import Dongle
 from edge_agent.identity import VERSION
 from edge_agent.sources.base import SourceCode
 from edge_agent.sources.reader import SourceReader
@@ -45,5 +48,30 @@ def bus_service(
             "frames_dropped": reader.frames_dropped,
             "frames_trimmed": lane.trimmed_frames,
             "frames_acknowledged": lane.acknowledged_frames,
+        },
+    )
+
+
+def decoder_service(agent_id: str, dongle: Dongle, now_ns: int) -> ServiceStatus:
+    """What one dongle's databases are, and what was made of its frames; of a dongle with a decoder."""
+    assert dongle.decoder is not None
+    databases, lane = dongle.databases, dongle.decoder.lane
+    code = SourceCode.STARTING
+    if databases is not None:
+        code = SourceCode.FAILED if databases.table is None else SourceCode.OK
+        code = SourceCode.DEGRADED if databases.table and databases.problems else code
+    return ServiceStatus(
+        service_id=f"{agent_id}/decoder.{dongle.dongle_id}",
+        agent_service_id=f"decoder.{dongle.dongle_id}",
+        label=f"Decoder {dongle.info.channel}",
+        service_type="decoder",
+        status_code=code,
+        status=code.name,
+        message="loading databases" if databases is None else databases.message,
+        last_seen=format_timestamp(now_ns // 1000),
+        metrics={
+            **asdict(dongle.decoder.counts),
+            "values_trimmed": lane.trimmed_frames,
+            "values_acknowledged": lane.acknowledged_frames,
         },
     )

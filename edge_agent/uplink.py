@@ -37,10 +37,12 @@ from wire_protocol.messages import (
     Hello,
     LanesHello,
     LanesWelcome,
+    TablesWanted,
     Welcome,
     decode_data_down,
     decode_server_message,
     encode_message,
+    table_parts,
 )
 
 MAX_DOWN_BYTES: Final = 256 * 1024
@@ -79,22 +81,31 @@ class _GreetAgain(Exception):  # noqa: N818 - a wish, no error
     """The connection is given up on purpose, for a hello that says more."""
 
 
-class Uplink:
-    """Streams lanes and control messages of one agent to one server.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the uplink asks its agent, in the event loop.
 
-    `hello` is asked at each connection. `on_state` is called in the event loop at each change.
+    `hello`: what to say at each connection. `table`: the signal table of a hash that the server wants.
+    `on_state` is told of each change.
     """
+
+    hello: Callable[[], Hello]
+    table: Callable[[str], bytes | None] = lambda _: None
+    on_state: Callable[[UplinkState], None] = lambda _: None
+
+
+class Uplink:
+    """Streams lanes and control messages of one agent to one server."""
 
     def __init__(
         self,
         url: str,
         token: str,
-        hello: Callable[[], Hello],
+        answers: Answers,
         lanes: Sequence[LaneSender],
         *,
         clock: Clock,
         ca_file: Path | None = None,
-        on_state: Callable[[UplinkState], None] = lambda _: None,
         backoff: Backoff | None = None,
     ) -> None:
         self.lanes = lanes
@@ -102,10 +113,9 @@ class Uplink:
         self.progress = asyncio.Event()
         self._url = url
         self._token = token
-        self._hello = hello
+        self._answers = answers
         self._clock = clock
         self._tls = _tls_context(url, ca_file)
-        self._on_state = on_state
         self._backoff = backoff or Backoff()
         self._wake = asyncio.Event()
         self._again = asyncio.Event()
@@ -231,7 +241,7 @@ class Uplink:
         return _LostError(f"{self._url} answered HTTP {status} instead of opening a WebSocket")
 
     async def _greet(self, control: ClientConnection) -> Welcome:
-        await control.send(encode_message(self._hello()))
+        await control.send(encode_message(self._answers.hello()))
         answer = decode_server_message(await _answer(control))
         if isinstance(answer, Welcome):
             return answer
@@ -241,7 +251,7 @@ class Uplink:
         now_seconds = self._clock.monotonic_seconds()
         max_ranges = min(MAX_RANGES, _RANGES_IN_ALL // max(1, len(self.lanes)))
         hellos = [lane.connect(now_seconds, max_ranges) for lane in self.lanes]
-        await data.send(encode_message(LanesHello(self._hello().start_id, hellos)))
+        await data.send(encode_message(LanesHello(self._answers.hello().start_id, hellos)))
         answer = decode_data_down(await _answer(data))
         if isinstance(answer, Error):
             raise _error_lost(answer)
@@ -288,10 +298,18 @@ class Uplink:
             answer = decode_server_message(message)
             if isinstance(answer, Error):
                 raise _error_lost(answer)
+            if isinstance(answer, TablesWanted):
+                await self._send_tables(control, answer.hashes)
             if isinstance(answer, Command):
                 refusal = "this version of the agent runs no commands"
                 self.say(CommandStatus(answer.command_id, "rejected", error=refusal))
         raise _LostError(f"{self._url} closed the connection")
+
+    async def _send_tables(self, control: ClientConnection, hashes: Sequence[str]) -> None:
+        """At once and not queued: on the next connection they may not be wanted any more."""
+        for wanted in hashes:
+            for part in table_parts(wanted, self._answers.table(wanted) or b""):
+                await control.send(encode_message(part))
 
     async def _beat(self, beat_seconds: float) -> None:
         clock = self._clock
@@ -306,7 +324,7 @@ class Uplink:
     def _set_state(self, state: UplinkState) -> None:
         self.state = state
         self.progress.set()
-        self._on_state(state)
+        self._answers.on_state(state)
 
 
 def _keep_kernel_queue_short(connection: ClientConnection) -> None:

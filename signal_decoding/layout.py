@@ -136,7 +136,8 @@ def build_layout(signals: Sequence[SignalModel], nodes: Nodes) -> Layout:
         has_offsets=bool((is_number & ((of.offset != 0) | may_be_negative_zero)).any()),
         has_rescaled=bool(of.is_rescaled.any()),
         has_signs=any(signal.encoding is Encoding.SIGNED for signal in signals),
-        float_sizes=tuple(np.unique(of.float_bits[of.float_bits > 0]).tolist()),
+        # np.unique would load numpy.ma, which a small agent has no memory for.
+        float_sizes=tuple(sorted({*of.float_bits.tolist()} - {0})),
         has_exact=bool(of.is_exact.any()),
         has_crossing=bool(of.crosses.any()),
         has_selectors=bool(of.is_selector.any()),

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from signal_decoding.checking import check_messages
-from signal_decoding.errors import TableError
+from signal_decoding.errors import TableError, TableVersionError
 from signal_decoding.layout import build_layout
 from signal_decoding.matching import Matcher
 from signal_decoding.model import Encoding, MessageModel, SignalModel
@@ -34,6 +34,12 @@ _MAGIC: Final = b"SIGT"
 class _Document(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     version: int
     messages: tuple[MessageModel, ...]
+
+
+class _Versioned(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of a document of any version."""
+
+    version: int
 
 
 class SignalTable:
@@ -90,11 +96,12 @@ def read_table(data: bytes) -> SignalTable:
     if not inflate.eof or inflate.unused_data:
         raise TableError("the table is cut short, too large or followed by something else")
     try:
+        version = msgspec.msgpack.decode(plain, type=_Versioned).version
+        if version != TABLE_VERSION:
+            raise TableVersionError(version, TABLE_VERSION)
         document = msgspec.msgpack.decode(plain, type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TableError(f"the table is no table of version {TABLE_VERSION}: {error}") from error
-    if document.version != TABLE_VERSION:
-        raise TableError(f"table version {document.version}, this side reads {TABLE_VERSION}")
     return SignalTable(document.messages)
 
 

@@ -29,14 +29,16 @@ from stream_server.console import StreamLimits
 from stream_server.context import Services
 from stream_server.data_directory import DataDirectory
 from stream_server.database import Database
-from stream_server.errors import StartError
+from stream_server.errors import StartError, StorageError
 from stream_server.fanout import FanOut, FanOutSettings
 from stream_server.fleet import Fleet
+from stream_server.last_value_store import LastValueStore
 from stream_server.metrics import Metrics
 from stream_server.recording import Recorder
 from stream_server.retention import Retention
 from stream_server.ring import IdSource, RingLimits
 from stream_server.routes import agents, dongles, frames, operations, sessions
+from stream_server.signal_tables import SignalTables
 
 HOUSEKEEPING_SECONDS: Final = 1.0
 TIDY_EVERY: Final = 5
@@ -108,18 +110,23 @@ async def running_services(config: ServerConfig, directory: DataDirectory) -> As
     database = Database(directory.database_path, metrics.committed)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
-        fanout = await _start_fanout(config, database)
+        tables, last_values = SignalTables(database), LastValueStore(database)
+        await tables.load()
+        stack.push_async_callback(tables.close)
+        await last_values.load()
+        stack.push_async_callback(_stored, last_values)
+        fanout = await _start_fanout(config, database, tables)
         stack.push_async_callback(fanout.close)
-        fleet = Fleet(database, fanout)
+        fleet = Fleet(database, fanout, last_values)
         await fleet.load()
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
         recorder = Recorder(database, metrics)
         recorder.start()
         stack.push_async_callback(recorder.close)
-        services = Services(config, database, metrics, access, fanout, fleet, recorder)
+        services = Services(config, database, metrics, access, fanout, fleet, recorder, tables, last_values)
         _add_gauges(services)
         retention = Retention(database, config.recording, metrics)
-        for job in (_keep_house(services), retention.run()):
+        for job in (_keep_house(services), retention.run(), last_values.run()):
             stack.push_async_callback(_cancelled, asyncio.create_task(job))
         yield services
 
@@ -129,7 +136,14 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-async def _start_fanout(config: ServerConfig, database: Database) -> FanOut:
+async def _stored(last_values: LastValueStore) -> None:
+    try:
+        await last_values.store()
+    except StorageError as error:
+        _logger.warning("last values are read from the recording at the next start: %s", error)
+
+
+async def _start_fanout(config: ServerConfig, database: Database, tables: SignalTables) -> FanOut:
     stored = await database.read(lambda connection: server_state.get(connection, server_state.ID_RESERVATION))
 
     async def store(reservation_us: int) -> None:
@@ -146,6 +160,7 @@ async def _start_fanout(config: ServerConfig, database: Database) -> FanOut:
             console.max_frames_per_second,
         ),
         FanOutSettings(send_timeout_seconds=console.send_timeout_seconds),
+        tables.find,
     )
     await fanout.start()
     return fanout

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from stream_server.console_signals import FindTable, members_of, no_tables, signals_json
 from stream_server.ring import IdSource, ResetReason, Ring, RingLimits
 from stream_server.sampler import Sampler
 from stream_server.sampling_log import SamplingLog
+from stream_server.signal_sampler import SignalSampler
 from stream_server.sse_format import encode_event, encode_payload, parse_event_id
-from wire_protocol.batches import FrameBatch
+from wire_protocol.batches import FrameBatch, SignalBatch
 from wire_protocol.normalized import FrameOrigin, can_frame_json
 from wire_protocol.timestamps import format_timestamp
 
@@ -53,7 +55,8 @@ class StreamLimits:
 class ConsoleStream:
     """The events of one dongle, once for all its subscribers.
 
-    `on_activity` is called with the stream whenever there is something for the next tick.
+    `on_activity` is called with the stream whenever there is something for the next tick. `find_table` gives
+    signal tables; `table_hash` is that of the dongle's own, which its frames are decoded with.
     """
 
     def __init__(
@@ -62,13 +65,17 @@ class ConsoleStream:
         ids: IdSource,
         limits: StreamLimits,
         on_activity: Callable[[ConsoleStream], None],
+        find_table: FindTable = no_tables,
     ) -> None:
         self.dongle_id: Final = dongle_id
+        self.table_hash: str | None = None
         self._ids = ids
         self._limits = limits
         self._on_activity = on_activity
         self._ring = Ring(ids.start, limits.ring)
         self._sampler = Sampler(limits.max_frames_per_second)
+        self._signal_sampler = SignalSampler()
+        self._find_table = find_table
         self._sampling_log = SamplingLog()
         self._state_at: float | None = None
         self._presence: dict[str, Any] = {
@@ -87,7 +94,7 @@ class ConsoleStream:
 
     @property
     def max_frames_per_second(self) -> int | None:
-        """The sampling limit; None shows every frame. Setting it below 1 is a ValueError."""
+        """The sampling limit, of `signals` events too; None shows all. Setting it below 1 is a ValueError."""
         return self._sampler.max_frames_per_second
 
     @max_frames_per_second.setter
@@ -98,13 +105,20 @@ class ConsoleStream:
     @property
     def needs_ticks(self) -> bool:
         """Whether the next ticks have something to do even if nothing arrives."""
-        return self._sampler.pending > 0 or self._sampler.merging or self._sampling_log.watching
+        samplers_wait = self._sampler.pending > 0 or self._sampler.merging or self._signal_sampler.waiting
+        return samplers_wait or self._sampling_log.watching
 
     def offer_frames(self, batch: FrameBatch, bus: str, now_seconds: float) -> None:
         """Live frames, in the order of the bus; backlog must not come here."""
         if len(batch):
             self._sampler.offer(batch, FrameOrigin(self.dongle_id, bus), now_seconds)
             self._on_activity(self)
+
+    def offer_signals(self, batch: SignalBatch, now_seconds: float) -> None:
+        """Live values of a dongle that sends no frames; backlog must not come here."""
+        table = self._find_table(batch.table_hash.hex())
+        self._signal_sampler.offer(batch, table, self.max_frames_per_second, now_seconds)
+        self._on_activity(self)
 
     def set_presence(self, payload: Mapping[str, Any], now: Now) -> None:
         """The dongle's presence as it is now: an event where more than `seen_at` changed."""
@@ -121,13 +135,12 @@ class ConsoleStream:
 
     def tick(self, now: Now) -> None:
         """Shows what the sampler lets out, tells about sampling, repeats the state, forgets what is old."""
-        sampler = self._sampler
-        for _, origin, row, count in sampler.tick(now.seconds):
-            self._append("can_frame", can_frame_json(row, origin, count), now)
-        rates = sampler.frames_in.count(now.seconds), sampler.frames_out.count(now.seconds)
-        details = self._sampling_log.note(sampler.merging, *rates, now.seconds)
+        self._show_frames(now)
+        self._show_signals(now)
+        details = self._note_sampling(now.seconds)
         if details is not None:
-            self._append("log", encode_payload("log", _sampling_payload(details, now)), now)
+            payload = _sampling_payload(details, now, counted=not self._signal_sampler.merging)
+            self._append("log", encode_payload("log", payload), now)
         if self._state_at is None:
             self._state_at = now.seconds
         elif now.seconds - self._state_at >= STATE_SECONDS:
@@ -171,6 +184,29 @@ class ConsoleStream:
         self._ring.append(event_id, encode_event(event, payload_json, event_id), now.seconds)
         return event_id
 
+    def _show_frames(self, now: Now) -> None:
+        shown = self._sampler.tick(now.seconds)
+        if not shown:
+            return
+        added = members_of([frame.row for frame in shown], self._find_table(self.table_hash))
+        for frame, members in zip(shown, added, strict=True):
+            self._append("can_frame", can_frame_json(frame.row, frame.origin, frame.frames, members), now)
+
+    def _show_signals(self, now: Now) -> None:
+        sampler = self._signal_sampler
+        table = self._find_table(sampler.table_hash) if sampler.merged else None
+        for shown in sampler.tick(table, self.max_frames_per_second, now.seconds):
+            self._append("signals", signals_json(shown, self.dongle_id), now)
+
+    def _note_sampling(self, now_seconds: float) -> dict[str, object] | None:
+        """Rates of both kinds together: a message is what one frame said."""
+        frames, messages = self._sampler, self._signal_sampler
+        rates = (
+            frames.frames_in.count(now_seconds) + messages.messages_in.count(now_seconds),
+            frames.frames_out.count(now_seconds) + messages.messages_out.count(now_seconds),
+        )
+        return self._sampling_log.note(frames.merging or messages.merging, *rates, now_seconds)
+
     def _emit_state(self, now: Now) -> None:
         self._state_at = now.seconds
         self._append("presence", self._state_json(), now)
@@ -196,13 +232,14 @@ def _lasting(presence: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in presence.items() if name not in _PASSING_FIELDS}
 
 
-def _sampling_payload(details: dict[str, object], now: Now) -> dict[str, object]:
+def _sampling_payload(details: dict[str, object], now: Now, *, counted: bool) -> dict[str, object]:
     shown, received = details["frames_out_per_second"], details["frames_in_per_second"]
+    rule = "`count` says how many each stands for" if counted else "of each signal the newest value stays"
     return {
         "ts": format_timestamp(now.wall_us),
         "level": "warning",
         "source": "sampler",
-        "message": f"the console shows {shown} of {received} frames/s; `count` says how many each stands for"
+        "message": f"the console shows {shown} of {received} frames/s; {rule}"
         if details["active"]
         else "the console shows every frame again",
         "details": details,

@@ -9,8 +9,10 @@ from stream_server.config import ServerConfig
 from stream_server.database import Database
 from stream_server.fanout import FanOut
 from stream_server.fleet import Fleet
+from stream_server.last_value_store import LastValueStore
 from stream_server.metrics import Metrics
 from stream_server.recording import Recorder
+from stream_server.signal_tables import SignalTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +26,5 @@ class Services:
     fanout: FanOut
     fleet: Fleet
     recorder: Recorder
+    signal_tables: SignalTables
+    last_values: LastValueStore

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from aiohttp import WSMsgType, web
 
+from signal_decoding.errors import TableVersionError
 from stream_server import registry
 from stream_server.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
 from stream_server.api import Call, Route
 from stream_server.presence import SILENCE_SECONDS
 from stream_server.routes.agents import dongle_conflict
+from stream_server.table_uploads import TableUploads
 from wire_protocol import messages
 from wire_protocol.errors import MessageError, SessionError
-from wire_protocol.messages import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, AgentMessage
+from wire_protocol.messages import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, AgentMessage, DongleInfo
 from wire_protocol.packets import MAX_PACKET_BYTES
 
 
@@ -32,8 +35,10 @@ async def _talk(socket: AgentSocket) -> None:
     if not isinstance(hello, messages.Hello):
         raise SessionError("the first message must be hello")
     await _greet(socket, hello)
+    uploads = TableUploads()
+    await _want_tables(socket, uploads, hello.dongles)
     while (message := await _next(socket, SILENCE_SECONDS)) is not None:
-        await _take(socket, message)
+        await _take(socket, message, uploads)
 
 
 async def _next(socket: AgentSocket, timeout_seconds: float) -> AgentMessage | None:
@@ -57,7 +62,14 @@ async def _greet(socket: AgentSocket, hello: messages.Hello) -> None:
     await _send(socket, messages.Welcome(time.time_ns(), heartbeat_seconds, MAX_PACKET_BYTES))
 
 
-async def _take(socket: AgentSocket, message: AgentMessage) -> None:
+async def _want_tables(socket: AgentSocket, uploads: TableUploads, dongles: Sequence[DongleInfo]) -> None:
+    listed = [table_hash for dongle in dongles for table_hash in dongle.signal_tables]
+    wanted = uploads.ask(socket.services.signal_tables.lacking(listed))
+    if wanted:
+        await _send(socket, messages.TablesWanted(wanted))
+
+
+async def _take(socket: AgentSocket, message: AgentMessage, uploads: TableUploads) -> None:
     fleet, agent_id = socket.services.fleet, socket.agent_id
     match message:
         case messages.Heartbeat():
@@ -66,6 +78,7 @@ async def _take(socket: AgentSocket, message: AgentMessage) -> None:
             refused = await fleet.devices(agent_id, message.dongles, socket.remote)
             if refused:
                 raise dongle_conflict(refused)
+            await _want_tables(socket, uploads, message.dongles)
         case messages.Status():
             store = partial(registry.store_services, agent_id=agent_id, services=message.services)
             await socket.services.database.write(store)
@@ -75,9 +88,22 @@ async def _take(socket: AgentSocket, message: AgentMessage) -> None:
             _log(socket, message, _discovery_payload(message))
         case messages.Hello():
             raise SessionError("hello was said already")
-        case messages.SignalTable() | messages.CommandStatus():
-            reason = "this server takes no signal tables or command results"
-            await _send(socket, messages.Error("NOT_SUPPORTED", reason))
+        case messages.SignalTable():
+            table = uploads.take(message)
+            if table is not None:
+                await _store_table(socket, message.hash, table)
+        case messages.CommandStatus():
+            await _send(socket, messages.Error("NOT_SUPPORTED", "this server takes no command results"))
+
+
+async def _store_table(socket: AgentSocket, table_hash: str, table: bytes) -> None:
+    try:
+        await socket.services.signal_tables.store(table_hash, table)
+    except TableVersionError as error:
+        # Its frames and values are recorded all the same; only their names are missing here.
+        text = f"signal table {table_hash} cannot be read ({error}): update the older of agent and server"
+        payload = {"level": "warning", "source": "server", "message": text, "details": {"hash": table_hash}}
+        socket.services.fleet.log(socket.agent_id, payload)
 
 
 def _log(socket: AgentSocket, message: messages.Log | messages.Discovery, payload: dict[str, object]) -> None:

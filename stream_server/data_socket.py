@@ -34,7 +34,12 @@ async def _talk(socket: AgentSocket) -> None:
         raise SessionError(f"protocol: {hello.protocol} is not {PROTOCOL_VERSION}, update the older side")
     services = socket.services
     connection = DataConnection(
-        socket.agent_id, services.fleet, services.fanout, services.recorder, services.metrics
+        socket.agent_id,
+        services.fleet,
+        services.fanout,
+        services.recorder,
+        services.last_values,
+        services.metrics,
     )
     await socket.websocket.send_str(encode_message(await connection.open(hello)))
     acks = asyncio.create_task(connection.send_acks(socket.websocket.send_bytes))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stream_server.console import ConsoleStream, Cursor, Now, StreamLimits
+from stream_server.console_signals import FindTable, no_tables
 from stream_server.hub import StreamHub
 from stream_server.ring import IdSource
 from stream_server.sse_format import KEEP_ALIVE
@@ -54,7 +55,7 @@ class FanOut:
     """All streams and all their subscribers, in one event loop.
 
     `store_reservation` stores the one number that keeps ids increasing across restarts; `start` awaits it
-    before the first id is issued.
+    before the first id is issued. `find_table` gives the signal tables that frames are decoded with.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class FanOut:
         store_reservation: Callable[[int], Awaitable[None]],
         limits: StreamLimits | None = None,
         settings: FanOutSettings | None = None,
+        find_table: FindTable = no_tables,
     ) -> None:
-        self.hub: Final = StreamHub(ids, limits or StreamLimits(), self._wake)
+        self.hub: Final = StreamHub(ids, limits or StreamLimits(), self._wake, find_table)
         self.send_timeouts = 0
         self._ids = ids
         self._store_reservation = store_reservation

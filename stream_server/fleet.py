@@ -20,6 +20,7 @@ from stream_server.console import ConsoleStream, Now
 from stream_server.database import Database
 from stream_server.errors import StorageError, not_found
 from stream_server.fanout import FanOut
+from stream_server.last_value_store import LastValueStore
 from stream_server.presence import Presence, Transition
 from stream_server.views import presence_view
 from wire_protocol.messages import DongleInfo, Hello
@@ -32,22 +33,28 @@ _logger: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Dongle:
-    """What the streams need to know of a dongle; `bus` is its channel."""
+    """What the streams need to know of a dongle; `bus` is its channel.
+
+    `sends_frames`: whether its frames lane carries any. `signal_table`: the hash of its current table.
+    """
 
     dongle_id: str
     agent_id: str
     bus: str
     listed: bool
+    sends_frames: bool
+    signal_table: str | None
 
 
 class Fleet:
     """All agents and dongles of one server, in memory, behind storage."""
 
-    def __init__(self, database: Database, fanout: FanOut) -> None:
+    def __init__(self, database: Database, fanout: FanOut, last_values: LastValueStore) -> None:
         self.presence: Final = Presence()
         self.connections: Final[Connections[web.WebSocketResponse]] = Connections()
         self._database = database
         self._fanout = fanout
+        self._last_values = last_values
         self._dongles: dict[str, Dongle] = {}
         self._clocks: dict[str, bool | None] = {}
         self._handlers: dict[web.WebSocketResponse, asyncio.Task[object]] = {}
@@ -229,14 +236,25 @@ class Fleet:
 
     def _listed(self, agent_id: str, rows: Iterable[Row[Any]]) -> None:
         self._remember(rows)
+        for dongle in self.dongles_of(agent_id):
+            if dongle.listed:
+                self._last_values.declare(dongle.dongle_id, dongle.signal_table)
         self.seen(agent_id)
         self.announce([self.presence.of(agent_id)])
 
     def _remember(self, rows: Iterable[Row[Any]]) -> None:
         now = self._fanout.now()
         for row in rows:
-            dongle = Dongle(row.dongle_id, row.agent_id, row.channel, row.listed)
+            dongle = Dongle(
+                row.dongle_id,
+                row.agent_id,
+                row.channel,
+                row.listed,
+                sends_frames=row.frames_mode != "off",
+                signal_table=row.signal_table,
+            )
             self._dongles[dongle.dongle_id] = dongle
+            self._fanout.hub.get(dongle.dongle_id).table_hash = dongle.signal_table
             self._tell(dongle, self.presence.of(dongle.agent_id), now)
 
     def _tell(self, dongle: Dongle, agent: Transition, now: Now) -> None:

@@ -11,18 +11,20 @@ from stream_server.console import ConsoleStream
 from stream_server.errors import ApiError
 from stream_server.fanout import FanOut
 from stream_server.fleet import Dongle, Fleet
+from stream_server.last_value_store import LastValueStore
 from stream_server.metrics import Metrics
 from stream_server.recording import Lane, Recorder
-from wire_protocol.batches import FrameBatch
+from wire_protocol.batches import FrameBatch, SignalBatch
 from wire_protocol.errors import SessionError
 from wire_protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
 from wire_protocol.lane_receiver import LaneConnection
 from wire_protocol.messages import LaneHello, LanesHello, LanesWelcome
-from wire_protocol.packets import MAX_PACKET_BYTES, Gap, Packet, PacketKind, decode_packet
+from wire_protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, Packet, PacketKind, decode_packet
 from wire_protocol.timestamps import format_timestamp
 
 _PROGRESS_SECONDS: Final = 5.0
 _KIND_OF_LANE: Final = {"frames": PacketKind.FRAMES, "signals": PacketKind.SIGNALS}
+_ROWS_OF_LANE: Final = {"frames": "frames", "signals": "values"}
 
 SendBytes = Callable[[bytes], Awaitable[None]]
 
@@ -33,6 +35,7 @@ class Backlog:
     def __init__(self, hello: LaneHello, frames: int) -> None:
         self.waiting_frames = frames
         self.received_frames = 0
+        self.rows: Final = _ROWS_OF_LANE[hello.lane]
         self.oldest_age_seconds = max((r.age_seconds or 0.0 for r in hello.backlog), default=0.0)
         self._told_at_seconds = float("-inf")
 
@@ -46,8 +49,8 @@ class Backlog:
             return None
         self._told_at_seconds = now_seconds
         if not self.waiting_frames:
-            return f"backlog complete: {self.received_frames} frames are in the recording"
-        return f"backlog: {self.received_frames} frames received, {self.waiting_frames} to come"
+            return f"backlog complete: {self.received_frames} {self.rows} are in the recording"
+        return f"backlog: {self.received_frames} {self.rows} received, {self.waiting_frames} to come"
 
 
 class OpenLane:
@@ -64,12 +67,19 @@ class DataConnection:
     """A data connection after its upgrade. `receive` takes its messages in order; `send_acks` runs beside."""
 
     def __init__(
-        self, agent_id: str, fleet: Fleet, fanout: FanOut, recorder: Recorder, metrics: Metrics
+        self,
+        agent_id: str,
+        fleet: Fleet,
+        fanout: FanOut,
+        recorder: Recorder,
+        last_values: LastValueStore,
+        metrics: Metrics,
     ) -> None:
         self.agent_id = agent_id
         self._fleet = fleet
         self._fanout = fanout
         self._recorder = recorder
+        self._last_values = last_values
         self._metrics = metrics
         self._decoder = HopDecoder()
         self._lanes: list[OpenLane] = []
@@ -104,14 +114,20 @@ class DataConnection:
         opened = self._lanes[envelope.lane_index]
         packet = decode_packet(envelope.packet)
         _check_lane(opened, packet)
-        self._metrics.packets_received.inc()
-        self._metrics.frames_received.inc(0 if isinstance(packet.body, Gap) else len(packet.body))
+        self._count(packet)
         if not opened.session.received(envelope.range_kind, packet):
             self._metrics.packets_duplicate.inc()
             self._recorder.wake(opened.lane)
             return
         self._recorder.add(opened.lane, packet, envelope.packet, envelope.range_kind)
         self._show(opened, packet, envelope.range_kind)
+
+    def _count(self, packet: Packet) -> None:
+        self._metrics.packets_received.inc()
+        if isinstance(packet.body, FrameBatch):
+            self._metrics.frames_received.inc(len(packet.body))
+        elif isinstance(packet.body, SignalBatch):
+            self._metrics.values_received.inc(len(packet.body))
 
     async def send_acks(self, send: SendBytes) -> None:
         """Send what the recorder has committed, until cancelled."""
@@ -125,17 +141,31 @@ class DataConnection:
     def _show(self, opened: OpenLane, packet: Packet, kind: RangeKind) -> None:
         stream = self._fanout.hub.get(opened.dongle.dongle_id)
         if isinstance(packet.body, Gap):
-            self._show_gap(stream, opened.dongle, packet.body)
-        elif kind is RangeKind.LIVE and isinstance(packet.body, FrameBatch):
+            self._show_gap(stream, opened, packet.body)
+        elif isinstance(packet.body, SignalBatch):
+            self._show_values(stream, opened.dongle.dongle_id, packet.body, kind)
+        elif kind is RangeKind.LIVE:
             stream.offer_frames(packet.body, opened.dongle.bus, time.monotonic())
         if kind is RangeKind.BACKLOG:
             text = opened.backlog.received(packet.frames or 0, time.monotonic())
             if text is not None:
                 self._log(opened, text)
 
-    def _show_gap(self, stream: ConsoleStream, dongle: Dongle, gap: Gap) -> None:
+    def _show_values(
+        self, stream: ConsoleStream, dongle_id: str, batch: SignalBatch, kind: RangeKind
+    ) -> None:
+        self._last_values.take(dongle_id, batch, is_backlog=kind is RangeKind.BACKLOG)
+        if kind is RangeKind.LIVE and not self._fleet.dongle(dongle_id).sends_frames:
+            stream.offer_signals(batch, time.monotonic())
+
+    def _show_gap(self, stream: ConsoleStream, opened: OpenLane, gap: Gap) -> None:
+        dongle_id, lane = opened.dongle.dongle_id, opened.session.lane
+        told_by_frames = lane == "signals" and self._fleet.dongle(dongle_id).sends_frames
+        if gap.reason is GapReason.START and told_by_frames:
+            return
         payload = {
-            "dongle_id": dongle.dongle_id,
+            "dongle_id": dongle_id,
+            "lane": lane,
             "from": None if gap.first_ns is None else format_timestamp(gap.first_ns // 1000),
             "to": None if gap.last_ns is None else format_timestamp(gap.last_ns // 1000),
             "frames": gap.frames,
@@ -150,13 +180,16 @@ class DataConnection:
         now = self._fanout.now()
         payload = {
             "dongle_id": opened.dongle.dongle_id,
+            "lane": opened.session.lane,
             "from": format_timestamp(now.wall_us - int(backlog.oldest_age_seconds * 1e6)),
             "to": format_timestamp(now.wall_us),
             "frames": backlog.waiting_frames,
             "where": "backlog",
         }
         self._fanout.hub.get(opened.dongle.dongle_id).emit("gap", payload, now)
-        self._log(opened, f"backlog of {backlog.waiting_frames} frames is on its way to the recording")
+        self._log(
+            opened, f"backlog of {backlog.waiting_frames} {backlog.rows} is on its way to the recording"
+        )
 
     def _log(self, opened: OpenLane, message: str) -> None:
         details = {

@@ -50,7 +50,10 @@ class RecordingView(_Answer, frozen=True):
 
 
 class DongleView(_Answer, frozen=True):
-    """A dongle as its gateway describes it, its presence and its recording."""
+    """A dongle as its gateway describes it, its presence and its recording.
+
+    `frames`: whether its frames lane carries any. `signal_table`: the hash of its current signal table.
+    """
 
     dongle_id: str
     agent_id: str
@@ -61,6 +64,8 @@ class DongleView(_Answer, frozen=True):
     bitrate: int | None
     fd: bool
     data_bitrate: int | None
+    frames: Literal["all", "off"]
+    signal_table: str | None
     listed: bool
     presence: PresenceView
     recording: RecordingView
@@ -70,6 +75,34 @@ class DongleList(_Answer, frozen=True):
     """All dongles, by id."""
 
     dongles: list[DongleView]
+
+
+class SignalView(_Answer, frozen=True):
+    """What a signal said last, and when.
+
+    `value` as in `can_frame` events: the name of a choice where there is one, else `number`, the scaled
+    number itself, integers with all their bits; NaN, Infinity and -Infinity are strings. `choices`: raw
+    number to name.
+    """
+
+    message: str
+    signal: str
+    value: int | float | str
+    number: int | float | str
+    unit: str
+    choices: dict[str, str] | None
+    ts: str
+
+
+class SignalValues(_Answer, frozen=True):
+    """The last value of each signal that has had one, in the order of the signal table `hash`.
+
+    `hash` is null, and there are no signals, while the server knows no table of the dongle.
+    """
+
+    dongle_id: str
+    hash: str | None
+    signals: list[SignalView]
 
 
 class AgentView(_Answer, frozen=True):

@@ -198,9 +198,11 @@ class Recorder:
         gaps = sum(isinstance(packet.body, Gap) for packet in packets)
         self._metrics.gaps.inc(gaps)
         self._metrics.packets_recorded.inc(len(packets) - gaps)
-        self._metrics.frames_recorded.inc(
-            sum(packet.frames or 0 for packet in packets if isinstance(packet.body, FrameBatch))
-        )
+        for kind, counter in (
+            (FrameBatch, self._metrics.frames_recorded),
+            (SignalBatch, self._metrics.values_recorded),
+        ):
+            counter.inc(sum(len(packet.body) for packet in packets if isinstance(packet.body, kind)))
         if lane.acknowledge is not None:
             lane.acknowledge()
 

@@ -231,7 +231,8 @@ def delete_oldest(
 ) -> tuple[int, int, int]:
     """Delete the oldest packets: those received before a time, and more until `surplus_bytes` are gone.
 
-    At most RETENTION_PACKETS at once. Returns (packets, frames, bytes) deleted; zeros when nothing is due.
+    At most RETENTION_PACKETS at once. Returns (packets, frames, bytes) deleted, values counting as no frames;
+    zeros when nothing is due.
     """
     rows = connection.execute(
         select(
@@ -248,7 +249,8 @@ def delete_oldest(
     connection.execute(delete(packets).where(packets.c.id <= due[-1].id))
     for lane_id in {row.lane_id for row in due}:
         _add_to_totals(connection, lane_id, [row for row in due if row.lane_id == lane_id])
-    return len(due), _frames(due), sum(row.size_bytes for row in due)
+    frames = sum(row.frames for row in due if row.kind == PacketKind.FRAMES)
+    return len(due), frames, sum(row.size_bytes for row in due)
 
 
 def _due(rows: Iterable[Any], received_before_ns: int, surplus_bytes: int) -> Iterator[Any]:

@@ -127,7 +127,7 @@ def list_dongles(
     if len(owners) - len(refused) + len(fresh) > MAXIMUM_DONGLES:
         raise ApiError(409, "TOO_MANY_DONGLES", f"an agent may have listed {MAXIMUM_DONGLES} dongles in all")
     for dongle_id, dongle in wanted.items():
-        values = {"listed": True, **{name: getattr(dongle, name) for name in _DONGLE_FIELDS}}
+        values = _dongle_values(dongle)
         if dongle_id in fresh:
             connection.execute(
                 insert(table).values(dongle_id=dongle_id, agent_id=agent_id, created_at_ns=now_ns, **values)
@@ -145,6 +145,15 @@ def list_dongles(
             before={"agent_id": owners[dongle_id]},
         )
     return refused
+
+
+def _dongle_values(dongle: DongleInfo) -> dict[str, Any]:
+    return {
+        "listed": True,
+        "frames_mode": dongle.frames,
+        "signal_table": next(iter(dongle.signal_tables), None),
+        **{name: getattr(dongle, name) for name in _DONGLE_FIELDS},
+    }
 
 
 def store_services(connection: Connection, agent_id: str, services: Sequence[ServiceStatus]) -> None:

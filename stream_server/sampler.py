@@ -11,7 +11,6 @@ Books: `received == shown + pending` in frames, always. Error frames are never m
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterable
 from heapq import nsmallest
@@ -21,13 +20,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_server.rates import Budget, RateWindow
 from wire_protocol.batches import FrameBatch, FrameFlag
 from wire_protocol.normalized import FrameOrigin, FrameRow, rows_of
 
 MAXIMUM_KEYS: Final = 4_096
 _QUEUE_SECONDS: Final = 0.8
 _SILENCE_SECONDS: Final = 0.75
-_BURST_SECONDS: Final = 0.1
 _NEVER: Final = float("-inf")
 _KEY_BITS: Final = ((FrameFlag.EXTENDED, 29), (FrameFlag.REMOTE, 30), (FrameFlag.TX, 31))
 
@@ -43,26 +42,6 @@ class ShownFrame(NamedTuple):
     frames: int
 
 
-class RateWindow:
-    """How many there were within the last second."""
-
-    def __init__(self) -> None:
-        self._steps: deque[tuple[float, int]] = deque()
-        self._total = 0
-
-    def add(self, count: int, now_seconds: float) -> None:
-        """`count` more, now."""
-        if count:
-            self._steps.append((now_seconds, count))
-            self._total += count
-
-    def count(self, now_seconds: float) -> int:
-        """The sum over the second that ends now."""
-        while self._steps and self._steps[0][0] <= now_seconds - 1.0:
-            self._total -= self._steps.popleft()[1]
-        return self._total
-
-
 class Sampler:
     """Takes batches in, gives the frames to show at each tick out.
 
@@ -76,14 +55,12 @@ class Sampler:
         self.shown = 0
         self.merging = False
         self.frames_in = RateWindow()
-        self.frames_out = RateWindow()
+        self._budget = Budget()
         self._errors: list[ShownFrame] = []
         self._queue: deque[ShownFrame] = deque()
         self._pending: dict[Key, ShownFrame] = {}
         self._shown_at: dict[Key, float] = {}
         self._heard_at: dict[str | None, float] = {}
-        self._tokens = 0.0
-        self._ticked_at = _NEVER
         self.max_frames_per_second = max_frames_per_second
 
     @property
@@ -97,6 +74,11 @@ class Sampler:
             raise ValueError("max_frames_per_second must be at least 1, or None for every frame")
         self._limit = value
         self._merge_when_too_many(0)
+
+    @property
+    def frames_out(self) -> RateWindow:
+        """The frames shown, error frames apart."""
+        return self._budget.spent
 
     @property
     def pending(self) -> int:
@@ -121,13 +103,12 @@ class Sampler:
 
     def tick(self, now_seconds: float) -> list[ShownFrame]:
         """What to show now, in the order of arrival."""
-        budget = self._budget(now_seconds)
+        budget = self._budget.earn(self._limit, now_seconds)
         silent = {
             dongle for dongle, heard in self._heard_at.items() if now_seconds - heard >= _SILENCE_SECONDS
         }
         chosen = self._take_pending(budget, silent, now_seconds) + self._take_queued(budget, silent)
-        self._tokens = max(0.0, self._tokens - len(chosen))
-        self.frames_out.add(len(chosen), now_seconds)
+        self._budget.spend(len(chosen), now_seconds)
         chosen += self._errors
         self._errors = []
         chosen.sort(key=attrgetter("order"))
@@ -135,15 +116,6 @@ class Sampler:
         within_limit = self._limit is None or self.frames_in.count(now_seconds) <= self._limit
         self.merging = self.merging and (bool(self._pending) or not within_limit)
         return chosen
-
-    def _budget(self, now_seconds: float) -> int:
-        if self._limit is None:
-            return sys.maxsize
-        burst = max(1.0, self._limit * _BURST_SECONDS)
-        earned = self._limit * (now_seconds - self._ticked_at)
-        self._tokens = min(burst, self._tokens + earned)
-        self._ticked_at = now_seconds
-        return max(0, min(int(self._tokens + 1e-6), self._limit - self.frames_out.count(now_seconds)))
 
     def _take_queued(self, budget: int, silent: set[str | None]) -> list[ShownFrame]:
         taken: list[ShownFrame] = []

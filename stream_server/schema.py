@@ -33,6 +33,7 @@ metadata: Final = MetaData(
 RowId: Final = BigInteger().with_variant(Integer, "sqlite")
 Name: Final = String(64)
 Hash: Final = String(64)
+TableHash: Final = String(32)
 
 agents: Final = Table(
     "agents",
@@ -64,6 +65,24 @@ dongles: Final = Table(
     Column("max_frames_per_second", Integer),
     Column("sampling_set", Boolean, nullable=False, server_default=false()),
     Column("created_at_ns", BigInteger, nullable=False),
+    Column("frames_mode", String(16), nullable=False, server_default="all"),
+    Column("signal_table", TableHash),
+)
+
+signal_tables: Final = Table(
+    "signal_tables",
+    metadata,
+    Column("table_hash", TableHash, primary_key=True),
+    Column("stored_at_ns", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+last_values: Final = Table(
+    "last_values",
+    metadata,
+    Column("dongle_id", Name, ForeignKey("dongles.dongle_id"), primary_key=True),
+    Column("table_hash", TableHash, nullable=False),
+    Column("body", LargeBinary, nullable=False),
 )
 
 services: Final = Table(

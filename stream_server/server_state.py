@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, insert, select
 from stream_server.schema import server_state
 
 ID_RESERVATION: Final = "id_reservation_us"
+LAST_VALUES_PACKET: Final = "last_values_packet"
 SIGNED_IN: Final = "signed_in_at_ns"
 
 

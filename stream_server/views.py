@@ -91,6 +91,8 @@ def dongle_view(row: Any, presence: Presence) -> DongleView:
         bitrate=row.bitrate,
         fd=row.fd,
         data_bitrate=row.data_bitrate,
+        frames=row.frames_mode,
+        signal_table=row.signal_table,
         listed=row.listed,
         presence=presence_view(
             row.dongle_id,

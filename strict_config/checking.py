@@ -8,7 +8,6 @@ A `msgspec.Meta(description=...)` of a field says what is expected in its stead.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -91,6 +90,8 @@ def _unknown_keys(
         if key in not_supported:
             found.append(Problem(_join(at, key), "is not supported by this version yet"))
         elif key not in known:
+            import difflib  # noqa: PLC0415 - only a mistake is worth its memory
+
             near = difflib.get_close_matches(key[:64], known, n=1)
             hint = f", did you mean `{near[0]}`?" if near else ""
             found.append(Problem(_join(at, key), f"unknown key{hint}"))

@@ -172,3 +172,8 @@ class SignalBatch:
 
     def __len__(self) -> int:
         return len(self.timestamp_ns)
+
+    def __getitem__(self, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -> SignalBatch:
+        return SignalBatch(
+            self.table_hash, self.timestamp_ns[rows], self.signal[rows], self.kind[rows], self.bits[rows]
+        )

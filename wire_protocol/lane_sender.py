@@ -10,10 +10,10 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from typing import Final
 
-from wire_protocol.batches import FrameBatch
+from wire_protocol.batches import FrameBatch, SignalBatch
 from wire_protocol.hop import RangeKind
 from wire_protocol.messages import MAX_RANGES, BacklogRange, LaneHello, LaneName
-from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap, encode_signals
 
 _PACKETS_PER_RANGE: Final = 16
 
@@ -75,9 +75,12 @@ class LaneSender:
     def take_frames(self, batch: FrameBatch, now_seconds: float) -> None:
         """Number a batch of 1 to MAX_ROWS frames."""
         number = self._next_number()
-        span_ns = (int(batch.timestamp_ns.min()), int(batch.timestamp_ns.max()))
-        packet = encode_frames(number, batch, self.resolution_ns)
-        self._hold(Held(number, packet, len(batch), None, span_ns, now_seconds))
+        self._hold_batch(number, batch, encode_frames(number, batch, self.resolution_ns), now_seconds)
+
+    def take_signals(self, batch: SignalBatch, now_seconds: float) -> None:
+        """Number a batch of 1 to MAX_ROWS values, each of which counts as a frame does in a frames lane."""
+        number = self._next_number()
+        self._hold_batch(number, batch, encode_signals(number, batch, self.resolution_ns), now_seconds)
 
     def take_loss(
         self,
@@ -167,6 +170,12 @@ class LaneSender:
         number = PacketNumber(self.start_id, self.next_seq)
         self.next_seq += 1
         return number
+
+    def _hold_batch(
+        self, number: PacketNumber, batch: FrameBatch | SignalBatch, packet: bytes, now_seconds: float
+    ) -> None:
+        span_ns = (int(batch.timestamp_ns.min()), int(batch.timestamp_ns.max()))
+        self._hold(Held(number, packet, len(batch), None, span_ns, now_seconds))
 
     def _hold(self, held: Held) -> None:
         self._held[held.number] = held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -15,6 +16,8 @@ MAX_MESSAGE_BYTES: Final = 256 * 1024
 MAX_DONGLES: Final = 64
 MAX_LANES: Final = 2 * MAX_DONGLES
 MAX_RANGES: Final = 2048
+MAX_TABLES: Final = 8
+TABLE_PART_BYTES: Final = 128 * 1024
 
 _T = TypeVar("_T")
 
@@ -25,6 +28,7 @@ Seq = Annotated[int, Meta(ge=1, le=2**53)]
 WallNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Details = dict[str, Any]
 
+TableHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 LaneName = Literal["frames", "signals"]
 LANES: Final[tuple[LaneName, ...]] = ("frames", "signals")
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -32,7 +36,11 @@ StatusCode = Annotated[int, Meta(ge=0, le=5)]
 
 
 class DongleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A dongle as its gateway describes it."""
+    """A dongle as its gateway describes it.
+
+    `frames`: whether its frames lane carries anything. `signal_tables`: hashes of the tables its signals lane
+    refers to; the first is that of its databases as they are now.
+    """
 
     dongle_id: Identifier
     interface: Text
@@ -42,6 +50,8 @@ class DongleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     bitrate: UInt | None = None
     fd: bool = False
     data_bitrate: UInt | None = None
+    frames: Literal["all", "off"] = "all"
+    signal_tables: Annotated[list[TableHash], Meta(max_length=MAX_TABLES)] = []
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,10 +128,12 @@ class Discovery(_Message, frozen=True, tag="discovery"):
 
 
 class SignalTable(_Message, frozen=True, tag="signal_table"):
-    """The compiled signal table that signal packets refer to by `hash` (hex of 16 bytes)."""
+    """A part, from `offset` on, of the serialised table of `size` bytes that has this `hash`."""
 
-    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
-    table: bytes
+    hash: TableHash
+    size: Annotated[int, Meta(ge=1)]
+    offset: UInt
+    part: Annotated[bytes, Meta(max_length=TABLE_PART_BYTES)]
 
 
 class CommandStatus(_Message, frozen=True, tag="command_status"):
@@ -143,6 +155,12 @@ class Welcome(_Message, frozen=True, tag="welcome"):
     heartbeat_seconds: Annotated[float, Meta(gt=0)]
     max_packet_bytes: UInt
     protocol: int = PROTOCOL_VERSION
+
+
+class TablesWanted(_Message, frozen=True, tag="tables_wanted"):
+    """The server has not got the tables of these hashes yet: send them."""
+
+    hashes: Annotated[list[TableHash], Meta(max_length=MAX_DONGLES * MAX_TABLES)]
 
 
 class Command(_Message, frozen=True, tag="command"):
@@ -198,7 +216,7 @@ class LanesWelcome(_Message, frozen=True, tag="lanes_welcome"):
 
 
 AgentMessage = Hello | Heartbeat | DevicesReport | Status | Log | Discovery | SignalTable | CommandStatus
-ServerMessage = Welcome | Command | Error
+ServerMessage = Welcome | TablesWanted | Command | Error
 DataUpMessage = LanesHello
 DataDownMessage = LanesWelcome | Error
 Message = AgentMessage | ServerMessage | LanesHello | LanesWelcome
@@ -213,6 +231,12 @@ _data_down_decoder: msgspec.json.Decoder[DataDownMessage] = msgspec.json.Decoder
 def encode_message(message: Message) -> str:
     """The JSON text of a control message."""
     return _encoder.encode(message).decode()
+
+
+def table_parts(table_hash: str, table: bytes) -> Iterator[SignalTable]:
+    """A serialised signal table as messages."""
+    for offset in range(0, len(table), TABLE_PART_BYTES):
+        yield SignalTable(table_hash, len(table), offset, table[offset : offset + TABLE_PART_BYTES])
 
 
 def decode_agent_message(text: str | bytes) -> AgentMessage:

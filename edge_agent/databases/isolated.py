@@ -13,7 +13,7 @@ import msgspec
 
 from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding
-from edge_agent.databases.loading import LoadedDatabases, load_databases
+from edge_agent.databases.loaded import LoadedDatabases
 from signal_decoding.errors import TableError
 from signal_decoding.table import read_table
 
@@ -56,6 +56,8 @@ def _path(kind: type, value: object) -> Path:
 
 def main() -> None:
     """The process: `memory_bytes PATH...`; the answer goes to standard output."""
+    from edge_agent.databases.loading import load_databases  # noqa: PLC0415 - the agent never holds it
+
     limit, *names = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_AS, (int(limit), int(limit)))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from edge_agent.databases.cantools_loading import load_with_cantools, reason_of
 from edge_agent.databases.checks import check_message, check_messages
@@ -13,6 +13,7 @@ from edge_agent.databases.compiling import compile_message, dbc_id_of, is_j1939
 from edge_agent.databases.dbc_loading import DbcLoading
 from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
+from edge_agent.databases.loaded import MAX_DATABASES, LoadedDatabases
 from edge_agent.databases.locating import Locator
 from edge_agent.databases.reading import check_sizes, format_of, line_about, read_text
 from signal_decoding.errors import TableError
@@ -21,16 +22,6 @@ from signal_decoding.table import SignalTable
 
 if TYPE_CHECKING:
     from cantools.database import Database
-
-MAX_DATABASES: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedDatabases:
-    """One table of all files, and what there is to say about each."""
-
-    table: SignalTable
-    report: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)

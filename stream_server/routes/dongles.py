@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from aiohttp import web
@@ -9,7 +10,8 @@ from aiohttp import web
 from stream_server import registry
 from stream_server.api import API_PREFIX, Call, Route
 from stream_server.errors import not_found
-from stream_server.models import DongleList, DongleView, Sampling
+from stream_server.models import DongleList, DongleView, Sampling, SignalValues
+from stream_server.signal_views import signal_views
 from stream_server.sse_endpoint import serve_console
 from stream_server.sse_format import CONTENT_TYPE
 from stream_server.views import dongle_view
@@ -28,6 +30,20 @@ async def dongle(call: Call) -> DongleView:
     if not rows:
         raise not_found("dongle", dongle_id)
     return dongle_view(rows[0], call.services.fleet.presence)
+
+
+async def signals(call: Call) -> SignalValues:
+    """What each signal said last."""
+    services, dongle_id = call.services, call.path("dongle_id")
+    services.fleet.dongle(dongle_id)
+    table_hash = services.last_values.of(dongle_id).table_hash
+    table = await services.signal_tables.fetch(table_hash)
+    values = services.last_values.of(dongle_id).columns()
+    if table is None or values.table_hash != table.hash:
+        return SignalValues(dongle_id=dongle_id, hash=None, signals=[])
+    # In a thread, since a table can be large.
+    views = await asyncio.to_thread(signal_views, values, table)
+    return SignalValues(dongle_id=dongle_id, hash=table_hash, signals=views)
 
 
 async def console(call: Call) -> web.StreamResponse:
@@ -62,6 +78,14 @@ ROUTES: Final = (
         dongle,
         "One dongle: inventory, presence, recording",
         response_type=DongleView,
+    ),
+    Route(
+        "GET",
+        f"{API_PREFIX}/dongles/{{dongle_id}}/signals",
+        "viewer",
+        signals,
+        "The last value of every signal",
+        response_type=SignalValues,
     ),
     Route(
         "GET",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +12,9 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
+from signal_decoding.evaluate import decode
+from signal_decoding.json_output import JsonLines
+from signal_decoding.table import SignalTable
 from stream_server import recording_store
 from stream_server.api import API_PREFIX, Call, Route
 from stream_server.database import Database
@@ -24,6 +28,18 @@ from wire_protocol.timestamps import format_timestamp
 _TYPES: Final = {"candump": "text/plain", "jsonl": "application/jsonl"}
 
 
+class _FrameDecoder:
+    """Frames as JSON lines with what one table knows of them."""
+
+    def __init__(self, table: SignalTable) -> None:
+        self._table = table
+        self._json = JsonLines(table)
+
+    def lines(self, batch: FrameBatch, origin: FrameOrigin) -> bytes:
+        """A line for each frame."""
+        return self._json.lines(decode(self._table, batch), batch, origin, count=1)
+
+
 async def frames(call: Call) -> web.StreamResponse:
     """Every recorded frame from a time to before another, in the order of the bus."""
     dongle = call.services.fleet.dongle(call.path("dongle_id"))
@@ -33,6 +49,9 @@ async def frames(call: Call) -> web.StreamResponse:
     from_ns, to_ns = _moment(call, "from"), _moment(call, "to")
     database = call.services.database
     gaps, lost = await database.read(partial(recording_store.known_gaps, dongle_id=dongle.dongle_id))
+    table = await call.services.signal_tables.fetch(dongle.signal_table) if wanted == "jsonl" else None
+    # In a thread, since a table can be large.
+    decoder = None if table is None else await asyncio.to_thread(_FrameDecoder, table)
     response = web.StreamResponse(
         headers={
             "Content-Type": f"{_TYPES[wanted]}; charset=utf-8",
@@ -46,7 +65,7 @@ async def frames(call: Call) -> web.StreamResponse:
         return response
     origin = FrameOrigin(dongle.dongle_id, dongle.bus)
     async for body in _bodies(database, dongle.dongle_id, from_ns, to_ns):
-        text = _lines(body, wanted, origin)
+        text = _lines(body, wanted, origin, decoder)
         if text:
             await response.write(text)
     await response.write_eof()
@@ -100,11 +119,13 @@ def _within(batch: FrameBatch, from_ns: int | None, to_ns: int | None) -> FrameB
     return batch if keep.all() else batch[keep]
 
 
-def _lines(body: FrameBatch | Gap, wanted: str, origin: FrameOrigin) -> bytes:
+def _lines(body: FrameBatch | Gap, wanted: str, origin: FrameOrigin, decoder: _FrameDecoder | None) -> bytes:
     if isinstance(body, Gap):
         return b"" if wanted == "candump" else _gap_line(body, origin)
     if wanted == "candump":
         return format_candump(body, origin.bus.rpartition("/")[2].replace(" ", "_"))
+    if decoder is not None:
+        return decoder.lines(body, origin)
     return b"".join(can_frame_json(row, origin, 1) + b"\n" for row in rows_of(body))
 
 
@@ -131,7 +152,8 @@ ROUTES: Final = (
         query={
             "from": "leave out frames before this time (ISO 8601)",
             "to": "leave out frames at or after this time",
-            "format": "candump (default) or jsonl; jsonl has a line of type gap where frames are missing",
+            "format": "candump (default) or jsonl: decoded with the dongle's current signal table, with a "
+            "line of type gap where frames are missing",
         },
     ),
 )

@@ -17,7 +17,13 @@ from stream_server.models import AuditPage, Health
 
 AUDIT_PAGE: Final = 100
 _STATIC: Final = Path(__file__).parent.parent / "static"
-_FILES: Final = {"console.js": "text/javascript", "console.css": "text/css", "icon.svg": "image/svg+xml"}
+_FILES: Final = {
+    "console.js": "text/javascript",
+    "signals.js": "text/javascript",
+    "page.js": "text/javascript",
+    "console.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
 
 
 async def healthz(_call: Call) -> Health:

@@ -1,12 +1,15 @@
 // The console page: signs in with a link, lists dongles, shows one dongle's live stream.
-const API = "api/v1";
+import { API, ask, element, number, parseJson, part, setText } from "./page.js";
+import {
+  drawDecoded, drawSignals, forgetSignals, loadIsDue, loadSignals, takeSignals, takeValues,
+} from "./signals.js";
+
 const MAXIMUM_ROWS = 2000;
 const MAXIMUM_LOG = 200;
 const DRAW_MS = 250;
 const LIST_MS = 5000;
 
-const part = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat();
+const noFrames = part("no-frames").textContent;
 let stream = null;
 let shown = null;
 let frames = new Map();
@@ -14,21 +17,6 @@ let frames = new Map();
 let books = { received: null, pending: null, shown: 0 };
 let listTimer = null;
 let online = false;
-
-class Refused extends Error {
-  constructor(status, body) {
-    super(body.message ?? `the server answered ${status}`);
-    this.status = status;
-    this.code = body.code;
-  }
-}
-
-async function ask(path, options = {}) {
-  const response = await fetch(`${API}${path}`, { credentials: "same-origin", ...options });
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(response.status, body);
-  return body;
-}
 
 function post(path, body, headers = {}) {
   const options = { method: "POST", headers: { "Content-Type": "application/json", ...headers } };
@@ -112,18 +100,12 @@ async function listDongles() {
   if (focused) part("dongles").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
 }
 
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function dongleItem(dongle) {
   const item = element("li");
   const link = element("a");
   link.href = `#dongle=${encodeURIComponent(dongle.dongle_id)}`;
   if (dongle.dongle_id === shown) link.setAttribute("aria-current", "page");
+  link.dataset.frames = dongle.frames;
   const state = dongle.presence.online ? "online" : "offline";
   link.append(
     element("span", `dot ${state}`),
@@ -156,6 +138,7 @@ function leaveStream() {
   stream = null;
   shown = null;
   frames = new Map();
+  forgetSignals();
   books = { received: null, pending: null, shown: 0 };
   part("log").replaceChildren();
   part("frames").replaceChildren();
@@ -169,15 +152,18 @@ function openStream(dongle) {
   stream = new EventSource(`${API}/streams/dongles/${encodeURIComponent(dongle)}/console?history=60`);
   stream.onopen = () => setConnection("live", "live");
   stream.onerror = () => explainLoss(dongle);
-  const on = (name, take) => stream.addEventListener(name, (event) => take(JSON.parse(event.data)));
+  const on = (name, take) => stream.addEventListener(name, (event) => take(parseJson(event.data)));
   on("can_frame", takeFrame);
+  on("signals", takeSignals);
   on("presence", takePresence);
   on("log", (log) => addLog(log.ts, log.level, `${log.source}: ${log.message}`));
   on("gap", (gap) => addLog(gap.to ?? gap.from, gap.where === "agent_start" ? "info" : "warning", describeGap(gap)));
   on("stream_reset", (reset) => {
     takeBooks(reset);
+    refreshSignals(dongle);
     addLog(null, "warning", `some events of this page were missed (${reset.reason})`);
   });
+  refreshSignals(dongle);
 }
 
 async function explainLoss(dongle) {
@@ -207,11 +193,12 @@ function takePresence(presence) {
 
 function takeFrame(frame) {
   books.shown += frame.count;
+  if (frame.signals) takeValues(frame.message, frame.signals, frame.ts);
   const key = `${frame.direction} ${frame.id} ${frame.is_extended} ${frame.is_remote ?? false}`;
   let row = frames.get(key);
   if (row === undefined) {
     if (frames.size >= MAXIMUM_ROWS) return;
-    row = { count: 0, before: 0, rate: 0, line: null };
+    row = { count: 0, before: 0, rate: 0, line: null, decoded: null, shape: null };
     frames.set(key, row);
   }
   row.count += frame.count;
@@ -219,10 +206,20 @@ function takeFrame(frame) {
   row.changed = true;
 }
 
+async function refreshSignals(dongle) {
+  try {
+    await loadSignals(dongle, () => shown === dongle);
+    for (const row of frames.values()) row.changed = true;
+  } catch (error) {
+    if (shown === dongle) addLog(null, "warning", `no last values of signals: ${error.message}`);
+  }
+}
+
 function describeGap(gap) {
-  if (gap.where === "agent_start") return "the agent started; what it may have missed before cannot be known";
-  if (gap.where === "backlog") return `${number.format(gap.frames)} older frames are on their way to the recording`;
-  const amount = gap.frames === null ? "an unknown number of frames" : `${number.format(gap.frames)} frames`;
+  const things = gap.lane === "signals" ? "signal values" : "frames";
+  if (gap.where === "agent_start") return `the agent started; which ${things} it may have missed before cannot be known`;
+  if (gap.where === "backlog") return `${number.format(gap.frames)} older ${things} are on their way to the recording`;
+  const amount = gap.frames === null ? `an unknown number of ${things}` : `${number.format(gap.frames)} ${things}`;
   return `gap: ${amount} missing (${gap.where})`;
 }
 
@@ -267,8 +264,12 @@ function draw() {
     row.changed = false;
     const texts = [row.frame.direction, row.frame.dlc, row.frame.data_hex, number.format(row.count)];
     texts.forEach((text, index) => { row.cells[index].textContent = text; });
+    drawDecoded(row);
   }
+  if (loadIsDue()) refreshSignals(shown);
   part("no-frames").hidden = frames.size > 0;
+  const off = part("dongles").querySelector("[aria-current]")?.dataset.frames === "off";
+  setText(part("no-frames"), off ? "This dongle sends its signals only, no frames." : noFrames);
   part("ids").textContent = number.format(frames.size);
   part("rate").textContent = `${number.format(Math.round(total))}/s`;
   const known = books.received !== null;
@@ -290,4 +291,6 @@ async function signOut() {
 part("sign-out").addEventListener("click", signOut);
 window.addEventListener("hashchange", followHash);
 setInterval(draw, DRAW_MS);
+// In turn with the frames, so that neither keeps the page from scrolling for long.
+setTimeout(() => setInterval(drawSignals, DRAW_MS), DRAW_MS / 2);
 start();

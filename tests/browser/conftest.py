@@ -2,23 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+import aiohttp
 import pytest
 
+from stream_server import credentials, data_directory
+from stream_server.app import running_server
+from tests.helpers.api_server import Server, config
 from tests.helpers.candump_logs import write_log
 from tests.helpers.chromium import running_chromium
 from tests.helpers.processes import EnrolledAgent, StreamServer, replay_summary
+from tests.helpers.signal_agent import SignalAgent
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+_T = TypeVar("_T")
+_ANSWER_SECONDS: Final = 30.0
+
+
+class ConsoleServer:
+    """A server in this process, on a thread of its own, with `agent` connected, whose dongle is van7-can0.
+
+    `sign_in_link` is valid once. Use it as a context manager.
+    """
+
+    agent: SignalAgent
+    sign_in_link: str
+    _services: Any
+    _loop: asyncio.AbstractEventLoop
+    _stopping: asyncio.Event
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._opened.result(_ANSWER_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(_ANSWER_SECONDS)
+
+    def call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Runs it where the server and the agent are."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_ANSWER_SECONDS)
+
+    def emit(self, event: str, *payloads: dict[str, Any]) -> None:
+        """Puts events on the dongle's console, all of them before any subscriber is written to."""
+
+        async def emit_all() -> None:
+            fanout = self._services.fanout
+            for payload in payloads:
+                fanout.hub.get("van7-can0").emit(event, {"dongle_id": "van7-can0"} | payload, fanout.now())
+
+        self.call(emit_all())
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._opened.done():
+                raise
+            self._opened.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        directory = data_directory.prepare(self._directory)
+        async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
+            self._services = running.services
+            link = await running.services.database.write(
+                lambda connection: credentials.create_admin_link(connection, time.time_ns(), "test")
+            )
+            self.sign_in_link = f"{running.url}/#link={link}"
+            self.agent = SignalAgent(await Server(running, session).agent())
+            await self.agent.hello([])
+            await self.agent.open_data()
+            self._opened.set_result(None)
+            await self._stopping.wait()
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[StreamServer]:
     with StreamServer(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def console_server(tmp_path: Path) -> Iterator[ConsoleServer]:
+    with ConsoleServer(tmp_path / "data") as running:
         yield running
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -38,10 +38,18 @@ OPEN = {
 }
 
 
+class HasUrl(Protocol):
+    """A server, in this process or another."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+
+
 class Api:
     """A client of one server, with the credential it was made with."""
 
-    def __init__(self, server: RunningServer, session: aiohttp.ClientSession, token: str | None) -> None:
+    def __init__(self, server: HasUrl, session: aiohttp.ClientSession, token: str | None) -> None:
         self.server = server
         self.session = session
         self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -108,6 +108,7 @@ def test_a_wrong_token_is_said_with_the_remedy(server: StreamServer, tmp_path: P
     forged.write_text("cea_agent_" + "A" * 43)
     forged.chmod(0o600)
     with run_agent(agent, server.url, [log_dongle(log, "stranger-log")], token_file=forged) as process:
+        said(process, "reading the log")
         said(process, "refuses this agent's token (HTTP 401); enrol it again")
         assert "A" * 43 not in process.errors
         assert process.stop() == 0

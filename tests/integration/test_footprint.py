@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Final
@@ -12,7 +14,10 @@ from tests.helpers.candump_logs import write_log
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary
 
 MOST_RSS_BYTES: Final = 50_000_000
+# What a decoder and the table of a small database add; docs/performance.md has larger ones.
+MOST_RSS_BYTES_DECODING: Final = 52_000_000
 FRAMES_PER_SECOND: Final = 8_000
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def most_resident_bytes(process: Process) -> int:
@@ -30,6 +35,22 @@ def test_a_streaming_agent_stays_small(tmp_path: Path) -> None:
         with run_agent(agent, server.url, [log_dongle(log, "van7-can0", loop=True)]) as process:
             wait_for_recorded(server, "van7-can0", token, 10 * FRAMES_PER_SECOND)
             assert most_resident_bytes(process) <= MOST_RSS_BYTES
+
+
+def test_an_agent_that_decodes_stays_small(tmp_path: Path) -> None:
+    log = tmp_path / "drive.log"
+    log.write_bytes(subprocess.check_output([sys.executable, ROOT / "demo" / "drive.py"]))
+    with StreamServer(tmp_path / "server") as server:
+        agent = EnrolledAgent(server, "van7", tmp_path)
+        token = server.create_token("viewer")
+        dongle = {
+            **log_dongle(log, "van7-can0", loop=True, speed=20.0),
+            "databases": [f"{ROOT}/dbc/demo-vehicle.dbc"],
+        }
+        with run_agent(agent, server.url, [dongle]) as process:
+            wait_for_recorded(server, "van7-can0", token, 10 * FRAMES_PER_SECOND)
+            assert server.read_json("/api/v1/dongles/van7-can0/signals", token)["signals"]
+            assert most_resident_bytes(process) <= MOST_RSS_BYTES_DECODING
 
 
 def test_a_replay_stays_small(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from wire_protocol.batches import FrameFlag
 from wire_protocol.packets import GapReason, PacketKind
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
-COMMANDS: Final = sorted(main.commands.items())
+_CONTEXT: Final = click.Context(main)
+COMMANDS: Final = [(name, main.get_command(_CONTEXT, name)) for name in main.list_commands(_CONTEXT)]
 MESSAGES: Final = [
     *get_args(messages.AgentMessage),
     *get_args(messages.ServerMessage),

@@ -67,7 +67,7 @@ def test_what_is_not_built_yet_is_refused_not_ignored(tmp_path: Path, section: s
     assert problems_of(tmp_path, text) == {section: "is not supported by this version yet"}
 
 
-@pytest.mark.parametrize("key", ["device_id", "sample_point_permille", "databases", "signals"])
+@pytest.mark.parametrize("key", ["device_id", "sample_point_permille"])
 def test_keys_of_a_dongle_that_are_not_built_yet(tmp_path: Path, key: str) -> None:
     text = SERVER + f'[[dongles]]\nchannel = "can0"\n{key} = 1\n'
     assert problems_of(tmp_path, text) == {f"dongles[0].{key}": "is not supported by this version yet"}

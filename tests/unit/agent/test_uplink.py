@@ -10,7 +10,7 @@ from pytest_mock import MockerFixture
 from edge_agent.backoff import Backoff, BackoffPolicy
 from edge_agent.clock import Clock
 from edge_agent.identity import hello_of, new_start_id
-from edge_agent.uplink import Uplink, UplinkState
+from edge_agent.uplink import Answers, Uplink, UplinkState
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,9 @@ async def test_a_fault_of_a_library_costs_one_connection(failure: Exception, moc
     uplink = Uplink(
         "http://127.0.0.1:1",
         "cea_agent_secret",
-        lambda: hello_of("van7", start_id, [], clock),
+        Answers(lambda: hello_of("van7", start_id, [], clock), on_state=heard),
         [],
         clock=clock,
-        on_state=heard,
         backoff=Backoff(BackoffPolicy(base_seconds=0.001)),
     )
     running = asyncio.create_task(uplink.run())

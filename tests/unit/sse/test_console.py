@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from signal_decoding.evaluate import decode
+from signal_decoding.json_output import frame_members
 from stream_server.console import ConsoleStream, StreamLimits
+from stream_server.console_signals import members_of
 from stream_server.hub import StreamHub
 from stream_server.ring import IdSource, RingLimits
+from tests.helpers.signal_tables import demo_samples, demo_table
 from tests.helpers.sse_streams import (
     WALL_US,
     Event,
@@ -291,3 +295,25 @@ def test_activity_is_told_and_ticks_are_needed_until_all_is_shown() -> None:
     for step in range(20):
         stream.tick(moment(step * 0.05))
     assert not stream.needs_ticks
+
+
+def test_frames_shown_together_are_decoded_as_in_their_own_batches() -> None:
+    table, (samples, _) = demo_table(), demo_samples()
+    odd = batch_of(
+        [
+            (0, 0x100, 0, 9, bytes(8)),
+            (0, 0x100, 0, 1, b"\x01"),
+            (0, 0x7FF, 0, 0, b""),
+            (0, 0x100, FrameFlag.FD, 12, bytes(12)),
+            (0, 0x100, FrameFlag.REMOTE, 8, b""),
+        ]
+    )
+    expected = []
+    for batch in (samples, odd):
+        decoded = decode(table, batch)
+        expected += [frame_members(decoded, place) for place in range(len(batch))]
+    rows = [*rows_of(samples), *rows_of(odd)]
+    assert members_of(rows, table) == expected
+    assert b'"undecoded":["' in expected[-4]
+    assert expected[-3] == b""
+    assert members_of(rows, None) == [b""] * len(rows)

@@ -1,0 +1,19 @@
+"""What loading databases gives: apart from the loading, which only a child process of the agent needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from edge_agent.databases.findings import Finding
+from signal_decoding.table import SignalTable
+
+MAX_DATABASES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDatabases:
+    """One table of all files, and what there is to say about each."""
+
+    table: SignalTable
+    report: tuple[Finding, ...]

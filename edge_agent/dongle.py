@@ -1,0 +1,179 @@
+"""One dongle of the running agent: its source, its lanes, and how frames get from the one into the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from edge_agent.clock import Clock
+from edge_agent.config import DongleSection, UplinkSection
+from edge_agent.feeding import LiveBatcher
+from edge_agent.frame_filters import keep_matching
+from edge_agent.sources.base import Dropped, Item, Source
+from edge_agent.sources.opening import open_source
+from edge_agent.sources.reader import SourceReader
+from edge_agent.uplink import Uplink
+from wire_protocol.batches import FrameBatch
+from wire_protocol.lane_sender import LaneSender, WindowLimits
+from wire_protocol.messages import MAX_TABLES, DongleInfo, LaneName
+from wire_protocol.packets import GapReason
+
+if TYPE_CHECKING:
+    from edge_agent.databases.configured import ConfiguredDatabases
+    from edge_agent.decoder import Decoder
+
+STOP_LOOK_SECONDS: Final = 0.25
+_HELD_LOOK_SECONDS: Final = 0.1
+
+
+class Dongle:
+    """`frames` is its frames lane; `decoder` has its signals lane, once there are databases.
+
+    `on_unknown` is called once for each arbitration id that no database knows.
+    """
+
+    def __init__(
+        self,
+        section: DongleSection,
+        uplink: UplinkSection,
+        start_id: str,
+        clock: Clock,
+        on_unknown: Callable[[str, int, bool], None],
+    ) -> None:
+        assert section.id is not None
+        self.dongle_id: Final = section.id
+        self.section = section
+        self.tables: dict[str, bytes] = {}
+        self.databases: ConfiguredDatabases | None = None
+        self.decoder: Decoder | None = None
+        self._can_wait = section.interface == "log"
+        self._uplink = uplink
+        self._start_id = start_id
+        self._clock = clock
+        self._on_unknown = on_unknown
+        self._batcher = LiveBatcher(uplink.flush_seconds)
+        self._has_databases = asyncio.Event()
+        self.frames: Final = self._lane("frames")
+
+    @property
+    def info(self) -> DongleInfo:
+        """The dongle as the server is told of it."""
+        return msgspec.structs.replace(self.section.info(), signal_tables=list(self.tables))
+
+    @property
+    def lanes(self) -> list[LaneSender]:
+        """Its lanes."""
+        return [self.frames] if self.decoder is None else [self.frames, self.decoder.lane]
+
+    def open_source(self) -> Source:
+        """Opens the bus or log; called in the reading thread. Raises SourceError."""
+        return open_source(self.section, self._clock)
+
+    def add_decoder(self) -> LaneSender:
+        """Prepares for databases; the new lane."""
+        # Not at the top: an agent without databases has no memory for it.
+        from edge_agent.decoder import Decoder  # noqa: PLC0415
+
+        self.decoder = Decoder(self._lane("signals"), self._unknown)
+        return self.decoder.lane
+
+    def use(self, databases: ConfiguredDatabases | None) -> None:
+        """Decodes by these from now on, by the section's rules; None where it has none."""
+        self._has_databases.set()
+        self.databases = databases
+        if self.decoder is None or databases is None:
+            return
+        self._flush()
+        self.decoder.use(databases.table, self.section.signals, self._clock.monotonic_seconds())
+        if databases.table is not None:
+            current = databases.table.hash.hex()
+            earlier = {name: table for name, table in self.tables.items() if name != current}
+            kept = list(earlier.items())[: MAX_TABLES - 1]
+            self.tables = {current: databases.table.to_bytes(), **dict(kept)}
+
+    def stop_waiting(self) -> None:
+        """The agent stops: no databases will come."""
+        self._has_databases.set()
+
+    async def feed(self, reader: SourceReader, uplink: Uplink) -> None:
+        """Moves what the reader gives into the lanes until it ends; the last frames too."""
+        if self._can_wait:  # a log loses nothing by waiting until it can be decoded
+            await self._has_databases.wait()
+        reading = asyncio.ensure_future(reader.read())
+        try:
+            while True:
+                await asyncio.wait([reading], timeout=self._due_in())
+                if reading.done():
+                    items = reading.result()
+                    if not items:
+                        return
+                    self._take(items)
+                    await self._until_room(reader, uplink)
+                    reading = asyncio.ensure_future(reader.read())
+                self._flush_due()
+                uplink.wake()
+        finally:
+            reading.cancel()
+            self._flush()
+            if self.decoder is not None:
+                self.decoder.finish(self._clock.monotonic_seconds())
+            uplink.wake()
+
+    async def _until_room(self, reader: SourceReader, uplink: Uplink) -> None:
+        """A log waits while a lane is full, a bus does not."""
+        while self._can_wait and any(lane.is_full for lane in self.lanes) and not reader.is_stopping:
+            uplink.progress.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(uplink.progress.wait(), STOP_LOOK_SECONDS)
+
+    def _due_in(self) -> float | None:
+        due = self._batcher.due_in(self._clock.monotonic_seconds())
+        if self.decoder is not None and self.decoder.holds_back:
+            return _HELD_LOOK_SECONDS if due is None else min(due, _HELD_LOOK_SECONDS)
+        return due
+
+    def _take(self, items: list[Item]) -> None:
+        for item in items:
+            if not isinstance(item, Dropped):
+                if self.section.frames == "all" or self.decoder is not None:
+                    self._batcher.add(item)
+                continue
+            self._flush()
+            now_seconds, span_ns = self._clock.monotonic_seconds(), (item.first_ns, item.last_ns)
+            self.frames.take_loss(GapReason.SOURCE, item.frames, now_seconds, span_ns)
+            if self.decoder is not None:  # how many values were in them cannot be known
+                self.decoder.lane.take_loss(GapReason.SOURCE, None, now_seconds, span_ns)
+
+    def _flush_due(self) -> None:
+        now_seconds = self._clock.monotonic_seconds()
+        if self._batcher.due_in(now_seconds) == 0:
+            self._flush()
+        elif self.decoder is not None and self.decoder.holds_back:
+            self.decoder.expire(now_seconds)
+
+    def _flush(self) -> None:
+        now_seconds = self._clock.monotonic_seconds()
+        for batch in self._batcher.take(now_seconds):
+            self._stream(batch, now_seconds)
+
+    def _stream(self, batch: FrameBatch, now_seconds: float) -> None:
+        if self.section.frames == "all":
+            kept = keep_matching(batch, self.section.frame_filters)
+            if len(kept):
+                self.frames.take_frames(kept, now_seconds)
+        if self.decoder is not None:
+            self.decoder.take(batch, now_seconds)
+
+    def _lane(self, name: LaneName) -> LaneSender:
+        limits = WindowLimits(self._uplink.window_bytes, trims=not self._can_wait)
+        resolution_ns = self._uplink.timestamp_resolution_ns
+        lane = LaneSender(self.dongle_id, name, self._start_id, limits, resolution_ns)
+        lane.take_loss(GapReason.START, None, self._clock.monotonic_seconds())
+        return lane
+
+    def _unknown(self, arbitration_id: int, is_extended: bool) -> None:
+        self._on_unknown(self.dongle_id, arbitration_id, is_extended)

@@ -1,0 +1,77 @@
+"""The messages of databases as simulated traffic needs them: with cycle times and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.databases.checks import check_messages
+from edge_agent.databases.compiling import compile_message, is_j1939
+from edge_agent.databases.errors import DatabaseError
+from edge_agent.databases.findings import Finding, Findings
+from edge_agent.databases.loaded import MAX_DATABASES
+from edge_agent.databases.loading import merge, parse_database
+from edge_agent.simulate_payloads import SimulatedMessage
+from signal_decoding.errors import TableError
+from signal_decoding.model import MessageModel
+from signal_decoding.table import SignalTable
+
+if TYPE_CHECKING:
+    from cantools.database.can import Message
+
+DEFAULT_CYCLE_SECONDS: Final = 0.1
+MIN_CYCLE_SECONDS: Final = 0.001
+MAX_CYCLE_SECONDS: Final = 3600.0
+
+
+def simulated_messages(paths: Sequence[Path]) -> tuple[list[SimulatedMessage], list[Finding]]:
+    """The messages of all files for one bus, of one id those of the file listed first, and the findings.
+
+    Raises DatabaseError for a file of which nothing can be loaded.
+    """
+    if len(paths) > MAX_DATABASES:
+        raise DatabaseError(paths[MAX_DATABASES], 1, f"more than {MAX_DATABASES} databases for one bus")
+    collected, simulated, report = [], {}, []
+    for path in paths:
+        findings = Findings(path)
+        kept = list(_kept(path, findings))
+        simulated.update({id(model): _simulated(model, message) for model, message in kept})
+        collected.append((path, [model for model, _ in kept]))
+        report += findings.found
+    merged, shadowed = merge(collected)
+    return [simulated[id(model)] for model in merged], [*report, *shadowed]
+
+
+def _kept(path: Path, findings: Findings) -> Iterator[tuple[MessageModel, Message]]:
+    """The messages of one file that count, as a table has them and as cantools has them."""
+    parsed = parse_database(path, findings)
+    messages, j1939 = parsed.database.messages, is_j1939(parsed.database)
+    models = [
+        compile_message(message, j1939=j1939, locator=parsed.locator, findings=findings)
+        for message in messages
+    ]
+    try:
+        SignalTable(models)
+    except TableError as error:
+        raise DatabaseError(path, 1, error.reason) from error
+    kept = {id(model) for model in check_messages(models, [1] * len(models), findings)}
+    for model, message in zip(models, messages, strict=True):
+        if id(model) in kept:
+            yield model, message
+
+
+def _simulated(model: MessageModel, message: Message) -> SimulatedMessage:
+    cycle_ms: object = message.cycle_time
+    cycle_seconds = DEFAULT_CYCLE_SECONDS
+    # An attribute of a DBC may be of any type.
+    if isinstance(cycle_ms, int | float) and cycle_ms > 0:
+        cycle_seconds = min(max(cycle_ms / 1000, MIN_CYCLE_SECONDS), MAX_CYCLE_SECONDS)
+    # By place too: a name may occur twice in a message.
+    limits = {(signal.name, signal.start): (signal.minimum, signal.maximum) for signal in message.signals}
+    places = (
+        (signal.name, signal.start ^ 7 if signal.big_endian else signal.start) for signal in model.signals
+    )
+    return SimulatedMessage(
+        model, cycle_seconds, bool(message.is_fd), tuple(limits[place] for place in places)
+    )

@@ -1,0 +1,41 @@
+"""Last values as the HTTP API shows them (pure)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from signal_decoding.choices import named
+from signal_decoding.decoded import Value, numbers_of
+from signal_decoding.json_output import value_json
+from signal_decoding.table import SignalTable
+from stream_server.models import SignalView
+from wire_protocol.batches import SignalBatch
+from wire_protocol.timestamps import format_timestamp
+
+
+def signal_views(values: SignalBatch, table: SignalTable) -> list[SignalView]:
+    """Every value with what `table` says of its signal; numbers that the table has not are left out."""
+    values = values[values.signal < len(table.signals)]
+    numbers = numbers_of(values.kind, values.bits)
+    views = []
+    for signal, number, at_ns in zip(
+        values.signal.tolist(), numbers, values.timestamp_ns.tolist(), strict=True
+    ):
+        model = table.signals[signal]
+        views.append(
+            SignalView(
+                message=table.messages[table.message_of[signal]].name,
+                signal=model.name,
+                value=_in_json(named(model, number)),
+                number=_in_json(number),
+                unit=model.unit,
+                choices={str(raw): name for raw, name in model.choices.items()} or None,
+                ts=format_timestamp(at_ns // 1000),
+            )
+        )
+    return views
+
+
+def _in_json(value: Value) -> Value:
+    """The value as the one rule for JSON has it: NaN and infinities as strings."""
+    return msgspec.json.decode(value_json(value), type=int | float | str)

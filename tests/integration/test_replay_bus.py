@@ -1,0 +1,69 @@
+"""`edge-agent replay --to`: what another bus receives, and what it says where a frame is not sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import can
+import pytest
+from click.testing import CliRunner
+
+from edge_agent.replay_bus import parse_target
+from edge_agent.replay_command import replay
+from edge_agent.sources.python_can_bus import row_of
+
+LOG = """\
+(1766417462.000001) can0 123#1122334455667788
+(1766417462.000002) can0 18DAF110#02010C
+(1766417462.000003) can0 7FF#R5
+(1766417462.000004) can0 123##1AABBCC
+(1766417462.000005) can0 001#
+"""
+
+
+@pytest.fixture
+def peer(request: pytest.FixtureRequest) -> Iterator[can.BusABC]:
+    with can.Bus(request.node.name, "virtual", ignore_config=True) as bus:
+        yield bus
+
+
+def replayed(log: Path, channel: str) -> tuple[int, dict[str, float]]:
+    done = CliRunner().invoke(replay, [str(log), "--to", f"virtual:{channel}", "--speed", "max"])
+    return done.exit_code, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_another_bus_receives_every_frame_as_it_was(
+    peer: can.BusABC, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    log = tmp_path / "drive.log"
+    log.write_text(LOG)
+    status, summary = replayed(log, request.node.name)
+    assert status == 0
+    assert (summary["frames"], summary["acknowledged"], summary["lost"]) == (5, 5, 0)
+    rows = [row_of(message) for message in iter(lambda: peer.recv(0), None)]
+    assert [row[1:] for row in rows if row] == [
+        (0x123, 0, 8, bytes.fromhex("1122334455667788")),
+        (0x18DAF110, 1, 3, bytes.fromhex("02010C")),
+        (0x7FF, 2, 5, b""),
+        (0x123, 8 | 16, 3, bytes.fromhex("AABBCC")),
+        (0x001, 0, 0, b""),
+    ]
+
+
+def test_error_frames_are_not_transmitted_and_count_as_lost(
+    peer: can.BusABC, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    log = tmp_path / "errors.log"
+    log.write_text(LOG + "(1766417462.000006) can0 20000004#0008000000000000\n")
+    status, summary = replayed(log, request.node.name)
+    assert status == 1
+    assert (summary["frames"], summary["acknowledged"], summary["lost"]) == (6, 5, 1)
+
+
+def test_targets_are_an_interface_and_a_channel() -> None:
+    assert parse_target("udp_multicast:ff15:7079::1") == ("udp_multicast", "ff15:7079::1")
+    for text in ("", "can0", ":can0", "socketcan:"):
+        with pytest.raises(ValueError, match="INTERFACE:CHANNEL"):
+            parse_target(text)
