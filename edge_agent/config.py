@@ -154,6 +154,8 @@ class DongleSection(msgspec.Struct, frozen=True):
                 yield f"options.{key}", "is set by the agent"
             elif key == by_mode:
                 yield f"options.{key}", "follows from `mode`, leave it out"
+            elif self.interface == "socketcan":
+                yield f"options.{key}", "is for interfaces of python-can; socketcan has no options"
         if self.interface == "slcan" and self.bitrate is None:
             yield "bitrate", "is required for slcan: these adapters do not remember one"
         if self.interface == "slcan" and self.fd:

@@ -44,8 +44,11 @@ class Source(Protocol):
     def can_wait(self) -> bool:
         """True where nothing is lost by reading later (a log): it paces itself and is never dropped."""
 
-    def read(self, timeout_seconds: float) -> FrameBatch:
-        """What has arrived, after at most `timeout_seconds`; maybe nothing. Raises SourceError."""
+    def read(self, timeout_seconds: float) -> FrameBatch | list[Item]:
+        """What has arrived, after at most `timeout_seconds`; maybe nothing. Raises SourceError.
+
+        A list has what the driver lost in its place, where the driver says so.
+        """
 
     def close(self) -> None:
         """Releases the device. Never raises."""
@@ -53,7 +56,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """`frames` frames between these timestamps were read, but the queue was full."""
+    """`frames` frames between these timestamps are lost: a queue was full, the driver's or ours."""
 
     frames: int
     first_ns: int
@@ -79,8 +82,14 @@ class FrameQueue:
             if room:
                 self._append(batch if len(batch) <= room else batch[:room])
             if len(batch) > room:
-                self._drop(batch[room:])
+                left_out = batch[room:].timestamp_ns
+                self._drop(Dropped(len(left_out), int(left_out[0]), int(left_out[-1])))
             return max(len(batch) - room, 0)
+
+    def put_loss(self, loss: Dropped) -> None:
+        """Appends what was lost before it came here."""
+        with self._lock:
+            self._drop(loss)
 
     def put_when_room(self, batch: FrameBatch, stop: threading.Event) -> None:
         """Appends `batch` once the queue is below its limit; gives up when `stop` is set."""
@@ -102,11 +111,8 @@ class FrameQueue:
         self._items.append(batch)
         self._frames += len(batch)
 
-    def _drop(self, batch: FrameBatch) -> None:
-        first, last = int(batch.timestamp_ns[0]), int(batch.timestamp_ns[-1])
-        frames = len(batch)
-        if self._items and isinstance(self._items[-1], Dropped):
-            earlier = self._items.pop()
-            assert isinstance(earlier, Dropped)
-            frames, first = frames + earlier.frames, earlier.first_ns
-        self._items.append(Dropped(frames, first, last))
+    def _drop(self, loss: Dropped) -> None:
+        if self._items and isinstance(earlier := self._items[-1], Dropped):
+            self._items.pop()
+            loss = Dropped(earlier.frames + loss.frames, earlier.first_ns, loss.last_ns)
+        self._items.append(loss)

@@ -15,6 +15,10 @@ def open_source(dongle: DongleSection, clock: Clock | None = None) -> Source:
         from edge_agent.sources.log_bus import LogBus  # noqa: PLC0415 - memory of what is not used
 
         return LogBus(Path(dongle.channel), dongle.log_options(), clock)
+    if dongle.interface == "socketcan":
+        from edge_agent.sources.socketcan import SocketCanBus  # noqa: PLC0415 - as above
+
+        return SocketCanBus(dongle, clock)
     from edge_agent.sources.python_can_bus import PythonCanBus  # noqa: PLC0415 - as above
 
     return PythonCanBus(dongle, clock)

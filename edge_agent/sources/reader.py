@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from edge_agent.backoff import DEVICE_POLICY, Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import SourceEndedError, SourceError
-from edge_agent.sources.base import FrameQueue, Item, Source, SourceCode, SourceState
+from edge_agent.sources.base import Dropped, FrameQueue, Item, Source, SourceCode, SourceState
 from wire_protocol.batches import FrameBatch
 
 _log = logging.getLogger(__name__)
@@ -147,22 +147,27 @@ class SourceReader:
         limits = self._limits
         while not self._stop.is_set():
             with self._in_driver(limits.hang_read_seconds):
-                batch = source.read(limits.read_timeout_seconds)
-            if not len(batch):
+                read = source.read(limits.read_timeout_seconds)
+            if not len(read):
                 continue
-            self._hand_over(batch, source)
+            for item in [read] if isinstance(read, FrameBatch) else read:
+                self._hand_over(item, source)
+            self._call_in_loop(self._arrived.set)
             if not source.can_wait:
                 # What comes meanwhile waits in the driver: one wake-up for many frames. After silence the
                 # first frame has passed at once, since `read` was waiting for it.
                 self._stop.wait(limits.beat_seconds)
 
-    def _hand_over(self, batch: FrameBatch, source: Source) -> None:
-        self.frames_read += len(batch)
+    def _hand_over(self, item: Item, source: Source) -> None:
+        if isinstance(item, Dropped):
+            self.frames_dropped += item.frames
+            self._queue.put_loss(item)
+            return
+        self.frames_read += len(item)
         if source.can_wait:
-            self._queue.put_when_room(batch, self._stop)
+            self._queue.put_when_room(item, self._stop)
         else:
-            self.frames_dropped += self._queue.put(batch)
-        self._call_in_loop(self._arrived.set)
+            self.frames_dropped += self._queue.put(item)
 
     def _close(self, source: Source) -> None:
         with self._in_driver(self._limits.hang_open_seconds):

@@ -82,6 +82,7 @@ def test_keys_of_a_dongle_that_are_not_built_yet(tmp_path: Path, key: str) -> No
         ("bitrate = 10", "bitrate"),
         ("options = { bitrate = 500000 }", "options.bitrate"),
         ("options = { receive_own_messages = true }", "options.receive_own_messages"),
+        ("options = { anything = 1 }", "options.anything"),
         ('interface = "vector"\noptions = { listen_only = false }', "options.listen_only"),
         ('interface = "log"\nbitrate = 500000', "bitrate"),
         ('interface = "log"\noptions = { speed = 0 }', "options.speed"),

@@ -1,0 +1,397 @@
+"""Our SocketCAN source against python-can's `recv`: CPU time per frame; and what it keeps beside candump.
+
+    python bench/receive.py [--interface vcan0] [--rate 4000] [--seconds 60]
+
+With AF_CAN all frames come from a virtual CAN interface, which must be up. Without, a pair of local datagram
+sockets stands in for it: the same records through the same system calls; nothing can be lost there, so only
+CPU time is compared. Prints `name ratio ours peer` (microseconds per frame, medians of interleaved beats)
+and the same as JSON, then what was kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import hashlib
+import json
+import logging
+import multiprocessing
+import random
+import select
+import socket
+import statistics
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import can
+import can.interfaces.socketcan.socketcan as python_can_socketcan
+import numpy as np
+
+from edge_agent.config import DongleSection
+from edge_agent.sources.base import SourceCode, SourceState
+from edge_agent.sources.can_frames import FRAME, NATIVE, ReceiveSlots
+from edge_agent.sources.candump import CandumpParser
+from edge_agent.sources.log_blocks import read_blocks
+from edge_agent.sources.reader import ReaderLimits, SourceReader
+from edge_agent.sources.socketcan import SocketCanBus, open_can_socket
+from tests.helpers.conditions import eventually
+from tests.vm.can_utils import receivers
+from wire_protocol.batches import FD_DATA_BYTES, FD_LENGTHS, FrameBatch, concatenate, widen
+
+# Frames per second at which a bare recorder is tried, from what must be kept everywhere to twice a full bus.
+RATES = (4_000, 6_000, 8_000, 10_000, 12_000, 15_000, 20_000)
+BEAT_SECONDS = ReaderLimits().beat_seconds
+BEATS = 300
+PROBE_SECONDS = 10.0
+SILENCE_SECONDS = 2.0
+CANDUMP_PATIENCE_SECONDS = 10.0
+BLOCK_FRAMES = 4_099
+STAND_IN = "stand-in"
+
+_MAX_BURST = 64
+_BUFFER_BYTES = 8 << 20
+# candump is the witness, not the peer: it may fall behind, but must have everything.
+_WITNESS_BUFFER_BYTES = 512 << 20
+_SO_RCVBUFFORCE = 33
+_CAN_RAW_FILTER = 1
+_EXTENDED, _REMOTE, _ERROR = 1 << 31, 1 << 30, 1 << 29
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+_libc.sendmmsg.argtypes = _libc.recvmmsg.argtypes[:4]
+
+
+@dataclass(frozen=True)
+class Cost:
+    name: str
+    ratio: float
+    ours_us: float
+    peer_us: float
+    frames: int
+    frames_per_second: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a recorder and candump beside it have of the same frames."""
+
+    name: str
+    frames_per_second: float
+    seconds: float
+    sent: int
+    recorded: int
+    said_lost: int
+    candump_recorded: int
+    same_as_candump: bool | None
+
+    @property
+    def is_all(self) -> bool:
+        return self.recorded == self.candump_recorded == self.sent and not self.said_lost
+
+
+class Wire:
+    """A CAN interface, or pairs of local sockets that stand in for it."""
+
+    def __init__(self, interface: str | None) -> None:
+        self.name = interface or STAND_IN
+        self._is_real = interface is not None
+        self.dongle = DongleSection(self.name, fd=True)
+
+    @contextlib.contextmanager
+    def receivers(self, count: int) -> Iterator[tuple[list[socket.socket], list[socket.socket]]]:
+        """(sockets that all receive the same, the sockets to send it to)."""
+        if self._is_real:
+            receivers = [open_can_socket(self.dongle) for _ in range(count)]
+            senders = [open_can_socket(self.dongle)]
+            senders[0].setsockopt(socket.SOL_CAN_RAW, _CAN_RAW_FILTER, b"")
+        else:
+            pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
+            receivers, senders = ([pair[side] for pair in pairs] for side in (0, 1))
+        for one in receivers:
+            with contextlib.suppress(PermissionError):  # for the peer, which leaves it as it is
+                one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        try:
+            yield receivers, senders
+        finally:
+            for one in receivers + senders:
+                one.close()
+
+
+class Traffic:
+    """Frames of 40 standard and 20 extended identifiers, the same ones again and again."""
+
+    def __init__(self, fd_share: float = 0.0, seed: int = 1) -> None:
+        records = list(_records(random.Random(seed), fd_share))
+        self._frames = np.zeros(BLOCK_FRAMES, FRAME)
+        self._vectors = np.zeros(BLOCK_FRAMES, NATIVE.vector)
+        self._messages = np.zeros(BLOCK_FRAMES, NATIVE.message)
+        raw = self._frames.view(np.uint8).reshape(BLOCK_FRAMES, -1)
+        for row, record in zip(raw, records, strict=True):
+            row[: len(record)] = np.frombuffer(record, np.uint8)
+        rows = np.arange(BLOCK_FRAMES, dtype=np.uintp)
+        self._vectors["base"] = self._frames.ctypes.data + rows * np.uintp(FRAME.itemsize)
+        self._vectors["length"] = [len(record) for record in records]
+        headers = self._messages["header"]
+        headers["vectors"] = self._vectors.ctypes.data + rows * np.uintp(NATIVE.vector.itemsize)
+        headers["vector_count"] = 1
+
+    def send(self, opened: socket.socket, frames: int, frames_per_second: float) -> None:
+        """Sends evenly, as far as this machine wakes up in time."""
+        began, sent = time.monotonic(), 0
+        while sent < frames:
+            due = min(int((time.monotonic() - began) * frames_per_second), frames) - sent
+            at = sent % BLOCK_FRAMES
+            done = self.burst(opened, at, min(due, _MAX_BURST, BLOCK_FRAMES - at))
+            sent += done
+            if not done:  # nothing is due, or a queue is full
+                time.sleep(0.001)
+
+    def burst(self, opened: socket.socket, first: int, count: int) -> int:
+        """Sends `count` frames of the block at once; how many could be sent."""
+        address = self._messages.ctypes.data + first * NATIVE.message.itemsize
+        return max(_libc.sendmmsg(opened.fileno(), address, count, 0), 0) if count else 0
+
+    @contextlib.contextmanager
+    def sender(
+        self, opened: socket.socket, frames: int, frames_per_second: float
+    ) -> Iterator[Callable[[], None]]:
+        """A process that begins to send when what this gives is called."""
+        context = multiprocessing.get_context("fork")
+        begin = context.Event()
+
+        def run() -> None:
+            begin.wait()
+            self.send(opened, frames, frames_per_second)
+
+        process = context.Process(target=run)
+        process.start()
+        try:
+            yield begin.set
+        finally:
+            process.join(SILENCE_SECONDS)
+            process.kill()
+
+
+def _records(dice: random.Random, fd_share: float) -> Iterator[bytes]:
+    """`struct can_frame` and `struct canfd_frame`; some remote and error frames among them."""
+    ids = [dice.randrange(0x800) for _ in range(40)] + [
+        dice.randrange(1 << 29) | _EXTENDED for _ in range(20)
+    ]
+    for _ in range(BLOCK_FRAMES):
+        can_id, kind = dice.choice(ids), dice.random()
+        if kind < fd_share:
+            data = dice.randbytes(dice.choice(FD_LENGTHS))
+            yield struct.pack("=IBB2x64s", can_id, len(data), 4 | dice.randrange(4), data)
+        elif kind > 0.99:
+            yield struct.pack("=IB3x8s", _ERROR | 0x88, 8, dice.randbytes(8))
+        elif kind > 0.97:
+            yield struct.pack("=IB11x", can_id | _REMOTE, dice.randrange(9))
+        else:
+            data = dice.randbytes(dice.randrange(9))
+            yield struct.pack("=IB3x8s", can_id, len(data), data)
+
+
+@contextlib.contextmanager
+def python_can_on(wire: Wire, opened: socket.socket) -> Iterator[can.BusABC]:
+    """python-can's bus on this socket instead of the one it would open."""
+    logging.getLogger("can").setLevel(logging.CRITICAL)
+    create, bind = python_can_socketcan.create_socket, python_can_socketcan.bind_socket
+    python_can_socketcan.create_socket = lambda: opened
+    python_can_socketcan.bind_socket = lambda sock, channel="": None
+    try:
+        bus = can.Bus(wire.name, "socketcan", fd=True, ignore_config=True)
+    finally:
+        python_can_socketcan.create_socket, python_can_socketcan.bind_socket = create, bind
+    with bus:
+        yield bus
+
+
+def read_ours(source: SocketCanBus, frames: int) -> None:
+    received = sum(len(item) for item in source.read(0) if isinstance(item, FrameBatch))
+    assert received == frames, f"{received} of {frames} frames"
+
+
+def read_peer(bus: can.BusABC, frames: int) -> None:
+    for _ in range(frames):
+        assert bus.recv(0) is not None
+
+
+def measure(interface: str | None, rate: float = RATES[0], beats: int = BEATS) -> Cost:
+    """Each beat the same frames wait in both sockets, and the time to read them is taken; medians of beats.
+
+    Nothing waits while time is taken, so it is CPU time, and what interrupts now and then is not in a
+    median. (The CPU clock of User Mode Linux ticks in 10 ms.) python-can is spared a wake-up per frame.
+    """
+    wire, traffic, frames = Wire(interface), Traffic(), int(rate * BEAT_SECONDS)
+    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    with (
+        wire.receivers(2) as ((our_socket, their_socket), senders),
+        contextlib.closing(SocketCanBus(wire.dongle, open_socket=lambda _: our_socket)) as source,
+        python_can_on(wire, their_socket) as bus,
+    ):
+        reads = [("ours", partial(read_ours, source, frames)), ("peer", partial(read_peer, bus, frames))]
+        for beat in range(beats):
+            for sender in senders:
+                traffic.burst(sender, beat * frames % (BLOCK_FRAMES - frames), frames)
+            time.sleep(BEAT_SECONDS)
+            for name, read in reads if beat % 2 else reversed(reads):
+                began = time.perf_counter()
+                read()
+                seconds[name].append(time.perf_counter() - began)
+    ours, peer = (statistics.median(seconds[name]) / frames * 1e6 for name in ("ours", "peer"))
+    return Cost(f"receive from {wire.name}", peer / ours, ours, peer, beats * frames, rate)
+
+
+def receive_bare(opened: socket.socket, frames: int) -> int:
+    """recvmmsg on the same beat, and a copy of the memory; nothing is looked at."""
+    slots, copies, received = ReceiveSlots(256), [], 0
+    while received < frames and select.select([opened], [], [], SILENCE_SECONDS)[0]:
+        count = slots.count
+        while count == slots.count:
+            count = max(
+                _libc.recvmmsg(opened.fileno(), slots.address, slots.count, socket.MSG_DONTWAIT, None), 0
+            )
+            copies.append(slots.frames[:count].copy())
+            received += count
+        time.sleep(BEAT_SECONDS)
+    return received
+
+
+class Candump:
+    """candump's log of `frames` frames; it ends after silence too."""
+
+    def __init__(self, interface: str, frames: int, log: Path) -> None:
+        self._log, before = log, receivers(interface)
+        command = ["candump", "-L", "-r", str(_WITNESS_BUFFER_BYTES), "-n", str(frames)]
+        command += ["-T", str(int(CANDUMP_PATIENCE_SECONDS * 1000)), f"{interface},0:0,#FFFFFFFF"]
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(command, stdout=out)
+        eventually(lambda: receivers(interface) > before, f"candump listens to {interface}")
+
+    def read(self) -> FrameBatch:
+        """What it has, once it is done."""
+        self._process.wait()
+        parser = CandumpParser()
+        with self._log.open("rb") as file:
+            return concatenate([parser.parse(block).batch.frames for block in read_blocks(file.read)])
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """`batch` is None where nothing was decoded."""
+
+    frames: int
+    said_lost: int = 0
+    batch: FrameBatch | None = None
+
+
+Record = Callable[[Wire, int, Callable[[], None]], Recorded]
+
+
+def record_bare(wire: Wire, frames: int, begin: Callable[[], None]) -> Recorded:
+    """A recorder that does nothing else."""
+    with wire.receivers(1) as ((opened,), _):
+        begin()
+        return Recorded(receive_bare(opened, frames))
+
+
+def record_ours(wire: Wire, frames: int, begin: Callable[[], None]) -> Recorded:
+    """Our source as the agent reads it: with its thread, its beat and its queue."""
+    return asyncio.run(_record_ours(wire, frames, begin))
+
+
+async def _record_ours(wire: Wire, frames: int, begin: Callable[[], None]) -> Recorded:
+    is_open = asyncio.Event()
+
+    def on_state(state: SourceState) -> None:
+        if state.code is SourceCode.OK:
+            is_open.set()
+
+    reader = SourceReader(wire.name, lambda: SocketCanBus(wire.dongle), on_state)
+    reader.start()
+    await is_open.wait()
+    begin()
+    batches: list[FrameBatch] = []
+    with contextlib.suppress(TimeoutError):
+        while reader.frames_read + reader.frames_dropped < frames:
+            items = await asyncio.wait_for(reader.read(), SILENCE_SECONDS)
+            batches += [item for item in items if isinstance(item, FrameBatch)]
+    await reader.stop()
+    while items := await reader.read():
+        batches += [item for item in items if isinstance(item, FrameBatch)]
+    return Recorded(reader.frames_read, reader.frames_dropped, concatenate(batches))
+
+
+def keep(record: Record, interface: str, rate: float, seconds: float) -> Kept:
+    """What `record` keeps of traffic of all kinds, with candump beside it."""
+    wire, traffic, frames = Wire(interface), Traffic(fd_share=0.1), int(rate * seconds)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        wire.receivers(0) as (_, (opened,)),
+        traffic.sender(opened, frames, rate) as begin,
+        contextlib.closing(Candump(interface, frames, Path(directory) / "log")) as candump,
+    ):
+        began = time.monotonic()
+        recorded = record(wire, frames, begin)
+        took = time.monotonic() - began
+        dumped = candump.read()
+    same = None if recorded.batch is None else digest(recorded.batch) == digest(dumped)
+    return Kept(
+        record.__name__, frames / took, took, frames, recorded.frames, recorded.said_lost, len(dumped), same
+    )
+
+
+def digest(batch: FrameBatch) -> str:
+    """SHA-256 of identifiers, flags, lengths and data, frame after frame."""
+    kinds = [("id", "<u4"), ("flags", "u1"), ("length", "u1"), ("data", "u1", FD_DATA_BYTES)]
+    rows = np.zeros(len(batch), np.dtype(kinds))
+    rows["id"], rows["flags"], rows["length"] = batch.arbitration_id, batch.flags, batch.length
+    rows["data"] = widen(batch.data, FD_DATA_BYTES)
+    return hashlib.sha256(rows.tobytes()).hexdigest()
+
+
+def highest_kept_rate(interface: str, seconds: float = PROBE_SECONDS) -> float:
+    """The highest of RATES that can be sent, and at which a bare recorder and candump keep everything."""
+    highest = 0.0
+    for rate in RATES:
+        kept = keep(record_bare, interface, rate, seconds)
+        print(json.dumps(asdict(kept)), flush=True)
+        if not kept.is_all or kept.frames_per_second < 0.95 * rate:
+            break
+        highest = rate
+    return highest
+
+
+def has_interface(name: str) -> bool:
+    return (Path("/sys/class/net") / name).exists()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--interface", default="vcan0")
+    parser.add_argument("--rate", type=float, help="default: the highest that a bare recorder keeps")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    arguments = parser.parse_args()
+    interface = arguments.interface if has_interface(arguments.interface) else None
+    cost = measure(interface)
+    print(f"{cost.name} {cost.ratio:.1f} {cost.ours_us:.3f} {cost.peer_us:.3f}")
+    print(json.dumps(asdict(cost)))
+    if interface is not None:
+        rate = arguments.rate or highest_kept_rate(interface)
+        print(json.dumps(asdict(keep(record_ours, interface, rate, arguments.seconds))))
+
+
+if __name__ == "__main__":
+    main()
