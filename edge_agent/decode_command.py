@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,13 +16,13 @@ from edge_agent.decode_output import CSV_HEADER, DecodedText
 from edge_agent.errors import EdgeAgentError
 from edge_agent.log_selection import IdRange, Selection, check_logs, parse_id_range
 from edge_agent.parameters import Parsed
+from edge_agent.progress import Progress
 from edge_agent.read_ahead import ReadAhead
 from signal_decoding.errors import TableError
 from signal_decoding.table import SignalTable
 from wire_protocol.normalized import FrameOrigin, Origins
 
 _BATCH_FRAMES: Final = 4096
-_STATUS_SECONDS: Final = 0.5
 _SHOWN_PROBLEMS: Final = 20
 
 
@@ -88,28 +87,20 @@ def _load(databases: tuple[Path, ...]) -> SignalTable:
 
 
 def _write(source: ReadAhead, text: DecodedText, form: str, out: BinaryIO) -> None:
-    """All lines to `out`; a status line on a terminal, where the lines go elsewhere."""
-    shows_status = sys.stderr.isatty() and not out.isatty()
-    next_status_seconds = time.monotonic()
+    """All lines to `out`; a progress bar on a terminal, where the lines go elsewhere."""
     if form == "csv":
         out.write(",".join(CSV_HEADER).encode() + b"\n")
     lines_of = text.csv_rows if form == "csv" else text.json_lines
-    for frames, channel, names in source:
-        origins = [FrameOrigin(None, name) for name in names]
-        for begin in range(0, len(frames), _BATCH_FRAMES):
-            part = slice(begin, begin + _BATCH_FRAMES)
-            out.write(lines_of(frames[part], Origins(origins, channel[part])))
-        if shows_status and time.monotonic() >= next_status_seconds:
-            next_status_seconds = time.monotonic() + _STATUS_SECONDS
-            _show_status(text.summary.frames)
-    out.flush()
-    if shows_status:
-        _show_status(text.summary.frames, ends=True)
-
-
-def _show_status(frames: int, *, ends: bool = False) -> None:
-    status = f"{frames:,} frames decoded"
-    click.echo(f"\r{status:<60}", err=True, nl=ends)
+    with Progress(hidden=out.isatty()) as progress:
+        for frames, channel, names, fraction in source:
+            origins = [FrameOrigin(None, name) for name in names]
+            for begin in range(0, len(frames), _BATCH_FRAMES):
+                part = slice(begin, begin + _BATCH_FRAMES)
+                out.write(lines_of(frames[part], Origins(origins, channel[part])))
+            if progress.is_due:
+                progress.show(fraction, f"{text.summary.frames:,} frames decoded")
+        out.flush()
+        progress.show(1.0, f"{text.summary.frames:,} frames decoded")
 
 
 @click.group()

@@ -78,7 +78,7 @@ class SelectedFrames:
     """One pass over the selected frames of all logs, file after file.
 
     `channels` grows; the channel column indexes it. `unreadable` and `problems` are those of the logs;
-    `untimed` are the logs that hold no times.
+    `untimed` are the logs that hold no times. `fraction` of the bytes of all logs, from 0 to 1, is read.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -87,10 +87,20 @@ class SelectedFrames:
         self.problems: list[LogProblem] = []
         self.untimed: set[Path] = set()
         self._selection = selection
+        self._read_bytes = 0
+        self._reader: LogReader | None = None
+        self._total_bytes = sum(path.stat().st_size for path in selection.paths if path.is_file())
+
+    @property
+    def fraction(self) -> float:
+        """How much of the logs is read, 1 when they are empty."""
+        now_bytes = self._read_bytes + (0 if self._reader is None else self._reader.bytes_read)
+        return min(1.0, now_bytes / self._total_bytes) if self._total_bytes else 1.0
 
     def __iter__(self) -> Iterator[tuple[FrameBatch, NDArray[np.uint16]]]:
+        self._read_bytes = 0
         for path in self._selection.paths:
-            reader = open_log(path)
+            self._reader = reader = open_log(path)
             if not reader.has_timestamps:
                 self.untimed.add(path)
             try:
@@ -99,6 +109,8 @@ class SelectedFrames:
                 self.unreadable += reader.unreadable
                 self.problems += reader.problems
                 reader.close()
+                self._reader = None
+                self._read_bytes += reader.size_bytes
 
     def _selected(self, reader: LogReader) -> Iterator[tuple[FrameBatch, NDArray[np.uint16]]]:
         first_ns: int | None = None

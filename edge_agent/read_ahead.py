@@ -20,11 +20,15 @@ from wire_protocol.batches import FrameBatch
 
 
 class LogPart(NamedTuple):
-    """Some frames of a log in order; `channel` uint16[N] indexes the names in `channels`."""
+    """Some frames of a log in order; `channel` uint16[N] indexes the names in `channels`.
+
+    `fraction` of the logs is read with them.
+    """
 
     frames: FrameBatch
     channel: NDArray[np.uint16]
     channels: Sequence[str]
+    fraction: float
 
 
 class _End(NamedTuple):
@@ -84,7 +88,7 @@ def _read(selection: Selection, sender: Connection) -> None:
     with contextlib.suppress(BrokenPipeError):
         try:
             for frames, channel in source:
-                sender.send(LogPart(frames, channel, source.channels))
+                sender.send(LogPart(frames, channel, source.channels, source.fraction))
         except EdgeAgentError as error:
             failed = str(error)
         sender.send(_End(source.unreadable, source.problems, failed))

@@ -15,6 +15,7 @@ import click
 from edge_agent.errors import EdgeAgentError, ReplayError
 from edge_agent.log_selection import Selection, check_logs, parse_id_range, parse_time_bound
 from edge_agent.parameters import Parsed
+from edge_agent.progress import PERIOD_SECONDS, Progress
 from edge_agent.replay import Pace, Replay
 from edge_agent.replay_bus import BusOutlet, parse_target
 from edge_agent.replay_credentials import agent_token
@@ -26,7 +27,6 @@ from edge_agent.uplink import UplinkState
 from signal_decoding.table import SignalTable
 from wire_protocol.identity import identifier_from, is_identifier
 
-_STATUS_SECONDS: Final = 0.5
 _SHOWN_PROBLEMS: Final = 20
 _PACED_FLUSH_SECONDS: Final = 0.05
 _UNPACED_FLUSH_SECONDS: Final = 0.25
@@ -159,7 +159,7 @@ def _play(selection: Selection, pace: Pace, table: SignalTable | None, options: 
         outlet = _uplink(player, selection, pace, table, options)
     began_seconds = time.monotonic()
     try:
-        asyncio.run(_with_status(outlet))
+        asyncio.run(_with_progress(outlet, player))
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
     finally:
@@ -191,16 +191,15 @@ def _uplink(
     return ReplayUplink(player, ServerTarget(server, agent_id, token, ca_file), start_id, _tell_state, table)
 
 
-async def _with_status(outlet: BusOutlet | ReplayUplink) -> None:
-    """Runs the outlet; on a terminal a line on standard error says how far it is."""
+async def _with_progress(outlet: BusOutlet | ReplayUplink, player: Replay) -> None:
+    """Runs the outlet; on a terminal a bar on standard error says how far it is."""
     task = asyncio.create_task(outlet.run())
-    on_terminal = sys.stderr.isatty()
-    while not task.done():
-        await asyncio.wait([task], timeout=_STATUS_SECONDS)
-        if on_terminal:
+    with Progress() as progress:
+        while not task.done():
+            await asyncio.wait([task], timeout=PERIOD_SECONDS)
             totals = outlet.totals
             text = f"{totals.frames:,} frames played, {totals.acknowledged:,} acknowledged"
-            click.echo(f"\r{text:<60}", err=True, nl=task.done())
+            progress.show(player.source.fraction, text)
     task.result()
 
 

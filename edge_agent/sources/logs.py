@@ -60,6 +60,7 @@ class LogReader:
         self.ignored = 0
         self.lines = 0
         self.problems: list[LogProblem] = []
+        self.size_bytes: Final = path.stat().st_size
         self._file: Final = file
         self._source: Final = _source_of(path, format_name, file, head)
 
@@ -67,6 +68,14 @@ class LogReader:
     def channels(self) -> list[str]:
         """Names of the channels seen so far; `LogBatch.channel` indexes them."""
         return self._source.channels
+
+    @property
+    def bytes_read(self) -> int:
+        """How far into the file on disk this is; of a compressed one it lies further than what came of it."""
+        if self._file.closed:
+            return self.size_bytes
+        on_disk: BinaryIO = getattr(self._file, "fileobj", self._file)  # behind a GzipFile
+        return min(on_disk.tell(), self.size_bytes)
 
     def __iter__(self) -> Iterator[LogBatch]:
         with self._file:

@@ -133,7 +133,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(log: Path) -> None:
 def test_a_terminal_sees_how_far_it_is_unless_the_lines_go_there_too(log: Path) -> None:
     frames = len(log.read_text().splitlines())
     command = [*map(str, installed_command("edge-agent")), "decode", str(log), *map(str, databases())]
-    assert f"\r{frames:,} frames decoded" in on_terminal([*command], lines_too=False)
+    assert f"100%  {frames:,} frames decoded" in on_terminal([*command], lines_too=False)
     assert "frames decoded" not in on_terminal([*command], lines_too=True)
     assert "frames decoded" not in edge_agent("decode", log, *databases()).stderr
 

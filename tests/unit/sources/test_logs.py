@@ -282,3 +282,15 @@ def test_python_can_stays_unloaded_for_our_own_formats() -> None:
 def test_a_prompt_with_the_word_date_does_not_make_it_a_vector_log(tmp_path: Path) -> None:
     path = written(tmp_path / "x.txt", b"date of the drive unknown\n(1.000000) can0 123#11\n")
     assert open_log(path).format == "candump"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_how_far_a_log_is_read_grows_to_its_size(tmp_path: Path, compressed: bool) -> None:
+    text = b"".join(b"(%d.000000) can0 123#%08X\n" % (number, number) for number in range(40_000))
+    path = tmp_path / "drive.log"
+    path.write_bytes(gzip.compress(text) if compressed else text)
+    reader = open_log(path)
+    seen = [reader.bytes_read for _ in reader]
+    assert seen == sorted(seen)
+    assert 0 < seen[0] < reader.size_bytes or compressed
+    assert reader.bytes_read == reader.size_bytes == path.stat().st_size
