@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -20,17 +22,24 @@ from tests.helpers.candump_logs import write_log
 from tests.helpers.candump_noise import write_noise
 from tests.helpers.metered_proxy import MeteredProxy
 from tests.helpers.processes import Argument, EnrolledAgent, StreamServer, replay_summary
+from wire_protocol.batches import SignalBatch
+from wire_protocol.packets import PacketKind, decode_packet
 
 # Fifty take a minute and a half: EXACTLY_ONCE_KILLS=50.
 KILLS: Final = int(os.environ.get("EXACTLY_ONCE_KILLS", "15"))
 FRAMES: Final = 800 * KILLS
+KNOWN_IDS: Final = 256
+MESSAGE: Final = 'BO_ {0} M{0}: 8 X\n SG_ S : 0|64@1+ (1,0) [0|0] "" X\n'
 _STUCK_SECONDS: Final = 30.0
 
 
 def test_a_replay_killed_again_and_again_is_recorded_exactly_once(tmp_path: Path) -> None:
     chance = random.Random(20261121)
     log = write_noise(tmp_path / "drive.log", FRAMES, 4_000)
+    database = tmp_path / "some.dbc"
+    database.write_text("".join(map(MESSAGE.format, range(KNOWN_IDS))))
     options: list[Argument] = ["--speed", "max", "--flush-seconds", "0.05", "--resume", tmp_path / "place"]
+    options += ["--dbc", database]
     with StreamServer(tmp_path / "server") as server, MeteredProxy(server.port, 100_000) as proxy:
         agent = EnrolledAgent(server, "van7", tmp_path)
         token = server.create_token("viewer")
@@ -57,6 +66,24 @@ def test_a_replay_killed_again_and_again_is_recorded_exactly_once(tmp_path: Path
         assert (summary.frames, summary.lost) == (FRAMES, 0)
         assert recorded_lines(server, "van7-can0", token) == log.read_text().splitlines()
         assert [gap["where"] for gap in recorded_gaps(server, "van7-can0", token)] == ["agent_start"]
+    known = (line.split()[-1].split("#") for line in log.read_text().splitlines())
+    expected = [(int(number, 16), data) for number, data in known if int(number, 16) < KNOWN_IDS]
+    assert recorded_values(tmp_path / "server") == expected
+
+
+def recorded_values(data_dir: Path) -> list[tuple[int, str]]:
+    """(signal, value as bytes in hex) of everything in the signals lane of a server that has ended."""
+    with contextlib.closing(sqlite3.connect(data_dir / "stream-server.sqlite3")) as connection:
+        rows = connection.execute(
+            "select body from packets where kind = ? order by start_pk, seq", (PacketKind.SIGNALS,)
+        ).fetchall()
+    found: list[tuple[int, str]] = []
+    for (body,) in rows:
+        values = decode_packet(body).body
+        assert isinstance(values, SignalBatch)
+        texts = [bits.to_bytes(8, "little").hex().upper() for bits in values.bits.tolist()]
+        found += zip(values.signal.tolist(), texts, strict=True)
+    return found
 
 
 def test_what_arrived_live_before_its_backlog_costs_nothing_when_the_agent_is_killed_then(
