@@ -36,7 +36,7 @@ class DecoderCounts:
 class Decoder:
     """Decodes every frame of a bus and feeds its signals lane; nothing until it is given a table.
 
-    `on_unknown` is called once for each (arbitration id, is extended) that the table does not know.
+    `on_unknown` is called once for each (arbitration id, is extended) that a table does not know.
     """
 
     def __init__(self, lane: LaneSender, on_unknown: Callable[[int, bool], None] = lambda *_: None) -> None:
@@ -53,7 +53,6 @@ class Decoder:
         self.finish(now_seconds)
         self.table = table
         self._selection = None if table is None else SignalSelection(table, rules)
-        self._unknown.clear()
 
     def take(self, frames: FrameBatch, now_seconds: float) -> None:
         """All frames of the bus, in order."""

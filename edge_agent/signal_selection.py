@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from signal_decoding.table import SignalTable
 from wire_protocol.batches import FrameBatch, SignalBatch
 
 _NEVER_NS: Final = 2**63 - 1
+_NO_ROWS: Final = np.zeros(0, np.intp)
 # A step back of the frames' clock by more than this is a clock that was set, not frames out of order.
 _CLOCK_SET_NS: Final = 1_000_000_000
 
@@ -28,6 +29,10 @@ class _Value(NamedTuple):
     kind: int
     bits: int
     number: int | float
+
+
+# The row of the frame that let it go, the signal, the value.
+_Found: TypeAlias = tuple[int, int, _Value]
 
 
 @dataclass(slots=True)
@@ -106,9 +111,10 @@ class SignalSelection:
         tracked = self._is_tracked.take(decoded.signal)
         times = frames.timestamp_ns.take(decoded.row)
         judged = (tracked & (keep | (times >= self._due_ns.take(decoded.signal)))).nonzero()[0]
-        found = [*self._judge(decoded, times, judged)] if len(judged) else []
-        found += self._released(self._latest_ns)
-        return self._together(decoded.signal_batch(frames, keep & ~tracked), found)
+        found = [*self._judge(decoded, times, judged, keep)] if len(judged) else []
+        found += [(len(frames), *late) for late in self._released(self._latest_ns)]
+        keep &= ~tracked
+        return _together(decoded.signal_batch(frames, keep), decoded.row[keep], found)
 
     def expire(self, now_ns: int) -> SignalBatch:
         """Values held back whose minimum period is over at this time of the frames' clock."""
@@ -119,7 +125,7 @@ class SignalSelection:
             np.zeros(0, np.uint8),
             np.zeros(0, np.uint64),
         )
-        return self._together(nothing, [*self._released(now_ns)])
+        return _together(nothing, _NO_ROWS, [(0, *late) for late in self._released(now_ns)])
 
     def finish(self) -> SignalBatch:
         """Everything held back, at the end of a log or of the agent."""
@@ -132,22 +138,32 @@ class SignalSelection:
         self._latest_ns = max(self._latest_ns, int(frames.timestamp_ns.max()))
 
     def _judge(
-        self, decoded: Decoded, times: NDArray[np.int64], judged: NDArray[np.intp]
-    ) -> Iterator[tuple[int, _Value]]:
+        self,
+        decoded: Decoded,
+        times: NDArray[np.int64],
+        judged: NDArray[np.intp],
+        changed: NDArray[np.bool_],
+    ) -> Iterator[_Found]:
         kind, bits = decoded.kind[judged], decoded.bits[judged]
         values = map(_Value, times[judged].tolist(), kind.tolist(), bits.tolist(), numbers_of(kind, bits))
-        for signal, value in zip(decoded.signal[judged].tolist(), values, strict=True):
+        rows, signals = decoded.row[judged].tolist(), decoded.signal[judged].tolist()
+        for row, signal, value, is_change in zip(
+            rows, signals, values, changed[judged].tolist(), strict=True
+        ):
             track, now_ns = self._tracks[signal], value.timestamp_ns
             if track.held is not None and not track.rests(now_ns):
-                yield signal, self._send(signal, track.held, track.sent_ns + track.minimum_ns)
-            if not track.differs(value) and not track.is_overdue(now_ns):
+                yield row, signal, self._send(signal, track.held, track.sent_ns + track.minimum_ns)
+            is_overdue = track.is_overdue(now_ns)
+            if not is_change and not is_overdue:
+                continue
+            if not track.differs(value) and not is_overdue:
                 track.held = None
                 self._held.discard(signal)
             elif track.sent is not None and track.rests(now_ns):
                 track.held = value
                 self._held.add(signal)
             else:
-                yield signal, self._send(signal, value, now_ns)
+                yield row, signal, self._send(signal, value, now_ns)
 
     def _released(self, now_ns: int) -> Iterator[tuple[int, _Value]]:
         for signal in sorted(self._held):
@@ -162,22 +178,21 @@ class SignalSelection:
             self._due_ns[signal] = now_ns + track.maximum_ns
         return track.send(value, now_ns)
 
-    def _together(self, batch: SignalBatch, found: list[tuple[int, _Value]]) -> SignalBatch:
-        """Both, in order of time."""
-        if not found:
-            return batch
-        times = np.concatenate([batch.timestamp_ns, np.array([v.timestamp_ns for _, v in found], np.int64)])
-        order = times.argsort(kind="stable")
-        signals = np.array([signal for signal, _ in found], np.uint32)
-        kinds = np.array([value.kind for _, value in found], np.uint8)
-        bits = np.array([value.bits for _, value in found], np.uint64)
-        return SignalBatch(
-            batch.table_hash,
-            times[order],
-            np.concatenate([batch.signal, signals])[order],
-            np.concatenate([batch.kind, kinds])[order],
-            np.concatenate([batch.bits, bits])[order],
-        )
+
+def _together(batch: SignalBatch, rows: NDArray[np.intp], found: list[_Found]) -> SignalBatch:
+    """`batch`, whose values come from these rows, with what was found at others, in order of the frames."""
+    if not found:
+        return batch
+    found_rows, signals, values = zip(*found, strict=True)
+    order = np.concatenate([rows, np.array(found_rows, np.intp)]).argsort(kind="stable")
+    times, kinds, bits, _ = zip(*values, strict=True)
+    return SignalBatch(
+        batch.table_hash,
+        np.concatenate([batch.timestamp_ns, np.array(times, np.int64)])[order],
+        np.concatenate([batch.signal, np.array(signals, np.uint32)])[order],
+        np.concatenate([batch.kind, np.array(kinds, np.uint8)])[order],
+        np.concatenate([batch.bits, np.array(bits, np.uint64)])[order],
+    )
 
 
 def _names(table: SignalTable) -> Iterator[str]:

@@ -103,7 +103,7 @@ def test_a_value_that_came_back_within_the_minimum_period_is_no_news() -> None:
 def test_other_frames_let_a_held_value_go() -> None:
     selection = SignalSelection(TABLE, [SignalRule("*.Flow", minimum_period_seconds=1)])
     take(selection, (0, 2, flow(1)), (0.5, 2, flow(2)))
-    assert take(selection, (1.2, 1, speed(9))) == [(0.5, "Flow", 2), (1.2, "Speed", 9), (1.2, "Gear", 0)]
+    assert take(selection, (1.2, 1, speed(9))) == [(1.2, "Speed", 9), (1.2, "Gear", 0), (0.5, "Flow", 2)]
 
 
 def test_the_maximum_period_repeats_a_value_that_frames_confirm() -> None:
@@ -133,3 +133,11 @@ def test_a_clock_set_back_neither_silences_nor_floods() -> None:
 )
 def test_rules_that_make_no_sense_are_named(rule: SignalRule, key: str) -> None:
     assert [named for named, _ in rule.problems()] == [key]
+
+
+def test_values_keep_the_order_of_the_frames_also_where_times_go_back() -> None:
+    selection = SignalSelection(TABLE, [SignalRule("*.Gear", minimum_period_seconds=0.0001)])
+    sent = take(selection, (5.0, 1, speed(1, 1)), (4.9, 1, speed(2, 2)), (4.8, 1, speed(3, 3)))
+    assert [value for _, name, value in sent if name == "Speed"] == [1, 2, 3]
+    assert [value for _, name, value in sent if name == "Gear"] == [1, 2, 3]
+    assert [at for at, _, _ in sent] == [5.0, 5.0, 4.9, 4.9, 4.8, 4.8]
