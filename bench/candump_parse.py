@@ -1,41 +1,30 @@
 """Our candump parser against python-can's CanutilsLogReader: CPU time per frame in the same run.
 
-    python bench/candump_parse.py [LOG]
+    python bench/candump_parse.py [LOG]...
 
-Prints `name ratio ours peer` (microseconds of CPU time per frame, medians of interleaved runs) and the same
-as JSON. Both must read the same frames.
+A generated log, and those named, else the shared ones. Both must read the same frames.
 """
 
 from __future__ import annotations
 
-import json
 import random
-import statistics
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import can
 import numpy as np
 
+from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_skipped
 from edge_agent.sources.candump import CandumpParser
 from edge_agent.sources.log_blocks import read_blocks
+from tests.helpers.shared_data import ICSIM, KONA
 from wire_protocol.batches import FrameBatch, batch_of, concatenate
 from wire_protocol.candump_format import format_candump
 
 RUNS = 7
 FRAMES = 60_000
-
-
-@dataclass(frozen=True)
-class Result:
-    name: str
-    ratio: float
-    ours_us: float
-    peer_us: float
-    frames: int
 
 
 def generated_log(path: Path, frames: int = FRAMES, seed: int = 1) -> Path:
@@ -77,29 +66,21 @@ def assert_same(ours: FrameBatch, peer: list[can.Message]) -> None:
     assert payloads == [bytes(message.data) for message in peer]
 
 
-def measure(path: Path, runs: int = RUNS) -> Result:
-    """Medians of `runs` interleaved pairs."""
-    assert_same(read_ours(path), read_peer(path))
-    ours, peer, frames = [], [], 0
-    for _ in range(runs):
-        begin = time.process_time()
-        frames = len(read_ours(path))
-        middle = time.process_time()
-        count_peer(path)
-        ours.append(middle - begin)
-        peer.append(time.process_time() - middle)
-    ratio = statistics.median(theirs / mine for mine, theirs in zip(ours, peer, strict=True))
-    to_us = 1e6 / frames
-    return Result(path.name, ratio, statistics.median(ours) * to_us, statistics.median(peer) * to_us, frames)
+def measure(path: Path, runs: int = RUNS) -> Comparison:
+    frames = read_ours(path)
+    assert_same(frames, read_peer(path))
+    sides = [partial(cpu_seconds, partial(read, path)) for read in (read_ours, count_peer)]
+    return compare(path.name, "us of CPU per frame", in_turn(runs, *sides), len(frames) / 1e6)
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
-        generated = generated_log(Path(directory) / "generated.log")
-        for path in [generated, *map(Path, sys.argv[1:])]:
-            result = measure(path)
-            print(f"{result.name} {result.ratio:.1f} {result.ours_us:.3f} {result.peer_us:.3f}")
-            print(json.dumps(asdict(result)))
+        show(measure(generated_log(Path(directory) / "generated.log")))
+    for path in map(Path, sys.argv[1:]) if len(sys.argv) > 1 else (KONA, ICSIM):
+        if path.exists():
+            show(measure(path))
+        else:
+            show_skipped(f"{path.name}: needs the shared recordings")
 
 
 if __name__ == "__main__":

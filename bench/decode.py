@@ -2,26 +2,22 @@
 
     python bench/decode.py [DATABASE]...
 
-Without arguments: the shared databases with 50 messages or more, the FD ones, and the Kona drive. Prints
-`name ratio ours peer` (microseconds of CPU time per frame, medians of interleaved runs) and the same as JSON.
-All values of both are compared first; the frames are those that cantools decodes.
+Without arguments: our own demo database, the shared databases with 50 messages or more, the FD ones, and the
+Kona drive. All values of both are compared first; the frames are those that cantools decodes.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import random
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from cantools.database import Database
 
+from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_skipped
 from edge_agent.sources.candump import CandumpParser
 from edge_agent.sources.log_blocks import read_blocks
 from signal_decoding.evaluate import decode
@@ -44,14 +40,11 @@ OUR_ROUNDS = 8
 MANY_MESSAGES = 50
 KONA_DATABASE = SHARED_DATA / "dbc" / "kona-ev-dbc" / "comp_can.dbc"
 KONA_LOG = SHARED_DATA / "logs" / "kona_comp_can_heating.converted.candump.log"
+DEMO_DATABASE = Path(__file__).parents[1] / "dbc" / "demo-vehicle.dbc"
 
 
 @dataclass(frozen=True)
-class Result:
-    name: str
-    ratio: float
-    ours_us: float
-    peer_us: float
+class Result(Comparison):
     frames: int
     is_fd: bool
 
@@ -129,21 +122,17 @@ def assert_same(work: Work) -> None:
         assert not problem, f"{number:#x} {data.hex()}: {problem}"
 
 
-def seconds_of(run: Callable[[Work], None], work: Work) -> float:
-    begin = time.process_time()
-    run(work)
-    return time.process_time() - begin
-
-
 def measure(name: str, work: Work, runs: int = RUNS) -> Result:
-    """Medians of `runs` interleaved pairs."""
     assert_same(work)
-    pairs = [(seconds_of(run_ours, work) / OUR_ROUNDS, seconds_of(run_peer, work)) for _ in range(runs)]
-    ratio = statistics.median(peer / ours for ours, peer in pairs)
-    to_us = 1e6 / len(work.frames)
-    ours, peer = (statistics.median(side) * to_us for side in zip(*pairs, strict=True))
+    pairs = in_turn(
+        runs,
+        lambda: cpu_seconds(partial(run_ours, work)) / OUR_ROUNDS,
+        lambda: cpu_seconds(partial(run_peer, work)),
+    )
+    frames = len(work.frames)
     is_fd = any(batch.width > CLASSIC_DATA_BYTES for batch in work.batches)
-    return Result(name, ratio, ours, peer, len(work.frames), is_fd)
+    found = compare(name, "us of CPU per frame", pairs, frames / 1e6)
+    return Result(**asdict(found), frames=frames, is_fd=is_fd)
 
 
 def large_databases() -> list[Path]:
@@ -163,13 +152,14 @@ def large_databases() -> list[Path]:
 
 
 def main() -> None:
-    paths = [Path(name) for name in sys.argv[1:]]
-    works: list[tuple[str, Callable[[], Work]]] = [] if paths else [("kona drive", kona_work)]
-    works += [(path.name, partial(random_work, path)) for path in paths or large_databases()]
-    for name, make in works:
-        result = measure(name, make())
-        print(f"{result.name} {result.ratio:.1f} {result.ours_us:.3f} {result.peer_us:.3f}")
-        print(json.dumps(asdict(result)))
+    paths = [Path(name) for name in sys.argv[1:]] or [DEMO_DATABASE]
+    if not sys.argv[1:] and SHARED_DATA.exists():
+        show(measure("kona drive", kona_work()))
+        paths += large_databases()
+    elif not sys.argv[1:]:
+        show_skipped("larger databases and a recorded drive: needs the shared data")
+    for path in paths:
+        show(measure(path.name, random_work(path)))
 
 
 if __name__ == "__main__":

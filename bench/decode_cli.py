@@ -2,31 +2,36 @@
 
     python bench/decode_cli.py [LOG DATABASE]
 
-Without arguments: the shared logs that a shared database knows. Prints `name ratio ours peer` (seconds from
-the start of a process to its end, start-up included, medians of interleaved runs, on the log `REPEATS` times
-in a row) and the same as JSON with the ratios for the log as it is (`short_ratio`) and for the difference
-between the two (`steady_ratio`), which is what every further frame costs. What both print is compared first.
+Without arguments: traffic of the demo database, all of which it knows, and the shared logs that a shared
+database knows. A log is read as it is (`short`), and so many times in a row; `steady` is what every further
+frame costs. Times are from the start of a process to its end. What both print is compared first.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from bench.packets import DEMO_DATABASE, demo_traffic
+from bench.report import Comparison, compare, in_turn, show, show_skipped
 from edge_agent.databases.loading import load_databases
 from tests.helpers.cantools_oracle import SHARED_DATA
 from tests.helpers.processes import installed_command
+from wire_protocol.candump_format import format_candump
 
 REPEATS: Final = 10
 RUNS: Final = 3
+LONG_REPEATS: Final = 100
 PAIRS: Final = (
     ("kona_comp_can_heating.converted.candump.log", "kona-ev-dbc/comp_can.dbc"),
     ("CANBUSlogs/tc_gen2/aconoffengineoff.log", "opendbc/GENERATED/toyota_tnga_k_pt_generated.dbc"),
@@ -35,14 +40,23 @@ PAIRS: Final = (
 
 
 @dataclass(frozen=True)
-class Result:
-    name: str
-    ratio: float
-    ours_seconds: float
-    peer_seconds: float
+class Result(Comparison):
+    """`ratio`, `ours` and `peer` are of the log as often in a row as `name` says."""
+
     frames: int
     short_ratio: float
     steady_ratio: float
+    steady_cpu_ratio: float
+
+
+class Took(NamedTuple):
+    """What a process took from its start to its end."""
+
+    seconds: float
+    cpu_seconds: float
+
+    def beyond(self, shorter: Took) -> Took:
+        return Took(self.seconds - shorter.seconds, self.cpu_seconds - shorter.cpu_seconds)
 
 
 def ours_command(log: Path, database: Path) -> list[str]:
@@ -54,14 +68,20 @@ def peer_command(database: Path) -> list[str]:
     return [sys.executable, "-m", "cantools", "decode", "--single-line", "--no-strict", str(database)]
 
 
-def seconds_of(log: Path, command: list[str]) -> float:
-    """How long a process takes that may read the log from standard input."""
+def run(log: Path, command: list[str]) -> Took:
+    """What a process takes, and those that it starts; it may read the log from standard input."""
     with log.open("rb") as source:
-        begin = time.perf_counter()
+        cpu_before, begin = children_cpu_seconds(), time.perf_counter()
         subprocess.run(
             command, stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
         )
-        return time.perf_counter() - begin
+        return Took(time.perf_counter() - begin, children_cpu_seconds() - cpu_before)
+
+
+def children_cpu_seconds() -> float:
+    """CPU time of all processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def output_of(log: Path, command: list[str]) -> Iterator[str]:
@@ -99,39 +119,54 @@ def assert_same(log: Path, database: Path) -> int:
     return frames
 
 
-def measure(log: Path, database: Path, runs: int = RUNS) -> Result:
-    """Medians of `runs` interleaved rounds."""
+def measure(log: Path, database: Path, runs: int = RUNS, repeats: int = REPEATS) -> Result:
     frames = assert_same(log, database)
-    ours, peer = ours_command, peer_command(database)
+    peer = peer_command(database)
     with tempfile.TemporaryDirectory() as directory:
         long = Path(directory) / "long.log"
-        long.write_bytes(log.read_bytes() * REPEATS)
-        rounds = [
-            (
-                seconds_of(long, ours(long, database)),
-                seconds_of(long, peer),
-                seconds_of(log, ours(log, database)),
-                seconds_of(log, peer),
-            )
-            for _ in range(runs)
-        ]
+        long.write_bytes(log.read_bytes() * repeats)
+        commands = [(long, ours_command(long, database)), (long, peer)]
+        commands += [(log, ours_command(log, database)), (log, peer)]
+        rounds = in_turn(runs, *(partial(run, *command) for command in commands))
+    steady = [
+        (mine.beyond(mine_short), theirs.beyond(theirs_short))
+        for mine, theirs, mine_short, theirs_short in rounds
+    ]
+    found = compare(
+        f"{log.stem.partition('.')[0]} x {repeats}",
+        "seconds",
+        [(mine.seconds, theirs.seconds) for mine, theirs, _, _ in rounds],
+    )
     return Result(
-        log.name,
-        statistics.median(theirs / mine for mine, theirs, _, _ in rounds),
-        statistics.median(one[0] for one in rounds),
-        statistics.median(one[1] for one in rounds),
-        frames * REPEATS,
-        statistics.median(theirs / mine for _, _, mine, theirs in rounds),
-        statistics.median((one[1] - one[3]) / (one[0] - one[2]) for one in rounds),
+        **asdict(found),
+        frames=frames * repeats,
+        short_ratio=median_ratio((mine.seconds, theirs.seconds) for _, _, mine, theirs in rounds),
+        steady_ratio=median_ratio((mine.seconds, theirs.seconds) for mine, theirs in steady),
+        steady_cpu_ratio=median_ratio((mine.cpu_seconds, theirs.cpu_seconds) for mine, theirs in steady),
     )
 
 
+def median_ratio(pairs: Iterable[tuple[float, float]]) -> float:
+    return statistics.median(theirs / mine for mine, theirs in pairs)
+
+
 def main() -> None:
-    shared = [(SHARED_DATA / "logs" / log, SHARED_DATA / "dbc" / database) for log, database in PAIRS]
-    for log, database in [(Path(sys.argv[1]), Path(sys.argv[2]))] if len(sys.argv) > 2 else shared:
-        result = measure(log, database)
-        print(f"{result.name} {result.ratio:.1f} {result.ours_seconds:.3f} {result.peer_seconds:.3f}")
-        print(json.dumps(asdict(result)))
+    if len(sys.argv) > 2:
+        show(measure(Path(sys.argv[1]), Path(sys.argv[2])))
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        demo = Path(directory) / "demo.log"
+        demo.write_bytes(format_candump(demo_traffic(1_000), "can0"))
+        show(measure(demo, DEMO_DATABASE))
+        show(measure(demo, DEMO_DATABASE, 1, 5 * REPEATS))
+    for number, (log, database) in enumerate(PAIRS):
+        paths = SHARED_DATA / "logs" / log, SHARED_DATA / "dbc" / database
+        if not paths[0].exists():
+            show_skipped(f"{paths[0].name}: needs the shared data")
+            continue
+        show(measure(*paths))
+        if number == 0:
+            show(measure(*paths, 1, LONG_REPEATS))
 
 
 if __name__ == "__main__":

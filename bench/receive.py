@@ -17,7 +17,6 @@ import ctypes
 import hashlib
 import json
 import logging
-import multiprocessing
 import random
 import select
 import socket
@@ -35,9 +34,10 @@ import can
 import can.interfaces.socketcan.socketcan as python_can_socketcan
 import numpy as np
 
+from bench.frame_block import FrameBlock
 from edge_agent.config import DongleSection
 from edge_agent.sources.base import SourceCode, SourceState
-from edge_agent.sources.can_frames import FRAME, NATIVE, ReceiveSlots
+from edge_agent.sources.can_frames import ReceiveSlots
 from edge_agent.sources.candump import CandumpParser
 from edge_agent.sources.log_blocks import read_blocks
 from edge_agent.sources.reader import ReaderLimits, SourceReader
@@ -56,7 +56,6 @@ CANDUMP_PATIENCE_SECONDS = 10.0
 BLOCK_FRAMES = 4_099
 STAND_IN = "stand-in"
 
-_MAX_BURST = 64
 _BUFFER_BYTES = 8 << 20
 # candump is the witness, not the peer: it may fall behind, but must have everything.
 _WITNESS_BUFFER_BYTES = 512 << 20
@@ -66,7 +65,6 @@ _EXTENDED, _REMOTE, _ERROR = 1 << 31, 1 << 30, 1 << 29
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
-_libc.sendmmsg.argtypes = _libc.recvmmsg.argtypes[:4]
 
 
 @dataclass(frozen=True)
@@ -125,59 +123,9 @@ class Wire:
                 one.close()
 
 
-class Traffic:
-    """Frames of 40 standard and 20 extended identifiers, the same ones again and again."""
-
-    def __init__(self, fd_share: float = 0.0, seed: int = 1) -> None:
-        records = list(_records(random.Random(seed), fd_share))
-        self._frames = np.zeros(BLOCK_FRAMES, FRAME)
-        self._vectors = np.zeros(BLOCK_FRAMES, NATIVE.vector)
-        self._messages = np.zeros(BLOCK_FRAMES, NATIVE.message)
-        raw = self._frames.view(np.uint8).reshape(BLOCK_FRAMES, -1)
-        for row, record in zip(raw, records, strict=True):
-            row[: len(record)] = np.frombuffer(record, np.uint8)
-        rows = np.arange(BLOCK_FRAMES, dtype=np.uintp)
-        self._vectors["base"] = self._frames.ctypes.data + rows * np.uintp(FRAME.itemsize)
-        self._vectors["length"] = [len(record) for record in records]
-        headers = self._messages["header"]
-        headers["vectors"] = self._vectors.ctypes.data + rows * np.uintp(NATIVE.vector.itemsize)
-        headers["vector_count"] = 1
-
-    def send(self, opened: socket.socket, frames: int, frames_per_second: float) -> None:
-        """Sends evenly, as far as this machine wakes up in time."""
-        began, sent = time.monotonic(), 0
-        while sent < frames:
-            due = min(int((time.monotonic() - began) * frames_per_second), frames) - sent
-            at = sent % BLOCK_FRAMES
-            done = self.burst(opened, at, min(due, _MAX_BURST, BLOCK_FRAMES - at))
-            sent += done
-            if not done:  # nothing is due, or a queue is full
-                time.sleep(0.001)
-
-    def burst(self, opened: socket.socket, first: int, count: int) -> int:
-        """Sends `count` frames of the block at once; how many could be sent."""
-        address = self._messages.ctypes.data + first * NATIVE.message.itemsize
-        return max(_libc.sendmmsg(opened.fileno(), address, count, 0), 0) if count else 0
-
-    @contextlib.contextmanager
-    def sender(
-        self, opened: socket.socket, frames: int, frames_per_second: float
-    ) -> Iterator[Callable[[], None]]:
-        """A process that begins to send when what this gives is called."""
-        context = multiprocessing.get_context("fork")
-        begin = context.Event()
-
-        def run() -> None:
-            begin.wait()
-            self.send(opened, frames, frames_per_second)
-
-        process = context.Process(target=run)
-        process.start()
-        try:
-            yield begin.set
-        finally:
-            process.join(SILENCE_SECONDS)
-            process.kill()
+def traffic(fd_share: float = 0.0, seed: int = 1) -> FrameBlock:
+    """Frames of 40 standard and 20 extended identifiers."""
+    return FrameBlock(list(_records(random.Random(seed), fd_share)))
 
 
 def _records(dice: random.Random, fd_share: float) -> Iterator[bytes]:
@@ -230,7 +178,7 @@ def measure(interface: str | None, rate: float = RATES[0], beats: int = BEATS) -
     Nothing waits while time is taken, so it is CPU time, and what interrupts now and then is not in a
     median. (The CPU clock of User Mode Linux ticks in 10 ms.) python-can is spared a wake-up per frame.
     """
-    wire, traffic, frames = Wire(interface), Traffic(), int(rate * BEAT_SECONDS)
+    wire, block, frames = Wire(interface), traffic(), int(rate * BEAT_SECONDS)
     seconds: dict[str, list[float]] = {"ours": [], "peer": []}
     with (
         wire.receivers(2) as ((our_socket, their_socket), senders),
@@ -240,7 +188,7 @@ def measure(interface: str | None, rate: float = RATES[0], beats: int = BEATS) -
         reads = [("ours", partial(read_ours, source, frames)), ("peer", partial(read_peer, bus, frames))]
         for beat in range(beats):
             for sender in senders:
-                traffic.burst(sender, beat * frames % (BLOCK_FRAMES - frames), frames)
+                block.burst(sender, beat * frames % (BLOCK_FRAMES - frames), frames)
             time.sleep(BEAT_SECONDS)
             for name, read in reads if beat % 2 else reversed(reads):
                 began = time.perf_counter()
@@ -336,11 +284,11 @@ async def _record_ours(wire: Wire, frames: int, begin: Callable[[], None]) -> Re
 
 def keep(record: Record, interface: str, rate: float, seconds: float) -> Kept:
     """What `record` keeps of traffic of all kinds, with candump beside it."""
-    wire, traffic, frames = Wire(interface), Traffic(fd_share=0.1), int(rate * seconds)
+    wire, block, frames = Wire(interface), traffic(fd_share=0.1), int(rate * seconds)
     with (
         tempfile.TemporaryDirectory() as directory,
         wire.receivers(0) as (_, (opened,)),
-        traffic.sender(opened, frames, rate) as begin,
+        block.sender(opened, frames, rate) as begin,
         contextlib.closing(Candump(interface, frames, Path(directory) / "log")) as candump,
     ):
         began = time.monotonic()

@@ -1,223 +1,165 @@
-"""1,000 subscribers of one stream at 1,000 events/s: ours against one queue per client.
+"""1,000 subscribers of one stream at 1,000 events/s, five of them stalled; and the curve over subscribers.
 
-    python bench/sse_fanout.py [--subscribers 1000] [--rounds 2] [--seconds 5]
+    python bench/sse_fanout.py [--subscribers 1000] [--rounds 2] [--seconds 4] [--curve 1 10 100 2000]
 
-The peer is sse-starlette on uvicorn with an asyncio.Queue for each client, the usual way to do it. Each
-server runs in a process of its own and makes its own events; this process only reads, with epoll. Counted
-are deliveries (one event to one client) per CPU second of the server process, as the kernel accounts it.
-A server that cannot deliver everything is counted by what it did deliver. Prints `name ratio ours peer`
-and one line of JSON.
+Beside a queue per client (sse-starlette) and nginx with nchan, see `bench/sse_servers.py`. Compared is the
+CPU time of the server for a delivery (one event to one client); of nchan without its publisher. A server that
+cannot deliver everything is counted by what it did deliver. The exit status is 1 when ours did not deliver
+everything to every client that reads at `--subscribers`, or is not many times better than sse-starlette.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import os
-import select
-import socket
-import subprocess
-import sys
+import contextlib
 import time
-from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from statistics import median
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 
-import uvicorn
-from aiohttp import web
-from sse_starlette import EventSourceResponse
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.routing import Route
+from bench.report import compare, in_turn, show, show_skipped
+from bench.sse_servers import (
+    MARK,
+    NCHAN,
+    NO_NCHAN,
+    SSE_STARLETTE,
+    STAMP,
+    Clients,
+    Plan,
+    connect,
+    has_nchan,
+    serving,
+)
 
-from stream_server.fanout import FanOut
-from stream_server.ring import IdSource
-from stream_server.sse_endpoint import serve_console
-
+EVENTS_PER_SECOND = 1_000
 REQUIRED_RATIO = 15.0
-BURST_EVENTS = 10
-BURST_SECONDS = 0.01
+STALLED = 5
+STALLED_AMONG = 100
 WARM_UP_SECONDS = 1.5
+PATIENCE_SECONDS = 2.0
 DELAY_CLIENTS = 20
 
 
 @dataclass(frozen=True)
-class Result:
-    deliveries_per_cpu_second: float
+class Load:
+    """What a server did; the stalled are among the subscribers. `p99_ms` is of what arrived in time."""
+
+    server: str
+    subscribers: int
+    stalled: int
+    delivered_percent: float
     deliveries_per_second: float
-    cpu_share: float
-    p99_delay_seconds: float
+    core_percent: float
+    p99_ms: float | None
+
+    @property
+    def cpu_us_per_delivery(self) -> float:
+        return self.core_percent * 1e4 / max(self.deliveries_per_second, 1e-9)
 
 
-def payload() -> dict[str, Any]:
-    return {
-        "type": "can_frame",
-        "ts": "2025-12-22T15:31:02.000123Z",
-        "dongle_id": "van7-can0",
-        "direction": "rx",
-        "bus": "can0",
-        "id": "0x7E8",
-        "is_extended": False,
-        "dlc": 8,
-        "data_hex": "02 10 03 00 00 00 00 00",
-        "count": 1,
-        "made_ns": time.monotonic_ns(),
-    }
+class Reader:
+    """Counts the events of each client, and takes the delays that some of them see."""
+
+    def __init__(self, clients: Clients) -> None:
+        self.counts: Counter[int] = Counter()
+        self.delays_ms: list[float] = []
+        self._clients = clients
+        self._sampled = set(list(clients.sockets)[:DELAY_CLIENTS])
+
+    def read(self, seconds: float, enough: float = float("inf")) -> int:
+        """Reads so long, or until there are `enough` events; how many came."""
+        before = came = self.counts.total()
+        for client, data in self._clients.read(time.monotonic() + seconds):
+            found = data.count(MARK)
+            self.counts[client] += found
+            came += found
+            if client in self._sampled:
+                self.delays_ms += delays_ms(data)
+            if came >= enough:
+                break
+        return came - before
 
 
-async def burst_forever(make_event: Any, ready: Any) -> None:
-    """Calls `make_event` 1,000 times a second once `ready`, however late the loop runs."""
-    due = time.monotonic()
-    while True:
-        while due <= time.monotonic():
-            due += BURST_SECONDS
-            for _ in range(BURST_EVENTS if ready() else 0):
-                make_event()
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
+def delays_ms(data: bytes) -> Iterator[float]:
+    """How old the events are whose stamps are whole."""
+    now_ns = time.monotonic_ns()
+    for rest in data.split(STAMP)[1:]:
+        stamp, end, _ = rest.partition(b"}")
+        if end:
+            yield (now_ns - int(stamp)) / 1e6
 
 
-async def serve_ours(subscribers: int) -> None:
-    async def store(value: int) -> None:
-        pass
+@contextlib.contextmanager
+def stalled_clients(port: int, count: int) -> Iterator[None]:
+    """Clients that never read."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(connect(port, receive_buffer=4096))
+        yield
 
-    fanout = FanOut(IdSource(time.time_ns() // 1000), store)
-    await fanout.start()
-    stream = fanout.hub.get("van7-can0")
 
-    async def console(request: web.Request) -> web.StreamResponse:
-        return await serve_console(request, fanout, stream)
-
-    app = web.Application()
-    app.router.add_get("/", console)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
-    print(runner.addresses[0][1], flush=True)
-    await burst_forever(
-        lambda: stream.emit("can_frame", payload(), fanout.now()),
-        lambda: fanout.subscribers >= subscribers,
+def measure(name: str, subscribers: int, seconds: float, patience_seconds: float = PATIENCE_SECONDS) -> Load:
+    stalled = STALLED if subscribers >= STALLED_AMONG else 0
+    plan = Plan(EVENTS_PER_SECOND, int(EVENTS_PER_SECOND * (WARM_UP_SECONDS + seconds)))
+    expected = plan.events * (subscribers - stalled)
+    with (
+        serving(name, plan) as server,
+        stalled_clients(server.port, stalled),
+        contextlib.closing(Clients(server.port, subscribers - stalled)) as clients,
+    ):
+        clients.wait_for_answers()
+        server.begin()
+        reader = Reader(clients)
+        reader.read(WARM_UP_SECONDS)
+        reader.delays_ms.clear()
+        cpu_before, before = server.cpu_seconds(), time.monotonic()
+        deliveries = reader.read(seconds)
+        cpu, elapsed = server.cpu_seconds() - cpu_before, time.monotonic() - before
+        reader.read(patience_seconds, expected)
+    if max(reader.counts.values(), default=0) > plan.events:
+        raise SystemExit(f"{name} delivered an event twice")
+    delays = sorted(reader.delays_ms)
+    return Load(
+        name,
+        subscribers,
+        stalled,
+        100 * reader.counts.total() / expected,
+        deliveries / elapsed,
+        100 * cpu / elapsed,
+        delays[int(len(delays) * 0.99)] if delays else None,
     )
-
-
-async def serve_peer(subscribers: int) -> None:
-    queues: set[asyncio.Queue[dict[str, str]]] = set()
-    last_id = 0
-
-    async def console(request: Request) -> EventSourceResponse:
-        queue: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-        queues.add(queue)
-
-        async def events() -> AsyncIterator[dict[str, str]]:
-            try:
-                while True:
-                    yield await queue.get()
-            finally:
-                queues.discard(queue)
-
-        return EventSourceResponse(events())
-
-    def make_event() -> None:
-        nonlocal last_id
-        last_id += 1
-        event = {"id": str(last_id), "event": "can_frame", "data": json.dumps(payload())}
-        for queue in queues:
-            queue.put_nowait(event)
-
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    app = Starlette(routes=[Route("/", console)])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    serving = asyncio.create_task(server.serve([listener]))
-    print(listener.getsockname()[1], flush=True)
-    await burst_forever(make_event, lambda: len(queues) >= subscribers)
-    await serving
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process (proc(5), fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def read_for(
-    poll: select.epoll, clients: dict[int, socket.socket], seconds: float
-) -> tuple[int, list[float]]:
-    """Reads what comes; how many events, and the delays seen by a few of the clients."""
-    sampled = set(list(clients)[:DELAY_CLIENTS])
-    deliveries = 0
-    delays: list[float] = []
-    until = time.monotonic() + seconds
-    while (now := time.monotonic()) < until:
-        for descriptor, _ in poll.poll(until - now):
-            data = clients[descriptor].recv(1 << 18)
-            if not data:
-                raise SystemExit("the server closed a connection")
-            deliveries += data.count(b"\nevent: ") + data.startswith(b"event: ")
-            if descriptor in sampled:
-                arrived_ns = time.monotonic_ns()
-                for rest in data.split(b'"made_ns":')[1:]:
-                    stamp = rest.partition(b"}")
-                    if stamp[1]:
-                        delays.append((arrived_ns - int(stamp[0])) / 1e9)
-    return deliveries, delays
-
-
-def connect_all(port: int, subscribers: int) -> tuple[select.epoll, dict[int, socket.socket]]:
-    poll, clients = select.epoll(), {}
-    for _ in range(subscribers):
-        client = socket.create_connection(("127.0.0.1", port))
-        client.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n")
-        client.setblocking(False)
-        clients[client.fileno()] = client
-        poll.register(client.fileno(), select.EPOLLIN)
-    return poll, clients
-
-
-def measure(name: str, subscribers: int, seconds: float) -> Result:
-    command = [sys.executable, __file__, "--serve", name, "--subscribers", str(subscribers)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            poll, clients = connect_all(int(server.stdout.readline()), subscribers)
-            read_for(poll, clients, WARM_UP_SECONDS)
-            cpu_before, before = cpu_seconds(server.pid), time.monotonic()
-            deliveries, delays = read_for(poll, clients, seconds)
-            cpu, elapsed = cpu_seconds(server.pid) - cpu_before, time.monotonic() - before
-        finally:
-            server.kill()
-    for client in clients.values():
-        client.close()
-    p99 = sorted(delays)[int(len(delays) * 0.99)] if delays else float("inf")
-    return Result(deliveries / cpu, deliveries / elapsed, cpu / elapsed, p99)
-
-
-def middle(results: list[Result]) -> Result:
-    columns = zip(*(asdict(result).values() for result in results), strict=True)
-    return Result(*(median(column) for column in columns))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--subscribers", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--serve", choices=("ours", "peer"))
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--curve", type=int, nargs="*", default=[1, 10, 100, 2000])
     options = parser.parse_args()
-    if options.serve:
-        asyncio.run((serve_ours if options.serve == "ours" else serve_peer)(options.subscribers))
-        return 0
-    results: dict[str, list[Result]] = {"ours": [], "peer": []}
-    for _ in range(options.rounds):
-        for name, measured in results.items():
-            measured.append(measure(name, options.subscribers, options.seconds))
-    ours, peer = middle(results["ours"]), middle(results["peer"])
-    ratio = ours.deliveries_per_cpu_second / peer.deliveries_per_cpu_second
-    print(f"sse_fanout {ratio:.1f} {ours.deliveries_per_cpu_second:.0f} {peer.deliveries_per_cpu_second:.0f}")
-    summary = {"name": "sse_fanout", "ratio": round(ratio, 1), "required": REQUIRED_RATIO}
-    print(json.dumps(summary | {"ours": asdict(ours), "peer": asdict(peer)}))
-    return 0 if ratio >= REQUIRED_RATIO else 1
+    peers = [SSE_STARLETTE, *([NCHAN] if has_nchan() else [])]
+    if not has_nchan():
+        show_skipped(NO_NCHAN)
+
+    def in_turn_with(subscribers: int, rounds: int) -> list[tuple[Load, ...]]:
+        measurements = [partial(measure, name, subscribers, options.seconds) for name in ("ours", *peers)]
+        return in_turn(rounds, *measurements)
+
+    rounds = in_turn_with(options.subscribers, options.rounds)
+    costs = [[load.cpu_us_per_delivery for load in loads] for loads in rounds]
+    found = [
+        compare(peer, "us of CPU per delivery", [(cost[0], cost[place]) for cost in costs])
+        for place, peer in enumerate(peers, 1)
+    ]
+    for comparison in found:
+        show(comparison)
+    curve = [loads for subscribers in options.curve for loads in in_turn_with(subscribers, 1)]
+    for loads in sorted([*rounds, *curve], key=lambda loads: loads[0].subscribers):
+        for load in loads:
+            show(load)
+    is_complete = all(loads[0].delivered_percent == 100 for loads in rounds)
+    return 0 if is_complete and found[0].ratio >= REQUIRED_RATIO else 1
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Bytes on the socket per frame: a replay of ours against JSON per frame over a compressed WebSocket.
 
-Prints `name ratio ours peer` (bytes per frame upstream, everything included) and the same as JSON. Logs are
-the arguments, else the shared recordings where they are there.
+    python bench/wire_size.py [LOG]...
+
+Counted is everything that goes upstream. The logs are those named, else the shared ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from bench.report import Comparison, show, show_skipped
 from edge_agent.sources.logs import open_log
 from tests.helpers.agents import replay_through
 from tests.helpers.metered_proxy import MeteredProxy
@@ -54,14 +55,12 @@ async def json_per_frame(log: Path) -> float:
 
 
 def main() -> None:
-    logs = [Path(name) for name in sys.argv[1:]] or [path for path in (KONA, ICSIM) if path.exists()]
-    results = []
-    for log in logs:
+    for log in map(Path, sys.argv[1:]) if len(sys.argv) > 1 else (KONA, ICSIM):
+        if not log.exists():
+            show_skipped(f"{log.name}: needs the shared recordings")
+            continue
         mine, peer = ours(log), asyncio.run(json_per_frame(log))
-        name = f"wire_size {log.name}"
-        print(f"{name} {peer / mine:.2f} {mine:.3f} {peer:.3f}")
-        results.append({"name": name, "ratio": peer / mine, "ours": mine, "peer": peer})
-    print(json.dumps(results))
+        show(Comparison(log.name, peer / mine, mine, peer, "bytes per frame"))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import strict_config
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.server_url import url_problem, websocket_url
 from edge_agent.signal_rules import MAX_RULES, SignalRule
+from edge_agent.sources.slcan_commands import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
 from strict_config import ConfigError, Problem
 from wire_protocol.identity import Identifier, identifier_from, is_identifier
 from wire_protocol.messages import MAX_DONGLES, DongleInfo
@@ -37,7 +38,6 @@ LISTEN_ONLY_OPTIONS: Final[Mapping[str, tuple[str, Any]]] = {
     "nixnet": ("listen_only", True),
     "pcan": ("state", "PASSIVE"),
     "seeedstudio": ("operation_mode", "silent"),
-    "slcan": ("listen_only", True),
     "systec": ("state", "PASSIVE"),
     "vector": ("listen_only", True),
 }
@@ -85,6 +85,13 @@ class LogOptions(msgspec.Struct, frozen=True):
     log_channel: Text | None = None
 
 
+class SlcanOptions(msgspec.Struct, frozen=True):
+    """`options` of a dongle with `interface = "slcan"`."""
+
+    serial_baudrate: Annotated[int, Meta(ge=1_200, le=12_000_000)] = 115_200
+    timestamps: bool = False
+
+
 class DongleSection(msgspec.Struct, frozen=True):
     """[[dongles]]: one CAN adapter, or a log that plays the part of one."""
 
@@ -114,12 +121,18 @@ class DongleSection(msgspec.Struct, frozen=True):
             yield "signals", "needs `databases`: without them no signal is known"
         if self.interface == "log":
             yield from self._log_problems()
+        elif self.interface == "slcan":
+            yield from self._slcan_problems()
         else:
             yield from self._option_problems()
 
     def log_options(self) -> LogOptions:
         """`options` of a log. Raises ConfigError."""
         return strict_config.check(self.options, LogOptions)
+
+    def slcan_options(self) -> SlcanOptions:
+        """`options` of an slcan adapter. Raises ConfigError."""
+        return strict_config.check(self.options, SlcanOptions)
 
     def info(self) -> DongleInfo:
         """This dongle, whose id `load_agent_config` has filled in, as the server is told of it."""
@@ -140,8 +153,20 @@ class DongleSection(msgspec.Struct, frozen=True):
         for key in ("bitrate", "data_bitrate", "fd"):
             if getattr(self, key):
                 yield key, "has no effect on a log"
+        yield from self._options_as(LogOptions)
+
+    def _slcan_problems(self) -> Iterable[tuple[str, str]]:
+        if self.bitrate is None:
+            yield "bitrate", "is required for slcan: these adapters do not remember one"
+        elif self.bitrate not in BITRATE_COMMANDS:
+            yield "bitrate", f"slcan has {_listed(BITRATE_COMMANDS)}"
+        if self.data_bitrate is not None and self.data_bitrate not in DATA_BITRATE_COMMANDS:
+            yield "data_bitrate", f"slcan has {_listed(DATA_BITRATE_COMMANDS)}"
+        yield from self._options_as(SlcanOptions)
+
+    def _options_as(self, struct_type: type[msgspec.Struct]) -> Iterable[tuple[str, str]]:
         try:
-            self.log_options()
+            strict_config.check(self.options, struct_type)
         except ConfigError as error:
             yield from ((f"options.{problem.key}", problem.reason) for problem in error.problems)
 
@@ -156,10 +181,6 @@ class DongleSection(msgspec.Struct, frozen=True):
                 yield f"options.{key}", "follows from `mode`, leave it out"
             elif self.interface == "socketcan":
                 yield f"options.{key}", "is for interfaces of python-can; socketcan has no options"
-        if self.interface == "slcan" and self.bitrate is None:
-            yield "bitrate", "is required for slcan: these adapters do not remember one"
-        if self.interface == "slcan" and self.fd:
-            yield "fd", "is not supported by this version yet for slcan"
 
 
 class UplinkSection(msgspec.Struct, frozen=True):
@@ -248,6 +269,11 @@ def _raw_id(table: object, agent_id: str) -> str | None:
     if isinstance(configured, str):
         return configured
     return dongle_id(None, agent_id, channel) if isinstance(channel, str) else None
+
+
+def _listed(bitrates: Iterable[int]) -> str:
+    *most, last = sorted(bitrates)
+    return f"{', '.join(map(str, most))} and {last}"
 
 
 def _id_problems(configured: str | None) -> list[tuple[str, str]]:

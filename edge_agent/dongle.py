@@ -17,7 +17,6 @@ from edge_agent.sources.base import Dropped, Item, Source
 from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import Uplink
-from wire_protocol.batches import FrameBatch
 from wire_protocol.lane_sender import LaneSender, WindowLimits
 from wire_protocol.messages import MAX_TABLES, DongleInfo, LaneName
 from wire_protocol.packets import GapReason
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 
 STOP_LOOK_SECONDS: Final = 0.25
 _HELD_LOOK_SECONDS: Final = 0.1
+# A console shows what frames say from the frames themselves. Where there are any, values go less often: to
+# begin to decode and to pack costs as much as a thousand values do.
+_VALUES_SECONDS: Final = 0.2
 
 
 class Dongle:
@@ -56,6 +58,9 @@ class Dongle:
         self._clock = clock
         self._on_unknown = on_unknown
         self._batcher = LiveBatcher(uplink.flush_seconds)
+        shows_frames = section.frames == "all"
+        values_seconds = max(uplink.flush_seconds, _VALUES_SECONDS if shows_frames else 0.0)
+        self._undecoded = LiveBatcher(values_seconds)
         self._has_databases = asyncio.Event()
         self.frames: Final = self._lane("frames")
 
@@ -103,21 +108,16 @@ class Dongle:
         """Moves what the reader gives into the lanes until it ends; the last frames too."""
         if self._can_wait:  # a log loses nothing by waiting until it can be decoded
             await self._has_databases.wait()
-        reading = asyncio.ensure_future(reader.read())
+        reader.longest_beat_seconds = self._uplink.flush_seconds
         try:
-            while True:
-                await asyncio.wait([reading], timeout=self._due_in())
-                if reading.done():
-                    items = reading.result()
-                    if not items:
-                        return
+            while (items := await reader.read_within(self._due_in())) != []:
+                if items is not None:
                     self._take(items)
                     await self._until_room(reader, uplink)
-                    reading = asyncio.ensure_future(reader.read())
                 self._flush_due()
-                uplink.wake()
+                if any(lane.has_unsent for lane in self.lanes):
+                    uplink.wake()
         finally:
-            reading.cancel()
             self._flush()
             if self.decoder is not None:
                 self.decoder.finish(self._clock.monotonic_seconds())
@@ -131,16 +131,18 @@ class Dongle:
                 await asyncio.wait_for(uplink.progress.wait(), STOP_LOOK_SECONDS)
 
     def _due_in(self) -> float | None:
-        due = self._batcher.due_in(self._clock.monotonic_seconds())
-        if self.decoder is not None and self.decoder.holds_back:
-            return _HELD_LOOK_SECONDS if due is None else min(due, _HELD_LOOK_SECONDS)
-        return due
+        now_seconds = self._clock.monotonic_seconds()
+        held = _HELD_LOOK_SECONDS if self.decoder is not None and self.decoder.holds_back else None
+        due = (self._batcher.due_in(now_seconds), self._undecoded.due_in(now_seconds), held)
+        return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _take(self, items: list[Item]) -> None:
         for item in items:
             if not isinstance(item, Dropped):
-                if self.section.frames == "all" or self.decoder is not None:
+                if self.section.frames == "all":
                     self._batcher.add(item)
+                if self.decoder is not None:
+                    self._undecoded.add(item)
                 continue
             self._flush()
             now_seconds, span_ns = self._clock.monotonic_seconds(), (item.first_ns, item.last_ns)
@@ -151,22 +153,30 @@ class Dongle:
     def _flush_due(self) -> None:
         now_seconds = self._clock.monotonic_seconds()
         if self._batcher.due_in(now_seconds) == 0:
-            self._flush()
-        elif self.decoder is not None and self.decoder.holds_back:
+            self._flush_frames(now_seconds)
+        if self.decoder is None:
+            return
+        due = self._undecoded.due_in(now_seconds)
+        if due == 0:
+            self._flush_values(self.decoder, now_seconds)
+        elif due is None and self.decoder.holds_back:
             self.decoder.expire(now_seconds)
 
     def _flush(self) -> None:
         now_seconds = self._clock.monotonic_seconds()
-        for batch in self._batcher.take(now_seconds):
-            self._stream(batch, now_seconds)
+        self._flush_frames(now_seconds)
+        if self.decoder is not None:
+            self._flush_values(self.decoder, now_seconds)
 
-    def _stream(self, batch: FrameBatch, now_seconds: float) -> None:
-        if self.section.frames == "all":
+    def _flush_frames(self, now_seconds: float) -> None:
+        for batch in self._batcher.take(now_seconds):
             kept = keep_matching(batch, self.section.frame_filters)
             if len(kept):
                 self.frames.take_frames(kept, now_seconds)
-        if self.decoder is not None:
-            self.decoder.take(batch, now_seconds)
+
+    def _flush_values(self, decoder: Decoder, now_seconds: float) -> None:
+        for batch in self._undecoded.take(now_seconds):
+            decoder.take(batch, now_seconds)
 
     def _lane(self, name: LaneName) -> LaneSender:
         limits = WindowLimits(self._uplink.window_bytes, trims=not self._can_wait)

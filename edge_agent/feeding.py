@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,35 +11,45 @@ from numpy.typing import NDArray
 from wire_protocol.batches import FrameBatch, concatenate, empty_batch
 from wire_protocol.packets import MAX_ROWS
 
+# A wake-up of its own costs as much again.
+_SOON_SECONDS: Final = 0.001
+
 Window = tuple[FrameBatch, NDArray[np.uint16]]
 
 
 class LiveBatcher:
-    """Gathers what a bus gives into batches of `flush_seconds`; at once where it was idle."""
+    """Gathers what a bus gives: a batch each `flush_seconds`, at once after silence or when MAX_ROWS wait.
+
+    A batch ends where the clock passes a multiple of `flush_seconds`, so those of all buses end together.
+    """
 
     def __init__(self, flush_seconds: float) -> None:
         self._flush_seconds = flush_seconds
         self._waiting: list[FrameBatch] = []
-        self._flushed_at_seconds = float("-inf")
+        self._waiting_rows = 0
+        self._due_at_seconds = float("-inf")
 
     def add(self, batch: FrameBatch) -> None:
         """Frames that have arrived."""
         if len(batch):
             self._waiting.append(batch)
+            self._waiting_rows += len(batch)
 
     def due_in(self, now_seconds: float) -> float | None:
         """Seconds until `take` is due, 0 when it is; None while nothing waits."""
         if not self._waiting:
             return None
-        return max(0.0, self._flushed_at_seconds + self._flush_seconds - now_seconds)
+        due_seconds = self._due_at_seconds - now_seconds
+        is_due = due_seconds < _SOON_SECONDS or self._waiting_rows >= MAX_ROWS
+        return 0.0 if is_due else due_seconds
 
     def take(self, now_seconds: float) -> list[FrameBatch]:
         """All that waits, in batches of at most MAX_ROWS."""
         if not self._waiting:
             return []
         batch = concatenate(self._waiting)
-        self._waiting = []
-        self._flushed_at_seconds = now_seconds
+        self._waiting, self._waiting_rows = [], 0
+        self._due_at_seconds = (now_seconds // self._flush_seconds + 1) * self._flush_seconds
         return [batch[i : i + MAX_ROWS] for i in range(0, len(batch), MAX_ROWS)]
 
 

@@ -284,9 +284,11 @@ class Uplink:
             ack = decode_ack(message)
             if ack.lane_index >= len(self.lanes):
                 raise MessageError(f"ack for lane {ack.lane_index}, which was not opened")
-            self.lanes[ack.lane_index].acknowledged(ack.range_kind, ack.number)
+            lane = self.lanes[ack.lane_index]
+            lane.acknowledged(ack.range_kind, ack.number)
             self.progress.set()
-            self._wake.set()
+            if lane.has_unsent:  # for room that there is now
+                self._wake.set()
         raise _LostError(f"{self._url} closed the connection")
 
     async def _send_messages(self, control: ClientConnection) -> None:

@@ -1,26 +1,37 @@
 """One console stream: ids, ring, sampler, current state and the books that let a client check them (pure).
 
 A subscriber is a `Cursor`; `ConsoleStream.read` gives it what follows. The rules are those of docs/sse.md.
+
+While nobody watches, packets are only kept, and a stream that has kept some is *behind*: whatever comes then
+waits in the same order. When somebody comes, `catch_up` shows all of it as if at its time, ticks included. So
+a console costs next to nothing until it is opened, and nobody can tell afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from stream_server.console_signals import FindTable, members_of, no_tables, signals_json
-from stream_server.ring import IdSource, ResetReason, Ring, RingLimits
+from stream_server.ring import IdSource, ResetReason, Ring, RingLimits, Unseen, UnseenQueue
 from stream_server.sampler import Sampler
 from stream_server.sampling_log import SamplingLog
 from stream_server.signal_sampler import SignalSampler
 from stream_server.sse_format import encode_event, encode_payload, parse_event_id
 from wire_protocol.batches import FrameBatch, SignalBatch
 from wire_protocol.normalized import FrameOrigin, can_frame_json
+from wire_protocol.packets import Gap, decode_packet
 from wire_protocol.timestamps import format_timestamp
 
 DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
 STATE_SECONDS: Final = 30.0
+BEAT_SECONDS: Final = 0.05
+IDLE_BEAT_SECONDS: Final = 1.0
+# One step of catching up takes some 10 ms, in which nobody else is served.
+_STEP_BYTES: Final = 128 * 1024
+_STEP_TICKS: Final = 200
 _PASSING_FIELDS: Final = frozenset({"seen_at"})
 
 
@@ -36,12 +47,19 @@ class Cursor:
     """A subscriber's place in a stream: it has been given everything up to the event `position`.
 
     `reset` is the reason and the requested id of a stream_reset it is owed, `state_due` whether it is
-    owed the current state as soon as it has caught up.
+    owed the current state as soon as it has caught up. `asked`: the arguments of `ConsoleStream.open` while
+    the stream is behind, so that its place is not known yet.
     """
 
     position: int
     state_due: bool = False
     reset: tuple[ResetReason, int | None] | None = None
+    asked: tuple[str | None, float, Now] | None = None
+
+    @property
+    def only_follows(self) -> bool:
+        """Whether it is owed nothing but the events behind `position`."""
+        return not (self.state_due or self.reset or self.asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +74,8 @@ class ConsoleStream:
     """The events of one dongle, once for all its subscribers.
 
     `on_activity` is called with the stream whenever there is something for the next tick. `find_table` gives
-    signal tables; `table_hash` is that of the dongle's own, which its frames are decoded with.
+    signal tables; `table_hash` is that of the dongle's own, which its frames are decoded with. `watched`
+    is set while there is a subscriber.
     """
 
     def __init__(
@@ -69,6 +88,11 @@ class ConsoleStream:
     ) -> None:
         self.dongle_id: Final = dongle_id
         self.table_hash: str | None = None
+        self.watched = False
+        self._unseen = UnseenQueue()
+        self._behind = False
+        # The last tick, and what was shown last: where catching up has got to.
+        self._clock = self._heard = Now(0.0, 0)
         self._ids = ids
         self._limits = limits
         self._on_activity = on_activity
@@ -103,10 +127,30 @@ class ConsoleStream:
         self._on_activity(self)
 
     @property
+    def is_behind(self) -> bool:
+        """Whether something waits for `catch_up`."""
+        return self._behind
+
+    @property
     def needs_ticks(self) -> bool:
         """Whether the next ticks have something to do even if nothing arrives."""
+        return not self._behind and self._is_busy
+
+    @property
+    def _is_busy(self) -> bool:
         samplers_wait = self._sampler.pending > 0 or self._sampler.merging or self._signal_sampler.waiting
         return samplers_wait or self._sampling_log.watching
+
+    def offer_packet(self, body: FrameBatch | SignalBatch, packet: bytes, bus: str, now: Now) -> None:
+        """A live packet, decoded and as received; backlog must not come here."""
+        if self.watched and not self._behind:
+            self._offer(body, bus, now)
+            return
+        if not self._behind:
+            self._behind = True
+            self._clock = Now(now.seconds - BEAT_SECONDS, now.wall_us - int(BEAT_SECONDS * 1e6))
+        frames = len(body) if isinstance(body, FrameBatch) else 0
+        self._unseen.append(Unseen(*now, packet, frames, partial(self._offer_again, packet, bus, now)))
 
     def offer_frames(self, batch: FrameBatch, bus: str, now_seconds: float) -> None:
         """Live frames, in the order of the bus; backlog must not come here."""
@@ -122,19 +166,59 @@ class ConsoleStream:
 
     def set_presence(self, payload: Mapping[str, Any], now: Now) -> None:
         """The dongle's presence as it is now: an event where more than `seen_at` changed."""
+        if self._behind:
+            self._unseen.append(Unseen(*now, None, 0, partial(self._set_presence, payload, now)))
+        else:
+            self._set_presence(payload, now)
+
+    def _set_presence(self, payload: Mapping[str, Any], now: Now) -> None:
         before, self._presence = self._presence, dict(payload)
         if _lasting(before) != _lasting(self._presence):
             self._emit_state(now)
             self._on_activity(self)
 
     def emit(self, event: str, payload: Mapping[str, Any], now: Now) -> int:
-        """Puts one event into the ring; its id. IdsExhaustedError as `IdSource.next_after`."""
-        event_id = self._append(event, encode_payload(event, payload), now)
-        self._on_activity(self)
-        return event_id
+        """Puts one event into the ring behind all that came before it.
+
+        Returns the ring's last id: that of this event, unless the stream is behind. IdsExhaustedError as
+        `IdSource.next_after`.
+        """
+        show = partial(self._append, event, encode_payload(event, payload), now)
+        if self._behind:
+            self._unseen.append(Unseen(*now, None, 0, show))
+        else:
+            show()
+            self._on_activity(self)
+        return self._ring.last
 
     def tick(self, now: Now) -> None:
         """Shows what the sampler lets out, tells about sampling, repeats the state, forgets what is old."""
+        if self._behind:
+            self._forget_unseen(now)
+        else:
+            self._show(now)
+        self._ring.expire(now.seconds)
+
+    def catch_up(self, now: Now) -> None:
+        """Shows a part of what nobody has seen yet; call it until the stream `is_behind` no more."""
+        self._forget_unseen(now)
+        enough_bytes = self._ring.written_bytes + _STEP_BYTES
+        for _ in range(_STEP_TICKS):
+            if self._ring.written_bytes >= enough_bytes:
+                return
+            tick = self._next_tick()
+            if self._unseen and self._unseen.oldest.seconds <= tick.seconds:
+                unseen = self._unseen.pop()
+                self._heard = Now(unseen.seconds, unseen.wall_us)
+                unseen.show()
+            elif self._unseen or (self._is_busy and tick <= now):
+                self._show(tick)
+            else:
+                self._behind = False
+                return
+
+    def _show(self, now: Now) -> None:
+        self._clock = now
         self._show_frames(now)
         self._show_signals(now)
         details = self._note_sampling(now.seconds)
@@ -145,28 +229,41 @@ class ConsoleStream:
             self._state_at = now.seconds
         elif now.seconds - self._state_at >= STATE_SECONDS:
             self._emit_state(now)
-        self._ring.expire(now.seconds)
 
     def open(self, last_event_id: str | None, history_seconds: float, now: Now) -> Cursor:
         """The cursor of a new subscriber: resumed, reset, or with `history_seconds` and the current state."""
-        ring = self._ring
+        cursor = Cursor(self._ring.last, asked=(last_event_id, history_seconds, now))
+        if not self._behind:
+            self._place(cursor)
+        return cursor
+
+    def _place(self, cursor: Cursor) -> None:
+        if cursor.asked is None:
+            return
+        ring, (last_event_id, history_seconds, now) = self._ring, cursor.asked
         ring.expire(now.seconds)
+        cursor.asked, cursor.position = None, ring.last
         if last_event_id is None:
             seconds = min(history_seconds, self._limits.ring.seconds)
-            position = ring.position_at(seconds, now.seconds) if seconds > 0 else ring.last
-            return Cursor(position, state_due=True)
+            cursor.position = ring.position_at(seconds, now.seconds) if seconds > 0 else ring.last
+            cursor.state_due = True
+            return
         requested = parse_event_id(last_event_id)
         reason = "unknown" if requested is None else ring.why_not_resumable(requested)
         if requested is None or reason is not None:
-            return Cursor(ring.last, reset=(reason or "unknown", requested))
-        return Cursor(requested)
+            cursor.reset = (reason or "unknown", requested)
+        else:
+            cursor.position = requested
 
     def has_more(self, cursor: Cursor) -> bool:
         """Whether `read` would give it something."""
-        return cursor.position < self._ring.last or cursor.state_due or cursor.reset is not None
+        return not self._behind and (cursor.position < self._ring.last or not cursor.only_follows)
 
     def read(self, cursor: Cursor, maximum_bytes: int) -> bytes:
-        """What `cursor` gets next, about `maximum_bytes` of it, and moves it there."""
+        """What `cursor` gets next, about `maximum_bytes` of it, and moves it there; nothing while behind."""
+        if self._behind:
+            return b""
+        self._place(cursor)
         if cursor.reset is None and cursor.position < self._ring.evicted:
             cursor.reset = ("too_old", cursor.position)
         opening = b""
@@ -179,10 +276,44 @@ class ConsoleStream:
             return opening + events + encode_event("presence", self._state_json())
         return opening + events
 
-    def _append(self, event: str, payload_json: bytes, now: Now) -> int:
+    def _append(self, event: str, payload_json: bytes, now: Now) -> None:
         event_id = self._ids.next_after(self._ring.last, now.wall_us)
         self._ring.append(event_id, encode_event(event, payload_json, event_id), now.seconds)
-        return event_id
+
+    def _offer(self, body: FrameBatch | SignalBatch, bus: str, now: Now) -> None:
+        if isinstance(body, FrameBatch):
+            self.offer_frames(body, bus, now.seconds)
+        else:
+            self.offer_signals(body, now.seconds)
+
+    def _offer_again(self, packet: bytes, bus: str, now: Now) -> None:
+        body = decode_packet(packet).body
+        assert not isinstance(body, Gap)
+        self._offer(body, bus, now)
+
+    def _next_tick(self) -> Now:
+        """When the fan-out would have ticked: on its beat, or at once for what came after silence."""
+        seconds, wall_us = self._clock
+        beat = BEAT_SECONDS if self._is_busy else IDLE_BEAT_SECONDS
+        return max(Now(seconds + beat, wall_us + int(beat * 1e6)), self._heard)
+
+    def _forget_unseen(self, now: Now) -> None:
+        """Of what the ring would hold no longer, frames count as shown and events are evicted."""
+        while self._unseen.exceeds(self._limits.ring, now.seconds):
+            self._skip(self._unseen.oldest)
+            self._unseen.pop()
+        if not self._unseen and self._clock.seconds < now.seconds - self._limits.ring.seconds:
+            self._behind = False
+
+    def _skip(self, unseen: Unseen) -> None:
+        if unseen.packet is None:
+            unseen.show()
+        else:
+            self._ring.skip(self._ids.next_after(self._ring.last, unseen.wall_us))
+            self._sampler.skip(unseen.frames)
+            if self._signal_sampler.waiting:
+                self._signal_sampler = SignalSampler()
+        self._clock = Now(unseen.seconds, unseen.wall_us)
 
     def _show_frames(self, now: Now) -> None:
         shown = self._sampler.tick(now.seconds)

@@ -73,6 +73,7 @@ class FanOut:
         self._settings = settings or FanOutSettings()
         self._audiences: dict[ConsoleStream, set[Subscriber]] = {}
         self._active: set[ConsoleStream] = set()
+        self._behind: dict[ConsoleStream, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beat_handle: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
@@ -131,6 +132,7 @@ class FanOut:
             subscriber.done.set()
         else:
             self._audiences.setdefault(stream, set()).add(subscriber)
+            stream.watched = True
             self._wake(stream)
         return subscriber
 
@@ -141,6 +143,7 @@ class FanOut:
             audience.discard(subscriber)
             if not audience:
                 del self._audiences[subscriber.stream]
+                subscriber.stream.watched = False
         subscriber.done.set()
 
     def _bound_socket(self, transport: asyncio.Transport) -> None:
@@ -174,10 +177,31 @@ class FanOut:
                 stream.tick(now)
                 if self._write(stream, now.seconds) or stream.needs_ticks:
                     self._active.add(stream)
+                if stream.watched and stream.is_behind:
+                    self._catch_up_soon(stream)
             except Exception:
                 # One stream's failure must not stop the beat of the others; housekeeping tries it again.
                 _logger.exception("the stream of dongle %s failed at a beat", stream.dongle_id)
         self._arm()
+
+    def _catch_up_soon(self, stream: ConsoleStream) -> None:
+        if not self._behind and self._loop is not None:
+            self._loop.call_soon(self._catch_up)
+        self._behind[stream] = None
+
+    def _catch_up(self) -> None:
+        """One step of one stream, so that everything else in the loop has its turn before the next."""
+        stream = next(iter(self._behind))
+        del self._behind[stream]
+        try:
+            stream.catch_up(self.now())
+            if stream.watched and stream.is_behind:
+                self._behind[stream] = None
+            self._wake(stream)
+        except Exception:
+            _logger.exception("the stream of dongle %s failed to catch up", stream.dongle_id)
+        if self._behind and self._loop is not None:
+            self._loop.call_soon(self._catch_up)
 
     def _write(self, stream: ConsoleStream, now_seconds: float) -> bool:
         """Writes to whoever can take it; whether somebody is behind afterwards."""
@@ -209,7 +233,7 @@ class FanOut:
         """The bytes for `subscriber`, built once for all that stand where it stands."""
         cursor = subscriber.cursor
         place = cursor.position, subscriber.chunked
-        shared = not (cursor.state_due or cursor.reset)
+        shared = cursor.only_follows
         if shared and place in pieces:
             piece, cursor.position = pieces[place]
             return piece

@@ -16,7 +16,7 @@ from stream_server.metrics import Metrics
 from stream_server.recording import Lane, Recorder
 from wire_protocol.batches import FrameBatch, SignalBatch
 from wire_protocol.errors import SessionError
-from wire_protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
+from wire_protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
 from wire_protocol.lane_receiver import LaneConnection
 from wire_protocol.messages import LaneHello, LanesHello, LanesWelcome
 from wire_protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, Packet, PacketKind, decode_packet
@@ -120,7 +120,7 @@ class DataConnection:
             self._recorder.wake(opened.lane)
             return
         self._recorder.add(opened.lane, packet, envelope.packet, envelope.range_kind)
-        self._show(opened, packet, envelope.range_kind)
+        self._show(opened, packet, envelope)
 
     def _count(self, packet: Packet) -> None:
         self._metrics.packets_received.inc()
@@ -138,25 +138,21 @@ class DataConnection:
                 for kind, number in opened.session.acks():
                     await send(encode_ack(Ack(index, kind, number)))
 
-    def _show(self, opened: OpenLane, packet: Packet, kind: RangeKind) -> None:
-        stream = self._fanout.hub.get(opened.dongle.dongle_id)
-        if isinstance(packet.body, Gap):
-            self._show_gap(stream, opened, packet.body)
-        elif isinstance(packet.body, SignalBatch):
-            self._show_values(stream, opened.dongle.dongle_id, packet.body, kind)
-        elif kind is RangeKind.LIVE:
-            stream.offer_frames(packet.body, opened.dongle.bus, time.monotonic())
-        if kind is RangeKind.BACKLOG:
+    def _show(self, opened: OpenLane, packet: Packet, envelope: Envelope) -> None:
+        dongle_id, body, is_live = opened.dongle.dongle_id, packet.body, envelope.range_kind is RangeKind.LIVE
+        stream = self._fanout.hub.get(dongle_id)
+        shown = is_live
+        if isinstance(body, SignalBatch):
+            self._last_values.take(dongle_id, body, is_backlog=not is_live)
+            shown = is_live and not self._fleet.dongle(dongle_id).sends_frames
+        if isinstance(body, Gap):
+            self._show_gap(stream, opened, body)
+        elif shown:
+            stream.offer_packet(body, envelope.packet, opened.dongle.bus, self._fanout.now())
+        if not is_live:
             text = opened.backlog.received(packet.frames or 0, time.monotonic())
             if text is not None:
                 self._log(opened, text)
-
-    def _show_values(
-        self, stream: ConsoleStream, dongle_id: str, batch: SignalBatch, kind: RangeKind
-    ) -> None:
-        self._last_values.take(dongle_id, batch, is_backlog=kind is RangeKind.BACKLOG)
-        if kind is RangeKind.LIVE and not self._fleet.dongle(dongle_id).sends_frames:
-            stream.offer_signals(batch, time.monotonic())
 
     def _show_gap(self, stream: ConsoleStream, opened: OpenLane, gap: Gap) -> None:
         dongle_id, lane = opened.dongle.dongle_id, opened.session.lane

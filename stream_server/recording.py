@@ -35,10 +35,14 @@ _logger: Final = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One lane in this process. `fault`: why its packets cannot be stored, until it is opened anew."""
+    """One lane in this process. `fault`: why its packets cannot be stored, until it is opened anew.
+
+    `start_keys`: the storage keys of the starts that packets may come from.
+    """
 
     lane_id: int
     receiver: LaneReceiver = field(default_factory=LaneReceiver)
+    start_keys: dict[str, int] = field(default_factory=dict)
     waiting: list[_Waiting] = field(default_factory=list)
     acknowledge: Acknowledge | None = None
     fault: str | None = None
@@ -87,14 +91,13 @@ class Recorder:
             await self._drain(lane)
             await self._load(lane, {start_id, *(listed.start_id for listed in hello.backlog)})
 
-            def job(connection: Connection) -> Opening:
+            def job(connection: Connection) -> tuple[Opening, dict[str, int]]:
                 opening = lane.receiver.opened(
                     hello, start_id, partial(recording_store.count_taken, connection, lane.lane_id)
                 )
-                _store_opening(connection, lane, opening)
-                return opening
+                return opening, _store_opening(connection, lane, opening)
 
-            opening = await self._database.write(job)
+            opening, lane.start_keys = await self._database.write(job)
             lane.receiver.opening_stored(opening)
             lane.fault = None
             lane.acknowledge = acknowledge
@@ -164,8 +167,7 @@ class Recorder:
                 lane.waiting = group + lane.waiting
                 self._dirty[lane] = None
             raise
-        for lane, group in stored:
-            self._committed(lane, group)
+        self._committed(stored)
         async with self._flushed:
             self._flushed.notify_all()
 
@@ -191,20 +193,23 @@ class Recorder:
         lane.receiver.dropped(packet for packet, _ in group)
         self._made_room(group)
 
-    def _committed(self, lane: Lane, group: list[_Waiting]) -> None:
-        packets = [packet for packet, _ in group]
-        lane.receiver.committed(packets)
-        self._made_room(group)
-        gaps = sum(isinstance(packet.body, Gap) for packet in packets)
+    def _committed(self, groups: list[_Group]) -> None:
+        for lane, group in groups:
+            lane.receiver.committed([packet for packet, _ in group])
+            self._made_room(group)
+            if lane.acknowledge is not None:
+                lane.acknowledge()
+        self._count([packet.body for _, group in groups for packet, _ in group])
+
+    def _count(self, bodies: list[FrameBatch | SignalBatch | Gap]) -> None:
+        gaps = sum(isinstance(body, Gap) for body in bodies)
         self._metrics.gaps.inc(gaps)
-        self._metrics.packets_recorded.inc(len(packets) - gaps)
+        self._metrics.packets_recorded.inc(len(bodies) - gaps)
         for kind, counter in (
             (FrameBatch, self._metrics.frames_recorded),
             (SignalBatch, self._metrics.values_recorded),
         ):
-            counter.inc(sum(len(packet.body) for packet in packets if isinstance(packet.body, kind)))
-        if lane.acknowledge is not None:
-            lane.acknowledge()
+            counter.inc(sum(len(body) for body in bodies if isinstance(body, kind)))
 
     def _made_room(self, group: list[_Waiting]) -> None:
         self._waiting_bytes -= sum(len(stored.body) for _, stored in group)
@@ -216,6 +221,7 @@ def _change(lane: Lane, group: list[_Waiting]) -> LaneChange:
     packets = [packet for packet, _ in group]
     return LaneChange(
         lane.lane_id,
+        lane.start_keys,
         [stored for _, stored in group],
         lane.receiver.progress(packets),
         lane.receiver.holes_after(packets) if lane.receiver.holes else None,
@@ -223,16 +229,19 @@ def _change(lane: Lane, group: list[_Waiting]) -> LaneChange:
     )
 
 
-def _store_opening(connection: Connection, lane: Lane, opening: Opening) -> None:
+def _store_opening(connection: Connection, lane: Lane, opening: Opening) -> dict[str, int]:
     now_ns = time.time_ns()
     recording_store.add_starts(connection, lane.lane_id, opening.starts)
+    start_ids = {*opening.starts, *(packet.number.start_id for packet in opening.gone)}
+    keys = recording_store.start_keys(connection, lane.lane_id, start_ids)
     gone = [
         _stored(packet, encode_gap(packet.number, packet.body), is_backlog=True, received_ns=now_ns)
         for packet in opening.gone
         if isinstance(packet.body, Gap)
     ]
-    change = LaneChange(lane.lane_id, gone, lane.receiver.progress(opening.gone), opening.holes, now_ns)
-    recording_store.store(connection, [change])
+    taken = lane.receiver.progress(opening.gone)
+    recording_store.store(connection, [LaneChange(lane.lane_id, keys, gone, taken, opening.holes, now_ns)])
+    return keys
 
 
 def _stored(packet: Packet, body: bytes, *, is_backlog: bool, received_ns: int) -> StoredPacket:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from stream_server.schema import holes, lane_starts, lanes, packets, retention_totals
 from wire_protocol.intervals import IntervalSet
@@ -17,10 +17,22 @@ from wire_protocol.packets import PacketKind
 
 RETENTION_PACKETS: Final = 500
 _PAGE_PACKETS: Final = 200
+# Statements of every commit are made once: building one costs more than its row.
+_INSERT_PACKETS: Final = insert(packets)
+_ADD_PROGRESS: Final = (
+    update(lane_starts)
+    .where(lane_starts.c.id == bindparam("start_pk"))
+    .values(
+        taken=bindparam("taken_after"),
+        packets=lane_starts.c.packets + bindparam("more_packets"),
+        frames=lane_starts.c.frames + bindparam("more_frames"),
+        bytes=lane_starts.c.bytes + bindparam("more_bytes"),
+    )
+)
+_json: Final = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPacket:
+class StoredPacket(NamedTuple):
     """One row of the recording. `frames` None: a gap of unknown size."""
 
     start_id: str
@@ -37,9 +49,13 @@ class StoredPacket:
 
 @dataclass(frozen=True, slots=True)
 class LaneChange:
-    """What one commit changes in a lane: new packets, what is taken after them, its holes if they change."""
+    """What one commit changes in a lane: new packets, what is taken after them, its holes if they change.
+
+    `start_keys`: the key of each start concerned, from `start_keys`.
+    """
 
     lane_id: int
+    start_keys: Mapping[str, int]
     stored: Sequence[StoredPacket]
     taken: dict[str, list[tuple[int, int]]]
     holes: Sequence[Hole] | None
@@ -82,7 +98,7 @@ def load_lane(
 
 def add_starts(connection: Connection, lane_id: int, start_ids: Iterable[str]) -> None:
     """Starts in the agent's order; known ones keep their place."""
-    known = set(_start_keys(connection, lane_id, start_ids))
+    known = set(start_keys(connection, lane_id, start_ids))
     for start_id in start_ids:
         if start_id not in known:
             connection.execute(insert(lane_starts).values(lane_id=lane_id, start_id=start_id, taken="[]"))
@@ -105,17 +121,21 @@ def count_taken(connection: Connection, lane_id: int, start_id: str, first_seq: 
 def store(connection: Connection, changes: Iterable[LaneChange]) -> None:
     """Store packets, progress and holes of several lanes; all or nothing."""
     rows: list[dict[str, Any]] = []
+    progress: list[dict[str, Any]] = []
     for change in changes:
-        keys = _start_keys(connection, change.lane_id, change.taken)
+        keys = change.start_keys
         rows.extend(_packet_row(packet, keys[packet.start_id]) for packet in change.stored)
-        _store_progress(connection, change, keys)
+        progress.extend(_progress_row(change, start_id) for start_id in change.taken)
         if change.holes is not None:
             _store_holes(connection, change.lane_id, change.holes, change.at_ns)
+    if progress:
+        connection.execute(_ADD_PROGRESS, progress)
     if rows:
-        connection.execute(insert(packets), rows)
+        connection.execute(_INSERT_PACKETS, rows)
 
 
-def _start_keys(connection: Connection, lane_id: int, start_ids: Iterable[str]) -> dict[str, int]:
+def start_keys(connection: Connection, lane_id: int, start_ids: Iterable[str]) -> dict[str, int]:
+    """The keys of those of these starts that are stored; they never change."""
     query = select(lane_starts.c.start_id, lane_starts.c.id).where(
         lane_starts.c.lane_id == lane_id, lane_starts.c.start_id.in_(list(start_ids))
     )
@@ -138,19 +158,16 @@ def _packet_row(packet: StoredPacket, start_pk: int) -> dict[str, Any]:
     }
 
 
-def _store_progress(connection: Connection, change: LaneChange, keys: dict[str, int]) -> None:
-    for start_id, taken in change.taken.items():
-        recorded = [p for p in change.stored if p.start_id == start_id and p.kind is not PacketKind.GAP]
-        connection.execute(
-            update(lane_starts)
-            .where(lane_starts.c.id == keys[start_id])
-            .values(
-                taken=msgspec.json.encode(taken).decode(),
-                packets=lane_starts.c.packets + len(recorded),
-                frames=lane_starts.c.frames + sum(packet.frames or 0 for packet in recorded),
-                bytes=lane_starts.c.bytes + sum(len(p.body) for p in change.stored if p.start_id == start_id),
-            )
-        )
+def _progress_row(change: LaneChange, start_id: str) -> dict[str, Any]:
+    stored = [packet for packet in change.stored if packet.start_id == start_id]
+    recorded = [packet for packet in stored if packet.kind is not PacketKind.GAP]
+    return {
+        "start_pk": change.start_keys[start_id],
+        "taken_after": _json.encode(change.taken[start_id]).decode(),
+        "more_packets": len(recorded),
+        "more_frames": sum(packet.frames or 0 for packet in recorded),
+        "more_bytes": sum(len(packet.body) for packet in stored),
+    }
 
 
 def _store_holes(connection: Connection, lane_id: int, missing: Sequence[Hole], at_ns: int) -> None:
@@ -158,7 +175,7 @@ def _store_holes(connection: Connection, lane_id: int, missing: Sequence[Hole], 
     connection.execute(delete(holes).where(holes.c.start_pk.in_(mine)))
     if not missing:
         return
-    keys = _start_keys(connection, lane_id, {hole.start_id for hole in missing})
+    keys = start_keys(connection, lane_id, {hole.start_id for hole in missing})
     rows = [
         {
             "start_pk": keys[hole.start_id],

@@ -1,15 +1,19 @@
-"""Event ids, and the ring of a stream's last events that every subscriber reads at its own cursor (pure)."""
+"""Event ids, the ring of a stream's last events that every subscriber reads at its own cursor, and what waits
+to be put there (pure)."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 RESERVE_AHEAD_US: Final = 600_000_000
 _RENEW_BELOW_US: Final = 450_000_000
 _HEADROOM_US: Final = 300_000_000
 _COMPACT_AT: Final = 1_024
+_UNSEEN_OVERHEAD_BYTES: Final = 400
 
 ResetReason = Literal["too_old", "unknown"]
 
@@ -86,6 +90,11 @@ class Ring:
         return len(self._ids) - self._head
 
     @property
+    def written_bytes(self) -> int:
+        """The size of all events it was ever given."""
+        return self._total_bytes
+
+    @property
     def oldest(self) -> int:
         """The id of the oldest event it holds; `last` when it is empty."""
         return self._ids[self._head] if len(self) else self.last
@@ -102,6 +111,12 @@ class Ring:
             self._total_bytes - self._evicted_bytes > self._limits.size_bytes and len(self) > 1
         ):
             self._evict(self._head + 1)
+
+    def skip(self, event_id: int) -> None:
+        """An event whose id is above `last` has come and gone, and all before it."""
+        if len(self):
+            self._evict(len(self._ids))
+        self.last = self.evicted = event_id
 
     def expire(self, now_seconds: float) -> None:
         """Evicts what is older than the limit."""
@@ -141,3 +156,55 @@ class Ring:
             for column in (self._ids, self._seconds, self._ends, self._events):
                 del column[:head]
             self._head = 0
+
+
+class Unseen(NamedTuple):
+    """A packet of `frames` frames, or an event (`packet` None), of this time on both clocks.
+
+    `show` does with it what was due then.
+    """
+
+    seconds: float
+    wall_us: int
+    packet: bytes | None
+    frames: int
+    show: Callable[[], None]
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes, with the objects around the packet."""
+        return _UNSEEN_OVERHEAD_BYTES + len(self.packet or b"")
+
+
+class UnseenQueue:
+    """What a stream was given while nobody watched, oldest first."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Unseen] = deque()
+        self._size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def oldest(self) -> Unseen:
+        """The first to be shown; IndexError when there is none."""
+        return self._queue[0]
+
+    def append(self, unseen: Unseen) -> None:
+        """One more."""
+        self._queue.append(unseen)
+        self._size_bytes += unseen.size_bytes
+
+    def pop(self) -> Unseen:
+        """Takes the oldest away; IndexError when there is none."""
+        unseen = self._queue.popleft()
+        self._size_bytes -= unseen.size_bytes
+        return unseen
+
+    def exceeds(self, limits: RingLimits, now_seconds: float) -> bool:
+        """Whether the oldest must go: it is too old, or all together are too large."""
+        if not self._queue:
+            return False
+        too_old = self._queue[0].seconds < now_seconds - limits.seconds
+        return too_old or self._size_bytes > limits.size_bytes

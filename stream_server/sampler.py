@@ -101,6 +101,14 @@ class Sampler:
         elif len(batch):
             self._merge_batch(batch, order, origin)
 
+    def skip(self, frames: int) -> None:
+        """So many more frames, and all that wait, count as shown: it is too late to show them."""
+        self._errors.clear()
+        self._queue.clear()
+        self._pending.clear()
+        self.received += frames
+        self.shown = self.received
+
     def tick(self, now_seconds: float) -> list[ShownFrame]:
         """What to show now, in the order of arrival."""
         budget = self._budget.earn(self._limit, now_seconds)

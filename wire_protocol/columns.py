@@ -7,6 +7,7 @@ are stored slot by slot: first one bit per byte that says whether it differs fro
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -17,15 +18,22 @@ from wire_protocol.errors import PacketError
 from wire_protocol.varint import Reader
 
 MAX_PLANES: Final = 8
+U8: Final = np.dtype(np.uint8)
+U16: Final = np.dtype(np.uint16)
+U32: Final = np.dtype(np.uint32)
+U64: Final = np.dtype(np.uint64)
+# Below this no sum of a packet's differences can wrap around in 64 bits.
+_SAFE_SUM: Final = 2**62
+_ONE: Final = np.uint64(1)
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
+# Packets are small: numpy's fixed cost per call is what reading them costs, so calls are few in here.
 
-def column(reader: Reader, dtype: type[_Scalar], count: int) -> NDArray[_Scalar]:
-    """The next `count` little-endian values."""
-    size = np.dtype(dtype).itemsize
-    return np.frombuffer(reader.take(count * size), np.dtype(dtype).newbyteorder("<")).astype(
-        dtype, copy=False
-    )
+
+def column(reader: Reader, dtype: np.dtype[_Scalar], count: int) -> NDArray[_Scalar]:
+    """The next `count` little-endian values of this native type."""
+    values = np.frombuffer(reader.take(count * dtype.itemsize), dtype)
+    return values if sys.byteorder == "little" else values.byteswap()
 
 
 def put_planes(out: bytearray, values: NDArray[np.uint64]) -> None:
@@ -42,9 +50,9 @@ def take_planes(reader: Reader, count: int) -> NDArray[np.uint64]:
     planes = reader.byte()
     if planes > MAX_PLANES:
         raise PacketError(f"{planes} planes, at most {MAX_PLANES} are allowed", at)
-    matrix = np.zeros((count, MAX_PLANES), np.uint8)
-    matrix[:, :planes] = column(reader, np.uint8, planes * count).reshape(planes, count).T
-    return matrix.view("<u8").reshape(count).astype(np.uint64, copy=False)
+    matrix = np.zeros((count, MAX_PLANES), U8)
+    matrix[:, :planes] = column(reader, U8, planes * count).reshape(planes, count).T
+    return column(Reader(matrix.tobytes()), U64, count)
 
 
 def put_ticks(out: bytearray, ticks: NDArray[np.int64]) -> None:
@@ -57,11 +65,16 @@ def take_ticks(reader: Reader, first: int, count: int, limit: int) -> NDArray[np
     """The inverse of `put_ticks`; every time must stay within plus or minus `limit`."""
     at = reader.offset
     coded = take_planes(reader, count)
-    deltas = (coded >> np.uint64(1)).view(np.int64) ^ -(coded & np.uint64(1)).view(np.int64)
-    # In floating point, because a hostile sum would wrap around silently in 64 bits.
-    if np.abs(first + np.cumsum(deltas.astype(np.float64))).max(initial=0.0) >= limit:
+    deltas = (coded >> _ONE).view(np.int64) ^ -(coded & _ONE).view(np.int64)
+    sums = deltas.cumsum()
+    lowest, highest = first + int(sums.min()), first + int(sums.max())
+    if int(coded.max()) * count >= _SAFE_SUM:
+        # In floating point, because a hostile sum wraps around silently in 64 bits.
+        exact = first + deltas.cumsum(dtype=np.float64)
+        lowest, highest = int(exact.min()), int(exact.max())
+    if lowest <= -limit or highest >= limit:
         raise PacketError("times out of range", at)
-    return first + np.cumsum(deltas)
+    return sums + first
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +106,10 @@ def put_slots(out: bytearray, slots: Slots) -> None:
 def take_slots(reader: Reader, count: int, slots: int) -> NDArray[np.uint16]:
     """The inverse of `put_slots`."""
     at = reader.offset
-    slot = (
-        column(reader, np.uint8, count).astype(np.uint16)
-        if slots <= 256
-        else column(reader, np.uint16, count)
-    )
-    if count and int(slot.max()) >= slots:
-        raise PacketError(f"slot {int(slot.max())} of {slots}", at)
+    slot = column(reader, U8, count).astype(U16) if slots <= 256 else column(reader, U16, count)
+    highest = int(slot.max(initial=0))
+    if highest >= slots:
+        raise PacketError(f"slot {highest} of {slots}", at)
     return slot
 
 
@@ -118,18 +128,21 @@ def put_rows(out: bytearray, slots: Slots, rows: NDArray[np.uint8]) -> None:
 def take_rows(reader: Reader, slot: NDArray[np.uint16], width: int) -> NDArray[np.uint8]:
     """The inverse of `put_rows`: uint8[N, width]."""
     count = len(slot)
-    mask = column(reader, np.uint8, count * width // 8).reshape(count, width // 8)
-    changed = np.unpackbits(mask, axis=1).view(np.bool_)
-    differences = np.zeros((count, width), np.uint8)
-    differences[changed] = column(reader, np.uint8, int(np.count_nonzero(changed)))
-    order = np.argsort(slot, kind="stable")
+    mask = column(reader, U8, count * width // 8)
+    changed = np.unpackbits(mask).view(np.bool_)
+    values = column(reader, U8, int(np.count_nonzero(changed)))
+    differences = np.zeros(count * width, U8)
+    differences[changed] = values
+    order = slot.argsort(kind="stable")
     starts = _starts(slot[order])
-    sums = np.cumsum(differences, axis=0, dtype=np.uint8)
-    before = np.zeros_like(sums)
-    before[1:] = sums[:-1]
-    group = np.cumsum(starts) - 1
+    first = starts.nonzero()[0]
+    # Sums run through all slots; taking off what the slots before have summed up leaves those of each alone.
+    sums = differences.reshape(count, width).cumsum(axis=0, dtype=U8)
     rows = np.empty_like(sums)
-    rows[order] = sums - before[starts][group]
+    before = np.zeros((len(first), width), U8)
+    before[1:] = sums[first[1:] - 1]
+    sums -= before[starts.cumsum() - 1]
+    rows[order] = sums
     return rows
 
 

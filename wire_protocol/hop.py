@@ -28,6 +28,9 @@ class RangeKind(IntEnum):
     BACKLOG = 1
 
 
+_RANGES: Final = tuple(RangeKind)
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A packet's bytes on their way through one connection."""
@@ -105,6 +108,6 @@ def decode_ack(message: bytes) -> Ack:
 
 def _range_kind(reader: Reader) -> RangeKind:
     value = reader.byte()
-    if value not in set(RangeKind):
+    if value >= len(_RANGES):
         raise PacketError(f"range kind {value} is unknown", 0)
-    return RangeKind(value)
+    return _RANGES[value]

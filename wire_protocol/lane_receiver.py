@@ -94,6 +94,8 @@ class LaneReceiver:
 
     def holes_after(self, packets: list[Packet]) -> list[Hole]:
         """What the holes will be once these are recorded."""
+        if not self.holes:
+            return []
         progress = {start: IntervalSet(parts) for start, parts in self.progress(packets).items()}
         left = []
         for hole in self.holes:

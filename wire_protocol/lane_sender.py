@@ -16,6 +16,8 @@ from wire_protocol.messages import MAX_RANGES, BacklogRange, LaneHello, LaneName
 from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap, encode_signals
 
 _PACKETS_PER_RANGE: Final = 16
+# To go through an enumeration takes longer than what is done here for each.
+_KINDS: Final = tuple(RangeKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,11 @@ class LaneSender:
         return not self._held
 
     @property
+    def has_unsent(self) -> bool:
+        """Whether packets wait to be sent, be it for room in a range."""
+        return any(self._todo.values())
+
+    @property
     def held_packets(self) -> int:
         """How many packets wait for their acknowledgement."""
         return len(self._held)
@@ -143,7 +150,7 @@ class LaneSender:
 
     def next_packet(self) -> tuple[RangeKind, bytes] | None:
         """What to send now, live before backlog; None while the window is full or nothing waits."""
-        for kind in RangeKind:
+        for kind in _KINDS:
             todo, sent = self._todo[kind], self._sent[kind]
             while todo and len(sent) < self.limits.max_in_flight:
                 held = self._held.get(todo.popleft())

@@ -22,6 +22,9 @@ from wire_protocol.batches import (
     ValueKind,
 )
 from wire_protocol.columns import (
+    U8,
+    U32,
+    U64,
     column,
     put_rows,
     put_slots,
@@ -43,7 +46,34 @@ MAX_RESOLUTION_NS: Final = 10**9
 _TIME_LIMIT_NS: Final = 2**62
 _LAST_TIME_NS: Final = _TIME_LIMIT_NS - 2 * MAX_RESOLUTION_NS
 _TABLE_HASH_BYTES: Final = 16
-_FD_LENGTH_ARRAY: Final = np.array(FD_LENGTHS, np.uint8)
+_HIGHEST_KIND: Final = int(max(ValueKind))
+
+
+# What flags and length of a slot say is looked up in few calls of numpy: on packets this small they cost more
+# than the work they do.
+_FLAGS: Final = np.arange(256)
+_IS_FD: Final = (_FLAGS & FrameFlag.FD) != 0
+_IS_REMOTE: Final = (_FLAGS & FrameFlag.REMOTE) != 0
+_IS_POSSIBLE: Final = (_FLAGS <= FLAG_MASK) & ~(_IS_FD & _IS_REMOTE)
+# An error frame's id holds the error class bits, which are wider than a standard id.
+_HAS_WIDE_ID: Final = (_FLAGS & (FrameFlag.EXTENDED | FrameFlag.ERROR)) != 0
+_HIGHEST_ID: Final = np.where(_HAS_WIDE_ID, EXTENDED_ID_MASK, STANDARD_ID_MASK).astype(np.uint32)
+_BEHIND_DATA: Final = np.where(
+    np.arange(FD_DATA_BYTES) < np.arange(FD_DATA_BYTES + 1)[:, None], 0, 255
+).astype(np.uint8)
+
+
+def _data_bytes_table() -> NDArray[np.uint8]:
+    """uint8[flags, length]: how many bytes are data, 255 where there is no such length."""
+    table = np.full((len(_FLAGS), 256), 255, np.uint8)
+    table[:, :16] = np.minimum(np.arange(16), CLASSIC_DATA_BYTES)
+    table[_IS_REMOTE, :16] = 0
+    table[_IS_FD] = 255
+    table[np.ix_(_IS_FD, FD_LENGTHS)] = FD_LENGTHS
+    return table
+
+
+_DATA_BYTES: Final = _data_bytes_table()
 
 
 class PacketKind(IntEnum):
@@ -224,32 +254,29 @@ def _take_frames(reader: Reader) -> FrameBatch:
         raise PacketError(f"data width {width}", reader.offset - 1)
     slots = reader.varint("slot count", count, 1)
     at = reader.offset
-    ids = column(reader, np.uint32, slots)
-    flags, lengths = column(reader, np.uint8, slots), column(reader, np.uint8, slots)
-    _check_slots(ids, flags, lengths, width, at)
+    ids = column(reader, U32, slots)
+    flags, lengths = column(reader, U8, slots), column(reader, U8, slots)
+    data_bytes = _data_bytes_of_slots(ids, flags, lengths, width, at)
     slot = take_slots(reader, count, slots)
     at = reader.offset
     data = take_rows(reader, slot, width)
-    batch = FrameBatch(timestamp_ns, ids[slot], flags[slot], lengths[slot], data)
-    if np.any(data[np.arange(width) >= batch.data_length()[:, None]]):
+    if int(data_bytes.min()) < width and (data & _BEHIND_DATA[data_bytes, :width][slot]).any():
         raise PacketError("data behind the length of a frame", at)
-    return batch
+    return FrameBatch(timestamp_ns, ids[slot], flags[slot], lengths[slot], data)
 
 
-def _check_slots(
+def _data_bytes_of_slots(
     ids: NDArray[np.uint32], flags: NDArray[np.uint8], lengths: NDArray[np.uint8], width: int, at: int
-) -> None:
-    is_fd = (flags & FrameFlag.FD) != 0
-    highest = np.where((flags & FrameFlag.EXTENDED) != 0, EXTENDED_ID_MASK, STANDARD_ID_MASK)
-    # An error frame's id holds the error class bits, which are wider than a standard id.
-    highest = np.where((flags & FrameFlag.ERROR) != 0, EXTENDED_ID_MASK, highest)
-    if np.any(flags > FLAG_MASK) or np.any(is_fd & ((flags & FrameFlag.REMOTE) != 0)):
+) -> NDArray[np.uint8]:
+    """How many bytes of each row of a slot are data."""
+    if not _IS_POSSIBLE[flags].all():
         raise PacketError("impossible flags in the slot table", at)
-    if np.any(ids > highest):
+    if (ids > _HIGHEST_ID[flags]).any():
         raise PacketError("arbitration id out of range in the slot table", at)
-    fits = np.where(is_fd, np.isin(lengths, _FD_LENGTH_ARRAY) & (lengths <= width), lengths <= 15)
-    if not np.all(fits):
+    data_bytes: NDArray[np.uint8] = _DATA_BYTES[flags, lengths]
+    if int(data_bytes.max()) > width:
         raise PacketError("impossible length in the slot table", at)
+    return data_bytes
 
 
 def _take_signals(reader: Reader) -> SignalBatch:
@@ -258,11 +285,11 @@ def _take_signals(reader: Reader) -> SignalBatch:
     table_hash = reader.take(_TABLE_HASH_BYTES)
     slots = reader.varint("slot count", count, 1)
     at = reader.offset
-    signals, kinds = column(reader, np.uint32, slots), column(reader, np.uint8, slots)
-    if np.any(kinds > max(ValueKind)):
+    signals, kinds = column(reader, U32, slots), column(reader, U8, slots)
+    if int(kinds.max()) > _HIGHEST_KIND:
         raise PacketError("unknown value kind in the slot table", at)
     slot = take_slots(reader, count, slots)
-    bits = take_rows(reader, slot, 8).view("<u8").reshape(count).astype(np.uint64, copy=False)
+    bits = column(Reader(take_rows(reader, slot, 8).tobytes()), U64, count)
     return SignalBatch(table_hash, timestamp_ns, signals[slot], kinds[slot], bits)
 
 

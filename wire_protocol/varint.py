@@ -38,7 +38,10 @@ class Reader:
 
     def byte(self) -> int:
         """One byte."""
-        return self.take(1)[0]
+        if self.offset >= len(self.data):
+            raise PacketError("1 bytes expected, 0 left", self.offset)
+        self.offset += 1
+        return self.data[self.offset - 1]
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""

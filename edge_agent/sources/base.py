@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from wire_protocol.batches import FrameBatch
 
@@ -44,21 +45,34 @@ class Source(Protocol):
     def can_wait(self) -> bool:
         """True where nothing is lost by reading later (a log): it paces itself and is never dropped."""
 
-    def read(self, timeout_seconds: float) -> FrameBatch | list[Item]:
+    def read(self, timeout_seconds: float) -> FrameBatch | Sequence[Item | SourceState]:
         """What has arrived, after at most `timeout_seconds`; maybe nothing. Raises SourceError.
 
-        A list has what the driver lost in its place, where the driver says so.
+        A sequence has what the driver lost in its place, where the driver says so; a state in it is how
+        the source stands from here on.
         """
 
     def close(self) -> None:
         """Releases the device. Never raises."""
 
 
+@runtime_checkable
+class Patient(Protocol):
+    """A source that knows how long it may be left alone while its bus is busy."""
+
+    @property
+    def patience_seconds(self) -> float:
+        """For so long its driver keeps what arrives, with plenty to spare."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """`frames` frames between these timestamps are lost: a queue was full, the driver's or ours."""
+    """`frames` frames between these timestamps are lost: a queue was full, the driver's or ours.
 
-    frames: int
+    None: how many cannot be known.
+    """
+
+    frames: int | None
     first_ns: int
     last_ns: int
 
@@ -112,7 +126,8 @@ class FrameQueue:
         self._frames += len(batch)
 
     def _drop(self, loss: Dropped) -> None:
-        if self._items and isinstance(earlier := self._items[-1], Dropped):
+        earlier = self._items[-1] if self._items else None
+        if isinstance(earlier, Dropped) and earlier.frames is not None and loss.frames is not None:
             self._items.pop()
             loss = Dropped(earlier.frames + loss.frames, earlier.first_ns, loss.last_ns)
         self._items.append(loss)

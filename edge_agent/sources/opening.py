@@ -19,6 +19,10 @@ def open_source(dongle: DongleSection, clock: Clock | None = None) -> Source:
         from edge_agent.sources.socketcan import SocketCanBus  # noqa: PLC0415 - as above
 
         return SocketCanBus(dongle, clock)
+    if dongle.interface == "slcan":
+        from edge_agent.sources.slcan import SlcanBus  # noqa: PLC0415 - as above
+
+        return SlcanBus(dongle, clock)
     from edge_agent.sources.python_can_bus import PythonCanBus  # noqa: PLC0415 - as above
 
     return PythonCanBus(dongle, clock)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from edge_agent.backoff import DEVICE_POLICY, Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import SourceEndedError, SourceError
-from edge_agent.sources.base import Dropped, FrameQueue, Item, Source, SourceCode, SourceState
+from edge_agent.sources.base import Dropped, FrameQueue, Item, Patient, Source, SourceCode, SourceState
 from wire_protocol.batches import FrameBatch
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReaderLimits:
-    """`beat_seconds` lies between two reads of a busy bus; `hang_*` is how long a driver may not return."""
+    """`beat_seconds` lies between two reads of a busy bus, where its source does not say how long may;
+
+    `hang_*` is how long a driver may not return.
+    """
 
     queue_frames: int = 100_000
     beat_seconds: float = 0.02
@@ -51,6 +54,7 @@ class SourceReader:
         self.name = name
         self.frames_read = 0
         self.frames_dropped = 0
+        self.longest_beat_seconds = float("inf")
         self._open_source = open_source
         self._on_state = on_state
         self._limits = limits or ReaderLimits()
@@ -93,15 +97,27 @@ class SourceReader:
 
     async def read(self) -> list[Item]:
         """What has arrived since the last call, at least one item; [] once the source has ended."""
-        while True:
+        while (items := await self.read_within(None)) is None:
+            pass
+        return items
+
+    async def read_within(self, timeout_seconds: float | None) -> list[Item] | None:
+        """As `read`, but None where nothing has arrived, at the latest after `timeout_seconds`."""
+        # A timer, because asyncio's ways to wait for whatever comes first cost a task for each wait.
+        timer = None
+        if timeout_seconds is not None:
+            timer = self._loop.call_later(timeout_seconds, self._arrived.set)
+        try:
             await self._arrived.wait()
-            self._arrived.clear()
-            ended = self._ended
-            items = self._queue.take()
-            if ended:
-                self._arrived.set()  # nothing more will wake us
-            if items or ended:
-                return items
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._arrived.clear()
+        ended = self._ended
+        items = self._queue.take()
+        if ended:
+            self._arrived.set()  # nothing more will wake us
+        return items if items or ended else None
 
     async def stop(self) -> None:
         """Stops reading and closes the device; a driver that hangs is left behind after a while."""
@@ -145,6 +161,7 @@ class SourceReader:
 
     def _read_until_stopped(self, source: Source) -> None:
         limits = self._limits
+        beat_seconds = source.patience_seconds if isinstance(source, Patient) else limits.beat_seconds
         while not self._stop.is_set():
             with self._in_driver(limits.hang_read_seconds):
                 read = source.read(limits.read_timeout_seconds)
@@ -156,11 +173,21 @@ class SourceReader:
             if not source.can_wait:
                 # What comes meanwhile waits in the driver: one wake-up for many frames. After silence the
                 # first frame has passed at once, since `read` was waiting for it.
-                self._stop.wait(limits.beat_seconds)
+                self._stop.wait(self._until_beat(min(beat_seconds, self.longest_beat_seconds)))
 
-    def _hand_over(self, item: Item, source: Source) -> None:
+    def _until_beat(self, beat_seconds: float) -> float:
+        # All readers of an agent wake up together, so that their frames are packed and sent in one go.
+        if beat_seconds <= 0:
+            return 0.0
+        left_seconds = beat_seconds - self._clock.monotonic_seconds() % beat_seconds
+        return max(left_seconds, beat_seconds / 2)
+
+    def _hand_over(self, item: Item | SourceState, source: Source) -> None:
+        if isinstance(item, SourceState):
+            self._set_state(item)
+            return
         if isinstance(item, Dropped):
-            self.frames_dropped += item.frames
+            self.frames_dropped += item.frames or 0
             self._queue.put_loss(item)
             return
         self.frames_read += len(item)

@@ -40,10 +40,14 @@ _SO_MEMINFO: Final = 55
 _SK_MEMINFO_DROPS: Final = 8  # linux/sock_diag.h, since Linux 4.12
 _SIOCGIFMTU: Final = 0x8921
 
-_SLOTS: Final = 256
+# A beat of a full bus.
+_SLOTS: Final = 512
 _MAX_CALLS: Final = 8
 # The kernel doubles it and counts some 770 bytes per frame: 2.7 s of a full bus of 1 Mbit/s.
 _RECEIVE_BUFFER_BYTES: Final = 8 << 20
+_BEAT_SECONDS: Final = 0.05
+# What every system allows holds 278 frames, 35 ms of a full bus.
+_SMALL_BUFFER_BEAT_SECONDS: Final = 0.02
 
 _recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
 _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
@@ -91,6 +95,12 @@ class SocketCanBus:
             return f"socketcan {self._channel}"
         remedy = f"run `sudo sysctl net.core.rmem_max={_RECEIVE_BUFFER_BYTES}` to be able to wait longer"
         return f"socketcan {self._channel} with a receive buffer of {self._buffer_bytes >> 10} KiB; {remedy}"
+
+    @property
+    def patience_seconds(self) -> float:
+        """As long as a batch lasts, where the receive buffer is as large as it should be."""
+        is_large = self._buffer_bytes >= _RECEIVE_BUFFER_BYTES
+        return _BEAT_SECONDS if is_large else _SMALL_BUFFER_BEAT_SECONDS
 
     @property
     def malformed(self) -> int:

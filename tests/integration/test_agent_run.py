@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import pty
-import threading
-import tty
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from select import select
 
 import can
 import pytest
@@ -27,6 +23,7 @@ from tests.helpers.candump_logs import write_log
 from tests.helpers.conditions import eventually
 from tests.helpers.console_client import ConsoleClient
 from tests.helpers.lanes import require_lane
+from tests.helpers.lawicel import LawicelAdapter
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer
 
 
@@ -180,50 +177,15 @@ def test_frames_of_a_bus_of_python_can_are_recorded(
     assert lines[1] == "001#0001"
 
 
-class Adapter:
-    """A Lawicel adapter at a pseudo terminal: says yes to everything, and has frames on its bus."""
-
-    def __init__(self) -> None:
-        self._controller, port = pty.openpty()
-        tty.setraw(port)
-        self.path = os.ttyname(port)
-        self._port = port
-        self.opened = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._answer, daemon=True)
-        self._thread.start()
-
-    def send(self, data: bytes) -> None:
-        os.write(self._controller, data)
-
-    def unplug(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        os.close(self._controller)
-        os.close(self._port)
-
-    def _answer(self) -> None:
-        waiting = b""
-        while not self._stop.is_set():
-            if not select([self._controller], [], [], 0.02)[0]:
-                continue
-            *commands, waiting = (waiting + os.read(self._controller, 4096)).split(b"\r")
-            for command in commands:
-                os.write(self._controller, b"\r")
-                if command[:1] in (b"O", b"L"):
-                    self.opened.set()
-
-
 def test_a_serial_adapter_streams_survives_garbage_and_says_when_it_is_gone(
     server: StreamServer, viewer: str, tmp_path: Path
 ) -> None:
-    agent, adapter = EnrolledAgent(server, "serial", tmp_path), Adapter()
-    options = {"sleep_after_open": 0}
+    agent, adapter = EnrolledAgent(server, "serial", tmp_path), LawicelAdapter()
     dongle = {"id": "serial-bus", "interface": "slcan", "channel": adapter.path, "bitrate": 500_000}
-    with run_agent(agent, server.url, [dongle | {"options": options}]) as process:
+    with run_agent(agent, server.url, [dongle]) as process:
         assert adapter.opened.wait(20), process.failure("the adapter was not opened")
         said(process, "reading")
-        adapter.send(b"t1232AABB\r" + b"\x07garbage\rtXYZ\r" + b"T18DAF1101CC\r" + b"r1234\r")
+        adapter.send(b"t1232AABB\r" + b"\x07garbage\r\xfftXYZ\r" + b"T18DAF1101CC\r\n" + b"r1234\r")
         wait_for_recorded(server, "serial-bus", viewer, 3)
         adapter.unplug()
         said(process, "serial-bus: reading slcan")

@@ -1,15 +1,11 @@
-"""python-can's interfaces as sources: the virtual bus, slcan with a Lawicel peer at a pseudo terminal."""
+"""python-can's interfaces as sources: its virtual bus, and its own slcan for what serial drivers do wrong."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import pty
-import threading
-import tty
 from collections.abc import Iterator
 from pathlib import Path
-from select import select
 from typing import Any
 
 import can
@@ -23,6 +19,7 @@ from edge_agent.errors import SourceError
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.python_can_bus import PythonCanBus, row_of
 from edge_agent.sources.reader import ReaderLimits, SourceReader
+from tests.helpers.lawicel import LawicelAdapter
 from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
 
 SLCAN_OPTIONS: dict[str, Any] = {"sleep_after_open": 0}
@@ -117,84 +114,28 @@ def test_any_message_is_a_possible_frame_or_none(
         assert row[3] <= 15 or row[2] & FrameFlag.FD
 
 
-class Adapter:
-    """A Lawicel adapter at a pseudo terminal: answers commands, sends what the test says."""
-
-    def __init__(self) -> None:
-        self._ours, theirs = pty.openpty()
-        tty.setraw(theirs)
-        self.port = os.ttyname(theirs)
-        self._theirs = theirs
-        self.commands: list[str] = []
-        self.is_open = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        received = b""
-        while not self._stop.is_set():
-            if not select([self._ours], [], [], 0.02)[0]:
-                continue
-            received += os.read(self._ours, 4096)
-            *lines, received = received.split(b"\r")
-            for line in lines:
-                self.commands.append(line.decode())
-                os.write(self._ours, b"\r")
-                if line[:1] in {b"O", b"L"}:
-                    self.is_open.set()
-
-    def send(self, content: bytes) -> None:
-        os.write(self._ours, content)
-
-    def unplug(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        os.close(self._theirs)
-        os.close(self._ours)
-
-
 @pytest.fixture
-def adapter() -> Iterator[Adapter]:
-    plugged = Adapter()
-    yield plugged
-    if not plugged._stop.is_set():
-        plugged.unplug()
+def adapter() -> Iterator[LawicelAdapter]:
+    with LawicelAdapter() as plugged:
+        yield plugged
 
 
 def slcan(port: str, **changes: Any) -> DongleSection:
     return DongleSection(port, interface="slcan", bitrate=500_000, options=dict(SLCAN_OPTIONS), **changes)
 
 
-@pytest.mark.parametrize(("mode", "opened_with"), [("listen_only", "L"), ("normal", "O")])
-def test_slcan_is_opened_with_its_bit_rate_and_silent_unless_told(
-    adapter: Adapter, mode: Any, opened_with: str
-) -> None:
-    source = PythonCanBus(slcan(adapter.port, mode=mode))
-    assert adapter.is_open.wait(5)
-    adapter.send(b"t7E83010203\rT18DAF11081122334455667788\rr1004\r")
-    batch = read_until(source, 3)
-    assert batch.arbitration_id.tolist() == [0x7E8, 0x18DAF110, 0x100]
-    assert batch.length.tolist() == [3, 8, 4]
-    assert batch.data[0, :3].tolist() == [1, 2, 3]
-    source.close()
-    assert "S6" in adapter.commands
-    assert opened_with in adapter.commands
-    assert not ({"L", "O"} - {opened_with}) & set(adapter.commands)
-
-
-def test_garbage_on_the_serial_line_is_counted_and_reading_goes_on(adapter: Adapter) -> None:
-    source = PythonCanBus(slcan(adapter.port))
-    assert adapter.is_open.wait(5)
+def test_garbage_on_the_serial_line_is_counted_and_reading_goes_on(adapter: LawicelAdapter) -> None:
+    source = PythonCanBus(slcan(adapter.path))
+    assert adapter.opened.wait(5)
     adapter.send(b"tXYZ1\rt12\rt1238AA\r\a\rt0011FF\r")
     assert read_until(source, 1).arbitration_id.tolist() == [1]
     assert source.malformed == 3
     source.close()
 
 
-def test_a_line_that_jams_the_driver_is_a_failure_so_that_it_is_opened_again(adapter: Adapter) -> None:
-    source = PythonCanBus(slcan(adapter.port))
-    assert adapter.is_open.wait(5)
+def test_a_line_that_jams_the_driver_is_a_failure_so_that_it_is_opened_again(adapter: LawicelAdapter) -> None:
+    source = PythonCanBus(slcan(adapter.path))
+    assert adapter.opened.wait(5)
     adapter.send(b"\xff\r" + b"t0011FF\r" * 20)
     with pytest.raises(SourceError) as caught:
         read_until(source, 1)
@@ -203,10 +144,10 @@ def test_a_line_that_jams_the_driver_is_a_failure_so_that_it_is_opened_again(ada
 
 
 async def test_an_adapter_that_is_unplugged_and_plugged_in_again_is_read_again(
-    adapter: Adapter, tmp_path: Path
+    adapter: LawicelAdapter, tmp_path: Path
 ) -> None:
     port = tmp_path / "can-adapter"
-    port.symlink_to(adapter.port)
+    port.symlink_to(adapter.path)
     states: list[SourceState] = []
     reader = SourceReader(
         "van7-can0",
@@ -216,14 +157,14 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_is_read_again(
     )
     reader.start()
     try:
-        await asyncio.to_thread(adapter.is_open.wait, 10)
+        await asyncio.to_thread(adapter.opened.wait, 10)
         adapter.send(b"t0011FF\r")
         assert isinstance((await reader.read())[0], FrameBatch)
         port.unlink()
         adapter.unplug()
-        again = Adapter()
-        port.symlink_to(again.port)
-        await asyncio.to_thread(again.is_open.wait, 10)
+        again = LawicelAdapter()
+        port.symlink_to(again.path)
+        await asyncio.to_thread(again.opened.wait, 10)
         again.send(b"t0021FF\r")
         batch = (await reader.read())[0]
         assert isinstance(batch, FrameBatch)
@@ -264,15 +205,15 @@ def test_a_port_that_is_not_there_is_told() -> None:
     assert "plug it in" in str(error)
 
 
-def test_a_port_without_permission_is_told(adapter: Adapter) -> None:
+def test_a_port_without_permission_is_told(adapter: LawicelAdapter) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may open everything")
-    Path(adapter.port).chmod(0)
-    assert "dialout" in str(failure_of(slcan(adapter.port)))
+    Path(adapter.path).chmod(0)
+    assert "dialout" in str(failure_of(slcan(adapter.path)))
 
 
-def test_a_bit_rate_that_the_driver_refuses_is_told(adapter: Adapter) -> None:
-    error = failure_of(DongleSection(adapter.port, None, "slcan", bitrate=123_456, options=SLCAN_OPTIONS))
+def test_a_bit_rate_that_the_driver_refuses_is_told(adapter: LawicelAdapter) -> None:
+    error = failure_of(DongleSection(adapter.path, None, "slcan", bitrate=123_456, options=SLCAN_OPTIONS))
     assert error.code == "BAD_OPTION"
     assert "Invalid bitrate" in str(error)
 

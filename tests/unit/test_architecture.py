@@ -42,6 +42,8 @@ PURE_MODULES: Final = [
     "edge_agent/sources/gvret.py",
     "edge_agent/sources/log_blocks.py",
     "edge_agent/sources/pacing.py",
+    "edge_agent/sources/slcan_codec.py",
+    "edge_agent/sources/slcan_commands.py",
     "edge_agent/sources/text_columns.py",
     "edge_agent/sources/timestamps.py",
     "stream_server/connections.py",

@@ -15,6 +15,7 @@ from edge_agent.config import (
     DongleSection,
     LogOptions,
     ServerSection,
+    SlcanOptions,
     UplinkSection,
     load_agent_config,
 )
@@ -77,7 +78,17 @@ def test_keys_of_a_dongle_that_are_not_built_yet(tmp_path: Path, key: str) -> No
     ("lines", "key"),
     [
         ('interface = "slcan"', "bitrate"),
-        ('interface = "slcan"\nbitrate = 500000\nfd = true', "fd"),
+        ('interface = "slcan"\nbitrate = 123456', "bitrate"),
+        ('interface = "slcan"\nbitrate = 500000\nfd = true\ndata_bitrate = 3000000', "data_bitrate"),
+        ('interface = "slcan"\nbitrate = 500000\noptions = { timestamps = 1 }', "options.timestamps"),
+        (
+            'interface = "slcan"\nbitrate = 500000\noptions = { sleep_after_open = 1 }',
+            "options.sleep_after_open",
+        ),
+        (
+            'interface = "slcan"\nbitrate = 500000\noptions = { serial_baudrate = 0 }',
+            "options.serial_baudrate",
+        ),
         ("data_bitrate = 2000000", "data_bitrate"),
         ("bitrate = 10", "bitrate"),
         ("options = { bitrate = 500000 }", "options.bitrate"),
@@ -107,6 +118,13 @@ def test_a_log_plays_at_any_speed(tmp_path: Path, speed: str) -> None:
     )
     options = config_of(tmp_path, SERVER + text).dongles[0].log_options()
     assert options == LogOptions(speed="max" if "max" in speed else float(speed), loop=True)
+
+
+def test_slcan_has_all_its_bit_rates_and_options(tmp_path: Path) -> None:
+    text = '[[dongles]]\nchannel = "/dev/ttyACM0"\ninterface = "slcan"\nbitrate = 800000\nfd = true\n'
+    text += "data_bitrate = 5000000\noptions = { serial_baudrate = 3_000_000, timestamps = true }\n"
+    (dongle,) = config_of(tmp_path, SERVER + text).dongles
+    assert dongle.slcan_options() == SlcanOptions(serial_baudrate=3_000_000, timestamps=True)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +165,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[[dongles]]": DongleSection,
     "frame_filters": FrameFilter,
     "log": LogOptions,
+    "interface slcan": SlcanOptions,
     "[uplink]": UplinkSection,
 }
 

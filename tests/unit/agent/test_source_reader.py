@@ -62,12 +62,13 @@ class Bench:
         self.states: list[SourceState] = []
         self.told = asyncio.Event()
         self.can_wait = can_wait
+        self.bus = Bus
         self.reader = SourceReader("van7-can0", self.open, self.on_state, limits)
 
     def open(self) -> Bus:
         if self.failures_at_open:
             raise self.failures_at_open.pop(0)
-        self.opened.append(Bus(self.steps, can_wait=self.can_wait))
+        self.opened.append(self.bus(self.steps, can_wait=self.can_wait))
         return self.opened[-1]
 
     def on_state(self, state: SourceState) -> None:
@@ -121,6 +122,48 @@ async def test_a_busy_bus_is_read_on_the_beat_but_the_first_frame_passes_at_once
         assert stamps_of(await test.reader.read()) == [0]
         await asyncio.sleep(0.05)
         assert test.steps.qsize() == 1
+
+
+class PatientBus(Bus):
+    """A source whose driver keeps frames for a minute."""
+
+    patience_seconds = 60.0
+
+
+async def test_a_source_that_knows_how_long_it_can_wait_is_left_alone_for_so_long() -> None:
+    async with bench() as test:
+        test.bus = PatientBus
+        test.steps.put(frames(0, 1))
+        test.steps.put(frames(1, 1))
+        test.reader.start()
+        assert stamps_of(await test.reader.read()) == [0]
+        await asyncio.sleep(10 * LIMITS.beat_seconds)
+        assert test.steps.qsize() == 1
+
+
+async def test_no_beat_is_longer_than_is_of_use() -> None:
+    async with bench() as test:
+        test.bus = PatientBus
+        test.reader.longest_beat_seconds = 0.001
+        for stamp in range(5):
+            test.steps.put(frames(stamp, 1))
+        test.reader.start()
+        assert stamps_of(await read_frames(test.reader, 5)) == [0, 1, 2, 3, 4]
+
+
+async def test_reading_within_a_time_gives_none_when_nothing_has_come() -> None:
+    async with bench() as test:
+        test.reader.start()
+        assert await test.reader.read_within(0.01) is None
+        test.steps.put(frames(0, 1))
+        while (items := await test.reader.read_within(0.01)) is None:
+            pass
+        assert stamps_of(items) == [0]
+        test.steps.put(SourceEndedError("the log has ended"))
+        while (items := await test.reader.read_within(None)) is None:
+            pass
+        assert items == []
+        assert await test.reader.read_within(60) == []
 
 
 async def test_a_silent_bus_is_no_fault() -> None:

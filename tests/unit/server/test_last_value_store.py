@@ -69,7 +69,8 @@ async def record(database: Database, batch: SignalBatch, seq: int, *, is_backlog
     def job(connection: Connection) -> None:
         lane_id = recording_store.lane_id_of(connection, "can0", "signals")
         recording_store.add_starts(connection, lane_id, [START])
-        recording_store.store(connection, [LaneChange(lane_id, [packet], {START: [(1, seq)]}, None, 0)])
+        keys = recording_store.start_keys(connection, lane_id, [START])
+        recording_store.store(connection, [LaneChange(lane_id, keys, [packet], {START: [(1, seq)]}, None, 0)])
 
     await database.write(job)
 

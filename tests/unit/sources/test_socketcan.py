@@ -30,6 +30,10 @@ EFF, RTR, ERR = 1 << 31, 1 << 30, 1 << 29
 DONGLE = DongleSection("can0")
 # Frames that overflow the receive buffer: it holds some 21,000.
 OVERFLOWING = 60_000
+# What the kernel counts for a frame in a receive buffer.
+BYTES_PER_FRAME = 770
+FULL_BUS_FRAMES_PER_SECOND = 8_000
+SO_RCVBUFFORCE = 33
 
 
 def classic(can_id: int, data: bytes, length: int | None = None) -> bytes:
@@ -75,8 +79,25 @@ def udp() -> Iterator[Pair]:
     pair.close()
 
 
+class Unprivileged(socket.socket):
+    """One that must keep its receive buffer within net.core.rmem_max."""
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:  # type: ignore[override]  # one of three
+        if (level, name) == (socket.SOL_SOCKET, SO_RCVBUFFORCE):
+            raise PermissionError
+        super().setsockopt(level, name, value)
+
+
 def frames_of(items: list[Item]) -> FrameBatch:
     return concatenate([item for item in items if isinstance(item, FrameBatch)])
+
+
+def test_it_is_left_alone_only_as_long_as_its_receive_buffer_holds_a_full_bus() -> None:
+    small = Unprivileged(socket.AF_INET, socket.SOCK_DGRAM)
+    source = SocketCanBus(DONGLE, open_socket=lambda _: small)
+    held_frames = small.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // BYTES_PER_FRAME
+    assert source.patience_seconds <= held_frames / FULL_BUS_FRAMES_PER_SECOND
+    source.close()
 
 
 def test_every_kind_of_frame_comes_through_with_the_kernels_timestamps(local: Pair) -> None:
@@ -146,7 +167,7 @@ def assert_accounted(items: list[Item], frames: int) -> None:
     number, last_ns = 0, 0
     for item in items:
         if isinstance(item, Dropped):
-            number += item.frames
+            number += item.frames or 0
             assert last_ns <= item.first_ns <= item.last_ns
         else:
             assert item.arbitration_id.tolist() == list(range(number, number + len(item)))
@@ -191,7 +212,7 @@ async def test_the_reader_counts_what_the_kernel_dropped() -> None:
     await reader.stop()
     peer.close()
     assert_accounted(items, sent)
-    dropped = sum(item.frames for item in items if isinstance(item, Dropped))
+    dropped = sum(item.frames or 0 for item in items if isinstance(item, Dropped))
     assert reader.frames_dropped == dropped > 0
     assert reader.frames_read + dropped == sent
     assert states[1].message.startswith("reading socketcan can0")

@@ -192,7 +192,7 @@ def test_what_the_kernel_drops_is_counted_where_it_is_missing(source: SocketCanB
     number = 0
     for item in items:
         if isinstance(item, Dropped):
-            number += item.frames
+            number += item.frames or 0
         else:
             assert item.arbitration_id.tolist() == list(range(number, number + len(item)))
             number += len(item)

@@ -1,0 +1,157 @@
+"""Packets against rows in JSON or MessagePack, deflated: CPU time and bytes per frame from batch to batch.
+
+    python bench/packets.py [LOG]
+
+Ours is the packet and the deflated hop around it, from columns to columns. The peers make rows of what
+python-can received, and end with a list of such rows; zlib keeps its context, as permessage-deflate does.
+Traffic of the demo database at several rates and a log, cut every 50 ms.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import can
+import msgpack  # type: ignore[import-untyped] # its C extension has no types
+import numpy as np
+
+from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_skipped
+from edge_agent.simulate import Traffic
+from edge_agent.simulate_databases import simulated_messages
+from edge_agent.sources.logs import open_log
+from tests.helpers.shared_data import KONA
+from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
+from wire_protocol.hop import Envelope, HopDecoder, HopEncoder, RangeKind
+from wire_protocol.normalized import rows_of
+from wire_protocol.packets import PacketNumber, decode_packet, encode_frames
+
+BATCH_SECONDS = 0.05
+DEMO_DATABASE = Path(__file__).parents[1] / "dbc" / "demo-vehicle.dbc"
+RATES = (500, 2_000, 8_000)
+FRAMES = 20_000
+RUNS = 5
+START_ID = "0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Result(Comparison):
+    frames_per_packet: float
+    ours_bytes_per_frame: float
+    peer_bytes_per_frame: float
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to write rows; `row` makes one."""
+
+    name: str
+    row: Callable[[can.Message], Any]
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def _json_row(message: can.Message) -> dict[str, Any]:
+    return {
+        "ts": message.timestamp,
+        "id": message.arbitration_id,
+        "is_extended": message.is_extended_id,
+        "data": message.data.hex(),
+    }
+
+
+def _packed_row(message: can.Message) -> list[Any]:
+    return [message.timestamp, message.arbitration_id, message.is_extended_id, bytes(message.data)]
+
+
+FORMATS = (
+    Format("JSON objects", _json_row, lambda rows: json.dumps(rows).encode(), json.loads),
+    Format("MessagePack arrays", _packed_row, msgpack.packb, msgpack.unpackb),
+)
+
+
+def demo_traffic(rate: float) -> FrameBatch:
+    messages, _ = simulated_messages([DEMO_DATABASE])
+    return Traffic(messages, rate).before(int(FRAMES / rate * 1e9))
+
+
+def cut(frames: FrameBatch) -> list[FrameBatch]:
+    """Batches of BATCH_SECONDS each."""
+    beats = np.arange(frames.timestamp_ns[0], frames.timestamp_ns[-1], int(BATCH_SECONDS * 1e9))
+    places = [*np.searchsorted(frames.timestamp_ns, beats).tolist(), len(frames)]
+    return [frames[begin:end] for begin, end in pairwise(places) if end > begin]
+
+
+def ours(batches: list[FrameBatch]) -> Iterator[tuple[bytes, FrameBatch]]:
+    encoder, decoder = HopEncoder(), HopDecoder()
+    for number, batch in enumerate(batches, 1):
+        packet = encode_frames(PacketNumber(START_ID, number), batch, 1_000)
+        message = encoder.encode(Envelope(0, RangeKind.LIVE, packet))
+        body = decode_packet(decoder.decode(message).packet).body
+        assert isinstance(body, FrameBatch)
+        yield message, body
+
+
+def theirs(form: Format, batches: list[list[can.Message]]) -> Iterator[tuple[bytes, Any]]:
+    deflate, inflate = zlib.compressobj(wbits=-zlib.MAX_WBITS), zlib.decompressobj(-zlib.MAX_WBITS)
+    for batch in batches:
+        rows = form.encode([form.row(message) for message in batch])
+        message = deflate.compress(rows) + deflate.flush(zlib.Z_SYNC_FLUSH)
+        yield message, form.decode(inflate.decompress(message))
+
+
+def as_python_can(batch: FrameBatch) -> list[can.Message]:
+    return [
+        can.Message(row[0] / 1e9, row[1], is_extended_id=bool(row[2] & FrameFlag.EXTENDED), data=row[4])
+        for row in rows_of(batch)
+    ]
+
+
+def measure(name: str, frames: FrameBatch, form: Format) -> Result:
+    batches = cut(frames)
+    messages = [as_python_can(batch) for batch in batches]
+
+    def run_ours() -> list[tuple[bytes, FrameBatch]]:
+        return list(ours(batches))
+
+    def run_theirs() -> list[tuple[bytes, Any]]:
+        return list(theirs(form, messages))
+
+    mine, other = run_ours(), run_theirs()
+    assert all(told.equals(meant) for (_, told), meant in zip(mine, batches, strict=True))
+    assert [told for _, told in other] == [[form.row(message) for message in batch] for batch in messages]
+    pairs = in_turn(RUNS, lambda: cpu_seconds(run_ours), lambda: cpu_seconds(run_theirs))
+    found = compare(f"{name}, {form.name}", "us of CPU per frame", pairs, len(frames) / 1e6)
+    our_bytes, peer_bytes = (sum(len(message) for message, _ in side) / len(frames) for side in (mine, other))
+    return Result(
+        **asdict(found),
+        frames_per_packet=len(frames) / len(batches),
+        ours_bytes_per_frame=our_bytes,
+        peer_bytes_per_frame=peer_bytes,
+    )
+
+
+def in_whole_us(frames: FrameBatch) -> FrameBatch:
+    return replace(frames, timestamp_ns=frames.timestamp_ns // 1_000 * 1_000)
+
+
+def main() -> None:
+    works = [(f"demo traffic {rate}/s", demo_traffic(rate)) for rate in RATES]
+    log = Path(sys.argv[1]) if len(sys.argv) > 1 else KONA
+    if log.exists():
+        works.append((log.name, concatenate([batch.frames for batch in open_log(log)])))
+    else:
+        show_skipped(f"{log.name}: needs the shared recordings")
+    for name, frames in works:
+        for form in FORMATS:
+            show(measure(name, in_whole_us(frames), form))
+
+
+if __name__ == "__main__":
+    main()

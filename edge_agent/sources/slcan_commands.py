@@ -1,0 +1,52 @@
+"""What is said to an slcan adapter, and what its status flags mean to people (pure).
+
+Lawicel CAN232 and CANUSB manuals; `Y` and S9 are of the firmware of CANable.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import Final
+
+BITRATE_COMMANDS: Final = {
+    10_000: "S0", 20_000: "S1", 50_000: "S2", 83_300: "S9", 100_000: "S3", 125_000: "S4", 250_000: "S5",
+    500_000: "S6", 750_000: "S7", 800_000: "S7", 1_000_000: "S8",
+}  # fmt: skip
+DATA_BITRATE_COMMANDS: Final = {2_000_000: "Y2", 5_000_000: "Y5"}
+
+
+class AdapterFlag(IntFlag):
+    """Bits of the answer to `F`."""
+
+    RECEIVE_QUEUE_FULL = 1
+    TRANSMIT_QUEUE_FULL = 2
+    ERROR_WARNING = 4
+    DATA_OVERRUN = 8
+    ERROR_PASSIVE = 32
+    ARBITRATION_LOST = 64
+    BUS_ERROR = 128
+
+
+LOSSES: Final = AdapterFlag.RECEIVE_QUEUE_FULL | AdapterFlag.DATA_OVERRUN
+
+_CHECK_THE_BUS: Final = "check `bitrate`, the wiring and the termination (120 ohm at both ends)"
+# The worst first. Arbitration is lost on every busy bus.
+_TROUBLES: Final = (
+    (
+        LOSSES,
+        "the adapter has lost frames, nobody knows how many: its queue was full; "
+        "raise `options.serial_baudrate` if it has a serial line, else use a faster adapter",
+    ),
+    (AdapterFlag.ERROR_PASSIVE, f"the adapter is error-passive; {_CHECK_THE_BUS}"),
+    (AdapterFlag.ERROR_WARNING, f"the adapter sees many errors on the bus; {_CHECK_THE_BUS}"),
+    (AdapterFlag.BUS_ERROR, f"the adapter sees errors on the bus; {_CHECK_THE_BUS}"),
+    (
+        AdapterFlag.TRANSMIT_QUEUE_FULL,
+        "the adapter cannot send: nobody acknowledges; check that another node is on",
+    ),
+)
+
+
+def trouble(flags: AdapterFlag) -> str | None:
+    """What the worst of `flags` means and what to do about it; None where all is well."""
+    return next((text for flag, text in _TROUBLES if flags & flag), None)

@@ -1,0 +1,111 @@
+"""A fake slcan adapter at a pseudo terminal, right and wrong in the ways that adapters are."""
+
+from __future__ import annotations
+
+import os
+import pty
+import threading
+import tty
+from contextlib import suppress
+from select import select
+from types import TracebackType
+from typing import Final, Self
+
+DONE: Final = b"\r"
+REFUSED: Final = b"\a"
+_LOOK_AGAIN_SECONDS: Final = 0.02
+
+
+class LawicelAdapter:
+    """Answers commands like a CANUSB, as long as it is plugged in; its `bus` says what the test says.
+
+    `mute`: never answers. `refuses`: letters of commands answered with BELL. `flags`: the answer to `F`,
+    None: BELL. `line_end` ends every answer. `deaf`: drops what it hears, as while it restarts.
+    """
+
+    def __init__(
+        self,
+        *,
+        mute: bool = False,
+        refuses: str = "",
+        flags: int | None = 0,
+        line_end: bytes = DONE,
+        deaf: bool = False,
+    ) -> None:
+        self.mute, self.refuses, self.flags, self.deaf = mute, refuses, flags, deaf
+        self.commands: list[str] = []
+        self.opened = threading.Event()
+        self._line_end = line_end
+        self._speaking = threading.Lock()
+        self._ours, self._theirs = pty.openpty()
+        tty.setraw(self._theirs)
+        os.set_blocking(self._ours, False)
+        self.path = os.ttyname(self._theirs)
+        self._unplugged = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unplug()
+
+    def send(self, content: bytes) -> None:
+        """Says this, answers between lines only; returns once there was room for all of it, or unplugged."""
+        for line in content.splitlines(keepends=True):
+            with self._speaking:
+                self._write(line)
+
+    def unplug(self) -> None:
+        """The port is gone; once more is no harm."""
+        if self._unplugged.is_set():
+            return
+        self._unplugged.set()
+        self._thread.join()
+        with self._speaking:
+            os.close(self._theirs)
+            os.close(self._ours)
+
+    def _serve(self) -> None:
+        heard = b""
+        while not self._unplugged.is_set():
+            if not select([self._ours], [], [], _LOOK_AGAIN_SECONDS)[0]:
+                continue
+            *commands, heard = (heard + os.read(self._ours, 4096)).split(DONE)
+            for command in commands:
+                if not self.deaf:
+                    self._obey(command.decode("ascii"))
+
+    def _obey(self, command: str) -> None:
+        answer = REFUSED if command[:1] in self.refuses else self._answer(command)
+        self.commands.append(command)
+        if command[:1] in ("O", "L") and answer != REFUSED:
+            self.opened.set()
+        if not self.mute:
+            with self._speaking:
+                self._write(answer)
+
+    def _write(self, content: bytes) -> None:
+        while content and not self._unplugged.is_set():
+            if select([], [self._ours], [], _LOOK_AGAIN_SECONDS)[1]:
+                with suppress(BlockingIOError):
+                    content = content[os.write(self._ours, content) :]
+
+    def _answer(self, command: str) -> bytes:
+        is_open = self.opened.is_set()
+        match command[:1]:
+            case "V":
+                return b"V1013" + self._line_end
+            case "N":
+                return b"NA12F" + self._line_end
+            case "F" if self.flags is not None and is_open:
+                return b"F%02X" % self.flags + self._line_end
+            case "C" if is_open:
+                self.opened.clear()
+                return self._line_end
+            case "S" | "Y" | "Z" | "O" | "L" if not is_open:
+                return self._line_end
+        return REFUSED

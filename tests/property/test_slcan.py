@@ -1,0 +1,152 @@
+"""slcan: every frame is read back, any bytes in any pieces give the same, noise costs what it hits."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from edge_agent.sources.slcan_codec import MAX_LINE_BYTES, Parsed, Reply, SlcanParser
+from tests.helpers.strategies import Row
+from wire_protocol.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
+
+NOW_NS = 1_766_417_462_000_000_123
+LETTERS = {
+    FrameFlag(0): "tT",
+    FrameFlag.REMOTE: "rR",
+    FrameFlag.FD: "dD",
+    FrameFlag.FD | FrameFlag.BRS: "bB",
+}
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> Row:
+    kind, extended = draw(st.sampled_from(list(LETTERS))), draw(st.booleans())
+    arbitration_id = draw(st.integers(0, 0x1FFFFFFF if extended else 0x7FF))
+    length = draw(st.sampled_from(FD_LENGTHS) if kind & FrameFlag.FD else st.integers(0, 8))
+    size = 0 if kind & FrameFlag.REMOTE else length
+    flags = kind | (FrameFlag.EXTENDED if extended else 0)
+    return NOW_NS, arbitration_id, int(flags), length, draw(st.binary(min_size=size, max_size=size))
+
+
+def line_of(row: Row, upper: bool = True) -> bytes:
+    """A frame as the manuals write it; `upper` is about its digits."""
+    _, arbitration_id, flags, length, data = row
+    extended = flags & FrameFlag.EXTENDED
+    letter = LETTERS[FrameFlag(flags & ~FrameFlag.EXTENDED)][1 if extended else 0]
+    code = FD_LENGTHS.index(length)
+    digits = f"{arbitration_id:0{8 if extended else 3}X}{code:X}{data.hex()}"
+    return (letter + (digits.upper() if upper else digits.lower())).encode()
+
+
+line_ends = st.sampled_from([b"\r", b"\n", b"\r\n"])
+# What looks nearly like something, and what looks like nothing.
+fragments = (
+    rows().map(line_of)
+    | st.sampled_from(
+        [b"\r", b"\n", b"\a", b"\r\n", b"\0", b"z", b"F2C", b"V1013", b"NA12F", b"t12", b"0000"]
+    )
+    | st.binary(max_size=8)
+    | st.integers(1, 400).map(lambda count: b"7" * count)
+)
+noises = st.lists(fragments, max_size=12).map(b"".join)
+cuts = st.lists(st.integers(0, 1_000), max_size=8)
+ways = st.sampled_from([None, True, False])
+
+
+def parse(content: bytes, stamped: bool | None = False) -> Parsed:
+    return SlcanParser(stamped).parse(content, NOW_NS)
+
+
+def in_pieces(content: bytes, at: list[int], stamped: bool | None) -> list[Parsed]:
+    parser = SlcanParser(stamped)
+    edges = [0, *sorted(min(cut, len(content)) for cut in at), len(content)]
+    return [parser.parse(content[begin:end], NOW_NS) for begin, end in pairwise(edges)]
+
+
+def without_times(frames: FrameBatch) -> FrameBatch:
+    return FrameBatch(
+        frames.timestamp_ns * 0, frames.arbitration_id, frames.flags, frames.length, frames.data
+    )
+
+
+@given(st.lists(rows(), max_size=20), line_ends, st.booleans(), cuts)
+def test_every_frame_is_read_back(frames: list[Row], line_end: bytes, upper: bool, at: list[int]) -> None:
+    pieces = in_pieces(b"".join(line_of(row, upper) + line_end for row in frames), at, False)
+    assert concatenate([piece.frames for piece in pieces]).equals(batch_of(frames))
+    assert all((piece.replies, piece.malformed) == ((), 0) for piece in pieces)
+
+
+@given(rows(), st.data(), st.sampled_from(b"gG/:@`\0 +-_\xff"))
+def test_a_frame_with_a_character_that_is_no_digit_is_malformed(
+    frame: Row, data: st.DataObject, character: int
+) -> None:
+    line = bytearray(line_of(frame))
+    line[data.draw(st.integers(1, len(line) - 1))] = character
+    parsed = parse(bytes(line) + b"\r")
+    assert (len(parsed.frames), parsed.malformed) == (0, 1)
+
+
+@given(noises, cuts, ways)
+@example(b"t0010\r\nt0020\r\n", [6, 7], False)
+@example(b"\a\r\n\r", [1, 2, 3], None)
+@example(b"7" * 500 + b"\rt0010\r", [100, 200, 300], False)
+def test_any_bytes_in_any_pieces_give_the_same(content: bytes, at: list[int], stamped: bool | None) -> None:
+    whole, pieces = parse(content, stamped), in_pieces(content, at, stamped)
+    frames = concatenate([piece.frames for piece in pieces])
+    assert without_times(frames).equals(without_times(whole.frames))
+    assert tuple(reply for piece in pieces for reply in piece.replies) == whole.replies
+    assert sum(piece.malformed for piece in pieces) == whole.malformed
+
+
+@given(noises, ways)
+def test_every_line_is_a_frame_a_reply_or_malformed(content: bytes, stamped: bool | None) -> None:
+    parsed = parse(content, stamped)
+    lines = re.findall(rb"[^\r\n\a]+[\r\n\a]|\r|\a", content)
+    # The LF of a CRLF is no line; LF in a line of its own neither.
+    assert len(parsed.frames) + len(parsed.replies) + parsed.malformed == len(lines)
+    assert all(isinstance(reply, Reply) for reply in parsed.replies)
+
+
+@given(noises, ways)
+def test_whatever_comes_out_is_a_possible_frame(content: bytes, stamped: bool | None) -> None:
+    frames = parse(content, stamped).frames
+    for row in range(len(frames)):
+        flags, length = FrameFlag(int(frames.flags[row])), int(frames.length[row])
+        assert frames.arbitration_id[row] <= (0x1FFFFFFF if flags & FrameFlag.EXTENDED else 0x7FF)
+        assert length in FD_LENGTHS if flags & FrameFlag.FD else length <= 8
+        assert not frames.data[row, 0 if flags & FrameFlag.REMOTE else length :].any()
+
+
+@given(st.lists(rows(), min_size=1, max_size=8), st.data(), noises)
+def test_noise_costs_at_most_the_frame_it_hits(frames: list[Row], data: st.DataObject, noise: bytes) -> None:
+    hit = data.draw(st.integers(0, len(frames) - 1))
+    lines = [line_of(row) + b"\r" for row in frames]
+    begin = data.draw(st.integers(0, len(lines[hit]) - 1))
+    end = data.draw(st.integers(begin, len(lines[hit]) - 1))
+    lines[hit] = lines[hit][:begin] + noise + lines[hit][end:]
+    found = parse(b"".join(lines)).frames
+    before, after = batch_of(frames[:hit]), batch_of(frames[hit + 1 :])
+    assert found[: len(before)].equals(before)
+    assert found[len(found) - len(after) :].equals(after)
+
+
+@given(st.lists(st.tuples(rows(), st.integers(0, 59_999)), min_size=1, max_size=8), line_ends)
+def test_timestamps_are_read_where_they_are_expected_and_only_there(
+    frames: list[tuple[Row, int]], line_end: bytes
+) -> None:
+    content = b"".join(line_of(row) + f"{stamp:04X}".encode() + line_end for row, stamp in frames)
+    wanted = without_times(batch_of(row for row, _ in frames))
+    for stamped in (True, None):
+        assert without_times(parse(content, stamped).frames).equals(wanted)
+    assert parse(content, False).malformed == len(frames)
+
+
+@given(st.integers(MAX_LINE_BYTES, 2_000), cuts)
+def test_a_line_without_end_is_one_malformed_line_once_it_ends(length: int, at: list[int]) -> None:
+    content = b"t" + b"0" * length + b"\rt0011FF\r"
+    pieces = in_pieces(content, at, None)
+    assert sum(piece.malformed for piece in pieces) == 1
+    assert concatenate([piece.frames for piece in pieces]).arbitration_id.tolist() == [1]

@@ -1,0 +1,83 @@
+"""How often a dongle's frames and values become packets while its bus is busy."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from edge_agent.clock import Clock
+from edge_agent.config import DongleSection, UplinkSection
+from edge_agent.databases.configured import load_configured
+from edge_agent.dongle import Dongle
+from edge_agent.errors import SourceEndedError
+from edge_agent.identity import new_start_id
+from edge_agent.sources.reader import SourceReader
+from edge_agent.uplink import Answers, Uplink
+from wire_protocol.batches import FrameBatch, batch_of
+from wire_protocol.messages import Hello
+
+DATABASE = Path(__file__).resolve().parents[3] / "dbc" / "demo-vehicle.dbc"
+GEARBOX_ID = 544
+READS = 60
+
+
+class BusyBus:
+    """A frame with another gear each 10 ms, then the end."""
+
+    info = "a busy bus"
+    malformed = 0
+    can_wait = False
+    patience_seconds = 0.0
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def read(self, timeout_seconds: float) -> FrameBatch:
+        if self.reads == READS:
+            raise SourceEndedError("it is over")
+        self.reads += 1
+        time.sleep(0.01)
+        return batch_of([(self.reads, GEARBOX_ID, 0, 2, bytes([self.reads, 0]))])
+
+    def close(self) -> None:
+        pass
+
+
+def no_hello() -> Hello:
+    raise NotImplementedError
+
+
+async def fed(frames: Literal["all", "off"]) -> Dongle:
+    """A dongle whose bus is over; no packet of it was sent."""
+    clock = Clock()
+    section = DongleSection("can0", id="van7-can0", frames=frames, databases=[str(DATABASE)])
+    uplink = UplinkSection(flush_seconds=0.02)
+    dongle = Dongle(section, uplink, new_start_id(), clock, lambda *_: None)
+    dongle.add_decoder()
+    dongle.use(load_configured(section.databases))
+    reader = SourceReader("van7-can0", BusyBus, lambda _: None)
+    reader.start()
+    server = Uplink("http://127.0.0.1:9", "token", Answers(no_hello), dongle.lanes, clock=clock)
+    await dongle.feed(reader, server)
+    await reader.stop()
+    return dongle
+
+
+async def test_values_go_less_often_than_frames_where_there_are_frames() -> None:
+    dongle = await fed("all")
+    assert dongle.decoder is not None
+    frames, values = dongle.frames, dongle.decoder.lane
+    assert frames.held_frames == READS
+    assert values.held_frames == READS + 1  # the lever does not move
+    assert frames.held_packets > 2 * values.held_packets > 2
+
+
+async def test_values_go_as_often_as_frames_would_where_there_are_none() -> None:
+    dongle = await fed("off")
+    sparse = await fed("all")
+    assert dongle.decoder is not None
+    assert sparse.decoder is not None
+    assert dongle.frames.held_frames == 0
+    assert dongle.decoder.lane.held_frames == READS + 1
+    assert dongle.decoder.lane.held_packets > 2 * sparse.decoder.lane.held_packets

@@ -1,0 +1,121 @@
+"""slcan in examples: the dialects, replies, strictness, an adapter's clock, what its flags mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_agent.sources.slcan_codec import Parsed, Reply, ReplyKind, SlcanParser
+from edge_agent.sources.slcan_commands import LOSSES, AdapterFlag, trouble
+from wire_protocol.batches import FrameFlag
+
+NOW_NS = 1_766_417_462_000_000_000
+FD, BRS, EXTENDED, REMOTE = FrameFlag.FD, FrameFlag.BRS, FrameFlag.EXTENDED, FrameFlag.REMOTE
+
+
+def parse(content: bytes, stamped: bool | None = False) -> Parsed:
+    return SlcanParser(stamped).parse(content, NOW_NS)
+
+
+@pytest.mark.parametrize(
+    ("line", "arbitration_id", "flags", "length", "data"),
+    [
+        (b"t7E83010203", 0x7E8, 0, 3, "010203"),
+        (b"t7e81ab", 0x7E8, 0, 1, "ab"),
+        (b"T18DAF11081122334455667788", 0x18DAF110, EXTENDED, 8, "1122334455667788"),
+        (b"t0000", 0, 0, 0, ""),
+        (b"r1004", 0x100, REMOTE, 4, ""),
+        (b"R1FFFFFFF8", 0x1FFFFFFF, EXTENDED | REMOTE, 8, ""),
+        (b"d1239" + b"5A" * 12, 0x123, FD, 12, "5a" * 12),
+        (b"D000001230", 0x123, FD | EXTENDED, 0, ""),
+        (b"b123F" + b"A5" * 64, 0x123, FD | BRS, 64, "a5" * 64),
+        (b"B12345678F" + b"5a" * 64, 0x12345678, FD | BRS | EXTENDED, 64, "5a" * 64),
+    ],
+)
+def test_each_kind_of_frame(line: bytes, arbitration_id: int, flags: int, length: int, data: str) -> None:
+    frames = parse(line + b"\r").frames
+    assert frames.arbitration_id.tolist() == [arbitration_id]
+    assert (frames.flags.tolist(), frames.length.tolist()) == ([flags], [length])
+    assert frames.data[0].tobytes().hex().startswith(data)
+    assert not frames.data[0, len(data) // 2 :].any()
+    assert frames.timestamp_ns.tolist() == [NOW_NS]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"t", b"t12", b"t123", b"t1232AA", b"t1231AABB", b"t1231A", b"t8000", b"t1239112233445566778899",
+        b"T200000000", b"T12345670A", b"r1009", b"r12301", b"d1239" + b"11" * 11, b"b123F" + b"11" * 63,
+        b"tGGG0", b"t123G", b"t1231GG", b"t123 ", b" t1230", b"\0t1230", b"t1230\0", b"t1230\xff", b"\xff",
+        b"T1230", b"d123g" + b"11" * 64, b"zz", b"F1", b"F123", b"FGG", b"V", b"N", b"V10\xff", b"?", b"A",
+    ],
+)  # fmt: skip
+def test_what_is_malformed_costs_only_itself(line: bytes) -> None:
+    parsed = parse(b"t0011FF\r" + line + b"\rt0021FF\r")
+    assert parsed.frames.arbitration_id.tolist() == [1, 2]
+    assert (parsed.malformed, parsed.replies) == (1, ())
+
+
+def test_replies_among_frames() -> None:
+    parsed = parse(b"\rt0010\rz\rZ\r\aF2c\r\nV1013\rNA12F\rt0020\r")
+    assert parsed.replies == (
+        Reply(ReplyKind.DONE),
+        Reply(ReplyKind.SENT),
+        Reply(ReplyKind.SENT),
+        Reply(ReplyKind.REFUSED),
+        Reply(ReplyKind.STATUS, "2c"),
+        Reply(ReplyKind.VERSION, "1013"),
+        Reply(ReplyKind.SERIAL_NUMBER, "A12F"),
+    )
+    assert (parsed.frames.arbitration_id.tolist(), parsed.malformed) == ([1, 2], 0)
+
+
+def test_a_timestamp_beyond_the_minute_is_malformed() -> None:
+    assert parse(b"t0010EA60\r", stamped=True).malformed == 1
+    assert len(parse(b"t0010EA5F\r", stamped=True).frames) == 1
+
+
+def stamped(*stamps_ms: int) -> bytes:
+    return b"".join(b"t0010%04X\r" % (stamp % 60_000) for stamp in stamps_ms)
+
+
+def test_the_adapters_clock_gives_the_distances_between_frames() -> None:
+    frames = SlcanParser(True).parse(stamped(59_990, 59_999, 60_001, 60_100), NOW_NS).frames
+    assert (np.diff(frames.timestamp_ns) // 1_000_000).tolist() == [9, 2, 99]
+    assert frames.timestamp_ns[-1] == NOW_NS
+
+
+@pytest.mark.parametrize("seconds", [1, 29, 31, 45, 59, 60, 61, 421, 3_600])
+def test_a_silent_bus_costs_no_time(seconds: int) -> None:
+    parser, silence_ns = SlcanParser(True), seconds * 1_000_000_000
+    first = parser.parse(stamped(30_000), NOW_NS).frames
+    then = parser.parse(stamped(30_000 + seconds * 1_000), NOW_NS + silence_ns).frames
+    assert then.timestamp_ns[0] - first.timestamp_ns[0] == silence_ns
+
+
+def test_frames_that_are_read_late_keep_their_time_also_after_minutes() -> None:
+    parser, late_ns = SlcanParser(True), 300_000_000
+    parser.parse(stamped(0), NOW_NS)
+    for second in range(1, 100):
+        now_ns = NOW_NS + second * 1_000_000_000 + late_ns
+        (stamp_ns,) = parser.parse(stamped(second * 1_000), now_ns).frames.timestamp_ns.tolist()
+        assert 0 <= stamp_ns - (now_ns - late_ns) < late_ns / 10  # it follows the drift of clocks
+
+
+def test_the_longest_frame_in_two_pieces() -> None:
+    line, parser = b"B12345678F" + b"5a" * 64 + b"EA5F", SlcanParser(True)
+    assert not len(parser.parse(line, NOW_NS).frames)
+    assert len(parser.parse(b"\r", NOW_NS).frames) == 1
+
+
+def test_a_frame_with_and_one_without_a_timestamp_where_it_is_not_known() -> None:
+    frames = parse(stamped(10, 30) + b"t0020\r", stamped=None).frames
+    assert (frames.timestamp_ns - NOW_NS).tolist() == [-20_000_000, 0, 0]
+
+
+def test_flags_are_told_with_what_to_do_the_worst_first() -> None:
+    assert trouble(AdapterFlag(0)) is None
+    assert trouble(AdapterFlag.ARBITRATION_LOST) is None
+    assert "termination" in (trouble(AdapterFlag.ERROR_PASSIVE | AdapterFlag.ERROR_WARNING) or "")
+    for lost in LOSSES:
+        assert "lost frames" in (trouble(lost | AdapterFlag.ERROR_PASSIVE) or "")
