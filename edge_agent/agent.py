@@ -17,10 +17,12 @@ from edge_agent.credentials import read_agent_token
 from edge_agent.dongle import Dongle
 from edge_agent.errors import UplinkError
 from edge_agent.identity import hello_of, new_start_id
+from edge_agent.notify import Progress
 from edge_agent.services import agent_service, bus_service, decoder_service
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import Answers, Uplink, UplinkState
+from service_manager import ServiceManager
 from wire_protocol.identity import identifier_from
 from wire_protocol.lane_sender import LaneSender
 from wire_protocol.messages import DevicesReport, Discovery, DongleInfo, Hello, Log, Status
@@ -39,9 +41,12 @@ _logger: Final = logging.getLogger(__name__)
 class Agent:
     """Reads, streams and reports until told to stop."""
 
-    def __init__(self, config: AgentConfig, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: AgentConfig, clock: Clock | None = None, manager: ServiceManager | None = None
+    ) -> None:
         self._config = config
         self._clock = clock or Clock()
+        self._manager = manager or ServiceManager()
         self._start_id = new_start_id()
         self._started_at_seconds = self._clock.monotonic_seconds()
         self._dongles = [
@@ -67,9 +72,11 @@ class Agent:
             ca_file=None if server.ca_file is None else Path(server.ca_file),
         )
         self._readers = [self._reader(dongle) for dongle in self._dongles]
+        self._progress = Progress(self._manager, self._readers, self._clock)
 
     def reload(self, config: AgentConfig) -> None:
         """Takes over the databases and signal rules of a changed file, and loads the databases again."""
+        self._manager.reloading()
         sections = {section.id: section for section in config.dongles}
         if _rest_of(config) != _rest_of(self._config):
             _logger.warning("more than databases and signals has changed in the file: restart for it")
@@ -87,6 +94,8 @@ class Agent:
             loading = group.create_task(self._keep_databases())
             for reader in self._readers:
                 reader.start()
+            telling = group.create_task(self._progress.keep_told())
+            self._manager.ready()
             feeds = [
                 group.create_task(dongle.feed(reader, self._uplink), name=f"feed {dongle.dongle_id}")
                 for dongle, reader in zip(self._dongles, self._readers, strict=True)
@@ -94,6 +103,7 @@ class Agent:
             stopped = group.create_task(stop.wait())
             ended = group.create_task(self._played(feeds))
             await asyncio.wait([stopped, ended], return_when=asyncio.FIRST_COMPLETED)
+            self._manager.stopping()
             loading.cancel()
             for dongle in self._dongles:
                 dongle.stop_waiting()
@@ -101,7 +111,7 @@ class Agent:
                 await reader.stop()
             await asyncio.wait(feeds)
             await self._drain()
-            for task in (uplink, reporting, loading, stopped, ended):
+            for task in (uplink, reporting, loading, telling, stopped, ended):
                 task.cancel()
 
     async def _stream(self) -> None:
@@ -123,11 +133,17 @@ class Agent:
                     loaded[patterns] = await _load(patterns)
                 self._use(dongle, loaded.get(patterns))
             self._databases_known.set()
+            self._manager.ready()  # what `reload` began is done
 
     def _use(self, dongle: Dongle, databases: ConfiguredDatabases | None) -> None:
         if databases is not None:
             level = logging.WARNING if databases.problems else logging.INFO
             _logger.log(level, "%s: %s", dongle.dongle_id, databases.message)
+            if dongle.decoder is None and dongle.is_filtered_by_kernel:
+                _logger.warning(
+                    "%s: its first databases need a restart, the kernel filters its frames", dongle.dongle_id
+                )
+                return
             if dongle.decoder is None:
                 self._lanes.append(dongle.add_decoder())
                 self._uplink.reconnect()
@@ -204,6 +220,7 @@ class Agent:
         self._report()
 
     def _uplink_changed(self, state: UplinkState) -> None:
+        self._progress.uplink_changed(state)
         _logger.log(logging.INFO if state.connected else logging.WARNING, "uplink: %s", state.message)
         if state.connected:
             self._report()

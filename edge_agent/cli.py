@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Final
 
 import click
+
+# numpy would start a thread per core for linear algebra, of which there is none here.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _COMMANDS: Final = {
     "check-config": "edge_agent.run_command:check_config",
     "dbc": "edge_agent.decode_command:dbc",
     "decode": "edge_agent.decode_command:decode",
     "enroll": "edge_agent.enroll_command:enroll",
+    "install": "edge_agent.install_command:install",
     "replay": "edge_agent.replay_command:replay",
     "run": "edge_agent.run_command:run",
     "simulate": "edge_agent.simulate_command:simulate",
+    "uninstall": "edge_agent.install_command:uninstall",
 }
 
 

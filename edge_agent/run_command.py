@@ -13,6 +13,7 @@ import click
 from edge_agent.agent import Agent
 from edge_agent.config import AgentConfig, load_agent_config
 from edge_agent.parameters import told_in_one_sentence
+from service_manager import log_to_standard_error
 from strict_config import ConfigError
 
 
@@ -24,8 +25,7 @@ def run(path: Path, *, verbose: bool) -> None:
 
     SIGHUP loads databases and signal rules again.
     """
-    level = logging.DEBUG if verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_standard_error(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its debug output shows the token
     with told_in_one_sentence():
         asyncio.run(_run(load_agent_config(path), path))

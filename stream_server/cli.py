@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 from sqlalchemy import select
 
+from service_manager import ServiceManager, log_to_standard_error
 from stream_server import credentials, data_directory, schema
 from stream_server.app import running_server
 from stream_server.auth import ROLES, Role
@@ -25,6 +26,7 @@ from stream_server.errors import ApiError, ServerError
 from wire_protocol.identity import is_identifier
 
 _ACTOR: Final = "command line"
+_FEEDS_PER_TIMEOUT: Final = 4
 _DATA_DIR = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -69,7 +71,7 @@ def run(config_file: Path | None, host: str | None, port: int | None, data_dir: 
     section = msgspec.structs.replace(
         config.server, **{name: value for name, value in given.items() if value is not None}
     )
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    log_to_standard_error(logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_is_own_fault)
     path = Path(section.data_dir)
@@ -88,6 +90,7 @@ async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    manager = ServiceManager()
     async with running_server(config, directory) as server:
         click.echo(f"listening on {server.url}")
         now_ns = time.time_ns()
@@ -96,7 +99,19 @@ async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
         )
         if secret is not None:
             click.echo(f"sign in with {config.server.public_url or server.url}/#link={secret}")
-        await stop.wait()
+        manager.ready()
+        manager.status(f"listening on {server.url}")
+        await _until(stop, manager)
+        manager.stopping()
+
+
+async def _until(stop: asyncio.Event, manager: ServiceManager) -> None:
+    """Feeds the watchdog for as long as the event loop runs, which all of the server is in."""
+    period_seconds = manager.watchdog_seconds and manager.watchdog_seconds / _FEEDS_PER_TIMEOUT
+    while not stop.is_set():
+        manager.alive()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), period_seconds)
 
 
 @main.command("admin-link")

@@ -224,12 +224,13 @@ class SourceReader:
             self._tell()
 
     def _tell(self) -> None:
-        state = self._hang() or self._thread_state
+        state = self.hang() or self._thread_state
         if state != self._told:
             self._told = state
             self._on_state(state)
 
-    def _hang(self) -> SourceState | None:
+    def hang(self) -> SourceState | None:
+        """What to say while the driver does not return; None where it does."""
         call = self._driver_call
         if call is None or self._clock.monotonic_seconds() - call[0] < call[1]:
             return None

@@ -14,8 +14,15 @@ PACKAGES: Final = {
     "wire_protocol": {"wire_protocol"},
     "signal_decoding": {"signal_decoding", "wire_protocol"},
     "strict_config": {"strict_config"},
-    "edge_agent": {"edge_agent", "wire_protocol", "strict_config", "signal_decoding"},
-    "stream_server": {"stream_server", "wire_protocol", "strict_config", "signal_decoding"},
+    "service_manager": {"service_manager"},
+    "edge_agent": {"edge_agent", "wire_protocol", "strict_config", "service_manager", "signal_decoding"},
+    "stream_server": {
+        "stream_server",
+        "wire_protocol",
+        "strict_config",
+        "service_manager",
+        "signal_decoding",
+    },
 }
 IMPURE: Final = {
     "aiohttp", "asyncio", "multiprocessing", "os", "select", "socket", "sqlalchemy", "sqlite3", "ssl",
