@@ -52,6 +52,7 @@ DONGLES: Final = (1, 4, 16)
 DONGLE_RATE: Final = 500.0
 _BLOCK_FRAMES: Final = 20_000
 _SETTLE_SECONDS: Final = 2.0
+_VALUES_SETTLE_SECONDS: Final = 1.0
 _COARSE_SECONDS: Final = 0.001
 _SO_SNDBUFFORCE: Final = 32
 _QUEUE_BYTES: Final = 64 << 20
@@ -169,6 +170,15 @@ class SinkProcess:
             time.sleep(0.05)
         return seen
 
+    def last_values(self) -> dict[str, Any]:
+        """What was said of values, once nothing new has come for longer than an agent gathers them."""
+        seen, since = self.report("values"), time.monotonic()
+        while time.monotonic() - since < _VALUES_SETTLE_SECONDS:
+            time.sleep(0.1)
+            if (now := self.report("values")) != seen:
+                seen, since = now, time.monotonic()
+        return seen
+
     def _line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
@@ -228,7 +238,7 @@ def measure(side: Side, work: Work, rate: float, seconds: float) -> Measured:
                 time.sleep(max(0.0, before[2] + seconds - time.monotonic()))
                 after = sink.report(), cpu_seconds(process.pid), time.monotonic()
                 lost = (warm + more) * work.dongles - sink.wait_for((warm + more) * work.dongles)
-                values = values_of(sink.report("values"), work.database)
+                values = values_of(sink.last_values(), work.database)
             except BaseException:
                 errors.seek(0)
                 sys.stderr.write(errors.read())
