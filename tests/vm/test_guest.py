@@ -19,7 +19,7 @@ from tests.vm.boot import ROOT, build_hint, guest_directory, is_built, run_in_gu
 require_lane("vm", is_built(), build_hint())
 
 GUEST_TESTS: Final = Path(__file__).with_name("guest")
-TIMEOUT_SECONDS: Final = 600.0
+TIMEOUT_SECONDS: Final = 1200.0
 pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS + 60)
 _FORWARDED: Final = ("CI", "HYPOTHESIS_PROFILE", VARIABLE)
 _SHOWN_CHARACTERS: Final = 4_000
