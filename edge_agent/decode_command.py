@@ -8,14 +8,14 @@ from typing import BinaryIO, Final
 
 import click
 
-from edge_agent.databases.errors import DatabaseError
+from edge_agent.databases.command import database_option, tell_findings
 from edge_agent.databases.findings import Severity
 from edge_agent.databases.lint import lint as lint_files
 from edge_agent.databases.loading import load_databases
 from edge_agent.decode_output import CSV_HEADER, DecodedText
 from edge_agent.errors import EdgeAgentError
 from edge_agent.log_selection import IdRange, Selection, check_logs, parse_id_range
-from edge_agent.parameters import Parsed
+from edge_agent.parameters import Parsed, tell_unreadable
 from edge_agent.progress import Progress
 from edge_agent.read_ahead import ReadAhead
 from signal_decoding.errors import TableError
@@ -23,19 +23,11 @@ from signal_decoding.table import SignalTable
 from wire_protocol.normalized import FrameOrigin, Origins
 
 _BATCH_FRAMES: Final = 4096
-_SHOWN_PROBLEMS: Final = 20
 
 
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="LOG...")
-@click.option(
-    "--dbc",
-    "databases",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Database file (DBC, KCD, SYM, ARXML). Repeatable; the first that knows an id wins.",
-)
+@database_option(required=True)
 @click.option(
     "--format",
     "form",
@@ -68,21 +60,16 @@ def decode(
         with ReadAhead(Selection(logs, ids=ids)) as source:
             text = DecodedText(_load(databases), signals, raw=raw)
             _write(source, text, form, sys.stdout.buffer)
-    except (EdgeAgentError, DatabaseError, TableError) as error:
+    except (EdgeAgentError, TableError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(str(text.summary), err=True)
-    if source.unreadable:
-        click.echo(f"Warning: {source.unreadable} lines or records could not be read:", err=True)
-        for problem in source.problems[:_SHOWN_PROBLEMS]:
-            click.echo(f"  {problem}", err=True)
+    tell_unreadable(source.unreadable, source.problems)
 
 
 def _load(databases: tuple[Path, ...]) -> SignalTable:
     # In this process: a command that takes too long for its user can be stopped, unlike the service.
     loaded = load_databases(databases)
-    faults = [finding for finding in loaded.report if finding.severity is not Severity.INFO]
-    if faults:
-        click.echo(f"Warning: {len(faults)} findings on the databases, see `edge-agent dbc lint`", err=True)
+    tell_findings(loaded.report)
     return loaded.table
 
 

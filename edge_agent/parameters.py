@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from edge_agent.errors import EdgeAgentError
 from strict_config import ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.sources.log_blocks import LogProblem
+
+
+SHOWN_PROBLEMS: Final = 20
+
+
+def warn(message: str) -> None:
+    """On standard error."""
+    click.echo(f"Warning: {message}", err=True)
+
+
+def tell_unreadable(unreadable: int, problems: Sequence[LogProblem]) -> None:
+    """What of logs could not be read, the first 20 by name."""
+    if unreadable:
+        warn(f"{unreadable} lines or records could not be read and were left out:")
+        for problem in problems[:SHOWN_PROBLEMS]:
+            click.echo(f"  {problem}", err=True)
 
 
 @contextlib.contextmanager

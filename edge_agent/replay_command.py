@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import click
 
+from edge_agent.databases.command import database_option, load_for_command
 from edge_agent.errors import EdgeAgentError, ReplayError
 from edge_agent.log_selection import Selection, check_logs, parse_id_range, parse_time_bound
-from edge_agent.parameters import Parsed
+from edge_agent.parameters import Parsed, tell_unreadable, warn
 from edge_agent.progress import PERIOD_SECONDS, Progress
 from edge_agent.replay import Pace, Replay
 from edge_agent.replay_bus import BusOutlet, parse_target
@@ -27,7 +28,6 @@ from edge_agent.uplink import UplinkState
 from signal_decoding.table import SignalTable
 from wire_protocol.identity import identifier_from, is_identifier
 
-_SHOWN_PROBLEMS: Final = 20
 _PACED_FLUSH_SECONDS: Final = 0.05
 _UNPACED_FLUSH_SECONDS: Final = 0.25
 
@@ -53,13 +53,7 @@ def _parse_map(text: str) -> tuple[str, str]:
 
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="LOG...")
-@click.option(
-    "--dbc",
-    "databases",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Decode with this database file (DBC, KCD, SYM, ARXML). Repeatable; of one id the first wins.",
-)
+@database_option(required=False)
 @click.option("--server", metavar="URL", help="Stream to this server.")
 @click.option("--to", "bus", type=Parsed("INTERFACE:CHANNEL", parse_target), help="Transmit on this bus.")
 @click.option("--print", "printing", is_flag=True, help="Print normalized frames as JSON lines.")
@@ -137,12 +131,7 @@ def replay(logs: tuple[Path, ...], **options: Any) -> None:
 
 
 def _table(databases: tuple[Path, ...]) -> SignalTable | None:
-    if not databases:
-        return None
-    # Not at the top: a replay without databases has no memory for it.
-    from edge_agent.databases.command import load_for_command  # noqa: PLC0415
-
-    return load_for_command(databases)
+    return load_for_command(databases) if databases else None
 
 
 def _play(selection: Selection, pace: Pace, table: SignalTable | None, options: dict[str, Any]) -> bool:
@@ -187,7 +176,7 @@ def _uplink(
     start_id = None
     if options["resume"]:
         start_id = resumed_start_id(options["resume"], selection, agent_id, pace.flush_seconds, table)
-    token = agent_token(server, agent_id, options["token_file"], ca_file, _warn)
+    token = agent_token(server, agent_id, options["token_file"], ca_file, warn)
     return ReplayUplink(player, ServerTarget(server, agent_id, token, ca_file), start_id, _tell_state, table)
 
 
@@ -203,20 +192,13 @@ async def _with_progress(outlet: BusOutlet | ReplayUplink, player: Replay) -> No
     task.result()
 
 
-def _warn(message: str) -> None:
-    click.echo(f"Warning: {message}", err=True)
-
-
 def _tell_state(state: UplinkState) -> None:
     if not state.connected and "next attempt" in state.message:
-        _warn(state.message)
+        warn(state.message)
 
 
 def _tell_about_logs(player: Replay) -> None:
     source = player.source
     for path in sorted(source.untimed):
-        _warn(f"{path} holds no times: its frames are played at once, and dated 1970")
-    if source.unreadable:
-        _warn(f"{source.unreadable} lines or records could not be read and were left out:")
-        for problem in source.problems[:_SHOWN_PROBLEMS]:
-            click.echo(f"  {problem}", err=True)
+        warn(f"{path} holds no times: its frames are played at once, and dated 1970")
+    tell_unreadable(source.unreadable, source.problems)

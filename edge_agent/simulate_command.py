@@ -12,18 +12,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
+from edge_agent.databases.command import database_option, tell_findings
 from edge_agent.errors import EdgeAgentError, ReplayError
-from edge_agent.parameters import Parsed
+from edge_agent.parameters import Parsed, warn
 from edge_agent.replay_bus import Transmitter, parse_target
+from edge_agent.simulate import Timetable, Traffic
+from edge_agent.simulate_databases import simulated_messages
+from edge_agent.simulate_payloads import SimulatedMessage
 from wire_protocol.normalized import rows_of
-
-if TYPE_CHECKING:
-    from edge_agent.simulate import Traffic
-    from edge_agent.simulate_payloads import SimulatedMessage
 
 MAX_RATE: Final = 100_000
 MAX_SECONDS: Final = 10_000_000
@@ -51,14 +51,7 @@ def _positive(text: str, most: int) -> float:
 
 
 @click.command()
-@click.option(
-    "--dbc",
-    "databases",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Database file (DBC, KCD, SYM, ARXML). Repeatable; the first that knows an id wins.",
-)
+@database_option(required=True)
 @click.option(
     "--to",
     "target",
@@ -91,16 +84,9 @@ def simulate(
     The last line on standard output is JSON: frames, seconds. Exit status 0 when it ends by --seconds or
     by Ctrl-C (SIGINT, SIGTERM).
     """
-    # Not at the top: the service shares this program, and has no memory for what it does not use.
-    from edge_agent.databases.findings import Severity  # noqa: PLC0415
-    from edge_agent.simulate import Traffic  # noqa: PLC0415
-    from edge_agent.simulate_databases import simulated_messages  # noqa: PLC0415
-
     try:
         loaded, report = simulated_messages(databases)
-        faults = sum(finding.severity is not Severity.INFO for finding in report)
-        if faults:
-            _warn(f"{faults} findings on the databases, see `edge-agent dbc lint`")
+        tell_findings(report)
         messages = _sendable(loaded, fd=fd)
         traffic = Traffic(messages, rate, seed)
         if traffic.frames_per_second > 1.01 * MAX_RATE:
@@ -120,9 +106,9 @@ def _sendable(messages: Sequence[SimulatedMessage], *, fd: bool) -> list[Simulat
     fitting = [message for message in messages if message.fits_a_frame]
     chosen = [message for message in fitting if fd or not message.needs_fd]
     if len(fitting) < len(messages):
-        _warn(f"{len(messages) - len(fitting)} messages are left out: they are longer than a frame")
+        warn(f"{len(messages) - len(fitting)} messages are left out: they are longer than a frame")
     if len(chosen) < len(fitting):
-        _warn(f"{len(fitting) - len(chosen)} CAN FD messages are left out: give --fd where the bus is CAN FD")
+        warn(f"{len(fitting) - len(chosen)} CAN FD messages are left out: give --fd where the bus is CAN FD")
     if not chosen:
         raise ReplayError("the databases have no message that could be sent")
     return chosen
@@ -130,8 +116,6 @@ def _sendable(messages: Sequence[SimulatedMessage], *, fd: bool) -> list[Simulat
 
 def _transmit(traffic: Traffic, target: tuple[str, str], seconds: float | None) -> None:
     """Sends every frame when it is due, until `seconds` are over or it is stopped; then says how many."""
-    from edge_agent.simulate import Timetable  # noqa: PLC0415 - as above
-
     with Transmitter(*target) as transmitter, _stopped_by_signals() as stop:
         began_seconds = time.monotonic()
         timetable = Timetable(began_seconds)
@@ -154,7 +138,7 @@ def _transmit(traffic: Traffic, target: tuple[str, str], seconds: float | None) 
             if sys.stderr.isatty():
                 click.echo(err=True)
             if (late_seconds := timetable.late_seconds) > 0:
-                _warn(f"the bus takes less than is due: the traffic became {late_seconds:.1f} s late")
+                warn(f"the bus takes less than is due: the traffic became {late_seconds:.1f} s late")
             click.echo(json.dumps({"frames": transmitter.sent, "seconds": round(elapsed_seconds, 3)}))
 
 
@@ -183,7 +167,3 @@ def _show(played_ns: int, sent: int) -> None:
     """On a terminal a line on standard error says how far it is."""
     if sys.stderr.isatty() and played_ns % _STATUS_NS == 0:
         click.echo(f"\r{sent:,} frames sent ", err=True, nl=False)
-
-
-def _warn(message: str) -> None:
-    click.echo(f"Warning: {message}", err=True)
