@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import can
-import msgpack  # type: ignore[import-untyped] # its C extension has no types
+import msgpack
 import numpy as np
 
 from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_skipped

@@ -82,7 +82,12 @@ class Agent:
             _logger.warning("more than databases and signals has changed in the file: restart for it")
         for dongle in self._dongles:
             new = sections.get(dongle.dongle_id)
-            if new is not None:
+            if new is not None and new.databases and dongle.section.filters_in_kernel:
+                _logger.warning(
+                    "%s: its first databases need a restart, for the kernel filters its frames",
+                    dongle.dongle_id,
+                )
+            elif new is not None:
                 dongle.section = replace(dongle.section, databases=new.databases, signals=new.signals)
         self._databases_due.set()
 
@@ -139,11 +144,6 @@ class Agent:
         if databases is not None:
             level = logging.WARNING if databases.problems else logging.INFO
             _logger.log(level, "%s: %s", dongle.dongle_id, databases.message)
-            if dongle.decoder is None and dongle.is_filtered_by_kernel:
-                _logger.warning(
-                    "%s: its first databases need a restart, the kernel filters its frames", dongle.dongle_id
-                )
-                return
             if dongle.decoder is None:
                 self._lanes.append(dongle.add_decoder())
                 self._uplink.reconnect()

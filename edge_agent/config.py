@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 import strict_config
+from edge_agent.databases import MAX_DATABASES
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.server_url import url_problem, websocket_url
 from edge_agent.signal_rules import MAX_RULES, SignalRule
@@ -21,7 +22,6 @@ from wire_protocol.identity import Identifier, identifier_from, is_identifier
 from wire_protocol.messages import MAX_DONGLES, DongleInfo
 
 MAX_FILTERS: Final = 256
-MAX_DATABASES: Final = 64
 
 Id = Annotated[
     Identifier,
@@ -125,6 +125,15 @@ class DongleSection(msgspec.Struct, frozen=True):
             yield from self._slcan_problems()
         else:
             yield from self._option_problems()
+
+    @property
+    def filters_in_kernel(self) -> bool:
+        """Whether the kernel applies `frame_filters`.
+
+        A decoder needs every frame, and a sender the echoes of what it sent.
+        """
+        needs_all = bool(self.databases) or self.mode != "listen_only"
+        return self.interface == "socketcan" and bool(self.frame_filters) and not needs_all
 
     def log_options(self) -> LogOptions:
         """`options` of a log. Raises ConfigError."""

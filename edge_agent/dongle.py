@@ -70,12 +70,6 @@ class Dongle:
         return msgspec.structs.replace(self.section.info(), signal_tables=list(self.tables))
 
     @property
-    def is_filtered_by_kernel(self) -> bool:
-        """Whether a decoder that comes only now would miss frames."""
-        section = self.section
-        return section.interface == "socketcan" and bool(section.frame_filters)
-
-    @property
     def lanes(self) -> list[LaneSender]:
         """Its lanes."""
         return [self.frames] if self.decoder is None else [self.frames, self.decoder.lane]

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edge_agent.databases import MAX_DATABASES
 from edge_agent.databases.checks import check_messages
 from edge_agent.databases.compiling import compile_message, is_j1939
 from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
-from edge_agent.databases.loaded import MAX_DATABASES
 from edge_agent.databases.loading import merge, parse_database
 from edge_agent.simulate_payloads import SimulatedMessage
 from signal_decoding.errors import TableError

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.databases import MAX_DATABASES
 from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Severity
 from edge_agent.databases.isolated import load_isolated
-from edge_agent.databases.loaded import MAX_DATABASES
 from signal_decoding.table import SignalTable
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from edge_agent.databases.findings import Finding
 from signal_decoding.table import SignalTable
-
-MAX_DATABASES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.databases import MAX_DATABASES
 from edge_agent.databases.cantools_loading import load_with_cantools, reason_of
 from edge_agent.databases.checks import check_message, check_messages
 from edge_agent.databases.compiling import compile_message, dbc_id_of, is_j1939
 from edge_agent.databases.dbc_loading import DbcLoading
 from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
-from edge_agent.databases.loaded import MAX_DATABASES, LoadedDatabases
+from edge_agent.databases.loaded import LoadedDatabases
 from edge_agent.databases.locating import Locator
 from edge_agent.databases.reading import check_sizes, format_of, line_about, read_text
 from signal_decoding.errors import TableError

@@ -199,11 +199,8 @@ def open_can_socket(dongle: DongleSection) -> socket.socket:
 
 
 def kernel_filters(dongle: DongleSection) -> bytes:
-    """`struct can_filter[]` for the dongle's `frame_filters`; empty where frames are needed that they stop.
-
-    A decoder needs every frame, and a sender the echoes of what it sent.
-    """
-    if dongle.databases or dongle.mode != "listen_only":
+    """`struct can_filter[]` for the dongle's `frame_filters`; empty where the kernel must not apply them."""
+    if not dongle.filters_in_kernel:
         return b""
     return b"".join(_kernel_filter(one) for one in dongle.frame_filters)
 

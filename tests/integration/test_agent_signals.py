@@ -170,6 +170,21 @@ def test_a_first_database_needs_no_restart_either(server: StreamServer, viewer: 
         assert process.is_running
 
 
+def test_first_databases_of_a_bus_that_the_kernel_filters_need_a_restart(
+    server: StreamServer, tmp_path: Path
+) -> None:
+    agent = EnrolledAgent(server, "filtered", tmp_path)
+    # No such bus: it cannot be opened, but is configured like one that can.
+    bus = {"id": "filtered-can9", "channel": "can9", "frame_filters": [{"id": 0x100}]}
+    with run_agent(agent, server.url, [bus]) as process:
+        eventually(lambda: "streaming" in process.errors, "the first connection")
+        config = agent.token_file.with_suffix(".toml")
+        config.write_text(config.read_text() + f"databases = {json.dumps(BOTH)}\n")
+        process.signal(signal.SIGHUP)
+        eventually(lambda: "filtered-can9: its first databases need a restart" in process.errors, "the word")
+        assert process.is_running
+
+
 def test_an_id_that_no_database_knows_is_told_once(server: StreamServer, viewer: str, tmp_path: Path) -> None:
     log = drive(tmp_path / "drive.log", rounds=20)
     with log.open("a") as file:

@@ -20,6 +20,7 @@ from edge_agent.config import (
     load_agent_config,
 )
 from edge_agent.frame_filters import FrameFilter
+from edge_agent.signal_rules import SignalRule
 from strict_config import ConfigError
 
 SERVER = '[server]\nurl = "https://stream.example.com"\n'
@@ -164,6 +165,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[server]": ServerSection,
     "[[dongles]]": DongleSection,
     "frame_filters": FrameFilter,
+    "[[dongles.signals]]": SignalRule,
     "log": LogOptions,
     "interface slcan": SlcanOptions,
     "[uplink]": UplinkSection,
