@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class SourceReader:
         self._closed_malformed = 0
         self._source: Source | None = None
         self._thread_state = SourceState(SourceCode.STARTING, f"opening {name}")
+        self._to_tell: deque[SourceState] = deque()
         self._told: SourceState | None = None
         # When the driver was last entered, and how long it may stay; None while it is not in use.
         self._driver_call: tuple[float, float] | None = None
@@ -208,6 +210,7 @@ class SourceReader:
 
     def _set_state(self, state: SourceState) -> None:
         self._thread_state = state
+        self._to_tell.append(state)
         self._call_in_loop(self._tell)
 
     def _call_in_loop(self, callback: Callable[[], None]) -> None:
@@ -224,7 +227,12 @@ class SourceReader:
             self._tell()
 
     def _tell(self) -> None:
-        state = self.hang() or self._thread_state
+        # Each of them: a failure that is over already must be told all the same.
+        while self._to_tell:
+            self._tell_change(self._to_tell.popleft())
+        self._tell_change(self.hang() or self._thread_state)
+
+    def _tell_change(self, state: SourceState) -> None:
         if state != self._told:
             self._told = state
             self._on_state(state)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_mock import MockerFixture
 
+from edge_agent.backoff import BackoffPolicy
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.sources.base import Dropped, FrameQueue, Item, SourceCode, SourceState
 from edge_agent.sources.reader import ReaderLimits, SourceReader
@@ -187,6 +189,18 @@ async def test_a_missing_device_is_told_with_its_remedy_and_opened_when_it_is_th
             SourceCode.FAILED,
             SourceCode.OK,
         ]
+
+
+async def test_failures_that_are_over_at_once_are_told_each_in_its_turn(mocker: MockerFixture) -> None:
+    mocker.patch("edge_agent.sources.reader.DEVICE_POLICY", BackoffPolicy(base_seconds=1e-9))
+    async with bench() as test:
+        test.failures_at_open = [SourceError("NO_DEVICE", f"failure {number}") for number in range(20)]
+        test.reader.start()
+        while not test.opened:  # keeps the event loop from hearing of any before the last is over
+            threading.Event().wait(0.001)
+        await test.until(SourceCode.OK)
+        told = [state.message for state in test.states if state.code is SourceCode.FAILED]
+        assert told == [f"failure {number}" for number in range(20)]
 
 
 @pytest.mark.parametrize(
