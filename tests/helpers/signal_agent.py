@@ -10,7 +10,7 @@ import aiohttp
 
 from signal_decoding.evaluate import decode
 from signal_decoding.table import SignalTable
-from tests.helpers.api_server import Api
+from tests.helpers.api_server import Api, Server
 from wire_protocol.batches import FrameBatch, SignalBatch
 from wire_protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
 from wire_protocol.lane_sender import LaneSender, WindowLimits
@@ -121,3 +121,8 @@ class SignalAgent:
                 assert message.type is aiohttp.WSMsgType.BINARY, message
                 ack = decode_ack(message.data)
                 self.lanes[ack.lane_index].acknowledged(RangeKind(ack.range_kind), ack.number)
+
+
+async def signal_agent(server: Server, agent_id: str = "van7", **options: Any) -> SignalAgent:
+    """A registered agent of this server."""
+    return SignalAgent(await server.agent(agent_id), agent_id, **options)
