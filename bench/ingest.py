@@ -37,10 +37,10 @@ from bench.report import Comparison, show
 from tests.helpers.agents import registered_agents
 from tests.helpers.processes import StreamServer
 from tests.helpers.shared_data import KONA
-from wire_protocol.batches import FrameBatch
+from wire_protocol.batches import FrameBatch, id_text
 from wire_protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
 from wire_protocol.messages import DongleInfo, Heartbeat, Hello, LaneHello, LanesHello, encode_message
-from wire_protocol.normalized import id_text, rows_of
+from wire_protocol.normalized import rows_of
 from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
 
 REQUIRED_RATIO: Final = 2.5

@@ -23,6 +23,7 @@ from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import Answers, Uplink, UplinkState
 from service_manager import ServiceManager
+from wire_protocol.batches import id_text
 from wire_protocol.identity import identifier_from
 from wire_protocol.lane_sender import LaneSender
 from wire_protocol.messages import DevicesReport, Discovery, DongleInfo, Hello, Log, Status
@@ -172,9 +173,9 @@ class Agent:
         )
 
     def _discovered(self, dongle_id: str, arbitration_id: int, is_extended: bool) -> None:
-        digits = f"{arbitration_id:0{8 if is_extended else 3}X}"
-        slug = identifier_from(f"{digits}-{dongle_id}")
-        details = {"id": f"0x{digits}", "is_extended": is_extended}
+        shown = id_text(arbitration_id, extended=is_extended)
+        slug = identifier_from(f"{shown.removeprefix('0x')}-{dongle_id}")
+        details = {"id": shown, "is_extended": is_extended}
         self._uplink.say(Discovery(self._clock.wall_ns(), "UnknownId", slug, dongle_id, details))
 
     async def _report_regularly(self) -> None:

@@ -15,9 +15,9 @@ from signal_decoding.evaluate import decode
 from signal_decoding.json_output import JsonLines
 from signal_decoding.table import SignalTable
 from signal_decoding.value_text import SeenByName, ValueTexts, values_where
-from wire_protocol.batches import FrameBatch, FrameFlag
+from wire_protocol.batches import FrameBatch, FrameFlag, id_text
 from wire_protocol.columns import slots_of
-from wire_protocol.normalized import Origins, id_text, slot_numbers, time_texts
+from wire_protocol.normalized import Origins, slot_numbers, time_texts
 from wire_protocol.pieces import Pieces, Pool, Spans, Texts, join_lines
 
 CSV_HEADER: Final = ("ts", "bus", "id", "message", "signal", "value", "raw", "unit")

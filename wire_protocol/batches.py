@@ -19,6 +19,11 @@ EXTENDED_ID_MASK: Final = 0x1FFF_FFFF
 FD_LENGTHS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64)
 
 
+def id_text(arbitration_id: int, *, extended: bool) -> str:
+    """Upper-case hexadecimal, 3 digits standard, 8 extended: `0x7E8`."""
+    return f"0x{arbitration_id:0{8 if extended else 3}X}"
+
+
 class FrameFlag(IntFlag):
     """One bit each in `FrameBatch.flags`."""
 

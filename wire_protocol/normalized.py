@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from wire_protocol.batches import FrameBatch, FrameFlag
+from wire_protocol.batches import FrameBatch, FrameFlag, id_text
 from wire_protocol.columns import Slots, slots_of
 from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts
 from wire_protocol.timestamps import format_seconds
@@ -104,11 +104,6 @@ def _fixed_parts(origin: FrameOrigin, arbitration_id: int, flags: int) -> tuple[
         f'"is_extended":{"true" if extended else "false"},'
     )
     return head, "".join(text for flag, text in _OPTIONAL if flags & flag)
-
-
-def id_text(arbitration_id: int, *, extended: bool) -> str:
-    """Upper-case hexadecimal, 3 digits standard, 8 extended: `0x7E8`."""
-    return f"0x{arbitration_id:0{8 if extended else 3}X}"
 
 
 _BEGINNING: Final = b'{"type":"can_frame","ts":"0000-00-00T00:00:00.000000Z",'

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from edge_agent.databases.findings import Findings
 from edge_agent.databases.locating import Locator
 from signal_decoding.model import MessageModel, SignalModel, pgn_of
+from wire_protocol.batches import id_text
 
 # Every pair of a message's signals is looked at.
 _MAX_COMPARED_SIGNALS = 1000
@@ -127,4 +128,4 @@ def _check_numbers(kept: Sequence[MessageModel], line_of: dict[int, int], findin
 
 
 def _id(message: MessageModel) -> str:
-    return f"0x{message.arbitration_id:0{8 if message.is_extended else 3}X}"
+    return id_text(message.arbitration_id, extended=message.is_extended)
