@@ -35,7 +35,7 @@ import can.interfaces.socketcan.socketcan as python_can_socketcan
 import numpy as np
 
 from bench.frame_block import FrameBlock
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.can_frames import ReceiveSlots
 from edge_agent.sources.candump import CandumpParser

@@ -19,7 +19,7 @@ from functools import partial
 import can
 
 from bench.report import Comparison, compare, cpu_seconds, in_turn, show
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.sources.reader import ReaderLimits
 from edge_agent.sources.slcan import SlcanBus
 from tests.helpers.lawicel import LawicelAdapter

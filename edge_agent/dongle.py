@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection, UplinkSection
+from edge_agent.config import UplinkSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.feeding import LiveBatcher
 from edge_agent.frame_filters import keep_matching
 from edge_agent.sources.base import Dropped, Item, Source

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.clock import Clock
-from edge_agent.config import LogOptions
+from edge_agent.dongle_config import LogOptions
 from edge_agent.errors import LogError, SourceEndedError, SourceError
 from edge_agent.sources.logs import open_log
 from edge_agent.sources.pacing import Pacer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.sources.base import Source
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_agent.clock import Clock
-from edge_agent.config import LISTEN_ONLY_OPTIONS, DongleSection
+from edge_agent.dongle_config import LISTEN_ONLY_OPTIONS, DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.sources.can_errors import open_failure, read_failure, unknown_interface
 from edge_agent.sources.timestamps import TimestampMapper

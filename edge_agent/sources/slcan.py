@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.sources.base import Dropped, Item, SourceCode, SourceState
 from edge_agent.sources.slcan_codec import Parsed, ReplyKind, SlcanParser

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.sources.base import Dropped, Item

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.python_can_bus import PythonCanBus, row_of

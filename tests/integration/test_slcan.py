@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.sources.base import Dropped, Item, SourceCode, SourceState
 from edge_agent.sources.opening import open_source

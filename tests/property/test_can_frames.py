@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.frame_filters import FrameFilter, keep_matching
 from edge_agent.sources.can_frames import (
     NATIVE,

@@ -8,17 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_agent.config import (
-    LISTEN_ONLY_OPTIONS,
-    AgentConfig,
-    AgentSection,
-    DongleSection,
-    LogOptions,
-    ServerSection,
-    SlcanOptions,
-    UplinkSection,
-    load_agent_config,
-)
+from edge_agent.config import AgentConfig, AgentSection, ServerSection, UplinkSection, load_agent_config
+from edge_agent.dongle_config import LISTEN_ONLY_OPTIONS, DongleSection, LogOptions, SlcanOptions
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.signal_rules import SignalRule
 from strict_config import ConfigError

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection, UplinkSection
+from edge_agent.config import UplinkSection
 from edge_agent.databases.configured import load_configured
 from edge_agent.dongle import Dongle
+from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceEndedError
 from edge_agent.identity import new_start_id
 from edge_agent.sources.reader import SourceReader

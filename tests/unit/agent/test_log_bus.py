@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection, LogOptions
+from edge_agent.dongle_config import DongleSection, LogOptions
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.log_bus import LogBus

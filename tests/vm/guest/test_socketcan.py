@@ -20,7 +20,7 @@ import pytest
 
 from bench.receive import RATES, highest_kept_rate, keep, measure, record_ours
 from edge_agent.clock import Clock
-from edge_agent.config import DongleSection
+from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.sources.base import Dropped, Item, SourceCode, SourceState
@@ -202,7 +202,7 @@ def test_what_the_kernel_drops_is_counted_where_it_is_missing(source: SocketCanB
 
 def test_without_privileges_the_receive_buffer_is_as_large_as_the_system_allows() -> None:
     look = """if True:
-        from edge_agent.config import DongleSection
+        from edge_agent.dongle_config import DongleSection
         from edge_agent.sources.opening import open_source
         import sys
         print(open_source(DongleSection(sys.argv[1])).info)
