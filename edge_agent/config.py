@@ -14,6 +14,7 @@ from msgspec import Meta
 import strict_config
 from edge_agent.dongle_config import DongleSection, Id, Text, id_problems
 from edge_agent.server_url import url_problem, websocket_url
+from edge_agent.transmit_config import RelaySection, TransmitSection, permission_problems
 from strict_config import ConfigError, Problem
 from wire_protocol.identity import identifier_from
 from wire_protocol.messages import MAX_DONGLES, DongleInfo
@@ -59,12 +60,19 @@ class UplinkSection(msgspec.Struct, frozen=True):
 class AgentConfig(msgspec.Struct, frozen=True):
     """The whole file."""
 
-    not_supported: ClassVar[frozenset[str]] = frozenset({"spool", "transmit", "relay", "commands"})
+    not_supported: ClassVar[frozenset[str]] = frozenset({"spool", "commands"})
 
     server: ServerSection
     dongles: Annotated[list[DongleSection], Meta(min_length=1, max_length=MAX_DONGLES)]
     agent: AgentSection = AgentSection()
     uplink: UplinkSection = UplinkSection()
+    transmit: TransmitSection = TransmitSection()
+    relay: RelaySection = RelaySection()
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Permissions to transmit that no dongle could use."""
+        modes = [(dongle.interface, dongle.mode) for dongle in self.dongles]
+        return permission_problems(self.transmit, self.relay, modes)
 
     @property
     def agent_id(self) -> str:

@@ -13,6 +13,7 @@ import click
 from edge_agent.agent import Agent
 from edge_agent.config import AgentConfig, load_agent_config
 from edge_agent.parameters import told_in_one_sentence
+from edge_agent.transmit_config import transmit_sentence
 from service_manager import log_to_standard_error
 from strict_config import ConfigError
 
@@ -60,6 +61,7 @@ def check_config(path: Path) -> None:
     complete = True
     for section, info in zip(config.dongles, config.dongle_infos(), strict=True):
         click.echo(f"  {info.dongle_id}: {info.interface} {info.channel}, {info.mode}")
+        click.echo(f"    {transmit_sentence(config.transmit, config.relay, info.interface, info.mode)}")
         if section.databases:
             databases = load_configured(section.databases)
             click.echo(f"    {databases.message}", err=bool(databases.problems))

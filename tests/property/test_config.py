@@ -17,7 +17,8 @@ from strict_config import ConfigError, check
 KEYS = [
     "agent", "id", "server", "url", "token_file", "dongles", "channel", "interface", "mode", "bitrate", "fd",
     "data_bitrate", "frames", "frame_filters", "mask", "extended", "options", "speed", "loop", "uplink",
-    "flush_seconds", "spool", "databases", "log_channel",
+    "flush_seconds", "spool", "databases", "log_channel", "transmit", "relay", "allow", "data", "policy",
+    "replay", "max_age_seconds",
 ]  # fmt: skip
 leaves = (
     st.none()
@@ -25,7 +26,9 @@ leaves = (
     | st.integers()
     | st.floats()
     | st.text(max_size=20)
-    | st.sampled_from(["can0", "log", "slcan", "listen_only", "https://x.example", "max", "0x7E8"])
+    | st.sampled_from(
+        ["can0", "log", "slcan", "listen_only", "https://x.example", "max", "0x7E8", "all", "02 **"]
+    )
     | st.dates()
 )
 keys = st.sampled_from(KEYS) | st.text(max_size=10)
@@ -68,6 +71,22 @@ def test_any_content_of_the_right_tables(
     if isinstance(result, ConfigError):
         places = ("dongles[0].", "uplink.")
         assert all(problem.key.startswith(places) for problem in result.problems)
+
+
+@given(tables, tables)
+def test_any_content_of_the_permissions_to_transmit(transmit: dict[str, Any], relay: dict[str, Any]) -> None:
+    result = outcome(
+        {
+            "server": {"url": "http://x.example"},
+            "dongles": [{"channel": "can0", "mode": "normal"}],
+            "transmit": transmit,
+            "relay": relay,
+        }
+    )
+    if isinstance(result, ConfigError):
+        assert all(problem.key.startswith(("transmit.", "relay.")) for problem in result.problems)
+    else:
+        assert result.relay.transmit == "off" or result.relay.max_age_seconds is not None
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))

@@ -53,6 +53,8 @@ PURE_MODULES: Final = [
     "edge_agent/sources/slcan_commands.py",
     "edge_agent/sources/text_columns.py",
     "edge_agent/sources/timestamps.py",
+    "edge_agent/transmit_config.py",
+    "edge_agent/transmit_policy.py",
     "stream_server/connections.py",
     "stream_server/console.py",
     "stream_server/console_signals.py",
