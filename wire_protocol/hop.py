@@ -16,8 +16,9 @@ MAX_HOP_BYTES: Final = MAX_PACKET_BYTES + 64
 # Deflate cannot expand incompressible data by more than this (5 bytes per stored block of 16 KiB or more).
 MAX_DEFLATED_BYTES: Final = MAX_HOP_BYTES + MAX_HOP_BYTES // 1024 + 64
 _MAX_LANE_INDEX: Final = 4095
-_LEVEL: Final = 6
-_MEMORY_LEVEL: Final = 9
+# Level 6 takes half as long again for 2 % less bytes on real buses. More memory brings nothing.
+_LEVEL: Final = 5
+_MEMORY_LEVEL: Final = 8
 _SYNC_TAIL: Final = b"\x00\x00\xff\xff"
 
 
