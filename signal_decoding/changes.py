@@ -21,14 +21,18 @@ class ChangeFilter:
 
     def changed(self, values: Decoded | SignalBatch) -> NDArray[np.bool_]:
         """bool[M]: which values differ from their signal's previous one. Equal bits are equal, NaN too."""
-        order = np.argsort(values.signal, kind="stable")
-        signal, bits, kind = values.signal[order], values.bits[order], values.kind[order]
-        first = np.ones(len(order), np.bool_)
-        first[1:] = signal[1:] != signal[:-1]
+        # numpy sorts 16 bits in a third of the time.
+        narrow = np.uint16 if len(self._bits) <= 1 << 16 else np.uint32
+        order = values.signal.astype(narrow, copy=False).argsort(kind="stable")
+        signal, bits, kind = values.signal.take(order), values.bits.take(order), values.kind.take(order)
+        edges = np.ones(len(order) + 1, np.bool_)
+        np.not_equal(signal[1:], signal[:-1], out=edges[1:-1])
+        first, last = edges[:-1].nonzero()[0], edges[1:].nonzero()[0]
+        known = signal.take(first)
         before_bits, before_kind = np.empty_like(bits), np.empty_like(kind)
         before_bits[1:], before_kind[1:] = bits[:-1], kind[:-1]
-        before_bits[first], before_kind[first] = self._bits[signal[first]], self._kind[signal[first]]
-        self._remember(signal, bits, kind, first)
+        before_bits[first], before_kind[first] = self._bits.take(known), self._kind.take(known)
+        self._bits[known], self._kind[known] = bits.take(last), kind.take(last)
         differs = np.empty(len(order), np.bool_)
         differs[order] = (bits != before_bits) | (kind != before_kind)
         return differs
@@ -36,15 +40,3 @@ class ChangeFilter:
     def forget(self) -> None:
         """Offer every signal's next value again."""
         self._kind[:] = _NO_KIND
-
-    def _remember(
-        self,
-        signal: NDArray[np.uint32],
-        bits: NDArray[np.uint64],
-        kind: NDArray[np.uint8],
-        first: NDArray[np.bool_],
-    ) -> None:
-        last = np.ones(len(first), np.bool_)
-        last[:-1] = first[1:]
-        self._bits[signal[last]] = bits[last]
-        self._kind[signal[last]] = kind[last]

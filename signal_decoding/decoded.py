@@ -49,9 +49,11 @@ class Decoded:
 
     def signal_batch(self, frames: FrameBatch, where: NDArray[np.bool_] | None = None) -> SignalBatch:
         """The values (only those `where` true) with the times of the frames they were decoded from."""
-        chosen = slice(None) if where is None else where
-        times = frames.timestamp_ns[self.row[chosen]]
-        return SignalBatch(self.table.hash, times, self.signal[chosen], self.kind[chosen], self.bits[chosen])
+        row, signal, kind, bits = self.row, self.signal, self.kind, self.bits
+        if where is not None:
+            at = where.nonzero()[0]
+            row, signal, kind, bits = row.take(at), signal.take(at), kind.take(at), bits.take(at)
+        return SignalBatch(self.table.hash, frames.timestamp_ns.take(row), signal, kind, bits)
 
     def message_name(self, row: int) -> str | None:
         """The message of one frame."""
