@@ -159,9 +159,10 @@ def _add_ids(pool: Pool, frames: FrameBatch, origins: Origins) -> Spans:
     number = origins.number.astype(np.uint64)
     slots = slots_of(frames.arbitration_id | extended << np.uint64(32) | number << np.uint64(33))
     texts = []
-    for key in slots.keys.tolist():
-        shown = id_text(key & 0xFFFF_FFFF, extended=bool(key >> 32 & 1))
-        texts.append(b",%b,%b," % (_cell(origins.each[key >> 33].bus), shown.encode()))
+    columns = (frames.arbitration_id, extended, number)
+    for arbitration_id, is_extended, origin in zip(*(c[slots.first].tolist() for c in columns), strict=True):
+        shown = id_text(arbitration_id, extended=bool(is_extended))
+        texts.append(b",%b,%b," % (_cell(origins.each[origin].bus), shown.encode()))
     return pool.add_all(Texts(texts)).of(slot_numbers(slots))
 
 

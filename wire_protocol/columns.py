@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,9 @@ def column(reader: Reader, dtype: np.dtype[_Scalar], count: int) -> NDArray[_Sca
 
 def put_planes(out: bytearray, values: NDArray[np.uint64]) -> None:
     """Append uint64[N] as a count of planes and that many columns of N bytes, lowest first."""
-    planes = (int(values.max()).bit_length() + 7) // 8 if len(values) else 0
+    planes = (int(np.maximum.reduce(values, initial=0)).bit_length() + 7) // 8
     out.append(planes)
-    matrix = values.astype("<u8").view(np.uint8).reshape(-1, MAX_PLANES)
+    matrix = values.astype("<u8", copy=False).view(np.uint8).reshape(-1, MAX_PLANES)
     out += matrix[:, :planes].T.tobytes()
 
 
@@ -57,7 +57,8 @@ def take_planes(reader: Reader, count: int) -> NDArray[np.uint64]:
 
 def put_ticks(out: bytearray, ticks: NDArray[np.int64]) -> None:
     """Append the zigzag differences between times in planes; the first time itself is written apart."""
-    deltas = np.diff(ticks, prepend=ticks[:1])
+    deltas = np.zeros(len(ticks), np.int64)
+    np.subtract(ticks[1:], ticks[:-1], out=deltas[1:])
     put_planes(out, ((deltas << 1) ^ (deltas >> 63)).view(np.uint64))
 
 
@@ -79,27 +80,26 @@ def take_ticks(reader: Reader, first: int, count: int, limit: int) -> NDArray[np
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Rows by slot: `keys` uint64[S] ascending, one per slot; `order` the rows slot by slot, each slot's in
+    """Rows by slot: `first` intp[S], the first row of each; `order` the rows slot by slot, each slot's in
     the order of the batch; `starts` bool[N], true where a slot begins in `order`."""
 
-    keys: NDArray[np.uint64]
+    first: NDArray[np.intp]
     order: NDArray[np.intp]
     starts: NDArray[np.bool_]
 
 
-def slots_of(key: NDArray[np.uint64]) -> Slots:
-    """The slots of rows with these keys."""
+def slots_of(key: NDArray[np.uint64] | NDArray[np.uint32] | NDArray[np.uint16]) -> Slots:
+    """The slots of rows with these keys, in ascending order of keys."""
     # np.unique would sort once more, and load numpy.ma, which a small agent has no memory for.
-    order = np.argsort(key, kind="stable")
-    ordered = key[order]
-    starts = _starts(ordered)
-    return Slots(ordered[starts], order, starts)
+    order = key.argsort(kind="stable")
+    starts = _starts(key.take(order))
+    return Slots(order.compress(starts), order, starts)
 
 
 def put_slots(out: bytearray, slots: Slots) -> None:
     """Append the slot of each row: one byte each, two where there are more than 256 slots."""
-    slot = np.empty(len(slots.order), np.uint8 if len(slots.keys) <= 256 else "<u2")
-    slot[slots.order] = np.cumsum(slots.starts) - 1
+    slot = np.empty(len(slots.order), np.uint8 if len(slots.first) <= 256 else "<u2")
+    slot[slots.order] = slots.starts.cumsum() - 1
     out += slot.tobytes()
 
 
@@ -115,14 +115,13 @@ def take_slots(reader: Reader, count: int, slots: int) -> NDArray[np.uint16]:
 
 def put_rows(out: bytearray, slots: Slots, rows: NDArray[np.uint8]) -> None:
     """Append uint8[N, W] (W a multiple of 8) as changes within each slot."""
-    grouped = rows[slots.order]
+    grouped = np.ascontiguousarray(rows).view(U64).take(slots.order, axis=0)
     previous = np.zeros_like(grouped)
     previous[1:] = grouped[:-1]
     previous[slots.starts] = 0
-    differences = grouped - previous
-    changed = differences != 0
-    out += np.packbits(changed, axis=1).tobytes()
-    out += differences[changed].tobytes()
+    differences = grouped.view(U8) - previous.view(U8)
+    out += np.packbits(differences != 0).tobytes()
+    out += differences.tobytes().translate(None, b"\0")
 
 
 def take_rows(reader: Reader, slot: NDArray[np.uint16], width: int) -> NDArray[np.uint8]:
@@ -146,7 +145,7 @@ def take_rows(reader: Reader, slot: NDArray[np.uint16], width: int) -> NDArray[n
     return rows
 
 
-def _starts(ordered: NDArray[np.uint64] | NDArray[np.uint16]) -> NDArray[np.bool_]:
+def _starts(ordered: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.bool_]:
     starts = np.ones(len(ordered), np.bool_)
     starts[1:] = ordered[1:] != ordered[:-1]
     return starts

@@ -152,7 +152,7 @@ def _texts_by_kind(batch: FrameBatch, origins: Origins) -> tuple[list[bytes], li
         | origins.number.astype(np.uint64) << np.uint64(48)
     )
     heads, tails = [], []
-    first = slots.order[slots.starts]
+    first = slots.first
     some, number = batch[first], origins.number[first].tolist()
     for at, dlc in enumerate(some.dlc().tolist()):
         origin = origins.each[number[at]]

@@ -47,6 +47,7 @@ _TIME_LIMIT_NS: Final = 2**62
 _LAST_TIME_NS: Final = _TIME_LIMIT_NS - 2 * MAX_RESOLUTION_NS
 _TABLE_HASH_BYTES: Final = 16
 _HIGHEST_KIND: Final = int(max(ValueKind))
+_SHORT_SIGNAL_BITS: Final = 14
 
 
 # What flags and length of a slot say is looked up in few calls of numpy: on packets this small they cost more
@@ -152,20 +153,15 @@ _KINDS: Final = {
 
 def encode_frames(number: PacketNumber, batch: FrameBatch, resolution_ns: int) -> bytes:
     """A packet of 1 to MAX_ROWS frames; timestamps are rounded down to `resolution_ns`."""
-    key = (
-        batch.arbitration_id.astype(np.uint64)
-        | (batch.flags.astype(np.uint64) << np.uint64(32))
-        | (batch.length.astype(np.uint64) << np.uint64(40))
-    )
-    slots = slots_of(key)
-    keys = slots.keys
+    slots = slots_of(_frame_key(batch))
+    first = slots.first
     out = _header(PacketKind.FRAMES, number)
     _put_times(out, batch.timestamp_ns, resolution_ns)
     out.append(batch.width // CLASSIC_DATA_BYTES)
-    put_varint(out, len(keys))
-    out += keys.astype("<u4").tobytes()
-    out += (keys >> np.uint64(32)).astype(np.uint8).tobytes()
-    out += (keys >> np.uint64(40)).astype(np.uint8).tobytes()
+    put_varint(out, len(first))
+    out += batch.arbitration_id.take(first).astype("<u4", copy=False).tobytes()
+    out += batch.flags.take(first).tobytes()
+    out += batch.length.take(first).tobytes()
     put_slots(out, slots)
     put_rows(out, slots, batch.data)
     return bytes(out)
@@ -173,18 +169,34 @@ def encode_frames(number: PacketNumber, batch: FrameBatch, resolution_ns: int) -
 
 def encode_signals(number: PacketNumber, batch: SignalBatch, resolution_ns: int) -> bytes:
     """A packet of 1 to MAX_ROWS signal values."""
-    key = batch.signal.astype(np.uint64) | (batch.kind.astype(np.uint64) << np.uint64(32))
-    slots = slots_of(key)
-    keys = slots.keys
+    slots = slots_of(_signal_key(batch))
+    first = slots.first
     out = _header(PacketKind.SIGNALS, number)
     _put_times(out, batch.timestamp_ns, resolution_ns)
     out += batch.table_hash
-    put_varint(out, len(keys))
-    out += keys.astype("<u4").tobytes()
-    out += (keys >> np.uint64(32)).astype(np.uint8).tobytes()
+    put_varint(out, len(first))
+    out += batch.signal.take(first).astype("<u4", copy=False).tobytes()
+    out += batch.kind.take(first).tobytes()
     put_slots(out, slots)
-    put_rows(out, slots, batch.bits.astype("<u8").view(np.uint8).reshape(-1, 8))
+    put_rows(out, slots, batch.bits.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8))
     return bytes(out)
+
+
+def _frame_key(batch: FrameBatch) -> NDArray[np.uint64]:
+    """By length, then by flags, then by id."""
+    key = batch.length.astype(np.uint64)
+    key <<= np.uint64(8)
+    key |= batch.flags
+    key <<= np.uint64(32)
+    key |= batch.arbitration_id
+    return key
+
+
+def _signal_key(batch: SignalBatch) -> NDArray[np.uint16] | NDArray[np.uint64]:
+    """By kind, then by signal. numpy sorts 16 bits in a third of the time."""
+    if int(np.maximum.reduce(batch.signal)) >= 1 << _SHORT_SIGNAL_BITS:
+        return batch.kind.astype(np.uint64) << np.uint64(32) | batch.signal
+    return batch.kind.astype(np.uint16) << np.uint16(_SHORT_SIGNAL_BITS) | batch.signal.astype(np.uint16)
 
 
 def encode_gap(number: PacketNumber, gap: Gap) -> bytes:
@@ -232,7 +244,7 @@ def _header(kind: PacketKind, number: PacketNumber) -> bytearray:
 
 def _put_times(out: bytearray, timestamp_ns: NDArray[np.int64], resolution_ns: int) -> None:
     # A clock that shows nonsense must not make a packet that its receiver has to refuse for ever.
-    ticks = np.clip(timestamp_ns, -_LAST_TIME_NS, _LAST_TIME_NS) // resolution_ns
+    ticks = np.minimum(np.maximum(timestamp_ns, -_LAST_TIME_NS), _LAST_TIME_NS) // resolution_ns
     put_varint(out, len(ticks))
     put_varint(out, resolution_ns)
     put_varint(out, zigzag(int(ticks[0])))
