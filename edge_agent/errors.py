@@ -4,6 +4,7 @@ EdgeAgentError
  +- LogError          a log file cannot be read at all (single bad lines are counted, not raised)
  +- SourceError       a live source cannot be opened or read
  |   +- SourceEndedError   a replayed log has come to its end
+ +- LinkError         the kernel does not say how a CAN interface stands
  +- CredentialError   a token file cannot be read or written
  +- EnrollError       the server has not registered this agent
  +- UplinkError       the uplink cannot be set up at all
@@ -43,6 +44,10 @@ class SourceEndedError(SourceError):
 
     def __init__(self, reason: str) -> None:
         super().__init__("ENDED", reason)
+
+
+class LinkError(EdgeAgentError):
+    """How a CAN interface stands cannot be known: the message says why."""
 
 
 class CredentialError(EdgeAgentError):
