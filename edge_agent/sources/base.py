@@ -6,28 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol, runtime_checkable
 
+from edge_agent.sources.source_state import SourceCode, SourceState
 from wire_protocol.batches import FrameBatch
 
-
-class SourceCode(IntEnum):
-    """How a source stands, in the numbers of `ServiceStatus.status_code`."""
-
-    OK = 0
-    DEGRADED = 1
-    FAILED = 2
-    STARTING = 3
-    STOPPED = 4
-
-
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """`message` says what is the matter and what to do about it."""
-
-    code: SourceCode
-    message: str
+__all__ = ["Dropped", "FrameQueue", "Item", "Patient", "Source", "SourceCode", "SourceState"]
 
 
 class Source(Protocol):
