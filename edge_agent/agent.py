@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from edge_agent.bus_watch import BusWatch
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.credentials import read_agent_token
@@ -51,7 +51,14 @@ class Agent:
         self._start_id = new_start_id()
         self._started_at_seconds = self._clock.monotonic_seconds()
         self._dongles = [
-            Dongle(section, config.uplink, self._start_id, self._clock, self._discovered)
+            Dongle(
+                section,
+                config.uplink,
+                self._start_id,
+                self._clock,
+                self._discovered,
+                self._bus_changed,
+            )
             for section in config.dongles
         ]
         self._lanes = [lane for dongle in self._dongles for lane in self._lanes_of(dongle)]
@@ -73,6 +80,7 @@ class Agent:
             ca_file=None if server.ca_file is None else Path(server.ca_file),
         )
         self._readers = [self._reader(dongle) for dongle in self._dongles]
+        self._watch = BusWatch(self._dongles, self._readers, self._uplink)
         self._progress = Progress(self._manager, self._readers, self._clock)
 
     def reload(self, config: AgentConfig) -> None:
@@ -101,6 +109,7 @@ class Agent:
             for reader in self._readers:
                 reader.start()
             telling = group.create_task(self._progress.keep_told())
+            watching = group.create_task(self._watch.keep_watched())
             self._manager.ready()
             feeds = [
                 group.create_task(dongle.feed(reader, self._uplink), name=f"feed {dongle.dongle_id}")
@@ -117,7 +126,7 @@ class Agent:
                 await reader.stop()
             await asyncio.wait(feeds)
             await self._drain()
-            for task in (uplink, reporting, loading, telling, stopped, ended):
+            for task in (uplink, reporting, loading, telling, watching, stopped, ended):
                 task.cancel()
 
     async def _stream(self) -> None:
@@ -208,13 +217,10 @@ class Agent:
                 _logger.error("%s were not acknowledged by the server and are lost", lost)
 
     def _reader(self, dongle: Dongle) -> SourceReader:
-        dongle_id = dongle.dongle_id
-        return SourceReader(
-            dongle_id, dongle.open_source, partial(self._source_changed, dongle_id), clock=self._clock
-        )
+        return SourceReader(dongle.dongle_id, dongle.open_source, dongle.bus.take_source, clock=self._clock)
 
-    def _source_changed(self, dongle_id: str, state: SourceState) -> None:
-        failed = state.code is SourceCode.FAILED
+    def _bus_changed(self, dongle_id: str, state: SourceState) -> None:
+        failed = state.code in (SourceCode.DEGRADED, SourceCode.FAILED)
         _logger.log(logging.WARNING if failed else logging.INFO, "%s: %s", dongle_id, state.message)
         if failed:
             self._uplink.say(Log(self._clock.wall_ns(), "warning", "bus", state.message, dongle_id))
@@ -234,7 +240,7 @@ class Agent:
         uptime_seconds = self._clock.monotonic_seconds() - self._started_at_seconds
         services = [agent_service(agent_id, uptime_seconds, now_ns)]
         for dongle, reader in zip(self._dongles, self._readers, strict=True):
-            services.append(bus_service(agent_id, dongle.info, reader, dongle.frames, now_ns))
+            services.append(bus_service(agent_id, dongle, reader, now_ns))
             if dongle.decoder is not None:
                 services.append(decoder_service(agent_id, dongle, now_ns))
         self._uplink.say(Status(services))

@@ -128,4 +128,4 @@ def _wires(said: NDArray[np.uint8]) -> str:
         return ""
     last = int(said[-1])
     faults = [(name, _WIRE_FAULTS.get((last & mask) // (mask & -mask))) for mask, name in _WIRES]
-    return " and ".join(f"{name} {fault}" for name, fault in faults if fault)
+    return " and ".join(f"{name} {fault}" for name, fault in faults if fault) or "a wire is at fault"

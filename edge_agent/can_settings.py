@@ -63,8 +63,8 @@ def differences(settings: CanSettings, link: CanLink) -> list[Difference]:
 
 def set_up_commands(settings: CanSettings, link: CanLink) -> list[Command]:
     """Commands of iproute2 that make `link` as it is to be and up; none where it is."""
-    channel, commands = settings.channel, []
-    length = settings.tx_queue_length
+    channel, length = settings.channel, settings.tx_queue_length
+    commands: list[Command] = []
     if length is not None and length != link.tx_queue_length:
         commands.append(("ip", "link", "set", channel, "txqueuelen", str(length)))
     is_up = link.is_up
@@ -84,7 +84,8 @@ def missing_setting(settings: CanSettings, link: CanLink) -> str | None:
         return None
     if settings.bitrate is None and link.bitrate is None:
         return "bitrate"
-    return "data_bitrate" if settings.fd and settings.data_bitrate is None and link.data_bitrate is None else None
+    has_data_bitrate = settings.data_bitrate is not None or link.data_bitrate is not None
+    return "data_bitrate" if settings.fd and not has_data_bitrate else None
 
 
 def set_up_by_hand(settings: CanSettings, link: CanLink | None) -> str:

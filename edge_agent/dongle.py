@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from edge_agent.bus_monitor import BusMonitor
 from edge_agent.clock import Clock
 from edge_agent.config import UplinkSection
 from edge_agent.dongle_config import DongleSection
+from edge_agent.errors import SourceError
 from edge_agent.feeding import LiveBatcher
 from edge_agent.frame_filters import keep_matching
-from edge_agent.sources.base import Dropped, Item, Source
+from edge_agent.sources.base import Dropped, Item, Source, SourceState
 from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import Uplink
@@ -23,6 +27,7 @@ from wire_protocol.messages import MAX_TABLES, DongleInfo, LaneName
 from wire_protocol.packets import GapReason
 
 if TYPE_CHECKING:
+    from edge_agent.can_link import CanLink
     from edge_agent.databases.configured import ConfiguredDatabases
     from edge_agent.decoder import Decoder
 
@@ -36,7 +41,8 @@ _VALUES_SECONDS: Final = 0.2
 class Dongle:
     """`frames` is its frames lane; `decoder` has its signals lane, once there are databases.
 
-    `on_unknown` is called once for each arbitration id that no database knows.
+    `bus` is how its bus stands. `on_unknown` is called once for each arbitration id that no database knows,
+    `on_state` once per change of the bus.
     """
 
     def __init__(
@@ -46,10 +52,12 @@ class Dongle:
         start_id: str,
         clock: Clock,
         on_unknown: Callable[[str, int, bool], None],
+        on_state: Callable[[str, SourceState], None] = lambda *_: None,
     ) -> None:
         assert section.id is not None
         self.dongle_id: Final = section.id
         self.section = section
+        self.bus: Final = BusMonitor(section, clock, partial(on_state, section.id))
         self.tables: dict[str, bytes] = {}
         self.databases: ConfiguredDatabases | None = None
         self.decoder: Decoder | None = None
@@ -63,6 +71,7 @@ class Dongle:
         values_seconds = max(uplink.flush_seconds, _VALUES_SECONDS if shows_frames else 0.0)
         self._undecoded = LiveBatcher(values_seconds)
         self._has_databases = asyncio.Event()
+        self._link_ns: int | None = None
         self.frames: Final = self._lane("frames")
 
     @property
@@ -105,6 +114,18 @@ class Dongle:
         """The agent stops: no databases will come."""
         self._has_databases.set()
 
+    def take_link(self, link: CanLink | None, reader: SourceReader) -> SourceError | None:
+        """What the kernel says of its interface; why the bus must be opened again, None where it need not."""
+        if self.bus.health is None:
+            return None
+        frames_seen = reader.frames_read + reader.frames_dropped + reader.malformed
+        now_seconds, now_ns = self._clock.monotonic_seconds(), self._clock.wall_ns()
+        overruns, failure = self.bus.health.take_link(link, frames_seen, now_seconds)
+        if overruns:
+            self._take_loss(Dropped(None, min(self._link_ns or now_ns, now_ns), now_ns))
+        self._link_ns = now_ns
+        return failure
+
     async def feed(self, reader: SourceReader, uplink: Uplink) -> None:
         """Moves what the reader gives into the lanes until it ends; the last frames too."""
         if self._can_wait:  # a log loses nothing by waiting until it can be decoded
@@ -138,18 +159,21 @@ class Dongle:
         return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _take(self, items: list[Item]) -> None:
-        for item in items:
-            if not isinstance(item, Dropped):
-                if self.section.frames == "all":
-                    self._batcher.add(item)
-                if self.decoder is not None:
-                    self._undecoded.add(item)
+        for item in chain.from_iterable(map(self.bus.take, items)):
+            if isinstance(item, Dropped):
+                self._take_loss(item)
                 continue
-            self._flush()
-            now_seconds, span_ns = self._clock.monotonic_seconds(), (item.first_ns, item.last_ns)
-            self.frames.take_loss(GapReason.SOURCE, item.frames, now_seconds, span_ns)
-            if self.decoder is not None:  # how many values were in them cannot be known
-                self.decoder.lane.take_loss(GapReason.SOURCE, None, now_seconds, span_ns)
+            if self.section.frames == "all":
+                self._batcher.add(item)
+            if self.decoder is not None:
+                self._undecoded.add(item)
+
+    def _take_loss(self, loss: Dropped) -> None:
+        self._flush()
+        now_seconds, span_ns = self._clock.monotonic_seconds(), (loss.first_ns, loss.last_ns)
+        self.frames.take_loss(GapReason.SOURCE, loss.frames, now_seconds, span_ns)
+        if self.decoder is not None:  # how many values were in them cannot be known
+            self.decoder.lane.take_loss(GapReason.SOURCE, None, now_seconds, span_ns)
 
     def _flush_due(self) -> None:
         now_seconds = self._clock.monotonic_seconds()

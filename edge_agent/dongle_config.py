@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 import strict_config
+from edge_agent.can_settings import CanSettings
 from edge_agent.databases import MAX_DATABASES
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.signal_rules import MAX_RULES, SignalRule
@@ -38,6 +39,8 @@ LISTEN_ONLY_OPTIONS: Final[Mapping[str, tuple[str, Any]]] = {
     "systec": ("state", "PASSIVE"),
     "vector": ("listen_only", True),
 }
+DEFAULT_RESTART_SECONDS: Final = 0.1
+_SOCKETCAN_KEYS: Final = ("sample_point_permille", "restart_seconds", "tx_queue_length")
 _OWN_KEYS: Final = frozenset({"interface", "channel", "bitrate", "fd", "data_bitrate"})
 _REFUSED_OPTIONS: Final = frozenset(
     {"receive_own_messages", "can_filters", "config_context", "ignore_config"}
@@ -65,7 +68,7 @@ class SlcanOptions(msgspec.Struct, frozen=True):
 class DongleSection(msgspec.Struct, frozen=True):
     """[[dongles]]: one CAN adapter, or a log that plays the part of one."""
 
-    not_supported: ClassVar[frozenset[str]] = frozenset({"device_id", "sample_point_permille"})
+    not_supported: ClassVar[frozenset[str]] = frozenset({"device_id"})
 
     channel: Text
     id: Id | None = None
@@ -76,6 +79,9 @@ class DongleSection(msgspec.Struct, frozen=True):
     bitrate: Bitrate | None = None
     fd: bool = False
     data_bitrate: Bitrate | None = None
+    sample_point_permille: Annotated[int, Meta(ge=1, le=999)] | None = None
+    restart_seconds: Annotated[float, Meta(ge=0, le=3600)] | None = None
+    tx_queue_length: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     frames: Literal["all", "off"] = "all"
     frame_filters: Annotated[list[FrameFilter], Meta(max_length=MAX_FILTERS)] = []
     databases: Annotated[list[Text], Meta(max_length=MAX_DATABASES)] = []
@@ -89,6 +95,11 @@ class DongleSection(msgspec.Struct, frozen=True):
             yield "data_bitrate", "needs `fd = true`"
         if self.signals and not self.databases:
             yield "signals", "needs `databases`: without them no signal is known"
+        for key in _SOCKETCAN_KEYS:
+            if self.interface != "socketcan" and getattr(self, key) is not None:
+                yield key, f"is for socketcan: the driver of {self.interface} does not let it be set"
+        if self.restart_seconds is not None and self.mode != "normal":
+            yield "restart_seconds", 'needs `mode = "normal"`: a listener is never bus-off'
         if self.interface == "log":
             yield from self._log_problems()
         elif self.interface == "slcan":
@@ -104,6 +115,22 @@ class DongleSection(msgspec.Struct, frozen=True):
         """
         needs_all = bool(self.databases) or self.mode != "listen_only"
         return self.interface == "socketcan" and bool(self.frame_filters) and not needs_all
+
+    def can_settings(self) -> CanSettings:
+        """How the kernel interface is to be set up; of a socketcan dongle."""
+        is_normal = self.mode == "normal"
+        restart_seconds = DEFAULT_RESTART_SECONDS if self.restart_seconds is None else self.restart_seconds
+        return CanSettings(
+            channel=self.channel,
+            listen_only=not is_normal,
+            bitrate=self.bitrate,
+            sample_point_permille=self.sample_point_permille,
+            fd=self.fd,
+            data_bitrate=self.data_bitrate,
+            # A listener is never bus-off, and not every driver can restart.
+            restart_ms=round(restart_seconds * 1000) if is_normal else None,
+            tx_queue_length=self.tx_queue_length,
+        )
 
     def log_options(self) -> LogOptions:
         """`options` of a log. Raises ConfigError."""

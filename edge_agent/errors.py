@@ -14,6 +14,7 @@ EdgeAgentError
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 
 class EdgeAgentError(Exception):
@@ -29,6 +30,9 @@ class LogError(EdgeAgentError):
         super().__init__(f"{path}: {reason}")
 
 
+_FAULTS: Final = {"NO_DEVICE": "unplugged", "READ_FAILED": "unplugged", "DEAD": "dead_driver"}
+
+
 class SourceError(EdgeAgentError):
     """A source cannot go on: `code` for programs, `reason` what happened, `remedy` what to do about it."""
 
@@ -37,6 +41,11 @@ class SourceError(EdgeAgentError):
         self.reason = reason
         self.remedy = remedy
         super().__init__(f"{reason}: {remedy}" if remedy else reason)
+
+    @property
+    def fault(self) -> str:
+        """The word for it in the metrics of the bus's service."""
+        return _FAULTS.get(self.code, self.code.lower())
 
 
 class SourceEndedError(SourceError):

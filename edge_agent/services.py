@@ -8,8 +8,7 @@ from edge_agent.dongle import Dongle
 from edge_agent.identity import VERSION
 from edge_agent.sources.base import SourceCode
 from edge_agent.sources.reader import SourceReader
-from wire_protocol.lane_sender import LaneSender
-from wire_protocol.messages import DongleInfo, ServiceStatus
+from wire_protocol.messages import ServiceStatus
 from wire_protocol.timestamps import format_timestamp
 
 
@@ -28,24 +27,25 @@ def agent_service(agent_id: str, uptime_seconds: float, now_ns: int) -> ServiceS
     )
 
 
-def bus_service(
-    agent_id: str, dongle: DongleInfo, reader: SourceReader, lane: LaneSender, now_ns: int
-) -> ServiceStatus:
+def bus_service(agent_id: str, dongle: Dongle, reader: SourceReader, now_ns: int) -> ServiceStatus:
     """One dongle's bus: how it stands, and what was read, lost and acknowledged."""
-    state = reader.state
+    state, lane = dongle.bus.state, dongle.frames
     return ServiceStatus(
         service_id=f"{agent_id}/bus.{dongle.dongle_id}",
         agent_service_id=f"bus.{dongle.dongle_id}",
-        label=f"Bus {dongle.channel}",
+        label=f"Bus {dongle.info.channel}",
         service_type="bus",
         status_code=state.code,
         status=state.code.name,
         message=state.message,
         last_seen=format_timestamp(now_ns // 1000),
         metrics={
+            **dongle.bus.metrics,
             "frames_read": reader.frames_read,
             "frames_malformed": reader.malformed,
             "frames_dropped": reader.frames_dropped,
+            "kernel_drops": reader.kernel_drops,
+            "adapter_overruns": reader.unknown_losses,
             "frames_trimmed": lane.trimmed_frames,
             "frames_acknowledged": lane.acknowledged_frames,
         },

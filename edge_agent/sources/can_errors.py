@@ -27,7 +27,7 @@ def open_failure(error: BaseException, interface: str, channel: str) -> SourceEr
     """The SourceError for an exception that opening python-can's `interface` at `channel` raised."""
     text = _text(error)
     numbers = {number for one in _chain(error) if isinstance(number := getattr(one, "errno", None), int)}
-    for code, known, reason, remedy in _by_errno(interface, channel):
+    for code, known, reason, remedy in _by_errno(channel):
         if numbers & known:
             return SourceError(code, reason, remedy)
     if any(isinstance(one, ImportError | NotImplementedError) for one in _chain(error)):
@@ -57,11 +57,7 @@ def unknown_interface(interface: str, known: list[str]) -> SourceError:
     return SourceError("UNKNOWN_INTERFACE", f"there is no interface {interface!r}", hint)
 
 
-def _by_errno(interface: str, channel: str) -> list[tuple[str, set[int], str, str]]:
-    link = f"sudo ip link set {channel} up type can bitrate 500000"
-    socketcan = interface == "socketcan"
-    down = f"run `{link}` with your bus's bit rate" if socketcan else "check the interface"
-    missing = "plug it in, or correct `channel`"
+def _by_errno(channel: str) -> list[tuple[str, set[int], str, str]]:
     return [
         (
             "NO_PERMISSION",
@@ -69,9 +65,14 @@ def _by_errno(interface: str, channel: str) -> list[tuple[str, set[int], str, st
             f"no permission to use {channel}",
             "run `sudo usermod -aG dialout $USER` and log in again; for USB adapters add a udev rule",
         ),
-        ("NO_DEVICE", {errno.ENOENT, errno.ENODEV, errno.ENXIO}, f"{channel} is not there", missing),
+        (
+            "NO_DEVICE",
+            {errno.ENOENT, errno.ENODEV, errno.ENXIO},
+            f"{channel} is not there",
+            "plug it in, or correct `channel`",
+        ),
         ("BUSY", {errno.EBUSY}, f"{channel} is in use", "stop the other program that uses it"),
-        ("DOWN", {errno.ENETDOWN}, f"{channel} is down", down),
+        ("DOWN", {errno.ENETDOWN}, f"{channel} is down", "check the interface"),
         (
             "NO_SOCKETCAN",
             {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT},

@@ -41,7 +41,9 @@ class SourceReader:
     """Keeps one source open and read in a thread of its own, and hands its frames to the event loop.
 
     `open_source` is called in that thread, again after every failure; `on_state` in the event loop, once
-    per change. A silent bus is no change. `frames_read` and `frames_dropped` count from the start.
+    per change. A silent bus is no change. `frames_read` and `frames_dropped` count from the start; of the
+    latter `kernel_drops` were lost before they came here. `unknown_losses`: how often the adapter has lost
+    frames, nobody knows how many.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class SourceReader:
         self.name = name
         self.frames_read = 0
         self.frames_dropped = 0
+        self.kernel_drops = 0
+        self.unknown_losses = 0
         self.longest_beat_seconds = float("inf")
         self._open_source = open_source
         self._on_state = on_state
@@ -70,6 +74,7 @@ class SourceReader:
         self._thread_state = SourceState(SourceCode.STARTING, f"opening {name}")
         self._to_tell: deque[SourceState] = deque()
         self._told: SourceState | None = None
+        self._reopen: SourceError | None = None
         # When the driver was last entered, and how long it may stay; None while it is not in use.
         self._driver_call: tuple[float, float] | None = None
 
@@ -121,6 +126,10 @@ class SourceReader:
             self._arrived.set()  # nothing more will wake us
         return items if items or ended else None
 
+    def reopen(self, why: SourceError) -> None:
+        """Closes the source and opens it again, as if reading it had failed."""
+        self._reopen = why
+
     async def stop(self) -> None:
         """Stops reading and closes the device; a driver that hangs is left behind after a while."""
         self._stop.set()
@@ -146,6 +155,7 @@ class SourceReader:
         try:
             with self._in_driver(self._limits.hang_open_seconds):
                 source = self._source = self._open_source()
+            self._reopen = None
             self._backoff.connected(self._clock.monotonic_seconds())
             self._set_state(SourceState(SourceCode.OK, f"reading {source.info}"))
             try:
@@ -155,16 +165,20 @@ class SourceReader:
         except SourceEndedError:
             raise
         except SourceError as error:
-            return self._failed(str(error))
+            return self._failed(str(error), error.fault)
         except BaseException as error:  # a driver may raise anything, SystemExit too; reading must go on
             _log.exception("the driver of %s failed", self.name)
-            return self._failed(f"{self.name}: the driver failed: {type(error).__name__}: {error}")
+            return self._failed(
+                f"{self.name}: the driver failed: {type(error).__name__}: {error}", "dead_driver"
+            )
         return 0.0
 
     def _read_until_stopped(self, source: Source) -> None:
         limits = self._limits
         beat_seconds = source.patience_seconds if isinstance(source, Patient) else limits.beat_seconds
         while not self._stop.is_set():
+            if (why := self._reopen) is not None:
+                raise why
             with self._in_driver(limits.hang_read_seconds):
                 read = source.read(limits.read_timeout_seconds)
             if not len(read):
@@ -190,6 +204,8 @@ class SourceReader:
             return
         if isinstance(item, Dropped):
             self.frames_dropped += item.frames or 0
+            self.kernel_drops += item.frames or 0
+            self.unknown_losses += item.frames is None
             self._queue.put_loss(item)
             return
         self.frames_read += len(item)
@@ -204,8 +220,8 @@ class SourceReader:
         self._source = None
         self._closed_malformed += source.malformed
 
-    def _failed(self, message: str) -> float:
-        self._set_state(SourceState(SourceCode.FAILED, message))
+    def _failed(self, message: str, fault: str) -> float:
+        self._set_state(SourceState(SourceCode.FAILED, message, fault))
         return self._backoff.failed(self._clock.monotonic_seconds())
 
     def _set_state(self, state: SourceState) -> None:
@@ -244,7 +260,7 @@ class SourceReader:
             return None
         remedy = "unplug the adapter and plug it in again; if that does not help, restart the agent"
         reason = f"the driver of {self.name} has not returned for more than {call[1]:g} s"
-        return SourceState(SourceCode.FAILED, f"{reason}: {remedy}")
+        return SourceState(SourceCode.FAILED, f"{reason}: {remedy}", "dead_driver")
 
     def _finish(self) -> None:
         self._ended = True

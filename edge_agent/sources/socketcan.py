@@ -13,9 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from edge_agent.can_link import read_can_link
+from edge_agent.can_settings import set_up_by_hand
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import DongleSection
-from edge_agent.errors import SourceError
+from edge_agent.errors import LinkError, SourceError
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.sources.base import Dropped, Item
 from edge_agent.sources.can_errors import open_failure, read_failure
@@ -70,6 +72,7 @@ class SocketCanBus:
         clock: Clock | None = None,
         open_socket: Callable[[DongleSection], socket.socket] | None = None,
     ) -> None:
+        self._dongle = dongle
         self._channel = dongle.channel
         self._clock = clock or Clock()
         self._slots = ReceiveSlots(_SLOTS)
@@ -80,7 +83,7 @@ class SocketCanBus:
         try:
             self._socket = (open_socket or open_can_socket)(dongle)
         except OSError as error:
-            raise _open_failure(error, dongle.channel) from error
+            raise _open_failure(error, dongle) from error
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
@@ -141,7 +144,7 @@ class SocketCanBus:
             return count
         number = ctypes.get_errno()
         if number not in (errno.EAGAIN, errno.EINTR):
-            self._pending = _read_failure(OSError(number, os.strerror(number)), self._channel)
+            self._pending = _read_failure(OSError(number, os.strerror(number)), self._dongle)
         return 0
 
     def _items(self, received: Received) -> list[Item]:
@@ -235,7 +238,10 @@ def _dropped_so_far(opened: socket.socket) -> int:
     return total
 
 
-def _open_failure(error: OSError, channel: str) -> SourceError:
+def _open_failure(error: OSError, dongle: DongleSection) -> SourceError:
+    channel = dongle.channel
+    if error.errno == errno.ENETDOWN:
+        return _down(dongle)
     if error.errno in (errno.EPERM, errno.EACCES):
         reason = f"no permission to open a CAN socket on {channel}"
         remedy = "allow the address family AF_CAN to the service (systemd: RestrictAddressFamilies=)"
@@ -243,7 +249,18 @@ def _open_failure(error: OSError, channel: str) -> SourceError:
     return open_failure(error, "socketcan", channel)
 
 
-def _read_failure(error: OSError, channel: str) -> SourceError:
+def _read_failure(error: OSError, dongle: DongleSection) -> SourceError:
     if error.errno in (errno.ENETDOWN, errno.ENODEV, errno.ENXIO):
-        return open_failure(error, "socketcan", channel)
-    return read_failure(error, "socketcan", channel)
+        return _open_failure(error, dongle)
+    return read_failure(error, "socketcan", dongle.channel)
+
+
+def _down(dongle: DongleSection) -> SourceError:
+    try:
+        link = read_can_link(dongle.channel)
+    except LinkError:
+        link = None
+    settings = dongle.can_settings()
+    is_known = settings.bitrate or (link is not None and (link.bitrate or not link.has_controller))
+    hint = "" if is_known else " with your bus's bit rate"
+    return SourceError("DOWN", f"{dongle.channel} is down", f"run `{set_up_by_hand(settings, link)}`{hint}")

@@ -40,6 +40,7 @@ PURE_MODULES: Final = [
     "edge_agent/databases/locating.py",
     "edge_agent/feeding.py",
     "edge_agent/frame_filters.py",
+    "edge_agent/link_counters.py",
     "edge_agent/rtnetlink.py",
     "edge_agent/signal_rules.py",
     "edge_agent/signal_selection.py",

@@ -61,7 +61,7 @@ def test_what_is_not_built_yet_is_refused_not_ignored(tmp_path: Path, section: s
     assert problems_of(tmp_path, text) == {section: "is not supported by this version yet"}
 
 
-@pytest.mark.parametrize("key", ["device_id", "sample_point_permille"])
+@pytest.mark.parametrize("key", ["device_id"])
 def test_keys_of_a_dongle_that_are_not_built_yet(tmp_path: Path, key: str) -> None:
     text = SERVER + f'[[dongles]]\nchannel = "can0"\n{key} = 1\n'
     assert problems_of(tmp_path, text) == {f"dongles[0].{key}": "is not supported by this version yet"}
@@ -91,6 +91,10 @@ def test_keys_of_a_dongle_that_are_not_built_yet(tmp_path: Path, key: str) -> No
         ('interface = "log"\nbitrate = 500000', "bitrate"),
         ('interface = "log"\noptions = { speed = 0 }', "options.speed"),
         ('interface = "log"\noptions = { lop = true }', "options.lop"),
+        ("sample_point_permille = 1000", "sample_point_permille"),
+        ("restart_seconds = 0.1", "restart_seconds"),
+        ('interface = "slcan"\nbitrate = 500000\ntx_queue_length = 100', "tx_queue_length"),
+        ('interface = "log"\nsample_point_permille = 875', "sample_point_permille"),
         ('frame_filters = [{ id = "7E8" }]', "frame_filters[0].id"),
         ("frame_filters = [{ id = 0x20000000 }]", "frame_filters[0].id"),
         ('frame_filters = [{ id = "0x12345678", extended = false }]', "frame_filters[0].extended"),

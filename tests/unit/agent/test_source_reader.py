@@ -310,3 +310,17 @@ def test_every_frame_is_in_the_queue_or_in_a_count(steps: list[int], limit: int)
         else:
             accounted += item.timestamp_ns.tolist()
     assert accounted == np.arange(put).tolist()
+
+
+async def test_a_source_that_another_finds_dead_is_opened_again() -> None:
+    async with bench() as test:
+        test.reader.start()
+        await test.until(SourceCode.OK)
+        test.reader.reopen(SourceError("DEAD", "it is deaf"))
+        assert await test.until(SourceCode.FAILED) == SourceState(
+            SourceCode.FAILED, "it is deaf", "dead_driver"
+        )
+        await test.until(SourceCode.OK)
+        test.steps.put(frames(0, 3))
+        assert stamps_of(await read_frames(test.reader, 3)) == [0, 1, 2]
+        assert [bus.closed for bus in test.opened] == [True, False]
