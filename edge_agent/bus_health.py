@@ -27,11 +27,11 @@ _MESSAGES: Final = {
     "bus_off": "",
     "wrong_bitrate": f"{{channel}} hears only errors and no frame: {_CHECK_THE_BUS}",
     "error_passive": f"{{channel}} is error-passive: {_CHECK_THE_BUS}",
-    "no_ack": "{channel} gets no acknowledgement for what it sends: check that another node is on",
-    "tx_timeout": "{channel} cannot send: check that another node is on, and the wiring",
     "overrun": f"{{channel}} has lost frames, nobody knows how many: its driver was full; {_FASTER}",
     "dropped": f"frames of {{channel}} come faster than the agent reads them: {_FASTER}; "
     "`sudo sysctl net.core.rmem_max=8388608` lets more of them wait",
+    "no_ack": "{channel} gets no acknowledgement for what it sends: check that another node is on",
+    "tx_timeout": "{channel} cannot send: check that another node is on, and the wiring",
     "wrong_mode": "",
     "fd_mismatch": "",
     "wiring": "the transceiver of {channel} reports that {wires}: check the wiring",
@@ -115,10 +115,11 @@ class BusHealth:
         held |= {_FAULT_OF_STATE[self._state]} if self._state in _FAULT_OF_STATE else set()
         messages |= {fault: self._message(fault) for fault in held if fault not in messages}
         if not messages:
-            return self._source
-        faults = [fault for fault in FAULTS if fault in messages]
-        code = SourceCode.FAILED if faults[0] == "bus_off" else SourceCode.DEGRADED
-        return SourceState(code, "; ".join(messages[fault] for fault in faults), faults[0])
+            return SourceState(SourceCode.OK, self._source.message + self._settings_text())
+        worst, *others = [fault for fault in FAULTS if fault in messages]
+        code = SourceCode.FAILED if worst == "bus_off" else SourceCode.DEGRADED
+        also = f"; also: {', '.join(others)}" if others else ""
+        return SourceState(code, messages[worst] + also, worst)
 
     def metrics(self) -> dict[str, Any]:
         """Counts since the start, and the interface's settings as they are; None is left out."""
@@ -210,6 +211,13 @@ class BusHealth:
             )
             yield "fd_mismatch", f"{settings.channel} {now}: {remedy}, or correct `fd`"
 
+    def _settings_text(self) -> str:
+        link = self._link
+        if link is None or link.bitrate is None:
+            return ""
+        data = f" and {link.data_bitrate} bit/s" if link.fd and link.data_bitrate else ""
+        return f", {link.bitrate} bit/s{data}, {_mode(link).replace('_', '-')}"
+
     def _message(self, fault: str) -> str:
         channel = self.settings.channel
         if fault != "bus_off":
@@ -227,6 +235,12 @@ class BusHealth:
         self._held_until_seconds[fault] = now_seconds + HOLD_SECONDS
 
 
+def _mode(link: CanLink) -> str:
+    if link.listen_only:
+        return "listen_only"
+    return "loopback" if link.loopback else "normal"
+
+
 def _link_metrics(link: CanLink) -> dict[str, Any]:
     told: dict[str, Any] = {
         "is_up": link.is_up,
@@ -236,7 +250,7 @@ def _link_metrics(link: CanLink) -> dict[str, Any]:
     if link.has_controller:
         told |= {
             "controller_state": link.state,
-            "mode": "listen_only" if link.listen_only else "loopback" if link.loopback else "normal",
+            "mode": _mode(link),
             "fd": link.fd,
             "bitrate": link.bitrate,
             "sample_point_permille": link.sample_point_permille,

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "install": "edge_agent.install_command:install",
     "replay": "edge_agent.replay_command:replay",
     "run": "edge_agent.run_command:run",
+    "set-up-can": "edge_agent.set_up_can_command:set_up_can",
     "simulate": "edge_agent.simulate_command:simulate",
     "uninstall": "edge_agent.install_command:uninstall",
 }

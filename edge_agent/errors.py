@@ -5,6 +5,7 @@ EdgeAgentError
  +- SourceError       a live source cannot be opened or read
  |   +- SourceEndedError   a replayed log has come to its end
  +- LinkError         the kernel does not say how a CAN interface stands
+ +- SetUpError        a CAN interface cannot be set up
  +- CredentialError   a token file cannot be read or written
  +- EnrollError       the server has not registered this agent
  +- UplinkError       the uplink cannot be set up at all
@@ -57,6 +58,16 @@ class SourceEndedError(SourceError):
 
 class LinkError(EdgeAgentError):
     """How a CAN interface stands cannot be known: the message says why."""
+
+
+class SetUpError(EdgeAgentError):
+    """`channel` ("" for all) cannot be set up: `reason` what happened, `remedy` what to do about it."""
+
+    def __init__(self, channel: str, reason: str, remedy: str) -> None:
+        self.channel = channel
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"{channel}: {reason}: {remedy}" if channel else f"{reason}: {remedy}")
 
 
 class CredentialError(EdgeAgentError):

@@ -53,6 +53,9 @@ class SystemFile:
 
 AGENT_FILES: Final = (
     SystemFile("edge-agent.service", _UNITS / "edge-agent.service", (RELOAD_UNITS,)),
+    SystemFile("edge-agent-can@.service", _UNITS / "edge-agent-can@.service", (RELOAD_UNITS,)),
+    # Not applied to what is plugged in already: other programs may use it as it is.
+    SystemFile("90-can-interfaces.rules", Path("/etc/udev/rules.d/90-can-interfaces.rules"), (RELOAD_RULES,)),
     SystemFile(
         "70-can-adapters.rules",
         Path("/etc/udev/rules.d/70-can-adapters.rules"),
@@ -94,7 +97,7 @@ class System:
         """Ends the services and takes away what `install` has put there and nobody else; a line for each."""
         ours = [file for file in files if not file.example and self._is_ours(file)]
         for file in ours:
-            if file.target.parent == _UNITS:
+            if file.target.parent == _UNITS and not file.target.stem.endswith("@"):
                 self._run("systemctl", "disable", "--now", file.target.name)
         if not self.dry_run:
             for file in ours:

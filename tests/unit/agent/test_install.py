@@ -138,7 +138,7 @@ def test_uninstalling_takes_away_ours_alone(machine: Machine) -> None:
         (machine.root / name).write_text(text)
     machine.commands.clear()
     lines = machine.uninstall()
-    assert len(lines) == 4
+    assert len(lines) == 6
     assert machine.commands == [
         ("systemctl", "disable", "--now", "edge-agent.service"),
         ("systemctl", "disable", "--now", "stream-server.service"),
@@ -175,6 +175,12 @@ def test_examples_are_valid_and_what_is_ours_is_marked() -> None:
     assert read_config(TEMPLATES / "server.toml").server.port == 8080
     for file in FILES:
         assert file.example != (TEMPLATES / file.template).read_text().startswith(MARK)
+
+
+def test_setting_up_interfaces_has_one_privilege_and_the_agents_configuration() -> None:
+    service = unit("edge-agent-can@.service")["Service"]
+    assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == "CAP_NET_ADMIN"
+    assert service["ExecStart"].endswith("/edge-agent set-up-can --config /etc/edge-agent/agent.toml %I")
 
 
 def test_a_driver_that_hangs_is_restarted_within_thirty_seconds() -> None:
