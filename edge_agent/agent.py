@@ -18,6 +18,7 @@ from edge_agent.dongle import Dongle
 from edge_agent.errors import UplinkError
 from edge_agent.identity import hello_of, new_start_id
 from edge_agent.notify import Progress
+from edge_agent.plugging import PlugWatch, inventory_for
 from edge_agent.services import agent_service, bus_service, decoder_service
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
@@ -50,6 +51,8 @@ class Agent:
         self._manager = manager or ServiceManager()
         self._start_id = new_start_id()
         self._started_at_seconds = self._clock.monotonic_seconds()
+        inventory = inventory_for(config.dongles)
+        claimed = [section.channel for section in config.dongles]
         self._dongles = [
             Dongle(
                 section,
@@ -58,6 +61,8 @@ class Agent:
                 self._clock,
                 self._discovered,
                 self._bus_changed,
+                inventory,
+                claimed,
             )
             for section in config.dongles
         ]
@@ -81,6 +86,12 @@ class Agent:
         )
         self._readers = [self._reader(dongle) for dongle in self._dongles]
         self._watch = BusWatch(self._dongles, self._readers, self._uplink)
+        places = {one.dongle_id: one.whereabouts for one in self._dongles if one.whereabouts is not None}
+        self._plugs = (
+            None
+            if inventory is None
+            else PlugWatch(inventory, places, self._try_now, self._uplink.say, self._clock)
+        )
         self._progress = Progress(self._manager, self._readers, self._clock)
 
     def reload(self, config: AgentConfig) -> None:
@@ -109,7 +120,9 @@ class Agent:
             for reader in self._readers:
                 reader.start()
             telling = group.create_task(self._progress.keep_told())
-            watching = group.create_task(self._watch.keep_watched())
+            watching = [group.create_task(self._watch.keep_watched())]
+            if self._plugs is not None:
+                watching.append(group.create_task(self._plugs.run()))
             self._manager.ready()
             feeds = [
                 group.create_task(dongle.feed(reader, self._uplink), name=f"feed {dongle.dongle_id}")
@@ -126,7 +139,7 @@ class Agent:
                 await reader.stop()
             await asyncio.wait(feeds)
             await self._drain()
-            for task in (uplink, reporting, loading, telling, watching, stopped, ended):
+            for task in (uplink, reporting, loading, telling, *watching, stopped, ended):
                 task.cancel()
 
     async def _stream(self) -> None:
@@ -158,11 +171,14 @@ class Agent:
                 self._lanes.append(dongle.add_decoder())
                 self._uplink.reconnect()
         dongle.use(databases)
+        self._tell_devices()
+        self._report()
+
+    def _tell_devices(self) -> None:
         infos = self._infos()
         if self._told is not None and infos != self._told:
             self._told = infos
             self._uplink.say(DevicesReport(infos))
-        self._report()
 
     def _lanes_of(self, dongle: Dongle) -> list[LaneSender]:
         if dongle.section.databases:
@@ -186,6 +202,10 @@ class Agent:
         slug = identifier_from(f"{shown.removeprefix('0x')}-{dongle_id}")
         details = {"id": shown, "is_extended": is_extended}
         self._uplink.say(Discovery(self._clock.wall_ns(), "UnknownId", slug, dongle_id, details))
+
+    def _try_now(self) -> None:
+        for reader in self._readers:
+            reader.try_now()
 
     async def _report_regularly(self) -> None:
         while True:
@@ -217,11 +237,18 @@ class Agent:
                 _logger.error("%s were not acknowledged by the server and are lost", lost)
 
     def _reader(self, dongle: Dongle) -> SourceReader:
-        return SourceReader(dongle.dongle_id, dongle.open_source, dongle.bus.take_source, clock=self._clock)
+        return SourceReader(
+            dongle.dongle_id,
+            dongle.open_source,
+            dongle.bus.take_source,
+            clock=self._clock,
+            remark=dongle.remark,
+        )
 
     def _bus_changed(self, dongle_id: str, state: SourceState) -> None:
         failed = state.code in (SourceCode.DEGRADED, SourceCode.FAILED)
         _logger.log(logging.WARNING if failed else logging.INFO, "%s: %s", dongle_id, state.message)
+        self._tell_devices()
         if failed:
             self._uplink.say(Log(self._clock.wall_ns(), "warning", "bus", state.message, dongle_id))
         self._report()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from edge_agent.bus_health import BusHealth
@@ -14,13 +15,21 @@ from edge_agent.sources.base import Dropped, Item, SourceCode, SourceState
 class BusMonitor:
     """Tells `on_state` each change. Only SocketCAN has a `health`: elsewhere the reader knows all there is.
 
-    `on_trouble` is called where the kernel should be asked at once.
+    `channel` is what its interface is called now. `on_trouble` is called where the kernel should be asked at
+    once.
     """
 
-    def __init__(self, section: DongleSection, clock: Clock, on_state: Callable[[SourceState], None]) -> None:
+    def __init__(
+        self,
+        section: DongleSection,
+        clock: Clock,
+        on_state: Callable[[SourceState], None],
+        channel: Callable[[], str] | None = None,
+    ) -> None:
         self.state = SourceState(SourceCode.STARTING, f"opening {section.id}")
         self.health: BusHealth | None = None
         self.on_trouble: Callable[[], None] = lambda: None
+        self._channel = channel or (lambda: section.place)
         self._clock = clock
         self._on_state = on_state
         if section.interface == "socketcan":
@@ -36,6 +45,7 @@ class BusMonitor:
         if self.health is None:
             self._tell(state)
             return
+        self.health.settings = replace(self.health.settings, channel=self._channel())
         self.health.take_source(state)
         self.look()
         self.on_trouble()

@@ -34,9 +34,9 @@ class BusWatch:
 
     async def keep_watched(self) -> None:
         """Until cancelled; returns where there is nothing to watch."""
-        channels = [dongle.section.channel for dongle, _ in self._watched]
-        while channels:
+        while self._watched:
             self._is_due.clear()
+            channels = [dongle.channel for dongle, _ in self._watched]
             # In a thread: it waits while the kernel sets up whatever interface.
             links = await asyncio.to_thread(_read_links, channels)
             for (dongle, reader), link in zip(self._watched, links, strict=True):

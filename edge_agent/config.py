@@ -99,9 +99,9 @@ def load_agent_config(path: Path, host_name: str | None = None) -> AgentConfig:
     return _with_ids(config, config.agent.id or default_agent_id, path.parent)
 
 
-def dongle_id(configured: str | None, agent_id: str, channel: str) -> str:
-    """The id of a dongle: as configured, else `<agent id>-<channel>`."""
-    return configured or identifier_from(f"{agent_id}-{identifier_from(channel)}")
+def dongle_id(configured: str | None, agent_id: str, place: str) -> str:
+    """The id of a dongle: as configured, else `<agent id>-<channel>` or `<agent id>-<device id>`."""
+    return configured or identifier_from(f"{agent_id}-{identifier_from(place)}")
 
 
 def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfig:
@@ -109,7 +109,7 @@ def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfi
     dongles = [
         replace(
             one,
-            id=dongle_id(one.id, agent_id, one.channel),
+            id=dongle_id(one.id, agent_id, one.place),
             databases=[str(directory / pattern) for pattern in one.databases],
         )
         for one in config.dongles
@@ -136,7 +136,7 @@ def _duplicate_ids(document: Mapping[str, Any], default_agent_id: str) -> list[P
 def _raw_id(table: object, agent_id: str) -> str | None:
     if not isinstance(table, dict):
         return None
-    configured, channel = table.get("id"), table.get("channel")
+    configured, place = table.get("id"), table.get("channel", table.get("device_id"))
     if isinstance(configured, str):
         return configured
-    return dongle_id(None, agent_id, channel) if isinstance(channel, str) else None
+    return dongle_id(None, agent_id, place) if isinstance(place, str) else None

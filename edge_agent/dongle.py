@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from edge_agent.adapters import Whereabouts
 from edge_agent.bus_monitor import BusMonitor
 from edge_agent.clock import Clock
 from edge_agent.config import UplinkSection
-from edge_agent.dongle_config import DongleSection
+from edge_agent.dongle_config import PLUGGABLE, DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.feeding import LiveBatcher
 from edge_agent.frame_filters import keep_matching
+from edge_agent.inventory import Inventory
 from edge_agent.sources.base import Dropped, Item, Source, SourceState
 from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import SourceReader
@@ -42,7 +44,8 @@ class Dongle:
     """`frames` is its frames lane; `decoder` has its signals lane, once there are databases.
 
     `bus` is how its bus stands. `on_unknown` is called once for each arbitration id that no database knows,
-    `on_state` once per change of the bus.
+    `on_state` once per change of the bus. `whereabouts` is which adapter of the inventory it is, None for
+    what is plugged in nowhere.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class Dongle:
         clock: Clock,
         on_unknown: Callable[[str, int, bool], None],
         on_state: Callable[[str, SourceState], None] = lambda *_: None,
+        inventory: Inventory | None = None,
+        claimed: Collection[str] = (),
     ) -> None:
         assert section.id is not None
         self.dongle_id: Final = section.id
         self.section = section
-        self.bus: Final = BusMonitor(section, clock, partial(on_state, section.id))
+        self.bus: Final = BusMonitor(section, clock, partial(on_state, section.id), lambda: self.channel)
         self.tables: dict[str, bytes] = {}
         self.databases: ConfiguredDatabases | None = None
         self.decoder: Decoder | None = None
@@ -66,6 +71,10 @@ class Dongle:
         self._start_id = start_id
         self._clock = clock
         self._on_unknown = on_unknown
+        self._inventory = inventory
+        self.whereabouts: Final = (
+            None if inventory is None or section.interface not in PLUGGABLE else Whereabouts(section, claimed)
+        )
         self._batcher = LiveBatcher(uplink.flush_seconds)
         shows_frames = section.frames == "all"
         values_seconds = max(uplink.flush_seconds, _VALUES_SECONDS if shows_frames else 0.0)
@@ -75,9 +84,18 @@ class Dongle:
         self.frames: Final = self._lane("frames")
 
     @property
+    def channel(self) -> str:
+        """What its interface or port is called now; its `device_id` while it is not there."""
+        return self.section.place if self.whereabouts is None else self.whereabouts.channel
+
+    @property
     def info(self) -> DongleInfo:
         """The dongle as the server is told of it."""
-        return msgspec.structs.replace(self.section.info(), signal_tables=list(self.tables))
+        info = msgspec.structs.replace(self.section.info(), signal_tables=list(self.tables))
+        at = self.whereabouts
+        return (
+            info if at is None else msgspec.structs.replace(info, channel=at.channel, device_id=at.device_id)
+        )
 
     @property
     def lanes(self) -> list[LaneSender]:
@@ -86,7 +104,17 @@ class Dongle:
 
     def open_source(self) -> Source:
         """Opens the bus or log; called in the reading thread. Raises SourceError."""
-        return open_source(self.section, self._clock)
+        at, section = self.whereabouts, self.section
+        if self._inventory is None or at is None:
+            return open_source(section, self._clock)
+        channel = at.locate(self._inventory.adapters())
+        source = open_source(msgspec.structs.replace(section, channel=channel, device_id=None), self._clock)
+        at.opened()
+        return source
+
+    def remark(self) -> str:
+        """What is to be said of its source while it is read."""
+        return "" if self.whereabouts is None else self.whereabouts.remark
 
     def add_decoder(self) -> LaneSender:
         """Prepares for databases; the new lane."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,8 @@ from wire_protocol.identity import Identifier, is_identifier
 from wire_protocol.messages import DongleInfo
 
 MAX_FILTERS: Final = 256
+# Interfaces whose adapters are found wherever they are plugged in.
+PLUGGABLE: Final = ("socketcan", "slcan")
 
 Id = Annotated[
     Identifier,
@@ -68,9 +70,8 @@ class SlcanOptions(msgspec.Struct, frozen=True):
 class DongleSection(msgspec.Struct, frozen=True):
     """[[dongles]]: one CAN adapter, or a log that plays the part of one."""
 
-    not_supported: ClassVar[frozenset[str]] = frozenset({"device_id"})
-
-    channel: Text
+    channel: Text = ""
+    device_id: Text | None = None
     id: Id | None = None
     interface: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="a name like slcan")] = (
         "socketcan"
@@ -91,6 +92,7 @@ class DongleSection(msgspec.Struct, frozen=True):
     def problems(self) -> Iterable[tuple[str, str]]:
         """What the fields only say together."""
         yield from id_problems(self.id)
+        yield from self._place_problems()
         if self.data_bitrate is not None and not self.fd:
             yield "data_bitrate", "needs `fd = true`"
         if self.signals and not self.databases:
@@ -121,7 +123,7 @@ class DongleSection(msgspec.Struct, frozen=True):
         is_normal = self.mode == "normal"
         restart_seconds = DEFAULT_RESTART_SECONDS if self.restart_seconds is None else self.restart_seconds
         return CanSettings(
-            channel=self.channel,
+            channel=self.place,
             listen_only=not is_normal,
             bitrate=self.bitrate,
             sample_point_permille=self.sample_point_permille,
@@ -131,6 +133,11 @@ class DongleSection(msgspec.Struct, frozen=True):
             restart_ms=round(restart_seconds * 1000) if is_normal else None,
             tx_queue_length=self.tx_queue_length,
         )
+
+    @property
+    def place(self) -> str:
+        """What the dongle is found by: `channel` or `device_id`."""
+        return self.channel or self.device_id or ""
 
     def log_options(self) -> LogOptions:
         """`options` of a log. Raises ConfigError."""
@@ -147,13 +154,23 @@ class DongleSection(msgspec.Struct, frozen=True):
             dongle_id=self.id,
             interface=self.interface,
             # Where a log lies on this machine is nobody else's business.
-            channel=Path(self.channel).name if self.interface == "log" else self.channel,
+            channel=Path(self.channel).name if self.interface == "log" else self.place,
+            device_id=self.device_id,
             mode=self.mode,
             bitrate=self.bitrate,
             fd=self.fd,
             data_bitrate=self.data_bitrate,
             frames=self.frames,
         )
+
+    def _place_problems(self) -> Iterable[tuple[str, str]]:
+        if self.device_id is None:
+            if not self.channel:
+                yield "channel", "is required, or `device_id` instead; see `edge-agent dongles`"
+        elif self.channel:
+            yield "device_id", "stands instead of `channel`, leave one of them out"
+        elif self.interface not in PLUGGABLE:
+            yield "device_id", f"is for {' and '.join(PLUGGABLE)}; name a `channel` here"
 
     def _log_problems(self) -> Iterable[tuple[str, str]]:
         for key in ("bitrate", "data_bitrate", "fd"):

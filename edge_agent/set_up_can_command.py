@@ -6,17 +6,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import click
 
+from edge_agent.adapters import Adapter, Whereabouts
 from edge_agent.can_link import CanLink, read_can_link
 from edge_agent.can_settings import CanSettings, Command, differences, missing_setting, set_up_commands
 from edge_agent.config import AgentConfig, load_agent_config
-from edge_agent.errors import EdgeAgentError, SetUpError
+from edge_agent.errors import EdgeAgentError, SetUpError, SourceError
 from edge_agent.install_command import AGENT_CONFIG
+from edge_agent.inventory import Inventory
 from edge_agent.parameters import told_in_one_sentence
 
 _CAP_NET_ADMIN: Final = 1 << 12  # linux/capability.h
@@ -58,7 +61,7 @@ def set_up_can(channels: Sequence[str], path: Path, *, dry_run: bool) -> None:
     Needs root. What is set up already is left alone, and so is an interface that is in no dongle.
     """
     with told_in_one_sentence():
-        settings = configured(load_agent_config(path))
+        settings = configured(load_agent_config(path), Inventory().adapters())
         interfaces = Interfaces(read_can_link, _unable if dry_run else _runner())
     failed = False
     for channel in channels or settings:
@@ -73,10 +76,16 @@ def set_up_can(channels: Sequence[str], path: Path, *, dry_run: bool) -> None:
     sys.exit(1 if failed else 0)
 
 
-def configured(config: AgentConfig) -> dict[str, CanSettings]:
-    """By channel, how each kernel interface of the configuration is to be."""
-    sections = [section for section in config.dongles if section.interface == "socketcan"]
-    return {section.channel: section.can_settings() for section in reversed(sections)}
+def configured(config: AgentConfig, adapters: Sequence[Adapter] = ()) -> dict[str, CanSettings]:
+    """By channel, how each kernel interface of the configuration is to be, as far as it is plugged in."""
+    found = {}
+    for section in reversed(config.dongles):
+        if section.interface == "socketcan":
+            with suppress(SourceError):
+                settings = section.can_settings()
+                channel = Whereabouts(section).locate(adapters) if section.device_id else settings.channel
+                found[channel] = replace(settings, channel=channel)
+    return found
 
 
 def set_up(settings: CanSettings, interfaces: Interfaces, tell: Tell, *, dry_run: bool) -> None:

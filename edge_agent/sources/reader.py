@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_agent.backoff import DEVICE_POLICY, Backoff
 from edge_agent.clock import Clock
@@ -41,9 +41,9 @@ class SourceReader:
     """Keeps one source open and read in a thread of its own, and hands its frames to the event loop.
 
     `open_source` is called in that thread, again after every failure; `on_state` in the event loop, once
-    per change. A silent bus is no change. `frames_read` and `frames_dropped` count from the start; of the
-    latter `kernel_drops` were lost before they came here. `unknown_losses`: how often the adapter has lost
-    frames, nobody knows how many.
+    per change. A silent bus is no change. `remark` is added to what is said while the source is read.
+    `frames_read` and `frames_dropped` count from the start; of the latter `kernel_drops` were lost before
+    they came here. `unknown_losses`: how often the adapter has lost frames, nobody knows how many.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class SourceReader:
         on_state: Callable[[SourceState], None],
         limits: ReaderLimits | None = None,
         clock: Clock | None = None,
+        remark: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self.frames_read = 0
@@ -64,8 +65,10 @@ class SourceReader:
         self._on_state = on_state
         self._limits = limits or ReaderLimits()
         self._clock = clock or Clock()
+        self._remark = remark
         self._queue = FrameQueue(self._limits.queue_frames)
         self._stop = threading.Event()
+        self._again = threading.Event()
         self._backoff = Backoff(DEVICE_POLICY)
         self._arrived = asyncio.Event()
         self._ended = False
@@ -130,9 +133,14 @@ class SourceReader:
         """Closes the source and opens it again, as if reading it had failed."""
         self._reopen = why
 
+    def try_now(self) -> None:
+        """What has failed is tried again at once: there is a reason to hope."""
+        self._again.set()
+
     async def stop(self) -> None:
         """Stops reading and closes the device; a driver that hangs is left behind after a while."""
         self._stop.set()
+        self._again.set()
         patience = self._limits.hang_read_seconds
         await self._loop.run_in_executor(None, self._thread.join, patience)
         self._watchdog.cancel()
@@ -143,7 +151,8 @@ class SourceReader:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self._stop.wait(self._open_and_read())
+                self._again.wait(self._open_and_read())
+                self._again.clear()
             self._set_state(SourceState(SourceCode.STOPPED, f"{self.name} is not read any more"))
         except SourceEndedError as end:
             self._set_state(SourceState(SourceCode.STOPPED, str(end)))
@@ -157,7 +166,7 @@ class SourceReader:
                 source = self._source = self._open_source()
             self._reopen = None
             self._backoff.connected(self._clock.monotonic_seconds())
-            self._set_state(SourceState(SourceCode.OK, f"reading {source.info}"))
+            self._read_state(SourceState(SourceCode.OK, f"reading {source.info}"))
             try:
                 self._read_until_stopped(source)
             finally:
@@ -200,7 +209,7 @@ class SourceReader:
 
     def _hand_over(self, item: Item | SourceState, source: Source) -> None:
         if isinstance(item, SourceState):
-            self._set_state(item)
+            self._read_state(item)
             return
         if isinstance(item, Dropped):
             self.frames_dropped += item.frames or 0
@@ -223,6 +232,10 @@ class SourceReader:
     def _failed(self, message: str, fault: str) -> float:
         self._set_state(SourceState(SourceCode.FAILED, message, fault))
         return self._backoff.failed(self._clock.monotonic_seconds())
+
+    def _read_state(self, state: SourceState) -> None:
+        remark = self._remark()
+        self._set_state(replace(state, message=f"{state.message}; {remark}") if remark else state)
 
     def _set_state(self, state: SourceState) -> None:
         self._thread_state = state

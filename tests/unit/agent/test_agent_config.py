@@ -61,12 +61,6 @@ def test_what_is_not_built_yet_is_refused_not_ignored(tmp_path: Path, section: s
     assert problems_of(tmp_path, text) == {section: "is not supported by this version yet"}
 
 
-@pytest.mark.parametrize("key", ["device_id"])
-def test_keys_of_a_dongle_that_are_not_built_yet(tmp_path: Path, key: str) -> None:
-    text = SERVER + f'[[dongles]]\nchannel = "can0"\n{key} = 1\n'
-    assert problems_of(tmp_path, text) == {f"dongles[0].{key}": "is not supported by this version yet"}
-
-
 @pytest.mark.parametrize(
     ("lines", "key"),
     [
@@ -188,7 +182,7 @@ def test_every_key_and_its_default_is_in_the_documentation(heading: str) -> None
 
 def test_every_key_that_is_not_supported_yet_is_in_the_documentation() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    for struct in (AgentConfig, DongleSection, UplinkSection):
+    for struct in (AgentConfig, UplinkSection):
         for key in struct.not_supported:
             assert f"`{key}`" in text, key
 

@@ -190,6 +190,7 @@ def test_a_rate_below_one_frame_per_second() -> None:
 )
 def test_never_more_than_the_rate_and_its_first_second(rate: float, steps: list[tuple[float, int]]) -> None:
     limit, now, latest, granted = RateLimit(rate), 1000.0, 1000.0, 0
+    limit.take(0, now)
     for step, wanted in steps:
         now += step
         latest = max(latest, now)
