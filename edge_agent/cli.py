@@ -15,6 +15,7 @@ _COMMANDS: Final = {
     "check-config": "edge_agent.run_command:check_config",
     "dbc": "edge_agent.decode_command:dbc",
     "decode": "edge_agent.decode_command:decode",
+    "dongles": "edge_agent.dongles_command:dongles",
     "enroll": "edge_agent.enroll_command:enroll",
     "install": "edge_agent.install_command:install",
     "replay": "edge_agent.replay_command:replay",

@@ -31,7 +31,7 @@ class Inventory:
     """`ports` are the serial ports of the configuration: they are looked for by their names, too."""
 
     def __init__(self, ports: Collection[str] = (), root: Path = SYS) -> None:
-        self._ports = tuple(ports)
+        self._ports = tuple(port for port in ports if "\0" not in port)  # which no file is called
         self._networks, self._terminals = root / "class" / "net", root / "class" / "tty"
 
     def signature(self) -> Signature:

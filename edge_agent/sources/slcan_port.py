@@ -110,12 +110,12 @@ class SlcanPort:
 def _open_failure(error: BaseException, channel: str) -> SourceError:
     if getattr(error, "errno", None) not in _BUSY:
         return open_failure(error, "slcan", channel)
-    users = ", ".join(_users(channel))
+    users = ", ".join(users_of(channel))
     remedy = f"stop {users}" if users else "stop the other program that uses it; ModemManager tries new ports"
     return SourceError("BUSY", f"{channel} is in use", remedy)
 
 
-def _users(channel: str) -> Iterator[str]:
+def users_of(channel: str) -> Iterator[str]:
     """Programs that have the port open, as far as this process may know."""
     target = os.path.realpath(channel)
     for process in Path("/proc").glob("[0-9]*"):

@@ -18,7 +18,7 @@ KEYS = [
     "agent", "id", "server", "url", "token_file", "dongles", "channel", "interface", "mode", "bitrate", "fd",
     "data_bitrate", "frames", "frame_filters", "mask", "extended", "options", "speed", "loop", "uplink",
     "flush_seconds", "spool", "databases", "log_channel", "transmit", "relay", "allow", "data", "policy",
-    "replay", "max_age_seconds",
+    "replay", "max_age_seconds", "device_id",
 ]  # fmt: skip
 leaves = (
     st.none()

@@ -31,6 +31,7 @@ IMPURE: Final = {
 PURE_MODULES: Final = [
     *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("wire_protocol/*.py")),
     *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("signal_decoding/*.py")),
+    "edge_agent/adapters.py",
     "edge_agent/backoff.py",
     "edge_agent/bus_errors.py",
     "edge_agent/bus_health.py",
@@ -38,6 +39,7 @@ PURE_MODULES: Final = [
     "edge_agent/databases/dbc_limits.py",
     "edge_agent/databases/dbc_statements.py",
     "edge_agent/databases/locating.py",
+    "edge_agent/dongle_config.py",
     "edge_agent/feeding.py",
     "edge_agent/frame_filters.py",
     "edge_agent/link_counters.py",

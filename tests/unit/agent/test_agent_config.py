@@ -102,6 +102,36 @@ def test_each_mistake_in_a_dongle_is_named(tmp_path: Path, lines: str, key: str)
     assert set(found) == {f"dongles[0].{key}"}
 
 
+@pytest.mark.parametrize(
+    ("lines", "key", "part"),
+    [
+        ("", "channel", "or `device_id` instead"),
+        ('channel = ""', "channel", "length"),
+        ('channel = "can0"\ndevice_id = "A1"', "device_id", "leave one of them out"),
+        ('device_id = "A1"\ninterface = "log"', "device_id", "name a `channel`"),
+        ('device_id = "A1"\ninterface = "pcan"', "device_id", "socketcan and slcan"),
+        ('device_id = "A1"\ninterface = "slcan"', "bitrate", "required"),
+    ],
+)
+def test_a_dongle_has_either_a_channel_or_a_device_id(
+    tmp_path: Path, lines: str, key: str, part: str
+) -> None:
+    found = problems_of(tmp_path, SERVER + f"[[dongles]]\n{lines}\n")
+    assert set(found) == {f"dongles[0].{key}"}
+    assert part in found[f"dongles[0].{key}"]
+
+
+def test_a_device_id_makes_the_default_id_and_is_told(tmp_path: Path) -> None:
+    text = SERVER + '[[dongles]]\ndevice_id = "1d50:606F@1-1.2"\n'
+    (info,) = config_of(tmp_path, text).dongle_infos()
+    assert info.dongle_id == "van7-1d50-606f-1-1.2"
+    assert (info.device_id, info.channel) == ("1d50:606F@1-1.2", "1d50:606F@1-1.2")
+    assert set(problems_of(tmp_path, text + '[[dongles]]\ndevice_id = "1D50:606f@1-1.2"\n')) == {
+        "dongles[0].id",
+        "dongles[1].id",
+    }
+
+
 @pytest.mark.parametrize("speed", ["1", "2.5", '"max"'])
 def test_a_log_plays_at_any_speed(tmp_path: Path, speed: str) -> None:
     text = (

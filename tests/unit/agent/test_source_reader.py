@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 import numpy as np
@@ -189,6 +190,41 @@ async def test_a_missing_device_is_told_with_its_remedy_and_opened_when_it_is_th
             SourceCode.FAILED,
             SourceCode.OK,
         ]
+
+
+async def test_what_has_failed_is_tried_at_once_when_there_is_hope(mocker: MockerFixture) -> None:
+    mocker.patch("edge_agent.sources.reader.DEVICE_POLICY", BackoffPolicy(1e6, 1e6))
+    async with bench() as test:
+        test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there")]
+        test.reader.start()
+        await test.until(SourceCode.FAILED)
+        test.reader.try_now()
+        await test.until(SourceCode.OK)
+
+
+async def test_what_has_failed_is_stopped_at_once(mocker: MockerFixture) -> None:
+    mocker.patch("edge_agent.sources.reader.DEVICE_POLICY", BackoffPolicy(1e6, 1e6))
+    async with bench(replace(LIMITS, hang_read_seconds=60)) as test:
+        test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there")]
+        test.reader.start()
+        await test.until(SourceCode.FAILED)
+        async with asyncio.timeout(30):
+            await test.reader.stop()
+        assert test.states[-1].code is SourceCode.STOPPED
+
+
+async def test_a_remark_is_said_while_a_source_is_read() -> None:
+    async with bench() as test:
+        test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there")]
+        test.reader = SourceReader(
+            "van7-can0", test.open, test.on_state, LIMITS, remark=lambda: "the adapter A1"
+        )
+        test.reader.start()
+        failed, reading = await test.until(SourceCode.FAILED), await test.until(SourceCode.OK)
+        assert (failed.message, reading.message) == (
+            "can0 is not there",
+            "reading a test bus; the adapter A1",
+        )
 
 
 async def test_failures_that_are_over_at_once_are_told_each_in_its_turn(mocker: MockerFixture) -> None:

@@ -1,0 +1,77 @@
+"""What `edge-agent dongles` shows of a /sys that is made."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pytest_mock import MockerFixture
+
+from edge_agent.cli import main
+from edge_agent.dongles_command import table
+from edge_agent.inventory import Inventory
+from tests.helpers.sysfs import SysTree
+
+
+@pytest.fixture
+def tree(tmp_path: Path, mocker: MockerFixture) -> SysTree:
+    made = SysTree(tmp_path / "sys")
+    mocker.patch("edge_agent.dongles_command.Inventory", partial(Inventory, root=made.root))
+    return made
+
+
+def shown(*options: str) -> str:
+    result = CliRunner().invoke(main, ["dongles", *options])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_nothing_is_no_failure_and_says_what_was_looked_for(tree: SysTree) -> None:
+    assert "network interface for CAN" in shown()
+    assert "serial port on USB" in shown()
+    assert json.loads(shown("--json")) == []
+
+
+def test_each_adapter_is_a_row_and_a_piece_of_configuration(tree: SysTree) -> None:
+    tree.network("can0", tree.function(tree.stick(serial=b'A"1')), flags=0x1)
+    tree.serial_port("ttyACM77", tree.function(tree.stick("1-2", serial=b"C3"), driver="cdc_acm"))
+    tree.network("vcan0", flags=0)
+    text = shown()
+    first, can, vcan, port, *_ = text.splitlines()
+    assert first.split("  ")[0] == "CHANNEL"
+    assert can.split()[:4] == ["can0", "socketcan", "gs_usb", 'A"1']
+    assert (vcan.split()[2], vcan.split()[-1]) == ("virtual", "down")
+    assert port.split()[:4] == ["/dev/ttyACM77", "slcan", "cdc_acm", "C3"]
+    assert "vcan0 is down: run `sudo ip link set vcan0 up`" in text
+    configuration = tomllib.loads(text[text.index("[[dongles]]") :].partition("\nThis kernel")[0])
+    assert configuration["dongles"][-1] == {
+        "interface": "slcan",
+        "channel": "/dev/ttyACM77",
+        "bitrate": 500_000,
+    }
+    assert r'# or device_id = "A\"1"' in text
+
+
+def test_programs_get_all_that_is_known(tree: SysTree) -> None:
+    tree.network("can0", tree.function(tree.stick(serial=b"A1")), flags=0)
+    (one,) = json.loads(shown("--json"))
+    assert (one["channel"], one["device_id"], one["driver"], one["usb_id"]) == (
+        "can0",
+        "A1",
+        "gs_usb",
+        "1d50:606f",
+    )
+    assert (one["state"], one["bitrate"]) == ("down", None)
+    assert "type can bitrate" in one["remedy"]
+
+
+def test_a_line_that_is_too_long_ends_in_dots() -> None:
+    rows = [("can0", "socketcan", "gs_usb", "A1", "500000", "up", "x" * 90)]
+    lines = table(rows, 80)
+    assert max(map(len, lines)) == 80
+    assert lines[1].endswith("...")
+    assert table(rows, None)[1].endswith("x" * 90)
