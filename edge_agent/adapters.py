@@ -121,11 +121,14 @@ class Whereabouts:
 
     def locate(self, adapters: Sequence[Adapter]) -> str:
         """The channel to open. Raises SourceError where a `device_id` is not one adapter's."""
-        self._found = None
-        if self._section.device_id is None:
-            self._found = self._by_name(adapters) or self._moved(adapters)
-        else:
-            self._found = by_device_id(self._section.device_id, self._section.interface, adapters)
+        found = None
+        try:
+            if self._section.device_id is None:
+                found = self._by_name(adapters) or self._moved(adapters)
+            else:
+                found = by_device_id(self._section.device_id, self._section.interface, adapters)
+        finally:
+            self._found = found
         return self.channel
 
     def opened(self) -> None:
@@ -134,6 +137,8 @@ class Whereabouts:
 
     def is_at(self, adapter: Adapter) -> bool:
         """Whether this dongle is that adapter, which is there or was."""
+        if self._read is not None and adapter.plug == self._read.plug:
+            return True
         if adapter.interface != self._section.interface:
             return False
         if self._section.device_id is not None:
@@ -151,8 +156,7 @@ class Whereabouts:
         before = self._read
         if before is None or adapter.interface != before.interface or adapter.names & self._claimed:
             return False
-        same = before.device_id is not None and adapter.device_id == before.device_id
-        return same or adapter.plug == before.plug
+        return before.device_id is not None and adapter.device_id == before.device_id
 
 
 def by_device_id(device_id: str, interface: str, adapters: Sequence[Adapter]) -> Adapter:

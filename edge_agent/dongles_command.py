@@ -21,6 +21,7 @@ from edge_agent.inventory import Inventory
 
 _HEADINGS: Final = ("CHANNEL", "INTERFACE", "DRIVER", "SERIAL NUMBER", "BITRATE", "STATE", "PRODUCT")
 _BITRATE: Final = 500_000
+_AGENT: Final = "edge-agent "
 _NOTHING: Final = (
     "No CAN adapter is plugged in: there is no network interface for CAN (can0), and no serial port on USB "
     "(/dev/ttyACM0, /dev/ttyUSB0).\nSee with `lsusb` whether the system sees it, and with `sudo dmesg` what "
@@ -152,8 +153,12 @@ def _serial_port(adapter: Adapter) -> Plugged:
     if not os.access(channel, os.R_OK | os.W_OK):
         remedy = "run `sudo usermod -aG dialout $USER` and log in again"
         return Plugged(adapter, "not permitted", remedy=remedy)
-    users = ", ".join(users_of(channel))
-    return Plugged(adapter, f"used by {users}" if users else "free")
+    users = list(users_of(channel))
+    if not users:  # those of others are seen by root alone
+        return Plugged(adapter, "free" if os.geteuid() == 0 else "accessible")
+    others = [user for user in users if not user.startswith(_AGENT)]
+    remedy = f"stop {', '.join(others)} before the agent is to use it" if others else ""
+    return Plugged(adapter, f"used by {', '.join(users)}", remedy=remedy)
 
 
 def _has_socketcan() -> bool:

@@ -19,7 +19,6 @@ SYS: Final = Path("/sys")
 MAX_ADAPTERS: Final = 256
 _MAX_ENTRIES: Final = 4096
 _MAX_FILE_BYTES: Final = 4096
-_MAX_DEPTH: Final = 32
 _MAX_NUMBER: Final = 0xFFFF_FFFF
 _ARPHRD_CAN: Final = "280"  # linux/if_arp.h
 _IFF_UP: Final = 1  # linux/if.h
@@ -73,7 +72,7 @@ class Inventory:
             stick, function = _usb_device(_real(path / "device"))
             if stick is not None and entry.name.isprintable():
                 channel = f"/dev/{entry.name}"
-                index = _number(function / "bInterfaceNumber", 16)
+                index = 0 if function is None else _number(function / "bInterfaceNumber", 16)
                 found = Adapter("slcan", channel, entry.inode(), self._names(channel), index=index)
                 yield _with_hardware(found, path)
 
@@ -100,16 +99,15 @@ def _with_hardware(adapter: Adapter, path: Path) -> Adapter:
     )
 
 
-def _usb_device(device: Path | None) -> tuple[Path | None, Path]:
+def _usb_device(device: Path | None) -> tuple[Path | None, Path | None]:
     """The stick that a device is on, None where it is on no USB; and by which of its functions."""
-    place = function = device or Path("/")
-    for _ in range(_MAX_DEPTH):
+    function = None
+    for place in () if device is None else (device, *device.parents):
         if _is_there(place / "idVendor"):
             return place, function
         if _is_there(place / "bInterfaceNumber"):
             function = place
-        place = place.parent
-    return None, function
+    return None, None
 
 
 def _is_there(path: Path) -> bool:

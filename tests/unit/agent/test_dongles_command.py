@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from pytest_mock import MockerFixture
 
+from edge_agent.adapters import Adapter
 from edge_agent.cli import main
 from edge_agent.dongles_command import table
 from edge_agent.inventory import Inventory
@@ -54,6 +56,21 @@ def test_each_adapter_is_a_row_and_a_piece_of_configuration(tree: SysTree) -> No
         "bitrate": 500_000,
     }
     assert r'# or device_id = "A\"1"' in text
+
+
+def test_a_port_says_who_has_it(tree: SysTree, mocker: MockerFixture) -> None:
+    ours, theirs = os.openpty()
+    channel = os.ttyname(theirs)
+    here = Adapter("slcan", channel, 1, frozenset({channel}), device_id="C3")
+    mocker.patch("edge_agent.dongles_command.Inventory").return_value.adapters.return_value = [here]
+    (one,) = json.loads(shown("--json"))
+    assert one["state"].startswith("used by ")
+    assert f"(process {os.getpid()})" in one["state"]
+    assert one["remedy"].startswith("stop ")
+    os.close(theirs)
+    (one,) = json.loads(shown("--json"))
+    assert (one["state"], one["remedy"]) == ("free" if os.geteuid() == 0 else "accessible", None)
+    os.close(ours)
 
 
 def test_programs_get_all_that_is_known(tree: SysTree) -> None:
