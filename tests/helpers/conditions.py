@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -19,3 +20,23 @@ def eventually(look: Callable[[], T], what: str, timeout_seconds: float = DEADLI
         assert time.monotonic() < deadline, f"{what}: not within {timeout_seconds} s, last seen: {found!r}"
         time.sleep(_LOOK_AGAIN_SECONDS)
     return found
+
+
+class Gathered(list[T]):
+    """What an asyncio program says, one after the other."""
+
+    def __init__(self) -> None:
+        self._news = asyncio.Event()
+        super().__init__()
+
+    def append(self, said: T) -> None:
+        """It says this."""
+        super().append(said)
+        self._news.set()
+
+    async def until(self, count: int, timeout_seconds: float = DEADLINE_SECONDS) -> None:
+        """It has said so much."""
+        async with asyncio.timeout(timeout_seconds):
+            while len(self) < count:
+                self._news.clear()
+                await self._news.wait()

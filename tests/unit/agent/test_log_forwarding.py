@@ -1,0 +1,132 @@
+"""Warnings that go to the server: which do, how many, and in what words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from edge_agent.clock import Clock
+from edge_agent.log_forwarding import MAX_CHARACTERS, LogForwarder
+from edge_agent.log_limit import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    MAX_KINDS,
+    MOST_PER_PAUSE,
+    OTHERS,
+    LogLimit,
+)
+from tests.helpers.conditions import Gathered
+from wire_protocol.messages import Log, decode_agent_message, encode_message
+
+LOGGER = logging.getLogger("edge_agent.sources.reader")
+
+
+class FastClock(Clock):
+    """Pauses are over when the test says so."""
+
+    ahead_seconds = 0.0
+
+    def monotonic_seconds(self) -> float:
+        return super().monotonic_seconds() + self.ahead_seconds
+
+
+@asynccontextmanager
+async def forwarding(clock: Clock | None = None) -> AsyncIterator[Gathered[Log]]:
+    told = Gathered[Log]()
+    forwarder = LogForwarder(told.append, clock or Clock())
+    with forwarder.attached():
+        task = asyncio.create_task(forwarder.run())
+        try:
+            yield told
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_warnings_and_errors_of_ours_go_and_nothing_else() -> None:
+    async with forwarding() as told:
+        LOGGER.info("reading")
+        logging.getLogger("websockets").error("not ours")
+        LOGGER.warning("%s: %s", "van7-can0", "it is down", extra={"dongle_id": "van7-can0"})
+        try:
+            raise ValueError("inside")
+        except ValueError:
+            LOGGER.exception("the driver failed")
+        await told.until(2)
+        await asyncio.sleep(0)
+    assert [(log.level, log.source, log.message, log.dongle_id) for log in told] == [
+        ("warning", "reader", "it is down", "van7-can0"),
+        ("error", "reader", "the driver failed", None),
+    ]
+    LOGGER.warning("after the end")
+    assert len(told) == 2
+
+
+async def test_a_burst_is_one_line_and_a_sum() -> None:
+    clock = FastClock()
+    async with forwarding(clock) as told:
+        for number in range(1000):
+            LOGGER.warning("queue full %d", number)
+        await told.until(1)
+        clock.ahead_seconds = FIRST_PAUSE_SECONDS + 1
+        await told.until(2)
+    assert [log.message for log in told] == ["queue full 0", "999 more like this, the last: queue full 999"]
+
+
+async def test_a_reading_thread_may_warn() -> None:
+    async with forwarding() as told:
+        thread = threading.Thread(target=LOGGER.warning, args=("from a thread",))
+        thread.start()
+        await told.until(1)
+        thread.join()
+
+
+async def test_any_text_becomes_a_message_of_bounded_size() -> None:
+    async with forwarding() as told:
+        LOGGER.warning("name %s", "\udcff" * 2_000)
+        LOGGER.critical("last")
+        await told.until(2)
+    assert len(told[0].message) == MAX_CHARACTERS
+    assert [log.level for log in told] == ["warning", "error"]
+    for log in told:
+        assert decode_agent_message(encode_message(log)) == log
+
+
+def test_lines_of_a_kind_come_ever_less_often_while_they_keep_coming() -> None:
+    limit, passed = LogLimit(), []
+    for second in range(0, 7 * 86_400, 60):
+        if limit.passes("uplink", second):
+            passed.append(second)
+        passed += [second for _ in limit.summaries(second)]
+    assert len(passed) < 200
+    assert passed[:3] == [0, 60, 120]
+    assert passed[-1] - passed[-2] == pytest.approx(LONGEST_PAUSE_SECONDS, abs=61)
+
+
+def test_after_a_long_peace_a_pause_is_short_again() -> None:
+    limit = LogLimit()
+    for second in range(1000):
+        limit.passes("kind", second)
+    late = 1000.0 + 3 * LONGEST_PAUSE_SECONDS
+    assert limit.summaries(late)
+    late += 3 * LONGEST_PAUSE_SECONDS
+    assert limit.passes("kind", late)
+    assert not limit.passes("kind", late + 1)
+    assert limit.summaries(late + FIRST_PAUSE_SECONDS) == [("kind", 1)]
+
+
+def test_many_kinds_at_once_are_bounded_and_none_is_uncounted() -> None:
+    limit, sent = LogLimit(), 0
+    for number in range(3 * MAX_KINDS):
+        sent += limit.passes(number, 0.0)
+    assert sent == MOST_PER_PAUSE
+    summed = dict(limit.summaries(FIRST_PAUSE_SECONDS))
+    assert summed[OTHERS] > 0
+    assert sent + sum(summed.values()) == 3 * MAX_KINDS
