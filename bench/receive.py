@@ -273,13 +273,14 @@ async def _record_ours(wire: Wire, frames: int, begin: Callable[[], None]) -> Re
     begin()
     batches: list[FrameBatch] = []
     with contextlib.suppress(TimeoutError):
-        while reader.frames_read + reader.frames_dropped < frames:
+        while reader.counts.read + reader.counts.lost["kernel"] < frames:
             items = await asyncio.wait_for(reader.read(), SILENCE_SECONDS)
             batches += [item for item in items if isinstance(item, FrameBatch)]
     await reader.stop()
     while items := await reader.read():
         batches += [item for item in items if isinstance(item, FrameBatch)]
-    return Recorded(reader.frames_read, reader.frames_dropped, concatenate(batches))
+    counts = reader.counts
+    return Recorded(counts.read, sum(counts.lost.values()), concatenate(batches))
 
 
 def keep(record: Record, interface: str, rate: float, seconds: float) -> Kept:

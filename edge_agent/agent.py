@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -14,26 +15,32 @@ from edge_agent.bus_watch import BusWatch
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.credentials import read_agent_token
-from edge_agent.dongle import Dongle
+from edge_agent.dongle import Dongle, DongleEvents
 from edge_agent.errors import UplinkError
 from edge_agent.identity import hello_of, new_start_id
+from edge_agent.log_forwarding import LogForwarder
+from edge_agent.new_ids import NewIds
 from edge_agent.notify import Progress
 from edge_agent.plugging import PlugWatch, inventory_for
-from edge_agent.services import agent_service, bus_service, decoder_service
+from edge_agent.reporting import Reporter
+from edge_agent.seen_ids import BusId
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
+from edge_agent.state_directory import state_directory
+from edge_agent.status_socket import serving_status, socket_path
 from edge_agent.uplink import Answers, Uplink, UplinkState
 from service_manager import ServiceManager
 from wire_protocol.batches import id_text
 from wire_protocol.identity import identifier_from
 from wire_protocol.lane_sender import LaneSender
-from wire_protocol.messages import DevicesReport, Discovery, DongleInfo, Hello, Log, Status
+from wire_protocol.messages import DevicesReport, Discovery, DongleInfo, Hello
 
 if TYPE_CHECKING:
     from edge_agent.databases.configured import ConfiguredDatabases
 
 STOP_SECONDS: Final = 5.0
-REPORT_SECONDS: Final = 30.0
+# How long to wait after a refusal before it is looked whether the server takes something after all.
+REFUSED_SECONDS: Final = 30.0
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
 _WORDS: Final = {"frames": "frames", "signals": "signal values"}
@@ -50,20 +57,13 @@ class Agent:
         self._clock = clock or Clock()
         self._manager = manager or ServiceManager()
         self._start_id = new_start_id()
-        self._started_at_seconds = self._clock.monotonic_seconds()
         inventory = inventory_for(config.dongles)
         claimed = [section.channel for section in config.dongles]
+        seen_file = state_directory() / f"seen-ids-{config.agent_id}.json"
+        self._new_ids = NewIds(seen_file, self._new_id, self._clock)
+        events = DongleEvents(self._unknown_id, self._new_ids.look, self._bus_changed)
         self._dongles = [
-            Dongle(
-                section,
-                config.uplink,
-                self._start_id,
-                self._clock,
-                self._discovered,
-                self._bus_changed,
-                inventory,
-                claimed,
-            )
+            Dongle(section, config.uplink, self._start_id, self._clock, events, inventory, claimed)
             for section in config.dongles
         ]
         self._lanes = [lane for dongle in self._dongles for lane in self._lanes_of(dongle)]
@@ -79,6 +79,7 @@ class Agent:
                 self._hello,
                 self._table,
                 self._uplink_changed,
+                self._heartbeat,
             ),
             self._lanes,
             clock=self._clock,
@@ -93,6 +94,10 @@ class Agent:
             else PlugWatch(inventory, places, self._try_now, self._uplink.say, self._clock)
         )
         self._progress = Progress(self._manager, self._readers, self._clock)
+        self._reporter = Reporter(
+            config, self._start_id, self._dongles, self._readers, self._uplink, self._clock
+        )
+        self._forwarder = LogForwarder(self._uplink.say, self._clock)
 
     def reload(self, config: AgentConfig) -> None:
         """Takes over the databases and signal rules of a changed file, and loads the databases again."""
@@ -113,16 +118,18 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all."""
+        path = socket_path(self._config.agent.status_socket, self._config.agent_id)
+        with self._forwarder.attached():
+            async with serving_status(path, self._reporter.snapshot):
+                await self._run(stop)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             uplink = group.create_task(self._stream(), name="uplink")
-            reporting = group.create_task(self._report_regularly())
             loading = group.create_task(self._keep_databases())
             for reader in self._readers:
                 reader.start()
-            telling = group.create_task(self._progress.keep_told())
-            watching = [group.create_task(self._watch.keep_watched())]
-            if self._plugs is not None:
-                watching.append(group.create_task(self._plugs.run()))
+            watching = [group.create_task(job) for job in self._watching()]
             self._manager.ready()
             feeds = [
                 group.create_task(dongle.feed(reader, self._uplink), name=f"feed {dongle.dongle_id}")
@@ -139,8 +146,19 @@ class Agent:
                 await reader.stop()
             await asyncio.wait(feeds)
             await self._drain()
-            for task in (uplink, reporting, loading, telling, *watching, stopped, ended):
+            self._new_ids.write()
+            for task in (uplink, *watching, loading, stopped, ended):
                 task.cancel()
+
+    def _watching(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What looks after the rest and tells of it, for as long as the agent runs."""
+        yield self._progress.keep_told()
+        yield self._reporter.run()
+        yield self._forwarder.run()
+        yield self._new_ids.run()
+        yield self._watch.keep_watched()
+        if self._plugs is not None:
+            yield self._plugs.run()
 
     async def _stream(self) -> None:
         """Connects once it can be said by which tables the dongles are decoded: without one, a server forgets
@@ -166,19 +184,20 @@ class Agent:
     def _use(self, dongle: Dongle, databases: ConfiguredDatabases | None) -> None:
         if databases is not None:
             level = logging.WARNING if databases.problems else logging.INFO
-            _logger.log(level, "%s: %s", dongle.dongle_id, databases.message)
+            self._log_of(dongle.dongle_id, level, databases.message)
             if dongle.decoder is None:
                 self._lanes.append(dongle.add_decoder())
                 self._uplink.reconnect()
         dongle.use(databases)
         self._tell_devices()
-        self._report()
+        self._reporter.changed()
 
     def _tell_devices(self) -> None:
         infos = self._infos()
         if self._told is not None and infos != self._told:
             self._told = infos
             self._uplink.say(DevicesReport(infos))
+        self._reporter.changed()
 
     def _lanes_of(self, dongle: Dongle) -> list[LaneSender]:
         if dongle.section.databases:
@@ -197,20 +216,22 @@ class Agent:
             (dongle.tables[table_hash] for dongle in self._dongles if table_hash in dongle.tables), None
         )
 
-    def _discovered(self, dongle_id: str, arbitration_id: int, is_extended: bool) -> None:
-        shown = id_text(arbitration_id, extended=is_extended)
-        slug = identifier_from(f"{shown.removeprefix('0x')}-{dongle_id}")
-        details = {"id": shown, "is_extended": is_extended}
-        self._uplink.say(Discovery(self._clock.wall_ns(), "UnknownId", slug, dongle_id, details))
+    def _unknown_id(self, dongle_id: str, arbitration_id: int, is_extended: bool) -> None:
+        self._discovered("UnknownId", dongle_id, (arbitration_id, is_extended))
 
     def _try_now(self) -> None:
         for reader in self._readers:
             reader.try_now()
 
-    async def _report_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(REPORT_SECONDS)
-            self._report()
+    def _new_id(self, dongle_id: str, bus_id: BusId) -> bool:
+        """Only while somebody hears it: until then it waits where it is kept."""
+        return self._uplink.state.connected and self._discovered("NewId", dongle_id, bus_id)
+
+    def _discovered(self, kind: str, dongle_id: str, bus_id: BusId) -> bool:
+        shown = id_text(bus_id[0], extended=bus_id[1])
+        slug = identifier_from(f"{shown.removeprefix('0x')}-{dongle_id}")
+        details = {"id": shown, "is_extended": bus_id[1]}
+        return self._uplink.say(Discovery(self._clock.wall_ns(), kind, slug, dongle_id, details))
 
     async def _played(self, feeds: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(feeds)
@@ -221,7 +242,7 @@ class Agent:
             with contextlib.suppress(UplinkError):  # refused: the uplink tries again, slowly
                 await self._uplink.until(lambda: all(lane.is_empty for lane in self._lanes))
                 return
-            await asyncio.sleep(REPORT_SECONDS)
+            await asyncio.sleep(REFUSED_SECONDS)
 
     async def _drain(self) -> None:
         """A clean stop loses nothing that the server takes in time; what it does not is said."""
@@ -246,31 +267,21 @@ class Agent:
         )
 
     def _bus_changed(self, dongle_id: str, state: SourceState) -> None:
-        failed = state.code in (SourceCode.DEGRADED, SourceCode.FAILED)
-        _logger.log(logging.WARNING if failed else logging.INFO, "%s: %s", dongle_id, state.message)
+        bad = state.code in (SourceCode.FAILED, SourceCode.DEGRADED)
+        self._log_of(dongle_id, logging.WARNING if bad else logging.INFO, state.message)
         self._tell_devices()
-        if failed:
-            self._uplink.say(Log(self._clock.wall_ns(), "warning", "bus", state.message, dongle_id))
-        self._report()
 
     def _uplink_changed(self, state: UplinkState) -> None:
         self._progress.uplink_changed(state)
         _logger.log(logging.INFO if state.connected else logging.WARNING, "uplink: %s", state.message)
         if state.connected:
-            self._report()
+            self._reporter.connected()
 
-    def _report(self) -> None:
-        """Tell the server how every service stands; only while somebody hears it, the rest is repeated."""
-        if not self._uplink.state.connected:
-            return
-        agent_id, now_ns = self._config.agent_id, self._clock.wall_ns()
-        uptime_seconds = self._clock.monotonic_seconds() - self._started_at_seconds
-        services = [agent_service(agent_id, uptime_seconds, now_ns)]
-        for dongle, reader in zip(self._dongles, self._readers, strict=True):
-            services.append(bus_service(agent_id, dongle, reader, now_ns))
-            if dongle.decoder is not None:
-                services.append(decoder_service(agent_id, dongle, now_ns))
-        self._uplink.say(Status(services))
+    def _heartbeat(self) -> None:
+        self._reporter.tell_all()
+
+    def _log_of(self, dongle_id: str, level: int, message: str) -> None:
+        _logger.log(level, "%s: %s", dongle_id, message, extra={"dongle_id": dongle_id})
 
 
 async def _load(patterns: tuple[str, ...]) -> ConfiguredDatabases:

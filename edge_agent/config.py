@@ -24,6 +24,7 @@ class AgentSection(msgspec.Struct, frozen=True):
     """[agent]: who this gateway is."""
 
     id: Id | None = None
+    status_socket: Text | None = None
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """Ids that the pattern alone lets through."""
@@ -114,7 +115,9 @@ def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfi
         )
         for one in config.dongles
     ]
-    return replace(config, agent=AgentSection(agent_id), dongles=dongles)
+    socket = config.agent.status_socket
+    agent = AgentSection(agent_id, None if socket is None else str(directory / socket))
+    return replace(config, agent=agent, dongles=dongles)
 
 
 def _duplicate_ids(document: Mapping[str, Any], default_agent_id: str) -> list[Problem]:

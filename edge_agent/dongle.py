@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,7 @@ from edge_agent.sources.base import Dropped, Item, Source, SourceState
 from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import Uplink
+from wire_protocol.batches import FrameBatch
 from wire_protocol.lane_sender import LaneSender, WindowLimits
 from wire_protocol.messages import MAX_TABLES, DongleInfo, LaneName
 from wire_protocol.packets import GapReason
@@ -40,12 +42,26 @@ _HELD_LOOK_SECONDS: Final = 0.1
 _VALUES_SECONDS: Final = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class DongleEvents:
+    """Whom a dongle tells, by its id first: of each arbitration id that no database knows once, of all frames
+    that are read, and of each change of its bus.
+    """
+
+    unknown_id: Callable[[str, int, bool], object] = lambda *_: None
+    frames: Callable[[str, FrameBatch], object] = lambda *_: None
+    state: Callable[[str, SourceState], None] = lambda *_: None
+
+
+NO_EVENTS: Final = DongleEvents()
+
+
 class Dongle:
     """`frames` is its frames lane; `decoder` has its signals lane, once there are databases.
 
-    `bus` is how its bus stands. `on_unknown` is called once for each arbitration id that no database knows,
-    `on_state` once per change of the bus. `whereabouts` is which adapter of the inventory it is, None for
-    what is plugged in nowhere.
+    `bus` is how its bus stands. `whereabouts` is which adapter of the inventory it is, None for what is
+    plugged in nowhere. `left_out_frames` counts what `frames` and `frame_filters` keep from being sent, and
+    `uncounted_losses` how often some were lost without anybody knowing how many.
     """
 
     def __init__(
@@ -54,23 +70,24 @@ class Dongle:
         uplink: UplinkSection,
         start_id: str,
         clock: Clock,
-        on_unknown: Callable[[str, int, bool], None],
-        on_state: Callable[[str, SourceState], None] = lambda *_: None,
+        events: DongleEvents = NO_EVENTS,
         inventory: Inventory | None = None,
         claimed: Collection[str] = (),
     ) -> None:
         assert section.id is not None
         self.dongle_id: Final = section.id
         self.section = section
-        self.bus: Final = BusMonitor(section, clock, partial(on_state, section.id), lambda: self.channel)
+        self.bus: Final = BusMonitor(section, clock, partial(events.state, section.id), lambda: self.channel)
         self.tables: dict[str, bytes] = {}
         self.databases: ConfiguredDatabases | None = None
         self.decoder: Decoder | None = None
+        self.left_out_frames = 0
+        self.uncounted_losses = 0
         self._can_wait = section.interface == "log"
         self._uplink = uplink
         self._start_id = start_id
         self._clock = clock
-        self._on_unknown = on_unknown
+        self._events = events
         self._inventory = inventory
         self.whereabouts: Final = (
             None if inventory is None or section.interface not in PLUGGABLE else Whereabouts(section, claimed)
@@ -96,6 +113,11 @@ class Dongle:
         return (
             info if at is None else msgspec.structs.replace(info, channel=at.channel, device_id=at.device_id)
         )
+
+    @property
+    def gathered_frames(self) -> int:
+        """How many frames wait to become a packet."""
+        return self._batcher.waiting_rows
 
     @property
     def lanes(self) -> list[LaneSender]:
@@ -146,7 +168,8 @@ class Dongle:
         """What the kernel says of its interface; why the bus must be opened again, None where it need not."""
         if self.bus.health is None:
             return None
-        frames_seen = reader.frames_read + reader.frames_dropped + reader.malformed
+        counts = reader.counts
+        frames_seen = counts.read + counts.lost["kernel"] + counts.lost["driver"] + reader.malformed
         now_seconds, now_ns = self._clock.monotonic_seconds(), self._clock.wall_ns()
         overruns, failure = self.bus.health.take_link(link, frames_seen, now_seconds)
         if overruns:
@@ -191,13 +214,17 @@ class Dongle:
             if isinstance(item, Dropped):
                 self._take_loss(item)
                 continue
+            self._events.frames(self.dongle_id, item)
             if self.section.frames == "all":
                 self._batcher.add(item)
+            else:
+                self.left_out_frames += len(item)
             if self.decoder is not None:
                 self._undecoded.add(item)
 
     def _take_loss(self, loss: Dropped) -> None:
         self._flush()
+        self.uncounted_losses += loss.frames is None
         now_seconds, span_ns = self._clock.monotonic_seconds(), (loss.first_ns, loss.last_ns)
         self.frames.take_loss(GapReason.SOURCE, loss.frames, now_seconds, span_ns)
         if self.decoder is not None:  # how many values were in them cannot be known
@@ -224,6 +251,7 @@ class Dongle:
     def _flush_frames(self, now_seconds: float) -> None:
         for batch in self._batcher.take(now_seconds):
             kept = keep_matching(batch, self.section.frame_filters)
+            self.left_out_frames += len(batch) - len(kept)
             if len(kept):
                 self.frames.take_frames(kept, now_seconds)
 
@@ -239,4 +267,4 @@ class Dongle:
         return lane
 
     def _unknown(self, arbitration_id: int, is_extended: bool) -> None:
-        self._on_unknown(self.dongle_id, arbitration_id, is_extended)
+        self._events.unknown_id(self.dongle_id, arbitration_id, is_extended)

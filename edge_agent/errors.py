@@ -10,6 +10,7 @@ EdgeAgentError
  +- EnrollError       the server has not registered this agent
  +- UplinkError       the uplink cannot be set up at all
  +- ReplayError       a replay cannot be done as asked
+ +- StatusError       the running agent cannot be asked, or cannot be made to answer
 """
 
 from __future__ import annotations
@@ -95,3 +96,13 @@ class UplinkError(EdgeAgentError):
 
 class ReplayError(EdgeAgentError):
     """A replay cannot be done as asked: the message says the remedy."""
+
+
+class StatusError(EdgeAgentError):
+    """The status of a running agent is not to be had: `code` for programs, `reason`, `remedy` what to do."""
+
+    def __init__(self, code: str, reason: str, remedy: str = "") -> None:
+        self.code = code
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"{reason}: {remedy}" if remedy else reason)

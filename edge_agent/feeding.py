@@ -35,6 +35,11 @@ class LiveBatcher:
             self._waiting.append(batch)
             self._waiting_rows += len(batch)
 
+    @property
+    def waiting_rows(self) -> int:
+        """How many frames wait for `take`."""
+        return self._waiting_rows
+
     def due_in(self, now_seconds: float) -> float | None:
         """Seconds until `take` is due, 0 when it is; None while nothing waits."""
         if not self._waiting:

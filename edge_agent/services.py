@@ -1,77 +1,132 @@
-"""What the agent says of its services : itself, each dongle's bus and its decoder."""
+"""What the agent says of its services: itself, its uplink, each dongle's bus and its decoder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
 
+from edge_agent.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
 from edge_agent.dongle import Dongle
 from edge_agent.identity import VERSION
 from edge_agent.sources.base import SourceCode
 from edge_agent.sources.reader import SourceReader
+from edge_agent.uplink import Uplink
 from wire_protocol.messages import ServiceStatus
 from wire_protocol.timestamps import format_timestamp
 
 
-def agent_service(agent_id: str, uptime_seconds: float, now_ns: int) -> ServiceStatus:
+class ServiceMaker:
+    """Makes services of one agent as they are at `now_ns`."""
+
+    def __init__(self, agent_id: str, now_ns: int) -> None:
+        self._agent_id = agent_id
+        self._last_seen = format_timestamp(now_ns // 1000)
+
+    def make(
+        self, kind: str, label: str, code: SourceCode, message: str, metrics: Mapping[str, Any], of: str = ""
+    ) -> ServiceStatus:
+        """A service of `kind`, `of` a dongle where it is one's."""
+        name = f"{kind}.{of}" if of else kind
+        return ServiceStatus(
+            service_id=f"{self._agent_id}/{name}",
+            agent_service_id=name,
+            label=label,
+            service_type=kind,
+            status_code=code,
+            status=code.name,
+            message=message,
+            last_seen=self._last_seen,
+            metrics=dict(metrics),
+        )
+
+
+def agent_service(maker: ServiceMaker, uptime_seconds: float) -> ServiceStatus:
     """The agent itself: it can say so, so it runs."""
-    return ServiceStatus(
-        service_id=f"{agent_id}/agent",
-        agent_service_id="agent",
-        label="Edge agent",
-        service_type="agent",
-        status_code=SourceCode.OK,
-        status=SourceCode.OK.name,
-        message=f"version {VERSION}",
-        last_seen=format_timestamp(now_ns // 1000),
-        metrics={"uptime_seconds": round(uptime_seconds, 1)},
-    )
+    metrics = {"uptime_seconds": round(uptime_seconds, 1)}
+    return maker.make("agent", "Edge agent", SourceCode.OK, f"version {VERSION}", metrics)
 
 
-def bus_service(agent_id: str, dongle: Dongle, reader: SourceReader, now_ns: int) -> ServiceStatus:
-    """One dongle's bus: how it stands, and what was read, lost and acknowledged."""
-    state, lane = dongle.bus.state, dongle.frames
-    return ServiceStatus(
-        service_id=f"{agent_id}/bus.{dongle.dongle_id}",
-        agent_service_id=f"bus.{dongle.dongle_id}",
-        label=f"Bus {dongle.info.channel}",
-        service_type="bus",
-        status_code=state.code,
-        status=state.code.name,
-        message=state.message,
-        last_seen=format_timestamp(now_ns // 1000),
-        metrics={
-            **dongle.bus.metrics,
-            "frames_read": reader.frames_read,
-            "frames_malformed": reader.malformed,
-            "frames_dropped": reader.frames_dropped,
-            "kernel_drops": reader.kernel_drops,
-            "adapter_overruns": reader.unknown_losses,
-            "frames_trimmed": lane.trimmed_frames,
-            "frames_acknowledged": lane.acknowledged_frames,
-        },
-    )
+def bus_service(
+    maker: ServiceMaker, dongle: Dongle, reader: SourceReader, frames_per_second: float
+) -> ServiceStatus:
+    """One dongle's bus: how it stands, and what became of its frames."""
+    state, ledger = dongle.bus.state, frames_ledger(dongle, reader)
+    metrics = {
+        **dongle.bus.metrics,
+        "frames_read": ledger.taken,
+        **ledger.metrics(),
+        "frames_per_second": round(frames_per_second, 1),
+    }
+    label = f"Bus {dongle.info.channel}"
+    return maker.make("bus", label, state.code, state.message, metrics, of=dongle.dongle_id)
 
 
-def decoder_service(agent_id: str, dongle: Dongle, now_ns: int) -> ServiceStatus:
+def decoder_service(maker: ServiceMaker, dongle: Dongle) -> ServiceStatus:
     """What one dongle's databases are, and what was made of its frames; of a dongle with a decoder."""
     assert dongle.decoder is not None
-    databases, lane = dongle.databases, dongle.decoder.lane
+    databases, ledger = dongle.databases, values_ledger(dongle)
+    assert ledger is not None
     code = SourceCode.STARTING
     if databases is not None:
         code = SourceCode.FAILED if databases.table is None else SourceCode.OK
         code = SourceCode.DEGRADED if databases.table and databases.problems else code
-    return ServiceStatus(
-        service_id=f"{agent_id}/decoder.{dongle.dongle_id}",
-        agent_service_id=f"decoder.{dongle.dongle_id}",
-        label=f"Decoder {dongle.info.channel}",
-        service_type="decoder",
-        status_code=code,
-        status=code.name,
-        message="loading databases" if databases is None else databases.message,
-        last_seen=format_timestamp(now_ns // 1000),
-        metrics={
-            **asdict(dongle.decoder.counts),
-            "values_trimmed": lane.trimmed_frames,
-            "values_acknowledged": lane.acknowledged_frames,
-        },
+    message = "loading databases" if databases is None else databases.message
+    metrics = {**asdict(dongle.decoder.counts), **ledger.metrics()}
+    return maker.make(
+        "decoder", f"Decoder {dongle.info.channel}", code, message, metrics, of=dongle.dongle_id
     )
+
+
+def uplink_service(
+    maker: ServiceMaker, uplink: Uplink, url: str, now_seconds: float, now_ns: int
+) -> ServiceStatus:
+    """The connection to the server: how it stands, what it has moved and what waits for it."""
+    state, counts = uplink.state, uplink.counts
+    code = SourceCode.FAILED if state.failed else SourceCode.OK if state.connected else SourceCode.STARTING
+    up_today, down_today = counts.today(now_ns)
+    since_ns = counts.connected_since_ns
+    oldest = [made for lane in uplink.lanes if (made := lane.oldest_made_at_seconds) is not None]
+    metrics = {
+        "server_host": urlsplit(url).hostname,
+        "connected_since": None if since_ns is None else format_timestamp(since_ns // 1000),
+        "refused": state.refused,
+        "reconnects": max(0, counts.connections - 1),
+        "refusals": counts.refusals,
+        "bytes_up": counts.bytes_up,
+        "bytes_down": counts.bytes_down,
+        "bytes_up_today": up_today,
+        "bytes_down_today": down_today,
+        "packets_unacknowledged": sum(lane.held_packets for lane in uplink.lanes),
+        "oldest_unacknowledged_seconds": round(now_seconds - min(oldest), 3) if oldest else None,
+        "messages_dropped": counts.messages_dropped,
+    }
+    return maker.make("uplink", "Uplink", code, state.message, metrics)
+
+
+def frames_ledger(dongle: Dongle, reader: SourceReader) -> Ledger:
+    """What became of the frames of a dongle's bus, all at one moment."""
+    read, lane = reader.counts, dongle.frames
+    counts = {
+        **{f"lost_{place}": frames for place, frames in read.lost.items()},
+        "malformed": reader.malformed,
+        "left_out": dongle.left_out_frames,
+        "trimmed": lane.trimmed_frames,
+        "acknowledged": lane.acknowledged_frames,
+        "waiting": read.waiting + dongle.gathered_frames + lane.held_frames,
+    }
+    return Ledger("frames", FRAME_HOPS, read.read, counts, dongle.uncounted_losses)
+
+
+def values_ledger(dongle: Dongle) -> Ledger | None:
+    """What became of the values of a dongle's signals lane; None where it has none."""
+    if dongle.decoder is None:
+        return None
+    lane = dongle.decoder.lane
+    counts = {
+        "trimmed": lane.trimmed_frames,
+        "acknowledged": lane.acknowledged_frames,
+        "waiting": lane.held_frames,
+    }
+    return Ledger("values", VALUE_HOPS, dongle.decoder.counts.values_sent, counts)

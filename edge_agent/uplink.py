@@ -24,6 +24,7 @@ from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import UplinkError
 from edge_agent.server_url import is_loopback, websocket_url
+from edge_agent.uplink_counts import CountedConnection, UplinkCounts
 from wire_protocol.errors import MessageError, WireError
 from wire_protocol.hop import Envelope, HopEncoder, decode_ack
 from wire_protocol.lane_sender import LaneSender
@@ -61,11 +62,15 @@ _REFUSALS: Final = frozenset({"UNAUTHENTICATED", "FORBIDDEN", "AGENT_MISMATCH", 
 
 @dataclass(frozen=True, slots=True)
 class UplinkState:
-    """How the uplink stands: `message` says the remedy where it is not connected."""
+    """How the uplink stands: `message` says the remedy where it is not connected.
+
+    `failed`: the last attempt did; `refused`: for a reason that trying again soon cannot change.
+    """
 
     connected: bool
     message: str
     refused: bool = False
+    failed: bool = False
 
 
 class _LostError(Exception):
@@ -86,12 +91,13 @@ class Answers:
     """What the uplink asks its agent, in the event loop.
 
     `hello`: what to say at each connection. `table`: the signal table of a hash that the server wants.
-    `on_state` is told of each change.
+    `on_state` is told of each change, `on_beat` after each heartbeat.
     """
 
     hello: Callable[[], Hello]
     table: Callable[[str], bytes | None] = lambda _: None
     on_state: Callable[[UplinkState], None] = lambda _: None
+    on_beat: Callable[[], None] = lambda: None
 
 
 class Uplink:
@@ -111,6 +117,7 @@ class Uplink:
         self.lanes = lanes
         self.state = UplinkState(False, f"connecting to {url}")
         self.progress = asyncio.Event()
+        self.counts = UplinkCounts()
         self._url = url
         self._token = token
         self._answers = answers
@@ -143,6 +150,7 @@ class Uplink:
         try:
             self._messages.put_nowait(message)
         except asyncio.QueueFull:
+            self.counts.messages_dropped += 1
             return False
         return True
 
@@ -158,7 +166,9 @@ class Uplink:
                 now_seconds = self._clock.monotonic_seconds()
                 wait = (self._backoff.refused if lost.refused else self._backoff.failed)(now_seconds)
                 self._set_state(
-                    UplinkState(False, f"{lost.reason}; next attempt in {wait:.1f} s", lost.refused)
+                    UplinkState(
+                        False, f"{lost.reason}; next attempt in {wait:.1f} s", lost.refused, failed=True
+                    )
                 )
                 await asyncio.sleep(wait)
 
@@ -222,11 +232,14 @@ class Uplink:
                 ssl=self._tls,
                 # A proxy of the environment is for the network; this machine itself is reached directly.
                 proxy=None if is_loopback(self._url) else True,
+                create_connection=CountedConnection,
             )
         except InvalidStatus as answer:
             raise self._status_lost(answer) from answer
         except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
             raise _LostError(f"{self._url} cannot be reached ({_reason(error)})") from error
+        assert isinstance(connection, CountedConnection)
+        connection.counts = self.counts
         _keep_kernel_queue_short(connection)
         return connection
 
@@ -318,6 +331,7 @@ class Uplink:
         while True:
             await asyncio.sleep(beat_seconds)
             self.say(Heartbeat(clock.monotonic_ns(), clock.wall_ns(), clock.synchronised()))
+            self._answers.on_beat()
 
     async def _greet_again(self) -> None:
         await self._again.wait()
@@ -325,6 +339,7 @@ class Uplink:
 
     def _set_state(self, state: UplinkState) -> None:
         self.state = state
+        self.counts.changed(connected=state.connected, refused=state.refused, now_ns=self._clock.wall_ns())
         self.progress.set()
         self._answers.on_state(state)
 

@@ -121,6 +121,11 @@ class LaneSender:
         """How many frames wait for their acknowledgement."""
         return sum(held.frames or 0 for held in self._held.values() if held.gap is None)
 
+    @property
+    def oldest_made_at_seconds(self) -> float | None:
+        """When the first of them was made, by the clock of `now_seconds`; None where the server has all."""
+        return next((held.made_at_seconds for held in self._held.values()), None)
+
     # -- one connection after another
 
     def connect(self, now_seconds: float, max_ranges: int = MAX_RANGES) -> LaneHello:

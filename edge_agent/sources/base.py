@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from edge_agent.sources.source_state import SourceCode, SourceState
 from wire_protocol.batches import FrameBatch
 
 __all__ = ["Dropped", "FrameQueue", "Item", "Patient", "Source", "SourceCode", "SourceState"]
+
+LossPlace = Literal["driver", "kernel", "queue"]
+LOSS_PLACES: Final[tuple[LossPlace, ...]] = ("driver", "kernel", "queue")
 
 
 class Source(Protocol):
@@ -59,9 +62,23 @@ class Dropped:
     frames: int | None
     first_ns: int
     last_ns: int
+    place: LossPlace = "driver"
 
 
 Item = FrameBatch | Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Frames since the start, as they were at one moment.
+
+    `read` frames came from the source; of these `lost["queue"]` did not fit, and `waiting` are still in the
+    queue. The other places lost theirs before they could be read.
+    """
+
+    read: int
+    lost: Mapping[LossPlace, int]
+    waiting: int
 
 
 class FrameQueue:
@@ -71,17 +88,25 @@ class FrameQueue:
         self._limit_frames = limit_frames
         self._items: deque[Item] = deque()
         self._frames = 0
+        self._read = 0
+        self._lost: dict[LossPlace, int] = dict.fromkeys(LOSS_PLACES, 0)
         self._lock = threading.Condition()
+
+    def counts(self) -> QueueCounts:
+        """What has come in and what became of it."""
+        with self._lock:
+            return QueueCounts(self._read, dict(self._lost), self._frames)
 
     def put(self, batch: FrameBatch) -> int:
         """Appends `batch` as far as there is room; returns how many frames had to be dropped."""
         with self._lock:
+            self._read += len(batch)
             room = max(self._limit_frames - self._frames, 0)
             if room:
                 self._append(batch if len(batch) <= room else batch[:room])
             if len(batch) > room:
                 left_out = batch[room:].timestamp_ns
-                self._drop(Dropped(len(left_out), int(left_out[0]), int(left_out[-1])))
+                self._drop(Dropped(len(left_out), int(left_out[0]), int(left_out[-1]), "queue"))
             return max(len(batch) - room, 0)
 
     def put_loss(self, loss: Dropped) -> None:
@@ -94,6 +119,7 @@ class FrameQueue:
         with self._lock:
             while self._frames >= self._limit_frames and not stop.is_set():
                 self._lock.wait(0.1)
+            self._read += len(batch)
             self._append(batch)
 
     def take(self) -> list[Item]:
@@ -110,8 +136,9 @@ class FrameQueue:
         self._frames += len(batch)
 
     def _drop(self, loss: Dropped) -> None:
+        self._lost[loss.place] += loss.frames or 0
         earlier = self._items[-1] if self._items else None
         if isinstance(earlier, Dropped) and earlier.frames is not None and loss.frames is not None:
             self._items.pop()
-            loss = Dropped(earlier.frames + loss.frames, earlier.first_ns, loss.last_ns)
+            loss = Dropped(earlier.frames + loss.frames, earlier.first_ns, loss.last_ns, loss.place)
         self._items.append(loss)

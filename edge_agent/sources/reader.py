@@ -17,7 +17,16 @@ from dataclasses import dataclass, replace
 from edge_agent.backoff import DEVICE_POLICY, Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import SourceEndedError, SourceError
-from edge_agent.sources.base import Dropped, FrameQueue, Item, Patient, Source, SourceCode, SourceState
+from edge_agent.sources.base import (
+    Dropped,
+    FrameQueue,
+    Item,
+    Patient,
+    QueueCounts,
+    Source,
+    SourceCode,
+    SourceState,
+)
 from wire_protocol.batches import FrameBatch
 
 _log = logging.getLogger(__name__)
@@ -42,8 +51,6 @@ class SourceReader:
 
     `open_source` is called in that thread, again after every failure; `on_state` in the event loop, once
     per change. A silent bus is no change. `remark` is added to what is said while the source is read.
-    `frames_read` and `frames_dropped` count from the start; of the latter `kernel_drops` were lost before
-    they came here. `unknown_losses`: how often the adapter has lost frames, nobody knows how many.
     """
 
     def __init__(
@@ -56,10 +63,6 @@ class SourceReader:
         remark: Callable[[], str] = str,
     ) -> None:
         self.name = name
-        self.frames_read = 0
-        self.frames_dropped = 0
-        self.kernel_drops = 0
-        self.unknown_losses = 0
         self.longest_beat_seconds = float("inf")
         self._open_source = open_source
         self._on_state = on_state
@@ -86,6 +89,11 @@ class SourceReader:
         """Frames the driver gave that are none, over all times the source was opened."""
         source = self._source
         return self._closed_malformed + (0 if source is None else source.malformed)
+
+    @property
+    def counts(self) -> QueueCounts:
+        """What has been read and lost since the start, and what waits to be taken."""
+        return self._queue.counts()
 
     @property
     def is_stopping(self) -> bool:
@@ -212,16 +220,12 @@ class SourceReader:
             self._read_state(item)
             return
         if isinstance(item, Dropped):
-            self.frames_dropped += item.frames or 0
-            self.kernel_drops += item.frames or 0
-            self.unknown_losses += item.frames is None
             self._queue.put_loss(item)
             return
-        self.frames_read += len(item)
         if source.can_wait:
             self._queue.put_when_room(item, self._stop)
         else:
-            self.frames_dropped += self._queue.put(item)
+            self._queue.put(item)
 
     def _close(self, source: Source) -> None:
         with self._in_driver(self._limits.hang_open_seconds):

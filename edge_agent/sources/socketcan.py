@@ -157,7 +157,7 @@ class SocketCanBus:
             here_ns = int(batch.timestamp_ns[row])
             before_ns = int(batch.timestamp_ns[row - 1]) if row else self._last_ns
             first_ns = here_ns if before_ns is None else before_ns
-            items.append(Dropped(frames, min(first_ns, here_ns), max(first_ns, here_ns)))
+            items.append(Dropped(frames, min(first_ns, here_ns), max(first_ns, here_ns), "kernel"))
             begin = row
         if len(batch):
             items.append(batch[begin:])
@@ -174,7 +174,9 @@ class SocketCanBus:
             return items
         frames, now_ns = self._overflows.lost_by(total), self._clock.wall_ns()
         first_ns = now_ns if self._last_ns is None else self._last_ns
-        return [Dropped(frames, min(first_ns, now_ns), max(first_ns, now_ns))] if frames else []
+        if not frames:
+            return []
+        return [Dropped(frames, min(first_ns, now_ns), max(first_ns, now_ns), "kernel")]
 
 
 def open_can_socket(dongle: DongleSection) -> socket.socket:

@@ -63,7 +63,7 @@ def run_agent(
     uplink: Mapping[str, Any] | None = None,
     token_file: Path | None = None,
 ) -> Process:
-    """`edge-agent run`, started; its configuration lies beside its token."""
+    """`edge-agent run`, started; its configuration, its state and its status socket lie beside its token."""
     path = agent.token_file.with_suffix(".toml")
     token = token_file or agent.token_file
     lines = ["[agent]", f"id = {_toml(agent.agent_id)}"]
@@ -73,7 +73,13 @@ def run_agent(
     for dongle in dongles:
         lines += ["[[dongles]]", *_pairs(dongle)]
     path.write_text("\n".join(lines) + "\n")
-    return Process([*installed_command("edge-agent"), "run", "--config", path])
+    command = [*installed_command("edge-agent"), "run", "--config", path]
+    return Process(command, environment=agent_environment(agent.token_file.parent))
+
+
+def agent_environment(directory: Path) -> dict[str, str]:
+    """Where an agent, and who asks it, find what lies in the home and runtime directories otherwise."""
+    return {"STATE_DIRECTORY": str(directory), "XDG_RUNTIME_DIR": str(directory)}
 
 
 def log_dongle(path: Path, dongle_id: str, **options: Any) -> Dongle:

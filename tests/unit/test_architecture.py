@@ -31,6 +31,7 @@ IMPURE: Final = {
 PURE_MODULES: Final = [
     *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("wire_protocol/*.py")),
     *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("signal_decoding/*.py")),
+    "edge_agent/accounting.py",
     "edge_agent/adapters.py",
     "edge_agent/backoff.py",
     "edge_agent/bus_errors.py",
@@ -44,6 +45,9 @@ PURE_MODULES: Final = [
     "edge_agent/frame_filters.py",
     "edge_agent/link_counters.py",
     "edge_agent/rtnetlink.py",
+    "edge_agent/frame_rate.py",
+    "edge_agent/log_limit.py",
+    "edge_agent/seen_ids.py",
     "edge_agent/signal_rules.py",
     "edge_agent/signal_selection.py",
     "edge_agent/simulate.py",

@@ -54,7 +54,7 @@ async def fed(frames: Literal["all", "off"]) -> Dongle:
     clock = Clock()
     section = DongleSection("can0", id="van7-can0", frames=frames, databases=[str(DATABASE)])
     uplink = UplinkSection(flush_seconds=0.02)
-    dongle = Dongle(section, uplink, new_start_id(), clock, lambda *_: None)
+    dongle = Dongle(section, uplink, new_start_id(), clock)
     dongle.add_decoder()
     dongle.use(load_configured(section.databases))
     reader = SourceReader("van7-can0", BusyBus, lambda _: None)

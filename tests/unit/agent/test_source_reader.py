@@ -17,7 +17,7 @@ from pytest_mock import MockerFixture
 
 from edge_agent.backoff import BackoffPolicy
 from edge_agent.errors import SourceEndedError, SourceError
-from edge_agent.sources.base import Dropped, FrameQueue, Item, SourceCode, SourceState
+from edge_agent.sources.base import Dropped, FrameQueue, Item, QueueCounts, SourceCode, SourceState
 from edge_agent.sources.reader import ReaderLimits, SourceReader
 from wire_protocol.batches import FrameBatch, batch_of, empty_batch
 
@@ -113,7 +113,9 @@ async def test_frames_arrive_in_order_and_are_counted() -> None:
             test.steps.put(frames(first, 10))
         test.reader.start()
         assert stamps_of(await read_frames(test.reader, 100)) == list(range(100))
-        assert (test.reader.frames_read, test.reader.frames_dropped) == (100, 0)
+        counts = test.reader.counts
+        assert (counts.read, counts.waiting) == (100, 0)
+        assert set(counts.lost.values()) == {0}
         assert [state.code for state in test.states] == [SourceCode.STARTING, SourceCode.OK]
 
 
@@ -310,11 +312,11 @@ async def test_what_the_queue_cannot_hold_is_counted_in_its_place() -> None:
         test.reader.start()
         await test.until(SourceCode.FAILED)
         items = await test.reader.read()
-        assert items[-1] == Dropped(7, 5, 11)
+        assert items[-1] == Dropped(7, 5, 11, "queue")
         assert stamps_of(items) == [0, 1, 2, 3, 4]
         test.steps.put(frames(12, 1))
         assert stamps_of(await test.reader.read()) == [12]
-        assert test.reader.frames_dropped == 7
+        assert test.reader.counts == QueueCounts(13, {"driver": 0, "kernel": 0, "queue": 7}, 0)
 
 
 async def test_a_source_that_can_wait_loses_nothing() -> None:
@@ -324,7 +326,7 @@ async def test_a_source_that_can_wait_loses_nothing() -> None:
             test.steps.put(frames(first, 4))
         test.reader.start()
         assert stamps_of(await read_frames(test.reader, 400)) == list(range(400))
-        assert test.reader.frames_dropped == 0
+        assert (test.reader.counts.read, test.reader.counts.lost["queue"]) == (400, 0)
 
 
 @given(st.lists(st.integers(0, 12) | st.just(-1), max_size=30), st.integers(1, 20))
@@ -346,6 +348,8 @@ def test_every_frame_is_in_the_queue_or_in_a_count(steps: list[int], limit: int)
         else:
             accounted += item.timestamp_ns.tolist()
     assert accounted == np.arange(put).tolist()
+    counts = queue.counts()
+    assert counts.read == put == len(stamps_of(items)) + counts.lost["queue"] + counts.waiting
 
 
 async def test_a_source_that_another_finds_dead_is_opened_again() -> None:

@@ -1,0 +1,63 @@
+"""What the uplink has moved and gone through since the agent's start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection
+
+_DAY_NS: Final = 86_400_000_000_000
+
+
+@dataclass(slots=True)
+class UplinkCounts:
+    """`bytes_up` and `bytes_down` are what the WebSockets carried, without what TLS, TCP and IP add.
+
+    `connected_since_ns` is None while there is no connection. `messages_dropped`: control messages for which
+    there was no room.
+    """
+
+    connections: int = 0
+    refusals: int = 0
+    messages_dropped: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    connected_since_ns: int | None = None
+    _day: int | None = None
+    _before_today: tuple[int, int] = (0, 0)
+
+    def changed(self, *, connected: bool, refused: bool, now_ns: int) -> None:
+        """The uplink has come into another state, or into the same once more."""
+        self.connections += connected
+        self.refusals += refused
+        self.connected_since_ns = now_ns if connected else None
+
+    def today(self, now_ns: int) -> tuple[int, int]:
+        """Bytes up and down since midnight UTC or the start. A day begins when it is first asked for."""
+        day = now_ns // _DAY_NS
+        if self._day is not None and self._day != day:
+            self._before_today = self.bytes_up, self.bytes_down
+        self._day = day
+        return self.bytes_up - self._before_today[0], self.bytes_down - self._before_today[1]
+
+
+class CountedConnection(ClientConnection):
+    """A connection that adds what it carries to `counts`."""
+
+    counts: UplinkCounts
+
+    async def send(self, message: Any, **options: Any) -> None:
+        """As it was, for a whole message."""
+        self.counts.bytes_up += _size(message)
+        await super().send(message, **options)
+
+    async def recv(self, decode: bool | None = None) -> Any:
+        """As it was."""
+        message = await super().recv(decode)
+        self.counts.bytes_down += _size(message)
+        return message
+
+
+def _size(message: str | bytes) -> int:
+    return len(message.encode() if isinstance(message, str) else message)
