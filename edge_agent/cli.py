@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "run": "edge_agent.run_command:run",
     "set-up-can": "edge_agent.set_up_can_command:set_up_can",
     "simulate": "edge_agent.simulate_command:simulate",
+    "status": "edge_agent.status_command:status",
     "uninstall": "edge_agent.install_command:uninstall",
 }
 

@@ -69,5 +69,5 @@ def test_a_replay_stays_small(tmp_path: Path) -> None:
 def test_the_agent_needs_no_server_packages() -> None:
     wanted = requires("can-edge-agent") or []
     plain = {re.split(r"[^A-Za-z0-9_-]", one)[0].lower() for one in wanted if "extra ==" not in one}
-    assert plain.isdisjoint({"aiohttp", "sqlalchemy", "alembic", "asammdf", "prometheus-client"})
+    assert plain.isdisjoint({"aiohttp", "sqlalchemy", "alembic", "asammdf"})
     assert {"numpy", "websockets", "msgspec"} <= plain

@@ -53,6 +53,8 @@ PURE_MODULES: Final = [
     "edge_agent/simulate.py",
     "edge_agent/simulate_payloads.py",
     "edge_agent/simulate_values.py",
+    "edge_agent/status_document.py",
+    "edge_agent/status_text.py",
     "edge_agent/sources/can_frames.py",
     "edge_agent/sources/candump.py",
     "edge_agent/sources/candump_lines.py",
