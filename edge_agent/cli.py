@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "dbc": "edge_agent.decode_command:dbc",
     "decode": "edge_agent.decode_command:decode",
     "dongles": "edge_agent.dongles_command:dongles",
+    "doctor": "edge_agent.doctor_command:doctor",
     "enroll": "edge_agent.enroll_command:enroll",
     "install": "edge_agent.install_command:install",
     "replay": "edge_agent.replay_command:replay",

@@ -82,15 +82,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _exchange(
-    request: urllib.request.Request, server_url: str, ca_file: Path | None, timeout_seconds: float
-) -> bytes:
+def http_opener(server_url: str, ca_file: Path | None) -> urllib.request.OpenerDirector:
+    """For requests with a token to `server_url`: verifies TLS, follows nobody. Raises EnrollError."""
     tls = urllib.request.HTTPSHandler(context=_tls_context(ca_file))
     # A proxy of the environment is for the network; this machine itself is reached directly.
     proxies = urllib.request.ProxyHandler({} if is_loopback(server_url) else None)
-    opener = urllib.request.build_opener(tls, proxies, _NoRedirect)
+    return urllib.request.build_opener(tls, proxies, _NoRedirect)
+
+
+def _exchange(
+    request: urllib.request.Request, server_url: str, ca_file: Path | None, timeout_seconds: float
+) -> bytes:
     try:
-        with opener.open(request, timeout=timeout_seconds) as response:
+        with http_opener(server_url, ca_file).open(request, timeout=timeout_seconds) as response:
             return _capped(response, server_url)
     except urllib.error.HTTPError as error:
         with error:

@@ -12,10 +12,7 @@ from edge_agent.errors import StatusError
 from edge_agent.status_document import AgentStatus
 from edge_agent.status_socket import candidates, running_agents, socket_path
 
-_START: Final = (
-    "start it with `sudo systemctl start edge-agent` or `edge-agent run --config FILE`; "
-    "`edge-agent doctor` says what may be wrong"
-)
+START: Final = "start it with `sudo systemctl start edge-agent` or `edge-agent run --config FILE`"
 
 
 def find_status(
@@ -54,4 +51,5 @@ def _the_one(paths: list[Path], agent_id: str | None = None) -> AgentStatus:
         raise telling[0]
     where = f" ({telling[0].reason})" if telling else ""
     named = f"agent {agent_id}" if agent_id else "agent"
-    raise StatusError("NOT_RUNNING", f"no {named} runs here{where}", _START)
+    remedy = f"{START}; `edge-agent doctor` says what may be wrong"
+    raise StatusError("NOT_RUNNING", f"no {named} runs here{where}", remedy)

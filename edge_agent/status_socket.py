@@ -113,7 +113,7 @@ def _all_of(client: socket.socket) -> bytes:
 
 def _refusal(error: OSError, path: Path) -> StatusError:
     if error.errno in (errno.EACCES, errno.EPERM):
-        remedy = "run it as root: `sudo edge-agent status`"
+        remedy = "run this command as root, with sudo"
         return StatusError("NO_PERMISSION", f"you may not ask the agent at {path}", remedy)
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return StatusError("NOT_RUNNING", f"no agent listens at {path}")

@@ -41,6 +41,7 @@ PURE_MODULES: Final = [
     "edge_agent/databases/dbc_statements.py",
     "edge_agent/databases/locating.py",
     "edge_agent/dongle_config.py",
+    "edge_agent/diagnosis.py",
     "edge_agent/feeding.py",
     "edge_agent/frame_filters.py",
     "edge_agent/link_counters.py",
