@@ -252,10 +252,14 @@ entries = st.builds(
     data=st.none() | st.lists(digits, max_size=3).map(" ".join),
 ).filter(lambda entry: not list(entry.problems()))
 replays: st.SearchStrategy[Replay] = st.sampled_from(["all", "latest", "never"])
-rules = st.dictionaries(st.tuples(few_ids, st.booleans()), replays).map(
-    lambda found: [
-        ReplayRule(one, replay, extended or one > 0x7FF) for (one, extended), replay in found.items()
-    ]
+rules = st.lists(
+    st.builds(
+        lambda one, replay, long: ReplayRule(one, replay, long or one > 0x7FF),
+        few_ids,
+        replays,
+        st.booleans(),
+    ),
+    unique_by=ReplayRule.key,
 )
 
 
