@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -17,11 +19,51 @@ from wire_protocol.messages import Error, encode_message
 HELLO_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 _CLOSED: Final = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
+_PINGS: Final = frozenset({WSMsgType.PING, WSMsgType.PONG})
 _logger: Final = logging.getLogger(__name__)
 
 
 class WrongKindError(Exception):
     """A text message where binary is spoken, or the other way round."""
+
+
+class Silence:
+    """Ends a wait that takes too long: TimeoutError at the end of the block of its timeout.
+
+    One timer looks again and again: a timeout for each message costs a tenth of what taking it in does.
+    """
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._limit_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begins(self, seconds: float) -> None:
+        """A wait that may take so long."""
+        self._limit_at = self._loop.time() + seconds
+        if self._timer is None or self._limit_at < self._timer.when():
+            self.close()
+            self._timer = self._loop.call_at(self._limit_at, self._look)
+
+    def ends(self) -> None:
+        """Something has come."""
+        self._limit_at = None
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._limit_at is None:
+            return
+        if self._limit_at > self._loop.time():
+            self._timer = self._loop.call_at(self._limit_at, self._look)
+        else:
+            self._timeout.reschedule(self._loop.time())
 
 
 class AgentSocket:
@@ -35,10 +77,25 @@ class AgentSocket:
         self.agent_id = agent_id
         self.websocket = websocket
         self._endpoint = endpoint
+        self._silence: Silence | None = None
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """What `next` is called in. TimeoutError at its end where not even a ping has come for too long."""
+        async with asyncio.timeout(None) as timeout:
+            self._silence = Silence(timeout)
+            try:
+                yield
+            finally:
+                self._silence.close()
 
     async def next(self, timeout_seconds: float) -> WSMessage | None:
         """The next message, None at the end of the connection or once a newer one has replaced it."""
-        received = await self.websocket.receive(timeout=timeout_seconds)
+        received = await self._receive(timeout_seconds)
+        while received.type in _PINGS:
+            if received.type is WSMsgType.PING:
+                await self.websocket.pong(received.data)
+            received = await self._receive(timeout_seconds)
         fleet = self.services.fleet
         if received.type is WSMsgType.ERROR:  # too large, or not a WebSocket's bytes; aiohttp has closed it
             self.services.metrics.protocol_errors.labels(self._endpoint).inc()
@@ -49,6 +106,14 @@ class AgentSocket:
             return None
         fleet.seen(self.agent_id)
         return received
+
+    async def _receive(self, timeout_seconds: float) -> WSMessage:
+        assert self._silence is not None
+        self._silence.begins(timeout_seconds)
+        try:
+            return await self.websocket.receive()
+        finally:
+            self._silence.ends()
 
     async def refuse(self, close_code: int, code: str, reason: str) -> None:
         """Count a broken rule, say which, and close."""
@@ -76,7 +141,7 @@ async def serve_agent(
     assert agent_id is not None
     # aiohttp refuses what reaches its limit, with close code 1009.
     websocket = web.WebSocketResponse(
-        timeout=CLOSE_SECONDS, max_msg_size=max_message_bytes + 1, compress=False
+        timeout=CLOSE_SECONDS, max_msg_size=max_message_bytes + 1, compress=False, autoping=False
     )
     if not websocket.can_prepare(call.request).ok:
         raise ApiError(426, "UPGRADE_REQUIRED", "this is a WebSocket", headers={"Upgrade": "websocket"})
@@ -84,7 +149,8 @@ async def serve_agent(
     async with call.services.fleet.connected(agent_id, endpoint, websocket, call.remote):
         socket = AgentSocket(call, agent_id, endpoint, websocket)
         try:
-            await talk(socket)
+            async with socket.listening():
+                await talk(socket)
         except WireError as error:
             await socket.refuse(1008, "PROTOCOL_ERROR", str(error))
         except WrongKindError as error:

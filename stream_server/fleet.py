@@ -56,6 +56,7 @@ class Fleet:
         self._fanout = fanout
         self._last_values = last_values
         self._dongles: dict[str, Dongle] = {}
+        self._dongles_of: dict[str, dict[str, Dongle]] = {}
         self._clocks: dict[str, bool | None] = {}
         self._handlers: dict[web.WebSocketResponse, asyncio.Task[object]] = {}
         self._dismissed: dict[web.WebSocketResponse, tuple[int, str]] = {}
@@ -86,7 +87,7 @@ class Fleet:
 
     def dongles_of(self, agent_id: str) -> list[Dongle]:
         """Every dongle the agent has ever listed."""
-        return [dongle for dongle in self._dongles.values() if dongle.agent_id == agent_id]
+        return list(self._dongles_of.get(agent_id, {}).values())
 
     @contextlib.asynccontextmanager
     async def connected(
@@ -254,6 +255,7 @@ class Fleet:
                 signal_table=row.signal_table,
             )
             self._dongles[dongle.dongle_id] = dongle
+            self._dongles_of.setdefault(dongle.agent_id, {})[dongle.dongle_id] = dongle
             self._fanout.hub.get(dongle.dongle_id).table_hash = dongle.signal_table
             self._tell(dongle, self.presence.of(dongle.agent_id), now)
 

@@ -194,6 +194,7 @@ async def test_broken_lanes_envelopes_and_packets_are_refused_and_cost_nobody_el
                     await connection.send("a text message is never right here")
                 assert_documented(*await fate(connection))
         await control.send(encode_message(Heartbeat(1, 1, False)))
+        await (await control.ping())
     await asyncio.to_thread(still_works, server, viewer, agent, tmp_path)
 
 
@@ -213,6 +214,7 @@ async def test_a_deflate_bomb_ends_its_connection_and_takes_no_memory(
             lane = LaneHello(f"{agent.agent_id}-can0", "frames", 1, [])
             await connection.send(encode_message(LanesHello(START, [lane])))
             await connection.recv()
+            await (await connection.ping())
             await connection.send(bomb)
             assert await fate(connection) == ("PROTOCOL_ERROR", 1008)
     assert resident_bytes(server.process) < before + 40_000_000
