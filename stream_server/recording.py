@@ -23,7 +23,8 @@ from wire_protocol.lane_receiver import LaneConnection, LaneReceiver, Opening
 from wire_protocol.messages import LaneHello, LaneName
 from wire_protocol.packets import Gap, Packet, encode_gap
 
-FLUSH_SECONDS: Final = 0.02
+# Agents send a packet every 50 ms: one commit serves two of them, and one ack, which wakes the agent up.
+FLUSH_SECONDS: Final = 0.06
 RETRY_SECONDS: Final = 1.0
 MAX_WAITING_BYTES: Final = 64_000_000
 _DRAIN_SECONDS: Final = 5.0
@@ -53,7 +54,7 @@ _Group = tuple[Lane, list[_Waiting]]
 
 
 class Recorder:
-    """Commits what data connections hand over, every 20 ms, and calls `Lane.acknowledge` after the commit.
+    """Commits what data connections hand over, every 60 ms, and calls `Lane.acknowledge` after the commit.
 
     While storage refuses, packets wait (bounded) and nothing is acknowledged.
     """
