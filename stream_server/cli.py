@@ -23,6 +23,7 @@ from stream_server.auth import ROLES, Role
 from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.data_directory import DataDirectory
 from stream_server.errors import ApiError, ServerError
+from stream_server.garbage import keep_pauses_short
 from wire_protocol.identity import is_identifier
 
 _ACTOR: Final = "command line"
@@ -99,6 +100,7 @@ async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
         )
         if secret is not None:
             click.echo(f"sign in with {config.server.public_url or server.url}/#link={secret}")
+        keep_pauses_short()
         manager.ready()
         manager.status(f"listening on {server.url}")
         await _until(stop, manager)
