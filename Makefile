@@ -8,7 +8,7 @@ help:
 	@echo "make demo   a stream server and an agent that loops a demo drive"
 	@echo "make test   all test lanes that can run here"
 	@echo "make vm     the guest of the vm lane (needs root and apt; VM=qemu for the second way)"
-	@echo "make bench  the benchmarks, each beside what one would use instead, into docs/performance.md"
+	@echo "make bench  the benchmarks, each beside what one would use instead, into docs/performance.md (BENCH='decode resume': only these)"
 	@echo "make lock   renew requirements/ (needs uv)"
 	@echo "make clean  remove the virtual environment and the demo's data"
 
@@ -22,7 +22,7 @@ vm: $(VENV)/.dev
 	@tests/vm/build $(VM)
 
 bench: $(VENV)/.dev
-	@$(BIN)/python scripts/bench.py
+	@$(BIN)/python scripts/bench.py $(BENCH)
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
