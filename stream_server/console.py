@@ -21,8 +21,8 @@ from stream_server.sampling_log import SamplingLog
 from stream_server.signal_sampler import SignalSampler
 from stream_server.sse_format import encode_event, encode_payload, parse_event_id
 from wire_protocol.batches import FrameBatch, SignalBatch
-from wire_protocol.normalized import FrameOrigin, can_frame_json
-from wire_protocol.packets import Gap, decode_packet
+from wire_protocol.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json
+from wire_protocol.packets import decode_packet
 from wire_protocol.timestamps import format_timestamp
 
 DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
@@ -101,6 +101,7 @@ class ConsoleStream:
         self._signal_sampler = SignalSampler()
         self._find_table = find_table
         self._sampling_log = SamplingLog()
+        self._clock_synchronised = True
         self._state_at: float | None = None
         self._presence: dict[str, Any] = {
             "dongle_id": dongle_id,
@@ -170,6 +171,17 @@ class ConsoleStream:
             self._unseen.append(Unseen(*now, None, 0, partial(self._set_presence, payload, now)))
         else:
             self._set_presence(payload, now)
+
+    def set_clock(self, now: Now, *, synchronised: bool) -> None:
+        """Whether a time service keeps the clock right that stamps what comes from here on."""
+        if self._behind:
+            show = partial(self._set_clock, synchronised=synchronised)
+            self._unseen.append(Unseen(*now, None, 0, show))
+        else:
+            self._set_clock(synchronised=synchronised)
+
+    def _set_clock(self, *, synchronised: bool) -> None:
+        self._clock_synchronised = synchronised
 
     def _set_presence(self, payload: Mapping[str, Any], now: Now) -> None:
         before, self._presence = self._presence, dict(payload)
@@ -288,7 +300,7 @@ class ConsoleStream:
 
     def _offer_again(self, packet: bytes, bus: str, now: Now) -> None:
         body = decode_packet(packet).body
-        assert not isinstance(body, Gap)
+        assert isinstance(body, FrameBatch | SignalBatch)
         self._offer(body, bus, now)
 
     def _next_tick(self) -> Now:
@@ -320,14 +332,17 @@ class ConsoleStream:
         if not shown:
             return
         added = members_of([frame.row for frame in shown], self._find_table(self.table_hash))
+        clock = b"" if self._clock_synchronised else UNSYNCHRONISED_MEMBER
         for frame, members in zip(shown, added, strict=True):
-            self._append("can_frame", can_frame_json(frame.row, frame.origin, frame.frames, members), now)
+            event = can_frame_json(frame.row, frame.origin, frame.frames, members + clock)
+            self._append("can_frame", event, now)
 
     def _show_signals(self, now: Now) -> None:
         sampler = self._signal_sampler
         table = self._find_table(sampler.table_hash) if sampler.merged else None
         for shown in sampler.tick(table, self.max_frames_per_second, now.seconds):
-            self._append("signals", signals_json(shown, self.dongle_id), now)
+            clock = {} if self._clock_synchronised else {"clock_synchronised": False}
+            self._append("signals", signals_json(shown, self.dongle_id, clock), now)
 
     def _note_sampling(self, now_seconds: float) -> dict[str, object] | None:
         """Rates of both kinds together: a message is what one frame said."""

@@ -50,14 +50,15 @@ def _complete(message: str, values: Mapping[str, Value] | None) -> bytes:
     return b',"message":' + _encode(message) + b',"signals":' + values_json(values)
 
 
-def signals_json(shown: ShownMessage, dongle_id: str) -> bytes:
-    """The payload of one `signals` event."""
+def signals_json(shown: ShownMessage, dongle_id: str, more: Mapping[str, object] | None = None) -> bytes:
+    """The payload of one `signals` event, with `more` members."""
     payload = {
         "ts": format_timestamp(shown.timestamp_ns // 1000),
         "dongle_id": dongle_id,
         "message": shown.table.messages[shown.message].name,
         "values": msgspec.Raw(values_json(_values(shown))),
         "hash": shown.values.table_hash.hex(),
+        **(more or {}),
     }
     return encode_payload("signals", payload)
 

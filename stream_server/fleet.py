@@ -23,6 +23,7 @@ from stream_server.fanout import FanOut
 from stream_server.last_value_store import LastValueStore
 from stream_server.presence import Presence, Transition
 from stream_server.views import presence_view
+from wire_protocol.clock_record import MAX_BOOT_ID_BYTES, OFFSET_LIMIT_NS, ClockRecord
 from wire_protocol.messages import DongleInfo, Hello
 from wire_protocol.timestamps import format_timestamp
 
@@ -58,6 +59,7 @@ class Fleet:
         self._dongles: dict[str, Dongle] = {}
         self._dongles_of: dict[str, dict[str, Dongle]] = {}
         self._clocks: dict[str, bool | None] = {}
+        self._right_clocks: dict[str, ClockRecord] = {}
         self._handlers: dict[web.WebSocketResponse, asyncio.Task[object]] = {}
         self._dismissed: dict[web.WebSocketResponse, tuple[int, str]] = {}
 
@@ -135,8 +137,17 @@ class Fleet:
 
         refused, rows = await self._database.write(store)
         self._clocks[hello.agent_id] = hello.clock_synchronised
+        self._right_clocks.pop(hello.agent_id, None)
+        offset_ns = hello.wall_ns - hello.monotonic_ns
+        if hello.clock_synchronised and abs(offset_ns) < OFFSET_LIMIT_NS:
+            clock = ClockRecord(hello.boot_id[:MAX_BOOT_ID_BYTES], offset_ns, synchronised=True)
+            self._right_clocks[hello.agent_id] = clock
         self._listed(hello.agent_id, rows)
         return refused
+
+    def right_clock(self, agent_id: str) -> ClockRecord | None:
+        """The agent's clock as its last hello says it; None where that was not synchronised."""
+        return self._right_clocks.get(agent_id)
 
     async def devices(self, agent_id: str, dongles: Sequence[DongleInfo], remote: str) -> list[str]:
         """The agent's dongles have changed. Returns the ids that belong to other agents."""

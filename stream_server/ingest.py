@@ -15,6 +15,7 @@ from stream_server.last_value_store import LastValueStore
 from stream_server.metrics import Metrics
 from stream_server.recording import Lane, Recorder
 from wire_protocol.batches import FrameBatch, SignalBatch
+from wire_protocol.clock_record import ClockRecord
 from wire_protocol.errors import SessionError
 from wire_protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
 from wire_protocol.lane_receiver import LaneConnection
@@ -61,6 +62,19 @@ class OpenLane:
         self.session = session
         self.dongle = dongle
         self.backlog = backlog
+        self._clock_seq, self.clock_synchronised = lane.clock
+
+    def note_clock(self, packet: Packet) -> bool:
+        """A clock record is in: whether it says what holds now. An older one may come after it."""
+        number = packet.number
+        if (
+            not isinstance(packet.body, ClockRecord)
+            or number.start_id != self.session.start_id
+            or number.seq < self._clock_seq
+        ):
+            return False
+        self._clock_seq, self.clock_synchronised = number.seq, packet.body.synchronised
+        return True
 
 
 class DataConnection:
@@ -96,12 +110,17 @@ class DataConnection:
             if dongle.agent_id != self.agent_id:
                 raise ApiError(403, "DONGLE_CONFLICT", f"{dongle.dongle_id} belongs to another agent")
             lane, session = await self._recorder.open_lane(
-                dongle.dongle_id, lane_hello, hello.start_id, self._ack_due.set
+                dongle.dongle_id,
+                lane_hello,
+                hello.start_id,
+                self._ack_due.set,
+                self._fleet.right_clock(self.agent_id),
             )
             holes = sum(hole.frames for hole in lane.receiver.holes)
             opened = OpenLane(lane, session, dongle, Backlog(lane_hello, holes))
             self._lanes.append(opened)
             taken_through.append(lane.receiver.taken[hello.start_id].prefix())
+            self._show_clock(opened)
             self._announce_backlog(opened)
         return LanesWelcome(taken_through, MAX_PACKET_BYTES)
 
@@ -145,7 +164,10 @@ class DataConnection:
         if isinstance(body, SignalBatch):
             self._last_values.take(dongle_id, body, is_backlog=not is_live)
             shown = is_live and not self._fleet.dongle(dongle_id).sends_frames
-        if isinstance(body, Gap):
+        if isinstance(body, ClockRecord):
+            if opened.note_clock(packet):
+                self._show_clock(opened)
+        elif isinstance(body, Gap):
             self._show_gap(stream, opened, body)
         elif shown:
             stream.offer_packet(body, envelope.packet, opened.dongle.bus, self._fanout.now())
@@ -153,6 +175,10 @@ class DataConnection:
             text = opened.backlog.received(packet.frames or 0, time.monotonic())
             if text is not None:
                 self._log(opened, text)
+
+    def _show_clock(self, opened: OpenLane) -> None:
+        stream = self._fanout.hub.get(opened.dongle.dongle_id)
+        stream.set_clock(self._fanout.now(), synchronised=opened.clock_synchronised)
 
     def _show_gap(self, stream: ConsoleStream, opened: OpenLane, gap: Gap) -> None:
         dongle_id, lane = opened.dongle.dongle_id, opened.session.lane
@@ -198,5 +224,5 @@ class DataConnection:
 
 
 def _check_lane(opened: OpenLane, packet: Packet) -> None:
-    if packet.kind not in (_KIND_OF_LANE[opened.session.lane], PacketKind.GAP):
+    if packet.kind not in (_KIND_OF_LANE[opened.session.lane], PacketKind.GAP, PacketKind.CLOCK):
         raise SessionError(f"a packet of {packet.kind.name.lower()} in the {opened.session.lane} lane")

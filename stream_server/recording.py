@@ -12,16 +12,17 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from stream_server import recording_store
+from stream_server import clock_store, recording_store
 from stream_server.database import Database
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
 from stream_server.recording_store import LaneChange, StoredPacket
 from wire_protocol.batches import FrameBatch, SignalBatch
+from wire_protocol.clock_record import ClockRecord
 from wire_protocol.hop import RangeKind
 from wire_protocol.lane_receiver import LaneConnection, LaneReceiver, Opening
 from wire_protocol.messages import LaneHello, LaneName
-from wire_protocol.packets import Gap, Packet, encode_gap
+from wire_protocol.packets import Body, Gap, Packet, encode_gap
 
 # Agents send a packet every 50 ms: one commit serves two of them, and one ack, which wakes the agent up.
 FLUSH_SECONDS: Final = 0.06
@@ -38,12 +39,14 @@ _logger: Final = logging.getLogger(__name__)
 class Lane:
     """One lane in this process. `fault`: why its packets cannot be stored, until it is opened anew.
 
-    `start_keys`: the storage keys of the starts that packets may come from.
+    `start_keys`: the storage keys of the starts that packets may come from. `clock`: the number of what its
+    start said last of its clock before it was opened, and whether that was synchronised.
     """
 
     lane_id: int
     receiver: LaneReceiver = field(default_factory=LaneReceiver)
     start_keys: dict[str, int] = field(default_factory=dict)
+    clock: tuple[int, bool] = (0, True)
     waiting: list[_Waiting] = field(default_factory=list)
     acknowledge: Acknowledge | None = None
     fault: str | None = None
@@ -84,21 +87,32 @@ class Recorder:
             await self._task
 
     async def open_lane(
-        self, dongle_id: str, hello: LaneHello, start_id: str, acknowledge: Acknowledge
+        self,
+        dongle_id: str,
+        hello: LaneHello,
+        start_id: str,
+        acknowledge: Acknowledge,
+        clock: ClockRecord | None = None,
     ) -> tuple[Lane, LaneConnection]:
-        """A data connection opens a lane: its announcement is stored before this returns. StorageError."""
+        """A data connection opens a lane: its announcement is stored before this returns. StorageError.
+
+        `clock`: the agent's, where its hello says that it is synchronised.
+        """
         lane = await self._lane(dongle_id, hello.lane)
         async with lane.opening:
             await self._drain(lane)
             await self._load(lane, {start_id, *(listed.start_id for listed in hello.backlog)})
 
-            def job(connection: Connection) -> tuple[Opening, dict[str, int]]:
+            def job(connection: Connection) -> tuple[Opening, dict[str, int], tuple[int, bool]]:
                 opening = lane.receiver.opened(
                     hello, start_id, partial(recording_store.count_taken, connection, lane.lane_id)
                 )
-                return opening, _store_opening(connection, lane, opening)
+                keys = _store_opening(connection, lane, opening)
+                if clock is not None:
+                    clock_store.store_hello(connection, keys[start_id], clock)
+                return opening, keys, clock_store.newest(connection, keys[start_id])
 
-            opening, lane.start_keys = await self._database.write(job)
+            opening, lane.start_keys, lane.clock = await self._database.write(job)
             lane.receiver.opening_stored(opening)
             lane.fault = None
             lane.acknowledge = acknowledge
@@ -202,7 +216,7 @@ class Recorder:
                 lane.acknowledge()
         self._count([packet.body for _, group in groups for packet, _ in group])
 
-    def _count(self, bodies: list[FrameBatch | SignalBatch | Gap]) -> None:
+    def _count(self, bodies: list[Body]) -> None:
         gaps = sum(isinstance(body, Gap) for body in bodies)
         self._metrics.gaps.inc(gaps)
         self._metrics.packets_recorded.inc(len(bodies) - gaps)
@@ -258,10 +272,13 @@ def _stored(packet: Packet, body: bytes, *, is_backlog: bool, received_ns: int) 
         received_ns,
         is_backlog,
         body,
+        packet.body if isinstance(packet.body, ClockRecord) else None,
     )
 
 
-def _span(body: FrameBatch | SignalBatch | Gap, unknown_ns: int) -> tuple[int, int]:
+def _span(body: Body, unknown_ns: int) -> tuple[int, int]:
+    if isinstance(body, ClockRecord):
+        return unknown_ns, unknown_ns
     if isinstance(body, Gap):
         first_ns = unknown_ns if body.first_ns is None else body.first_ns
         return first_ns, first_ns if body.last_ns is None else body.last_ns

@@ -9,7 +9,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from stream_server import clock_store
 from stream_server.schema import holes, lane_starts, lanes, packets, retention_totals
+from wire_protocol.clock_record import ClockRecord
 from wire_protocol.intervals import IntervalSet
 from wire_protocol.lane_receiver import Hole
 from wire_protocol.messages import LaneName
@@ -45,6 +47,7 @@ class StoredPacket(NamedTuple):
     received_ns: int
     is_backlog: bool
     body: bytes
+    clock: ClockRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,14 @@ def count_taken(connection: Connection, lane_id: int, start_id: str, first_seq: 
 def store(connection: Connection, changes: Iterable[LaneChange]) -> None:
     """Store packets, progress and holes of several lanes; all or nothing."""
     rows: list[dict[str, Any]] = []
+    clocks: list[tuple[int, int, ClockRecord]] = []
     progress: list[dict[str, Any]] = []
     for change in changes:
         keys = change.start_keys
         rows.extend(_packet_row(packet, keys[packet.start_id]) for packet in change.stored)
+        clocks.extend(
+            (keys[packet.start_id], packet.seq, packet.clock) for packet in change.stored if packet.clock
+        )
         progress.extend(_progress_row(change, start_id) for start_id in change.taken)
         if change.holes is not None:
             _store_holes(connection, change.lane_id, change.holes, change.at_ns)
@@ -132,6 +139,7 @@ def store(connection: Connection, changes: Iterable[LaneChange]) -> None:
         connection.execute(_ADD_PROGRESS, progress)
     if rows:
         connection.execute(_INSERT_PACKETS, rows)
+    clock_store.store(connection, clocks)
 
 
 def start_keys(connection: Connection, lane_id: int, start_ids: Iterable[str]) -> dict[str, int]:
@@ -254,7 +262,7 @@ def delete_oldest(
     rows = connection.execute(
         select(
             packets.c.id, packets.c.kind, packets.c.frames, packets.c.size_bytes, packets.c.received_ns,
-            lane_starts.c.lane_id,
+            packets.c.start_pk, packets.c.seq, lane_starts.c.lane_id,
         )
         .join(lane_starts, packets.c.start_pk == lane_starts.c.id)
         .order_by(packets.c.id)
@@ -264,6 +272,7 @@ def delete_oldest(
     if not due:
         return 0, 0, 0
     connection.execute(delete(packets).where(packets.c.id <= due[-1].id))
+    clock_store.forget(connection, due)
     for lane_id in {row.lane_id for row in due}:
         _add_to_totals(connection, lane_id, [row for row in due if row.lane_id == lane_id])
     frames = sum(row.frames for row in due if row.kind == PacketKind.FRAMES)

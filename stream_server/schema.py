@@ -216,6 +216,16 @@ packets: Final = Table(
     sqlite_autoincrement=True,
 )
 
+clock_records: Final = Table(
+    "clock_records",
+    metadata,
+    Column("start_pk", RowId, ForeignKey("lane_starts.id"), primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True),
+    Column("boot_id", String(64), nullable=False),
+    Column("offset_ns", BigInteger, nullable=False),
+    Column("synchronised", Boolean, nullable=False),
+)
+
 retention_totals: Final = Table(
     "retention_totals",
     metadata,

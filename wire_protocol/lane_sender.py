@@ -11,9 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from wire_protocol.batches import FrameBatch, SignalBatch
+from wire_protocol.clock_record import ClockRecord
 from wire_protocol.hop import RangeKind
 from wire_protocol.messages import MAX_RANGES, BacklogRange, LaneHello, LaneName
-from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap, encode_signals
+from wire_protocol.packets import (
+    Gap,
+    GapReason,
+    PacketNumber,
+    encode_clock,
+    encode_frames,
+    encode_gap,
+    encode_signals,
+)
 
 _PACKETS_PER_RANGE: Final = 16
 # To go through an enumeration takes longer than what is done here for each.
@@ -95,6 +104,11 @@ class LaneSender:
         number = self._next_number()
         gap = Gap(reason, number.seq, frames, *(span_ns or (None, None)))
         self._hold(Held(number, encode_gap(number, gap), frames, gap, span_ns, now_seconds))
+
+    def take_clock(self, record: ClockRecord, now_seconds: float) -> None:
+        """Number what is said of the clock that stamps the frames behind it. It is never trimmed."""
+        number = self._next_number()
+        self._hold(Held(number, encode_clock(number, record), 0, None, None, now_seconds))
 
     @property
     def is_full(self) -> bool:
@@ -223,7 +237,7 @@ class LaneSender:
         self._held = rebuilt
 
     def _as_gap(self, held: Held) -> Held:
-        if held.gap is not None or held.frames is None:
+        if held.gap is not None or not held.frames:
             return held
         self.trimmed_frames += held.frames
         gap = Gap(GapReason.WINDOW, held.number.seq, held.frames, *(held.span_ns or (None, None)))

@@ -77,6 +77,10 @@ _OPTIONAL: Final = (
 )
 
 
+# Of a frame whose time a clock gave that nobody kept right.
+UNSYNCHRONISED_MEMBER: Final = b',"clock_synchronised":false'
+
+
 def can_frame_json(row: FrameRow, origin: FrameOrigin, count: int | None, members: bytes = b"") -> bytes:
     """The `can_frame` object of one frame, in one line; `count` None leaves that member out.
 

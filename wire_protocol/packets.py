@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from wire_protocol.batches import (
     SignalBatch,
     ValueKind,
 )
+from wire_protocol.clock_record import ClockRecord, put_clock, take_clock
 from wire_protocol.columns import (
     U8,
     U32,
@@ -83,6 +84,7 @@ class PacketKind(IntEnum):
     FRAMES = 1
     SIGNALS = 2
     GAP = 3
+    CLOCK = 4
 
 
 class GapReason(IntEnum):
@@ -121,12 +123,15 @@ class Gap:
     last_ns: int | None = None
 
 
+Body: TypeAlias = FrameBatch | SignalBatch | Gap | ClockRecord
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
     """One decoded packet."""
 
     number: PacketNumber
-    body: FrameBatch | SignalBatch | Gap
+    body: Body
 
     @property
     def kind(self) -> PacketKind:
@@ -140,14 +145,17 @@ class Packet:
 
     @property
     def frames(self) -> int | None:
-        """Rows of a batch, frames missing in a gap (None: unknown)."""
-        return self.body.frames if isinstance(self.body, Gap) else len(self.body)
+        """Rows of a batch, frames missing in a gap (None: unknown), 0 of what is neither."""
+        if isinstance(self.body, Gap):
+            return self.body.frames
+        return 0 if isinstance(self.body, ClockRecord) else len(self.body)
 
 
 _KINDS: Final = {
     FrameBatch: PacketKind.FRAMES,
     SignalBatch: PacketKind.SIGNALS,
     Gap: PacketKind.GAP,
+    ClockRecord: PacketKind.CLOCK,
 }
 
 
@@ -211,6 +219,13 @@ def encode_gap(number: PacketNumber, gap: Gap) -> bytes:
     return bytes(out)
 
 
+def encode_clock(number: PacketNumber, record: ClockRecord) -> bytes:
+    """A packet that says by which clock the frames behind it are stamped."""
+    out = _header(PacketKind.CLOCK, number)
+    put_clock(out, record)
+    return bytes(out)
+
+
 def decode_packet(data: bytes) -> Packet:
     """Any packet. Raises PacketError."""
     if len(data) > MAX_PACKET_BYTES:
@@ -222,13 +237,15 @@ def decode_packet(data: bytes) -> Packet:
     kind = reader.byte()
     start_id = reader.take(8).hex()
     number = PacketNumber(start_id, reader.varint("seq", MAX_SEQ, 1))
-    body: FrameBatch | SignalBatch | Gap
+    body: Body
     if kind == PacketKind.FRAMES:
         body = _take_frames(reader)
     elif kind == PacketKind.SIGNALS:
         body = _take_signals(reader)
     elif kind == PacketKind.GAP:
         body = _take_gap(reader, number)
+    elif kind == PacketKind.CLOCK:
+        body = take_clock(reader)
     else:
         raise PacketError(f"packet kind {kind} is unknown", 1)
     reader.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -15,16 +16,18 @@ from aiohttp import web
 from signal_decoding.evaluate import decode
 from signal_decoding.json_output import JsonLines
 from signal_decoding.table import SignalTable
-from stream_server import recording_store
+from stream_server import clock_store, recording_store
 from stream_server.api import API_PREFIX, Call, Route
+from stream_server.clock_correction import Unsynchronised
 from stream_server.database import Database
 from stream_server.errors import ApiError
 from wire_protocol.batches import FrameBatch
 from wire_protocol.candump_format import format_candump
-from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
+from wire_protocol.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json, rows_of, time_texts
 from wire_protocol.packets import Gap, decode_packet
 from wire_protocol.timestamps import format_timestamp
 
+_CLOCKS: Final = ("recorded", "corrected")
 _TYPES: Final = {"candump": "text/plain", "jsonl": "application/jsonl"}
 
 
@@ -46,6 +49,9 @@ async def frames(call: Call) -> web.StreamResponse:
     wanted = call.request.query.get("format", "candump")
     if wanted not in _TYPES:
         raise ApiError(400, "BAD_REQUEST", "format must be candump or jsonl", {"field": "format"})
+    clock = call.request.query.get("clock", "recorded")
+    if clock not in _CLOCKS:
+        raise ApiError(400, "BAD_REQUEST", "clock must be recorded or corrected", {"field": "clock"})
     from_ns, to_ns = _moment(call, "from"), _moment(call, "to")
     database = call.services.database
     gaps, lost = await database.read(partial(recording_store.known_gaps, dongle_id=dongle.dongle_id))
@@ -63,9 +69,9 @@ async def frames(call: Call) -> web.StreamResponse:
     await response.prepare(call.request)
     if call.request.method == "HEAD":
         return response
-    origin = FrameOrigin(dongle.dongle_id, dongle.bus)
-    async for body in _bodies(database, dongle.dongle_id, from_ns, to_ns):
-        text = _lines(body, wanted, origin, decoder)
+    lines = _Lines(wanted, FrameOrigin(dongle.dongle_id, dongle.bus), decoder, corrects=clock == "corrected")
+    async for body, unsynchronised in _bodies(database, dongle.dongle_id, from_ns, to_ns):
+        text = lines.of(body, unsynchronised)
         if text:
             await response.write(text)
     await response.write_eof()
@@ -86,8 +92,9 @@ def _moment(call: Call, name: str) -> int | None:
 
 async def _bodies(
     database: Database, dongle_id: str, from_ns: int | None, to_ns: int | None
-) -> AsyncIterator[FrameBatch | Gap]:
+) -> AsyncIterator[tuple[FrameBatch | Gap, Unsynchronised | None]]:
     """What was recorded, page by page, so that a large recording takes little memory."""
+    clocks = await database.read(partial(clock_store.load, dongle_id=dongle_id))
     after = (0, 0)
     while True:
         page = await database.read(
@@ -104,9 +111,9 @@ async def _bodies(
         for row in page:
             body = decode_packet(row.body).body
             if isinstance(body, Gap):
-                yield body
+                yield body, None
             elif isinstance(body, FrameBatch):
-                yield _within(body, from_ns, to_ns)
+                yield _within(body, from_ns, to_ns), clocks.of(row.start_pk, row.seq)
         after = (page[-1].start_pk, page[-1].seq)
 
 
@@ -119,14 +126,51 @@ def _within(batch: FrameBatch, from_ns: int | None, to_ns: int | None) -> FrameB
     return batch if keep.all() else batch[keep]
 
 
-def _lines(body: FrameBatch | Gap, wanted: str, origin: FrameOrigin, decoder: _FrameDecoder | None) -> bytes:
-    if isinstance(body, Gap):
-        return b"" if wanted == "candump" else _gap_line(body, origin)
-    if wanted == "candump":
-        return format_candump(body, origin.bus.rpartition("/")[2].replace(" ", "_"))
-    if decoder is not None:
-        return decoder.lines(body, origin)
-    return b"".join(can_frame_json(row, origin, 1) + b"\n" for row in rows_of(body))
+class _Lines:
+    """What one reader gets of the recording: `wanted` is the format, `corrects` is for candump."""
+
+    def __init__(
+        self, wanted: str, origin: FrameOrigin, decoder: _FrameDecoder | None, *, corrects: bool
+    ) -> None:
+        self._candump = wanted == "candump"
+        self._origin = origin
+        self._channel = origin.bus.rpartition("/")[2].replace(" ", "_")
+        self._decoder = decoder
+        self._corrects = corrects
+
+    def of(self, body: FrameBatch | Gap, unsynchronised: Unsynchronised | None) -> bytes:
+        """The lines of one packet."""
+        if isinstance(body, Gap):
+            return b"" if self._candump else _gap_line(body, self._origin)
+        if self._candump:
+            shown = _corrected(body, unsynchronised) if self._corrects and unsynchronised else body
+            return format_candump(shown, self._channel)
+        lines = self._json(body)
+        return lines if unsynchronised is None else _marked(lines, body, unsynchronised)
+
+    def _json(self, batch: FrameBatch) -> bytes:
+        if self._decoder is not None:
+            return self._decoder.lines(batch, self._origin)
+        return b"".join(can_frame_json(row, self._origin, 1) + b"\n" for row in rows_of(batch))
+
+
+def _corrected(batch: FrameBatch, unsynchronised: Unsynchronised) -> FrameBatch:
+    """The frames with the times that they really had, as far as that is known."""
+    return replace(batch, timestamp_ns=batch.timestamp_ns + (unsynchronised.shift_ns or 0))
+
+
+def _marked(lines: bytes, batch: FrameBatch, unsynchronised: Unsynchronised) -> bytes:
+    """Each line with the mark, and with the corrected time where it is known."""
+    members = [UNSYNCHRONISED_MEMBER] * len(batch)
+    if unsynchronised.shift_ns is not None:
+        times = time_texts(_corrected(batch, unsynchronised).timestamp_ns)
+        members = [
+            b'%b,"corrected_ts":"%b"' % (member, time.tobytes())
+            for member, time in zip(members, times, strict=True)
+        ]
+    return b"".join(
+        line[:-1] + member + b"}\n" for line, member in zip(lines.splitlines(), members, strict=True)
+    )
 
 
 def _gap_line(gap: Gap, origin: FrameOrigin) -> bytes:
@@ -152,6 +196,8 @@ ROUTES: Final = (
         query={
             "from": "leave out frames before this time (ISO 8601)",
             "to": "leave out frames at or after this time",
+            "clock": "recorded (default), or corrected: candump lines have the time that frames of a clock "
+            "that was not synchronised really had, where it is known; jsonl always has both",
             "format": "candump (default) or jsonl: decoded with the dongle's current signal table, with a "
             "line of type gap where frames are missing",
         },

@@ -12,6 +12,7 @@ from signal_decoding.evaluate import decode
 from signal_decoding.table import SignalTable
 from tests.helpers.api_server import Api, Server
 from wire_protocol.batches import FrameBatch, SignalBatch
+from wire_protocol.clock_record import ClockRecord
 from wire_protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
 from wire_protocol.lane_sender import LaneSender, WindowLimits
 from wire_protocol.messages import (
@@ -56,10 +57,12 @@ class SignalAgent:
         for lane in self.lanes:
             lane.take_loss(GapReason.START, None, 0.0)
 
-    async def hello(self, tables: Sequence[SignalTable], frames: str = "all") -> list[str]:
+    async def hello(self, tables: Sequence[SignalTable], frames: str = "all", **changes: Any) -> list[str]:
         """Opens the control connection; which tables the server asks for."""
         dongles = [dongle_listing(self.dongle_id, tables, frames)]
-        self.control = await self.api.hello(agent_id=self.agent_id, start_id=self._start_id, dongles=dongles)
+        self.control = await self.api.hello(
+            agent_id=self.agent_id, start_id=self._start_id, dongles=dongles, **changes
+        )
         return await self.wanted()
 
     async def report(self, tables: Sequence[SignalTable], frames: str = "all") -> list[str]:
@@ -107,6 +110,11 @@ class SignalAgent:
             self.lanes[0].take_frames(frames, 0.0)
         if values is not None:
             self.lanes[1].take_signals(values, 0.0)
+
+    def say_clock(self, record: ClockRecord) -> None:
+        """Numbers what is said of the clock, in both lanes."""
+        for lane in self.lanes:
+            lane.take_clock(record, 0.0)
 
     async def settle(self) -> None:
         """Sends what waits, until the server has acknowledged everything."""

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wire_protocol.batches import FrameBatch, batch_of
+from wire_protocol.clock_record import ClockRecord
 from wire_protocol.errors import SessionError
 from wire_protocol.hop import RangeKind
 from wire_protocol.intervals import IntervalSet
@@ -52,6 +53,7 @@ class World:
         self.now = 0.0
         self.starts = 0
         self.made = 0
+        self.clocks = 0
         self.storage = Storage()
         self.restart_server()
         self.start_agent()
@@ -85,6 +87,10 @@ class World:
         rows = [(self.now_ns(), self.made + i, 1, 8, bytes(8)) for i in range(count)]
         self.made += count
         self.sender.take_frames(batch_of(rows), self.now)
+
+    def clock(self) -> None:
+        self.clocks += 1
+        self.sender.take_clock(ClockRecord("boot", self.clocks, synchronised=False), self.now)
 
     def now_ns(self) -> int:
         return int(self.now * 1e9)
@@ -145,6 +151,10 @@ class World:
         assert len(ids) == len(set(ids)), "a frame recorded twice"
         return set(ids)
 
+    def recorded_clocks(self) -> list[int]:
+        in_order = (self.storage.packets[number].body for number in sorted(self.storage.packets))
+        return [body.offset_ns for body in in_order if isinstance(body, ClockRecord)]
+
     def gaps(self) -> list[Gap]:
         return [p.body for p in self.storage.packets.values() if isinstance(p.body, Gap)]
 
@@ -171,6 +181,7 @@ STEPS = (
     "send",
     "deliver_up",
     "deliver_up",
+    "clock",
     "commit",
     "deliver_down",
     "connect",
@@ -206,6 +217,7 @@ def test_without_agent_crashes_every_frame_is_recorded_once_in_order(schedule: l
     in_order = [world.storage.packets[number] for number in sorted(world.storage.packets)]
     ids = [int(i) for p in in_order if isinstance(p.body, FrameBatch) for i in p.body.arbitration_id]
     assert ids == list(range(world.made))
+    assert world.recorded_clocks() == list(range(1, world.clocks + 1))
     assert [gap.reason for gap in world.gaps()] == [GapReason.START]
 
 
@@ -220,6 +232,7 @@ def test_a_full_window_loses_exactly_what_its_gaps_say(
     recorded = world.recorded()
     missing = sum(gap.frames or 0 for gap in world.gaps())
     assert len(recorded) + missing == world.made
+    assert world.recorded_clocks() == list(range(1, world.clocks + 1))
     numbers = IntervalSet()
     for packet in world.storage.packets.values():
         assert not any(n in numbers for n in range(packet.first_seq, packet.number.seq + 1))

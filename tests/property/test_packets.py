@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.strategies import frame_batches
 from wire_protocol.batches import FrameBatch, SignalBatch, ValueKind, batch_of
+from wire_protocol.clock_record import ClockRecord
 from wire_protocol.errors import PacketError
 from wire_protocol.hop import (
     Ack,
@@ -24,8 +25,10 @@ from wire_protocol.hop import (
 from wire_protocol.packets import (
     Gap,
     GapReason,
+    PacketKind,
     PacketNumber,
     decode_packet,
+    encode_clock,
     encode_frames,
     encode_gap,
     encode_signals,
@@ -100,6 +103,38 @@ def test_gaps_survive_a_packet(data: st.DataObject) -> None:
     assert decode_packet(encode_gap(number, gap)).body == gap
 
 
+clock_records = st.builds(
+    ClockRecord,
+    st.text(st.characters(max_codepoint=127), max_size=64),
+    st.integers(1 - 2**62, 2**62 - 1),
+    st.booleans(),
+)
+
+
+@given(numbers, clock_records)
+def test_clock_records_survive_a_packet(number: PacketNumber, record: ClockRecord) -> None:
+    packet = decode_packet(encode_clock(number, record))
+    assert (packet.number, packet.body, packet.kind) == (number, record, PacketKind.CLOCK)
+    assert (packet.frames, packet.first_seq) == (0, number.seq)
+
+
+@given(numbers, st.text(max_size=100), st.integers())
+def test_whatever_a_clock_shows_its_record_can_be_read(number: PacketNumber, name: str, offset: int) -> None:
+    body = decode_packet(encode_clock(number, ClockRecord(name, offset, False))).body
+    assert isinstance(body, ClockRecord)
+    assert not body.synchronised
+
+
+@given(numbers, clock_records, st.data())
+def test_a_damaged_clock_record_is_one_or_a_packet_error(
+    number: PacketNumber, record: ClockRecord, data: st.DataObject
+) -> None:
+    packet = bytearray(encode_clock(number, record))
+    packet[data.draw(st.integers(0, len(packet) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(PacketError):
+        decode_packet(bytes(packet[: data.draw(st.integers(0, len(packet)))]))
+
+
 @given(numbers, frame_batches(), st.data())
 def test_a_damaged_packet_gives_frames_or_its_one_error(
     number: PacketNumber, batch: FrameBatch, data: st.DataObject
@@ -118,7 +153,7 @@ def test_a_damaged_packet_gives_frames_or_its_one_error(
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_packet_or_a_packet_error(data: bytes) -> None:
-    for candidate in (data, b"\x01\x01" + data, b"\x01\x02" + data, b"\x01\x03" + data):
+    for candidate in (data, b"\x01\x01" + data, b"\x01\x02" + data, b"\x01\x03" + data, b"\x01\x04" + data):
         with suppress(PacketError):
             decode_packet(candidate)
 

@@ -70,6 +70,7 @@ PURE_MODULES: Final = [
     "edge_agent/sources/timestamps.py",
     "edge_agent/transmit_config.py",
     "edge_agent/transmit_policy.py",
+    "stream_server/clock_correction.py",
     "stream_server/connections.py",
     "stream_server/console.py",
     "stream_server/console_signals.py",

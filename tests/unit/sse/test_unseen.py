@@ -50,7 +50,9 @@ def of_kind(events: list[Event], *kinds: str) -> list[tuple[str, dict[str, Any]]
 Action = tuple[str, list[int]]
 _IDS = st.lists(st.integers(0, 9), min_size=1, max_size=60)
 _ACTIONS = st.lists(
-    st.one_of(st.tuples(st.sampled_from(["packet", "packet", "gap", "presence"]), _IDS), st.just(("", [0]))),
+    st.one_of(
+        st.tuples(st.sampled_from(["packet", "packet", "gap", "presence", "clock"]), _IDS), st.just(("", [0]))
+    ),
     max_size=60,
 )
 
@@ -65,6 +67,8 @@ def play(stream: ConsoleStream, actions: list[Action]) -> float:
             stream.emit("gap", {"dongle_id": "van7-can0", "frames": ids[0]}, moment(seconds))
         elif action == "presence":
             stream.set_presence({"online": bool(ids[0] % 2), "reason": "heartbeat"}, moment(seconds))
+        elif action == "clock":
+            stream.set_clock(moment(seconds), synchronised=bool(ids[0] % 2))
         stream.tick(moment(seconds))
     return len(actions) * _STEP
 
@@ -75,6 +79,15 @@ def shown_by_key(events: list[Event]) -> Counter[str]:
         if event.event == "can_frame":
             shown[event.payload["id"]] += event.payload["count"]
     return shown
+
+
+def test_each_frame_has_the_mark_of_its_own_time() -> None:
+    stream = make_stream(max_frames_per_second=None)
+    play(stream, [("clock", [0]), ("packet", [1]), ("clock", [1]), ("packet", [2])])
+    marks = [
+        payload.get("clock_synchronised") for _, payload in of_kind(everything(stream, 1.0), "can_frame")
+    ]
+    assert marks == [False, None]
 
 
 @given(_ACTIONS, st.sampled_from([None, 40, 200]))
