@@ -15,6 +15,7 @@ import msgspec
 from edge_agent.adapters import Whereabouts
 from edge_agent.bus_monitor import BusMonitor
 from edge_agent.clock import Clock
+from edge_agent.clock_watch import LOOK_SECONDS, ClockWatch
 from edge_agent.config import UplinkSection
 from edge_agent.dongle_config import PLUGGABLE, DongleSection
 from edge_agent.errors import SourceError
@@ -98,6 +99,9 @@ class Dongle:
         self._undecoded = LiveBatcher(values_seconds)
         self._has_databases = asyncio.Event()
         self._link_ns: int | None = None
+        self._watch = ClockWatch(
+            clock.boot_id(), clock.monotonic_ns(), clock.wall_offset_ns(), synchronised=clock.synchronised()
+        )
         self.frames: Final = self._lane("frames")
 
     @property
@@ -184,14 +188,22 @@ class Dongle:
         reader.longest_beat_seconds = self._uplink.flush_seconds
         try:
             while (items := await reader.read_within(self._due_in())) != []:
+                # Behind the reading: what was read before a look that finds nothing is of the same clock.
+                self._watch.look(
+                    self._clock.monotonic_ns(), self._clock.wall_offset_ns(), self._clock.synchronised
+                )
                 if items is not None:
                     self._take(items)
                     await self._until_room(reader, uplink)
+                if self._watch.is_due:
+                    self._tell_clock()
                 self._flush_due()
                 if any(lane.has_unsent for lane in self.lanes):
                     uplink.wake()
         finally:
             self._flush()
+            if self._watch.changes:
+                self._tell_clock()
             if self.decoder is not None:
                 self.decoder.finish(self._clock.monotonic_seconds())
             uplink.wake()
@@ -203,11 +215,11 @@ class Dongle:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(uplink.progress.wait(), STOP_LOOK_SECONDS)
 
-    def _due_in(self) -> float | None:
+    def _due_in(self) -> float:
         now_seconds = self._clock.monotonic_seconds()
         held = _HELD_LOOK_SECONDS if self.decoder is not None and self.decoder.holds_back else None
-        due = (self._batcher.due_in(now_seconds), self._undecoded.due_in(now_seconds), held)
-        return min((seconds for seconds in due if seconds is not None), default=None)
+        due = (self._batcher.due_in(now_seconds), self._undecoded.due_in(now_seconds), held, LOOK_SECONDS)
+        return min(seconds for seconds in due if seconds is not None)
 
     def _take(self, items: list[Item]) -> None:
         for item in chain.from_iterable(map(self.bus.take, items)):
@@ -215,12 +227,11 @@ class Dongle:
                 self._take_loss(item)
                 continue
             self._events.frames(self.dongle_id, item)
-            if self.section.frames == "all":
-                self._batcher.add(item)
-            else:
-                self.left_out_frames += len(item)
-            if self.decoder is not None:
-                self._undecoded.add(item)
+            before = self._watch.split(item.timestamp_ns)
+            self._add(item[:before])
+            if before < len(item):
+                self._tell_clock()
+                self._add(item[before:])
 
     def _take_loss(self, loss: Dropped) -> None:
         self._flush()
@@ -229,6 +240,24 @@ class Dongle:
         self.frames.take_loss(GapReason.SOURCE, loss.frames, now_seconds, span_ns)
         if self.decoder is not None:  # how many values were in them cannot be known
             self.decoder.lane.take_loss(GapReason.SOURCE, None, now_seconds, span_ns)
+
+    def _add(self, frames: FrameBatch) -> None:
+        if self.section.frames == "all":
+            self._batcher.add(frames)
+        else:
+            self.left_out_frames += len(frames)
+        if self.decoder is not None:
+            self._undecoded.add(frames)
+
+    def _tell_clock(self) -> None:
+        """What was gathered is of the old clock; from here on the new one holds."""
+        self._flush()
+        now_seconds = self._clock.monotonic_seconds()
+        if self.decoder is not None:
+            self.decoder.finish(now_seconds)
+        record = self._watch.tell()
+        for lane in self.lanes:
+            lane.take_clock(record, now_seconds)
 
     def _flush_due(self) -> None:
         now_seconds = self._clock.monotonic_seconds()
@@ -263,7 +292,10 @@ class Dongle:
         limits = WindowLimits(self._uplink.window_bytes, trims=not self._can_wait)
         resolution_ns = self._uplink.timestamp_resolution_ns
         lane = LaneSender(self.dongle_id, name, self._start_id, limits, resolution_ns)
-        lane.take_loss(GapReason.START, None, self._clock.monotonic_seconds())
+        now_seconds = self._clock.monotonic_seconds()
+        lane.take_loss(GapReason.START, None, now_seconds)
+        if not self._watch.record.synchronised:
+            lane.take_clock(self._watch.record, now_seconds)
         return lane
 
     def _unknown(self, arbitration_id: int, is_extended: bool) -> None:

@@ -37,6 +37,7 @@ PURE_MODULES: Final = [
     "edge_agent/bus_errors.py",
     "edge_agent/bus_health.py",
     "edge_agent/can_settings.py",
+    "edge_agent/clock_watch.py",
     "edge_agent/databases/dbc_limits.py",
     "edge_agent/databases/dbc_statements.py",
     "edge_agent/databases/locating.py",

@@ -1,0 +1,192 @@
+"""A gateway whose clock jumps: nothing is lost or reordered, and what was read before is corrected."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from edge_agent.agent import Agent
+from edge_agent.clock import Clock
+from edge_agent.config import AgentConfig, load_agent_config
+from tests.helpers.agents import recorded_frames, recorded_gaps, registered_agents
+from tests.helpers.processes import StreamServer
+
+SPACING_NS: Final = 2_000_000
+RIGHT_NS: Final = 1_766_417_462 * 10**9
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MARK: Final = "clock_synchronised"
+# Two looks at a clock on a busy machine.
+NEAR_NS: Final = 20_000_000
+
+
+class PiClock(Clock):
+    """The clock of a machine that has none: it begins in 1970, and jumps when a time service sets it."""
+
+    def __init__(self, name: str = "boot-1") -> None:
+        self._name = name
+        self._began_ns = super().monotonic_ns()
+        self._offset_ns = 12 * 10**9
+        self._is_right = False
+        self._lock = threading.Lock()
+
+    def monotonic_ns(self) -> int:
+        return super().monotonic_ns() - self._began_ns
+
+    def wall_ns(self) -> int:
+        with self._lock:
+            return self.monotonic_ns() + self._offset_ns
+
+    def synchronised(self) -> bool:
+        return self._is_right
+
+    def boot_id(self) -> str:
+        return self._name
+
+    def set(self, offset_ns: int, *, right: bool) -> None:
+        """A time service, or somebody, sets the clock."""
+        with self._lock:
+            self._offset_ns = offset_ns
+            self._is_right = right
+
+
+def counting_log(path: Path) -> Path:
+    """A log in which each frame says its number, for as long as a test lasts."""
+    frames = 60 * 10**9 // SPACING_NS
+    path.write_text("".join(f"({n * SPACING_NS / 1e9:.6f}) can0 100#{n:08X}\n" for n in range(frames)))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> AgentConfig:
+    path = tmp_path / "agent.toml"
+    log = counting_log(tmp_path / "drive.log")
+    path.write_text(
+        '[server]\nurl = "http://127.0.0.1:9"\n[agent]\nid = "pi"\n[[dongles]]\nid = "pi-log"\n'
+        f'interface = "log"\nchannel = "{log}"\n'
+    )
+    return load_agent_config(path)
+
+
+@contextlib.asynccontextmanager
+async def running(config: AgentConfig, clock: PiClock) -> AsyncIterator[None]:
+    """The agent in this process, so that it has this clock; at the end all is acknowledged."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(Agent(config, clock).run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+class Recording:
+    """What the server holds of the one dongle."""
+
+    def __init__(self, server: StreamServer) -> None:
+        self._server = server
+        self._viewer = server.create_token()
+
+    async def has(self, frames: int) -> None:
+        """Waits until so many frames more are recorded than now."""
+        wanted = frames + await asyncio.to_thread(self._count)
+        async with asyncio.timeout(60):
+            while await asyncio.to_thread(self._count) < wanted:  # noqa: ASYNC110 - another process has them
+                await asyncio.sleep(0.02)
+
+    def _count(self) -> int:
+        return recorded_frames(self._server, "pi-log", self._viewer)
+
+    def frames(self) -> list[dict[str, Any]]:
+        text = self._server.read("/api/v1/dongles/pi-log/frames?format=jsonl", self._viewer).decode()
+        records = [json.loads(line) for line in text.splitlines()]
+        return [record for record in records if record["type"] == "can_frame"]
+
+    def lost(self) -> int:
+        return sum(gap["frames"] or 0 for gap in recorded_gaps(self._server, "pi-log", self._viewer))
+
+
+def number_of(frame: dict[str, Any]) -> int:
+    return int(frame["data_hex"].replace(" ", ""), 16)
+
+
+def moment_ns(text: str) -> int:
+    return (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def true_ns(frame: dict[str, Any]) -> int:
+    return moment_ns(frame.get("corrected_ts", frame["ts"]))
+
+
+def check_one_start(frames: list[dict[str, Any]]) -> None:
+    """Every frame once and in order, at the spacing of the log: whatever the clock did meanwhile."""
+    assert [number_of(frame) for frame in frames] == list(range(len(frames)))
+    began_ns = true_ns(frames[0])
+    late = [true_ns(frame) - began_ns - number * SPACING_NS for number, frame in enumerate(frames)]
+    assert max(map(abs, late)) < NEAR_NS
+
+
+@pytest.fixture
+def recording(tmp_path: Path, config: AgentConfig) -> Any:
+    with StreamServer(tmp_path / "server") as server:
+        (agent,) = registered_agents(server, ["pi"], tmp_path)
+        section = type(config.server)(server.url, str(agent.token_file))
+        yield Recording(server), type(config)(section, config.dongles, config.agent)
+
+
+async def test_a_clock_that_becomes_right_reorders_and_loses_nothing(
+    recording: tuple[Recording, AgentConfig],
+) -> None:
+    recorded, config = recording
+    clock = PiClock()
+    async with running(config, clock):
+        await recorded.has(200)
+        clock.set(3600 * 10**9, right=False)  # a fake hardware clock, say
+        await recorded.has(200)
+        assert not any("corrected_ts" in frame for frame in recorded.frames())
+        clock.set(RIGHT_NS, right=True)
+        await recorded.has(200)
+        clock.set(RIGHT_NS - 2 * 10**9, right=True)  # it was wrong by two seconds, and right all the same
+        await recorded.has(200)
+    frames = recorded.frames()
+    assert recorded.lost() == 0
+    marked = [frame for frame in frames if MARK in frame]
+    assert len(marked) >= 400
+    assert frames[: len(marked)] == marked, "the marked frames are the first"
+    assert all(frame["ts"].startswith("1970") and "corrected_ts" in frame for frame in marked)
+    assert all(frame["ts"].startswith("2025") for frame in frames[len(marked) :])
+    backward = next(n for n in range(1, len(frames)) if true_ns(frames[n]) < true_ns(frames[n - 1]))
+    check_one_start(frames[:backward])
+    assert [number_of(frame) for frame in frames] == list(range(len(frames)))
+
+
+@pytest.mark.parametrize("set_before_the_second_start", [False, True])
+async def test_an_agent_that_starts_again_in_the_same_boot_corrects_what_the_first_read(
+    recording: tuple[Recording, AgentConfig], set_before_the_second_start: bool
+) -> None:
+    recorded, config = recording
+    clock = PiClock()
+    async with running(config, clock):
+        await recorded.has(200)
+    first = len(recorded.frames())
+    if set_before_the_second_start:
+        clock.set(RIGHT_NS, right=True)
+    async with running(config, clock):
+        await recorded.has(200)
+        clock.set(RIGHT_NS, right=True)
+        await recorded.has(200)
+    frames = recorded.frames()
+    check_one_start(frames[:first])
+    check_one_start(frames[first:])
+    assert all("corrected_ts" in frame for frame in frames[:first])
+    assert (MARK in frames[first]) is not set_before_the_second_start
+    assert MARK not in frames[-1]
+    assert true_ns(frames[first - 1]) < true_ns(frames[first]) < true_ns(frames[first - 1]) + 60 * 10**9
+    assert recorded.lost() == 0
