@@ -29,6 +29,7 @@ class Hop:
 
 
 _WINDOW: Final = Hop("trimmed", "lost", "in the full window of what the server has not acknowledged")
+_BUDGET: Final = Hop("over_budget", "lost", "because the day's byte budget was spent")
 
 # In the data's order.
 FRAME_HOPS: Final = (
@@ -37,11 +38,12 @@ FRAME_HOPS: Final = (
     Hop("malformed", "unusable"),
     Hop("lost_queue", "lost", "in the agent's queue"),
     Hop("left_out", "left_out"),
+    _BUDGET,
     _WINDOW,
     Hop("acknowledged", "acknowledged"),
     Hop("waiting", "waiting"),
 )
-VALUE_HOPS: Final = (_WINDOW, Hop("acknowledged", "acknowledged"), Hop("waiting", "waiting"))
+VALUE_HOPS: Final = (_BUDGET, _WINDOW, Hop("acknowledged", "acknowledged"), Hop("waiting", "waiting"))
 
 
 class Books(msgspec.Struct, frozen=True):

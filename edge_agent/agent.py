@@ -36,6 +36,8 @@ from wire_protocol.lane_sender import LaneSender
 from wire_protocol.messages import DevicesReport, Discovery, DongleInfo, Hello
 
 if TYPE_CHECKING:
+    from edge_agent.budget import Stage
+    from edge_agent.budget_keeper import BudgetKeeper
     from edge_agent.databases.configured import ConfiguredDatabases
 
 STOP_SECONDS: Final = 5.0
@@ -93,9 +95,17 @@ class Agent:
             if inventory is None
             else PlugWatch(inventory, places, self._try_now, self._uplink.say, self._clock)
         )
+        self._budget = self._budget_keeper(config.uplink.max_bytes_per_day)
+        self._stage = 0
         self._progress = Progress(self._manager, self._readers, self._clock)
         self._reporter = Reporter(
-            config, self._start_id, self._dongles, self._readers, self._uplink, self._clock
+            config,
+            self._start_id,
+            self._dongles,
+            self._readers,
+            self._uplink,
+            self._clock,
+            budget=None if self._budget is None else self._budget.budget,
         )
         self._forwarder = LogForwarder(self._uplink.say, self._clock)
 
@@ -159,6 +169,8 @@ class Agent:
         yield self._watch.keep_watched()
         if self._plugs is not None:
             yield self._plugs.run()
+        if self._budget is not None:
+            yield self._budget.run()
 
     async def _stream(self) -> None:
         """Connects once it can be said by which tables the dongles are decoded: without one, a server forgets
@@ -219,6 +231,26 @@ class Agent:
     def _unknown_id(self, dongle_id: str, arbitration_id: int, is_extended: bool) -> None:
         self._discovered("UnknownId", dongle_id, (arbitration_id, is_extended))
 
+    def _budget_keeper(self, max_bytes: int) -> BudgetKeeper | None:
+        if not max_bytes:
+            return None
+        # Not at the top: an agent without a budget has no memory for it.
+        from edge_agent.budget_keeper import BudgetKeeper  # noqa: PLC0415
+
+        path = state_directory() / f"budget-{self._config.agent_id}.json"
+        return BudgetKeeper(max_bytes, path, self._uplink, self._clock, self._limit)
+
+    def _limit(self, stage: Stage) -> None:
+        """What the byte budget allows, at each look at it."""
+        for dongle in self._dongles:
+            dongle.limit(stage)
+        if self._budget is None or stage == self._stage:
+            return
+        self._stage = stage
+        _logger.log(logging.WARNING if stage else logging.INFO, "uplink: %s", self._budget.budget.message)
+        self._uplink.wake()
+        self._reporter.changed()
+
     def _try_now(self) -> None:
         for reader in self._readers:
             reader.try_now()
@@ -237,25 +269,27 @@ class Agent:
         await asyncio.wait(feeds)
         await self._acknowledged()
 
-    async def _acknowledged(self) -> None:
+    async def _acknowledged(self, *, stopping: bool = False) -> None:
+        """Everything; of lanes that wait for another day's budget nothing while `stopping`."""
         while True:
             with contextlib.suppress(UplinkError):  # refused: the uplink tries again, slowly
-                await self._uplink.until(lambda: all(lane.is_empty for lane in self._lanes))
+                await self._uplink.until(
+                    lambda: all(lane.is_empty or (stopping and lane.paused) for lane in self._lanes)
+                )
                 return
             await asyncio.sleep(REFUSED_SECONDS)
 
     async def _drain(self) -> None:
         """A clean stop loses nothing that the server takes in time; what it does not is said."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
-                await self._acknowledged()
-        except TimeoutError:
-            held = {lane.lane: 0 for lane in self._lanes}
-            for lane in self._lanes:
-                held[lane.lane] += lane.held_frames
-            lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
-            if lost:
-                _logger.error("%s were not acknowledged by the server and are lost", lost)
+                await self._acknowledged(stopping=True)
+        held = {lane.lane: 0 for lane in self._lanes}
+        for lane in self._lanes:
+            held[lane.lane] += lane.held_frames
+        lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
+        if lost:
+            _logger.error("%s were not acknowledged by the server and are lost", lost)
 
     def _reader(self, dongle: Dongle) -> SourceReader:
         return SourceReader(

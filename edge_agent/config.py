@@ -51,11 +51,10 @@ class ServerSection(msgspec.Struct, frozen=True):
 class UplinkSection(msgspec.Struct, frozen=True):
     """[uplink]: how frames become packets, and how much waits in memory for the server's ack."""
 
-    not_supported: ClassVar[frozenset[str]] = frozenset({"max_bytes_per_day"})
-
     flush_seconds: Annotated[float, Meta(ge=0.005, le=10)] = 0.05
     timestamp_resolution_ns: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000
     window_bytes: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 16_000_000
+    max_bytes_per_day: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
 
 
 class AgentConfig(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from edge_agent.lane_gate import LaneGate
 from edge_agent.signal_rules import SignalRule
 from edge_agent.signal_selection import SignalSelection
 from signal_decoding.evaluate import decode
@@ -41,6 +42,7 @@ class Decoder:
 
     def __init__(self, lane: LaneSender, on_unknown: Callable[[int, bool], None] = lambda *_: None) -> None:
         self.lane = lane
+        self.gate = LaneGate(lane)
         self.counts = DecoderCounts()
         self.table: SignalTable | None = None
         self._on_unknown = on_unknown
@@ -86,7 +88,7 @@ class Decoder:
     def _send(self, values: SignalBatch, now_seconds: float) -> None:
         self.counts.values_sent += len(values)
         for begin in range(0, len(values), MAX_ROWS):
-            self.lane.take_signals(values[begin : begin + MAX_ROWS], now_seconds)
+            self.gate.take(values[begin : begin + MAX_ROWS], now_seconds)
 
     def _note_unknown(self, frames: FrameBatch) -> None:
         self.counts.frames_unknown += len(frames)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from edge_agent.adapters import Whereabouts
+from edge_agent.budget import Stage, rules_at
 from edge_agent.bus_monitor import BusMonitor
 from edge_agent.clock import Clock
 from edge_agent.clock_watch import LOOK_SECONDS, ClockWatch
@@ -22,6 +23,7 @@ from edge_agent.errors import SourceError
 from edge_agent.feeding import LiveBatcher
 from edge_agent.frame_filters import keep_matching
 from edge_agent.inventory import Inventory
+from edge_agent.lane_gate import LaneGate
 from edge_agent.sources.base import Dropped, Item, Source, SourceState
 from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import SourceReader
@@ -103,6 +105,8 @@ class Dongle:
             clock.boot_id(), clock.monotonic_ns(), clock.wall_offset_ns(), synchronised=clock.synchronised()
         )
         self.frames: Final = self._lane("frames")
+        self._stage = Stage.EVERYTHING
+        self._frames_gate = LaneGate(self.frames)
 
     @property
     def channel(self) -> str:
@@ -157,12 +161,29 @@ class Dongle:
         if self.decoder is None or databases is None:
             return
         self._flush()
-        self.decoder.use(databases.table, self.section.signals, self._clock.monotonic_seconds())
+        rules = rules_at(self._stage, self.section.signals)
+        self.decoder.use(databases.table, rules, self._clock.monotonic_seconds())
         if databases.table is not None:
             current = databases.table.hash.hex()
             earlier = {name: table for name, table in self.tables.items() if name != current}
             kept = list(earlier.items())[: MAX_TABLES - 1]
             self.tables = {current: databases.table.to_bytes(), **dict(kept)}
+
+    @property
+    def gates(self) -> list[LaneGate]:
+        """The ways into its lanes."""
+        return [self._frames_gate] if self.decoder is None else [self._frames_gate, self.decoder.gate]
+
+    def limit(self, stage: Stage) -> None:
+        """Sends what the budget allows at this stage; call it again from time to time."""
+        now_seconds = self._clock.monotonic_seconds()
+        before, self._stage = self._stage, stage
+        if stage is not before:
+            self._flush()
+        if self.decoder is not None and (stage < Stage.SLOW_SIGNALS) != (before < Stage.SLOW_SIGNALS):
+            self.decoder.use(self.decoder.table, rules_at(stage, self.section.signals), now_seconds)
+        for gate, closed_from in zip(self.gates, (Stage.NO_FRAMES, Stage.NO_SIGNALS), strict=False):
+            gate.set_closed(now_seconds, closed=stage >= closed_from)
 
     def stop_waiting(self) -> None:
         """The agent stops: no databases will come."""
@@ -206,6 +227,8 @@ class Dongle:
                 self._tell_clock()
             if self.decoder is not None:
                 self.decoder.finish(self._clock.monotonic_seconds())
+            for gate in self.gates:
+                gate.tell(self._clock.monotonic_seconds())
             uplink.wake()
 
     async def _until_room(self, reader: SourceReader, uplink: Uplink) -> None:
@@ -256,8 +279,9 @@ class Dongle:
         if self.decoder is not None:
             self.decoder.finish(now_seconds)
         record = self._watch.tell()
-        for lane in self.lanes:
-            lane.take_clock(record, now_seconds)
+        for gate in self.gates:
+            gate.tell(now_seconds)
+            gate.lane.take_clock(record, now_seconds)
 
     def _flush_due(self) -> None:
         now_seconds = self._clock.monotonic_seconds()
@@ -282,7 +306,7 @@ class Dongle:
             kept = keep_matching(batch, self.section.frame_filters)
             self.left_out_frames += len(batch) - len(kept)
             if len(kept):
-                self.frames.take_frames(kept, now_seconds)
+                self._frames_gate.take(kept, now_seconds)
 
     def _flush_values(self, decoder: Decoder, now_seconds: float) -> None:
         for batch in self._undecoded.take(now_seconds):

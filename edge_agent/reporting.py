@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from edge_agent.budget import Budget
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.dongle import Dongle
@@ -49,6 +50,7 @@ class Reporter:
         readers: Sequence[SourceReader],
         uplink: Uplink,
         clock: Clock,
+        budget: Budget | None = None,
     ) -> None:
         self._config = config
         self._start_id = start_id
@@ -56,6 +58,7 @@ class Reporter:
         self._readers = readers
         self._uplink = uplink
         self._clock = clock
+        self._budget = budget
         self._started_at_seconds = clock.monotonic_seconds()
         self._rates: dict[str, FrameRate] = {}
         self._told: dict[str, _Told] = {}
@@ -91,7 +94,7 @@ class Reporter:
         now_seconds, url = clock.monotonic_seconds(), self._config.server.url
         maker = ServiceMaker(self._config.agent_id, now_ns)
         services = [
-            agent_service(maker, now_seconds - self._started_at_seconds),
+            agent_service(maker, now_seconds - self._started_at_seconds, self._budget),
             uplink_service(maker, self._uplink, url, now_seconds, now_ns),
         ]
         for dongle, reader in zip(self._dongles, self._readers, strict=True):

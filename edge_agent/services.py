@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edge_agent.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
+from edge_agent.budget import Budget
 from edge_agent.dongle import Dongle
 from edge_agent.identity import VERSION
 from edge_agent.sources.base import SourceCode
@@ -42,10 +43,16 @@ class ServiceMaker:
         )
 
 
-def agent_service(maker: ServiceMaker, uptime_seconds: float) -> ServiceStatus:
-    """The agent itself: it can say so, so it runs."""
-    metrics = {"uptime_seconds": round(uptime_seconds, 1)}
-    return maker.make("agent", "Edge agent", SourceCode.OK, f"version {VERSION}", metrics)
+def agent_service(maker: ServiceMaker, uptime_seconds: float, budget: Budget | None) -> ServiceStatus:
+    """The agent itself: it can say so, so it runs; whole, or as far as its byte budget goes."""
+    code, message = SourceCode.OK, f"version {VERSION}"
+    metrics: dict[str, float] = {"uptime_seconds": round(uptime_seconds, 1)}
+    if budget is not None:
+        metrics |= {"bytes_today": budget.bytes_today, "max_bytes_per_day": budget.max_bytes}
+        metrics["budget_stage"] = int(budget.stage)
+        message = f"{message}; {budget.message}"
+        code = SourceCode.DEGRADED if budget.stage else code
+    return maker.make("agent", "Edge agent", code, message, metrics)
 
 
 def bus_service(
@@ -112,6 +119,7 @@ def frames_ledger(dongle: Dongle, reader: SourceReader) -> Ledger:
         **{f"lost_{place}": frames for place, frames in read.lost.items()},
         "malformed": reader.malformed,
         "left_out": dongle.left_out_frames,
+        "over_budget": dongle.gates[0].left_out,
         "trimmed": lane.trimmed_frames,
         "acknowledged": lane.acknowledged_frames,
         "waiting": read.waiting + dongle.gathered_frames + lane.held_frames,
@@ -125,6 +133,7 @@ def values_ledger(dongle: Dongle) -> Ledger | None:
         return None
     lane = dongle.decoder.lane
     counts = {
+        "over_budget": dongle.decoder.gate.left_out,
         "trimmed": lane.trimmed_frames,
         "acknowledged": lane.acknowledged_frames,
         "waiting": lane.held_frames,

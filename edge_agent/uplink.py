@@ -118,6 +118,7 @@ class Uplink:
         self.state = UplinkState(False, f"connecting to {url}")
         self.progress = asyncio.Event()
         self.counts = UplinkCounts()
+        self.server_offset_ns: int | None = None
         self._url = url
         self._token = token
         self._answers = answers
@@ -221,6 +222,7 @@ class Uplink:
     # -- opening
 
     async def _open(self, path: str) -> ClientConnection:
+        self.counts.attempts += 1
         try:
             connection = await connect(
                 websocket_url(self._url, path),
@@ -257,6 +259,7 @@ class Uplink:
         await control.send(encode_message(self._answers.hello()))
         answer = decode_server_message(await _answer(control))
         if isinstance(answer, Welcome):
+            self.server_offset_ns = answer.server_wall_ns - self._clock.monotonic_ns()
             return answer
         raise _error_lost(answer) if isinstance(answer, Error) else MessageError("welcome expected")
 
@@ -330,6 +333,7 @@ class Uplink:
         clock = self._clock
         while True:
             await asyncio.sleep(beat_seconds)
+            self.counts.beats += 1
             self.say(Heartbeat(clock.monotonic_ns(), clock.wall_ns(), clock.synchronised()))
             self._answers.on_beat()
 

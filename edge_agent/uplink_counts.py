@@ -8,17 +8,26 @@ from typing import Any, Final
 from websockets.asyncio.client import ClientConnection
 
 _DAY_NS: Final = 86_400_000_000_000
+# What goes out around a message (WebSocket, TLS, TCP and IP headers), for a connection, and to keep both of
+# them alive between two heartbeats: allowances, since who pays by the byte pays for these too.
+_MESSAGE_BYTES: Final = 100
+_CONNECTION_BYTES: Final = 4_000
+_BEAT_BYTES: Final = 400
 
 
 @dataclass(slots=True)
 class UplinkCounts:
     """`bytes_up` and `bytes_down` are what the WebSockets carried, without what TLS, TCP and IP add.
 
+    `attempts`: to open one of the two. `connections`: times that both were.
     `connected_since_ns` is None while there is no connection. `messages_dropped`: control messages for which
     there was no room.
     """
 
+    attempts: int = 0
     connections: int = 0
+    beats: int = 0
+    messages_up: int = 0
     refusals: int = 0
     messages_dropped: int = 0
     bytes_up: int = 0
@@ -32,6 +41,14 @@ class UplinkCounts:
         self.connections += connected
         self.refusals += refused
         self.connected_since_ns = now_ns if connected else None
+
+    @property
+    def spent_bytes(self) -> int:
+        """What has gone out, with allowances for what is around it."""
+        around = (
+            self.attempts * _CONNECTION_BYTES + self.messages_up * _MESSAGE_BYTES + self.beats * _BEAT_BYTES
+        )
+        return self.bytes_up + around
 
     def today(self, now_ns: int) -> tuple[int, int]:
         """Bytes up and down since midnight UTC or the start. A day begins when it is first asked for."""
@@ -50,6 +67,7 @@ class CountedConnection(ClientConnection):
     async def send(self, message: Any, **options: Any) -> None:
         """As it was, for a whole message."""
         self.counts.bytes_up += _size(message)
+        self.counts.messages_up += 1
         await super().send(message, **options)
 
     async def recv(self, decode: bool | None = None) -> Any:

@@ -75,6 +75,7 @@ class LaneSender:
         self.held_bytes = 0
         self.acknowledged_frames = 0
         self.trimmed_frames = 0
+        self.paused = False
         self._taken_through = 0
         self._held: OrderedDict[PacketNumber, Held] = OrderedDict()
         self._connected = False
@@ -168,7 +169,9 @@ class LaneSender:
                 self._release(number)
 
     def next_packet(self) -> tuple[RangeKind, bytes] | None:
-        """What to send now, live before backlog; None while the window is full or nothing waits."""
+        """What to send now, live before backlog; None while `paused`, all is on its way or nothing waits."""
+        if self.paused:
+            return None
         for kind in _KINDS:
             todo, sent = self._todo[kind], self._sent[kind]
             while todo and len(sent) < self.limits.max_in_flight:

@@ -94,10 +94,11 @@ class GapReason(IntEnum):
     WINDOW = 2
     SOURCE = 3
     ANNOUNCED = 4
+    BUDGET = 6
 
     @property
     def where(self) -> str:
-        """The word of `gap` events: agent_start, agent_window, agent_source or agent_announced."""
+        """The word of `gap` events: agent_start, agent_window..."""
         return f"agent_{self.name.lower()}"
 
 

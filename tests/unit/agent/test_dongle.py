@@ -6,6 +6,9 @@ import time
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
+from edge_agent.budget import Stage
 from edge_agent.clock import Clock
 from edge_agent.config import UplinkSection
 from edge_agent.databases.configured import load_configured
@@ -16,7 +19,9 @@ from edge_agent.identity import new_start_id
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import Answers, Uplink
 from wire_protocol.batches import FrameBatch, batch_of
+from wire_protocol.lane_sender import LaneSender
 from wire_protocol.messages import Hello
+from wire_protocol.packets import Gap, GapReason, decode_packet
 
 DATABASE = Path(__file__).resolve().parents[3] / "dbc" / "demo-vehicle.dbc"
 GEARBOX_ID = 544
@@ -49,14 +54,15 @@ def no_hello() -> Hello:
     raise NotImplementedError
 
 
-async def fed(frames: Literal["all", "off"]) -> Dongle:
-    """A dongle whose bus is over; no packet of it was sent."""
+async def fed(frames: Literal["all", "off"], stage: Stage = Stage.EVERYTHING) -> Dongle:
+    """A dongle whose bus is over, at this stage of a budget; no packet of it was sent."""
     clock = Clock()
     section = DongleSection("can0", id="van7-can0", frames=frames, databases=[str(DATABASE)])
     uplink = UplinkSection(flush_seconds=0.02)
     dongle = Dongle(section, uplink, new_start_id(), clock)
     dongle.add_decoder()
     dongle.use(load_configured(section.databases))
+    dongle.limit(stage)
     reader = SourceReader("van7-can0", BusyBus, lambda _: None)
     reader.start()
     server = Uplink("http://127.0.0.1:9", "token", Answers(no_hello), dongle.lanes, clock=clock)
@@ -82,3 +88,41 @@ async def test_values_go_as_often_as_frames_would_where_there_are_none() -> None
     assert dongle.frames.held_frames == 0
     assert dongle.decoder.lane.held_frames == READS + 1
     assert dongle.decoder.lane.held_packets > 2 * sparse.decoder.lane.held_packets
+
+
+def left_out(lane: LaneSender) -> int:
+    """How many frames or values the lane says that the budget cost."""
+    lane.paused = False
+    lane.connect(0.0)
+    bodies = []
+    while (packet := lane.next_packet()) is not None:
+        bodies.append(decode_packet(packet[1]).body)
+    gaps = [body for body in bodies if isinstance(body, Gap) and body.reason is GapReason.BUDGET]
+    return sum(gap.frames or 0 for gap in gaps)
+
+
+@pytest.mark.parametrize(
+    ("stage", "frames", "values"),
+    [
+        (Stage.EVERYTHING, READS, READS + 1),
+        (Stage.NO_FRAMES, 0, READS + 1),
+        (Stage.SLOW_SIGNALS, 0, 3),  # of two signals the first values, and the last of the one that moves
+        (Stage.NO_SIGNALS, 0, 0),
+    ],
+)
+async def test_what_the_budget_does_not_allow_is_left_out_and_counted(
+    stage: Stage, frames: int, values: int
+) -> None:
+    dongle = await fed("all", stage)
+    assert dongle.decoder is not None
+    lane = dongle.decoder.lane
+    assert (dongle.frames.held_frames, lane.held_frames) == (frames, values)
+    assert (dongle.frames.paused, lane.paused) == (stage >= Stage.NO_FRAMES, stage >= Stage.NO_SIGNALS)
+    assert left_out(dongle.frames) == READS - frames
+    assert left_out(lane) == (3 if stage is Stage.NO_SIGNALS else 0)
+
+
+async def test_a_new_day_opens_the_lanes() -> None:
+    dongle = await fed("all", Stage.NO_SIGNALS)
+    dongle.limit(Stage.EVERYTHING)
+    assert not any(lane.paused for lane in dongle.lanes)
