@@ -124,16 +124,16 @@ class Whereabouts:
         found = None
         try:
             if self._section.device_id is None:
-                found = self._by_name(adapters) or self._moved(adapters)
+                found = self._named(self._section.channel, adapters) or self._moved(adapters)
             else:
                 found = by_device_id(self._section.device_id, self._section.interface, adapters)
         finally:
             self._found = found
         return self.channel
 
-    def opened(self) -> None:
-        """What was located is read now."""
-        self._read = self._found
+    def opened(self, adapters: Iterable[Adapter]) -> None:
+        """What was located is read now, known as it is among these: it may have come after it was looked for."""
+        self._read = self._found = self._named(self.channel, adapters) or self._found
 
     def is_at(self, adapter: Adapter) -> bool:
         """Whether this dongle is that adapter, which is there or was."""
@@ -145,9 +145,9 @@ class Whereabouts:
             return self._section.device_id in (adapter.device_id, adapter.port_id)
         return self._section.channel in adapter.names or self._has_moved_to(adapter)
 
-    def _by_name(self, adapters: Iterable[Adapter]) -> Adapter | None:
-        wanted = self._section.interface, self._section.channel
-        return next((one for one in adapters if one.interface == wanted[0] and wanted[1] in one.names), None)
+    def _named(self, channel: str, adapters: Iterable[Adapter]) -> Adapter | None:
+        interface = self._section.interface
+        return next((one for one in adapters if one.interface == interface and channel in one.names), None)
 
     def _moved(self, adapters: Iterable[Adapter]) -> Adapter | None:
         return next((one for one in adapters if self._has_moved_to(one)), None)
@@ -174,7 +174,7 @@ def by_device_id(device_id: str, interface: str, adapters: Sequence[Adapter]) ->
         remedy = f"set `device_id` to one of {_listed(places)}" if places else "set `channel` instead"
         raise SourceError("AMBIGUOUS", reason, remedy)
     there = [f"{one.device_id} ({one.channel})" for one in adapters if one.device_id is not None]
-    plugged = f"plugged in: {_listed(there)}" if there else "no adapter that could be told is plugged in"
+    plugged = f"plugged in: {_listed(there)}" if there else "none with a device_id is plugged in"
     remedy = f"plug it in, or correct `device_id`; {plugged}"
     raise SourceError("NO_DEVICE", f"the adapter {device_id} is not there", remedy)
 

@@ -139,7 +139,7 @@ class Dongle:
             return open_source(section, self._clock)
         channel = at.locate(self._inventory.adapters())
         source = open_source(msgspec.structs.replace(section, channel=channel, device_id=None), self._clock)
-        at.opened()
+        at.opened(self._inventory.adapters())
         return source
 
     def remark(self) -> str:

@@ -156,8 +156,8 @@ def _serial_port(adapter: Adapter) -> Plugged:
     users = list(users_of(channel))
     if not users:  # those of others are seen by root alone
         return Plugged(adapter, "free" if os.geteuid() == 0 else "accessible")
-    others = [user for user in users if not user.startswith(_AGENT)]
-    remedy = f"stop {', '.join(others)} before the agent is to use it" if others else ""
+    is_agent = all(user.startswith(_AGENT) for user in users)
+    remedy = "" if is_agent else "if that is not the agent, stop it before the agent is to use the port"
     return Plugged(adapter, f"used by {', '.join(users)}", remedy=remedy)
 
 

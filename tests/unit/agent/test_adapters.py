@@ -54,7 +54,7 @@ def test_a_device_id_that_is_not_there_is_told_with_what_is() -> None:
     assert "A1 is not there" in error.reason
     assert "B2 (can0), C3 (/dev/ttyACM0)" in error.remedy
     assert at.channel == "A1"
-    assert "no adapter" in failure(lambda: at.locate([])).remedy
+    assert "none with a device_id" in failure(lambda: at.locate([])).remedy
 
 
 def test_many_adapters_make_no_long_sentence() -> None:
@@ -91,7 +91,7 @@ def test_a_stick_with_both_interfaces_is_what_the_configuration_says() -> None:
 def test_a_channel_wins_over_the_adapter_that_was_read_under_it() -> None:
     at = Whereabouts(BY_NAME)
     assert at.locate(identified([can("can0", "A1")])) == "can0"
-    at.opened()
+    at.opened([])
     assert at.device_id == "A1"
     assert at.locate(identified([can("can0", "B2"), can("can1", "A1")])) == "can0"
     assert (at.device_id, at.remark) == ("B2", "")
@@ -100,7 +100,7 @@ def test_a_channel_wins_over_the_adapter_that_was_read_under_it() -> None:
 def test_an_adapter_that_has_another_name_now_is_followed() -> None:
     at = Whereabouts(BY_NAME)
     at.locate(identified([can("can0", "A1")]))
-    at.opened()
+    at.opened([])
     assert at.locate([]) == "can0"
     assert at.device_id == "A1"
     assert at.locate(identified([can("can1", "A1", node=2)])) == "can1"
@@ -116,8 +116,17 @@ def test_an_adapter_that_was_never_read_is_not_followed() -> None:
 def test_an_adapter_that_the_configuration_names_otherwise_is_not_followed() -> None:
     at = Whereabouts(BY_NAME, claimed=["can0", "can1"])
     at.locate(identified([can("can0", "A1")]))
-    at.opened()
+    at.opened([])
     assert at.locate(identified([can("can1", "A1", node=2)])) == "can0"
+
+
+@pytest.mark.parametrize("before", [[], [can("can0", port_id=None)]])
+def test_an_adapter_that_comes_or_gets_its_alias_late_is_known_by_it(before: list[Adapter]) -> None:
+    at = Whereabouts(BY_NAME)
+    at.locate(before)
+    at.opened(identified([can("can0", port_id="engine bus")]))
+    assert at.device_id == "engine bus"
+    assert at.locate(identified([can("can1", port_id="engine bus", node=2)])) == "can1"
 
 
 def test_a_port_is_known_by_the_link_that_the_configuration_names() -> None:
@@ -125,7 +134,7 @@ def test_a_port_is_known_by_the_link_that_the_configuration_names() -> None:
     at = Whereabouts(DongleSection(link, interface="slcan", bitrate=500_000), claimed=[link])
     there = identified([port("/dev/ttyACM0", "A1", link)])
     assert at.locate(there) == link
-    at.opened()
+    at.opened([])
     assert (at.device_id, at.remark) == ("A1", "")
     assert at.is_at(there[0])
     assert at.is_at(identified([port("/dev/ttyACM1", "A1")])[0])  # its link may come a little later

@@ -124,9 +124,12 @@ def test_a_bus_is_read_again_under_another_name_and_no_other_is_disturbed(
 
         eventually(said, f"the bus of {dongle_id} is {status}: {part}")
 
-    def view() -> tuple[str, str | None]:
-        dongle = server.read_json(f"/api/v1/dongles/{engine}", viewer)
-        return dongle["channel"], dongle["device_id"]
+    def known_at(channel: str) -> None:
+        def seen() -> bool:
+            dongle = server.read_json(f"/api/v1/dongles/{engine}", viewer)
+            return (dongle["channel"], dongle["device_id"]) == (channel, ALIAS)
+
+        eventually(seen, f"the server knows the adapter at {channel}")
 
     agent = EnrolledAgent(server, agent_id, tmp_path)
     dongles = [{"id": engine, **place}, {"id": busy, "channel": BUSY_BUS}]
@@ -138,7 +141,7 @@ def test_a_bus_is_read_again_under_another_name_and_no_other_is_disturbed(
             with Traffic(FIRST_NAME):
                 assert first_after(console, since) < RESUME_SECONDS
                 bus_message("OK", f"reading socketcan {FIRST_NAME}")
-                eventually(lambda: view() == (FIRST_NAME, ALIAS), "the server knows the adapter")
+                known_at(FIRST_NAME)
                 console.wait_for(lambda events: discoveries(events) == told[:1])
                 unplug(FIRST_NAME)
             bus_message("FAILED", "is not there")
@@ -148,7 +151,7 @@ def test_a_bus_is_read_again_under_another_name_and_no_other_is_disturbed(
                 assert first_after(console, since) < RESUME_SECONDS
             bus_message("OK", f"reading socketcan {LATER_NAME}")
             bus_message("OK", ALIAS)
-            eventually(lambda: view() == (LATER_NAME, ALIAS), "the server knows the adapter's new name")
+            known_at(LATER_NAME)
             console.wait_for(lambda events: discoveries(events) == told)
         wait_for_recorded(server, busy, viewer, traffic.sent)
         assert process.stop() == 0
