@@ -132,7 +132,7 @@ class Whereabouts:
         return self.channel
 
     def opened(self, adapters: Iterable[Adapter]) -> None:
-        """What was located is read now, known as it is among these: it may have come after it was looked for."""
+        """What was located is read now, known as it is among these: it may have come just after the look."""
         self._read = self._found = self._named(self.channel, adapters) or self._found
 
     def is_at(self, adapter: Adapter) -> bool:

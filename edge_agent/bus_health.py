@@ -26,6 +26,7 @@ _FASTER: Final = "use a faster adapter or machine, or less load on it"
 _MESSAGES: Final = {
     "bus_off": "",
     "wrong_bitrate": f"{{channel}} hears only errors and no frame: {_CHECK_THE_BUS}",
+    "dead_driver": "the driver of {channel} stood still and works again: if it often does, use another",
     "error_passive": f"{{channel}} is error-passive: {_CHECK_THE_BUS}",
     "overrun": f"{{channel}} has lost frames, nobody knows how many: its driver was full; {_FASTER}",
     "dropped": f"frames of {{channel}} come faster than the agent reads them: {_FASTER}; "
@@ -62,12 +63,15 @@ class BusHealth:
         self._driver = TwoWitnesses()
         self._stall = Stall()
 
-    def take_source(self, state: SourceState) -> None:
+    def take_source(self, state: SourceState, now_seconds: float) -> None:
         """What the reader says. Once it reads, or reads no more, what was known is of another time."""
+        was_dead = self._source.fault == "dead_driver"
         self._source = state
         self._link, self._state = None, None
         self._held_until_seconds.clear()
         self._stall = Stall()
+        if was_dead:
+            self._hold("dead_driver", now_seconds)
 
     def take_frames(self, batch: FrameBatch, now_seconds: float) -> tuple[ErrorNews | None, bool]:
         """What came over the socket: what its error frames say, and whether that is a loss not yet known."""
@@ -127,6 +131,7 @@ class BusHealth:
         told: dict[str, Any] = {
             "error_frames": self.error_frames,
             **counts,
+            **({} if self._state is None else {"controller_state": self._state}),
             "controller_overruns": self._controller.total,
             "driver_overruns": self._driver.total,
         }
@@ -249,7 +254,6 @@ def _link_metrics(link: CanLink) -> dict[str, Any]:
     }
     if link.has_controller:
         told |= {
-            "controller_state": link.state,
             "mode": _mode(link),
             "fd": link.fd,
             "bitrate": link.bitrate,

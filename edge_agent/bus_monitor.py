@@ -46,7 +46,7 @@ class BusMonitor:
             self._tell(state)
             return
         self.health.settings = replace(self.health.settings, channel=self._channel())
-        self.health.take_source(state)
+        self.health.take_source(state, self._clock.monotonic_seconds())
         self.look()
         self.on_trouble()
 

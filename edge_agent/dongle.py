@@ -104,6 +104,7 @@ class Dongle:
         self._watch = ClockWatch(
             clock.boot_id(), clock.monotonic_ns(), clock.wall_offset_ns(), synchronised=clock.synchronised()
         )
+        self._answered: set[str] = set()
         self.frames: Final = self._lane("frames")
         self._stage = Stage.EVERYTHING
         self._frames_gate = LaneGate(self.frames)
@@ -136,9 +137,10 @@ class Dongle:
         """Opens the bus or log; called in the reading thread. Raises SourceError."""
         at, section = self.whereabouts, self.section
         if self._inventory is None or at is None:
-            return open_source(section, self._clock)
+            return open_source(section, self._clock, self._answered)
         channel = at.locate(self._inventory.adapters())
-        source = open_source(msgspec.structs.replace(section, channel=channel, device_id=None), self._clock)
+        located = msgspec.structs.replace(section, channel=channel, device_id=None)
+        source = open_source(located, self._clock, self._answered)
         at.opened(self._inventory.adapters())
         return source
 

@@ -9,8 +9,13 @@ from edge_agent.dongle_config import DongleSection
 from edge_agent.sources.base import Source
 
 
-def open_source(dongle: DongleSection, clock: Clock | None = None) -> Source:
-    """The source that `dongle.interface` names, opened; for a `SourceReader`. Raises SourceError."""
+def open_source(
+    dongle: DongleSection, clock: Clock | None = None, answered: set[str] | None = None
+) -> Source:
+    """The source that `dongle.interface` names, opened; for a `SourceReader`. Raises SourceError.
+
+    `answered` is what an adapter's driver knows of earlier times, see `SlcanBus`.
+    """
     if dongle.interface == "log":
         from edge_agent.sources.log_bus import LogBus  # noqa: PLC0415 - memory of what is not used
 
@@ -22,7 +27,7 @@ def open_source(dongle: DongleSection, clock: Clock | None = None) -> Source:
     if dongle.interface == "slcan":
         from edge_agent.sources.slcan import SlcanBus  # noqa: PLC0415 - as above
 
-        return SlcanBus(dongle, clock)
+        return SlcanBus(dongle, clock, answered)
     from edge_agent.sources.python_can_bus import PythonCanBus  # noqa: PLC0415 - as above
 
     return PythonCanBus(dongle, clock)

@@ -29,6 +29,7 @@ _QUIET_SECONDS: Final = 0.02
 # Some restart when their port is opened, and hear nothing meanwhile (Arduino: up to 2 s).
 _RESTART_SECONDS: Final = 2.0
 _STATUS_SECONDS: Final = 3.0
+_ANSWER_SECONDS: Final = 1.0
 _MAX_UNANSWERED: Final = 3
 # More than an adapter's greeting, less than half a second of noise at 115200 bit/s.
 _MAX_GARBAGE_BYTES: Final = 4096
@@ -51,23 +52,34 @@ class SlcanBus:
 
     Frames have the time at which they were read, or with `options.timestamps` that of the adapter, in
     milliseconds, brought to the wall clock by `TimestampMapper`. An adapter that answers `F` is asked every
-    3 s; what it says of lost frames stands as `Dropped` of an unknown count where it was said.
+    3 s; what it says of lost frames stands as `Dropped` of an unknown count where it was said. One that has
+    answered and does not any more is dead. `answered`: the channels whose adapters have answered, kept for
+    the next time they are opened.
     """
 
     can_wait = False
 
-    def __init__(self, dongle: DongleSection, clock: Clock | None = None) -> None:
+    def __init__(
+        self, dongle: DongleSection, clock: Clock | None = None, answered: set[str] | None = None
+    ) -> None:
         self._dongle = dongle
         self._options = dongle.slcan_options()
         self._clock = clock or Clock()
         self._malformed = 0
         self._version = self._serial_number = ""
-        self._trouble: str | None = None
+        self._trouble: tuple[str, str] | None = None
         self._unanswered = 0
+        self._answers_status = False
+        self._answered = set() if answered is None else answered
         self._garbage_bytes = 0
-        self._port = SlcanPort(dongle.channel, self._options.serial_baudrate, self._clock)
+        self._port = self._opened_port()
         try:
             self._set_up()
+            if self._is_mute and dongle.channel in self._answered:
+                self._clock.sleep(_RESTART_SECONDS)
+                self._set_up()
+                if self._is_mute:
+                    raise self._dead()
         except BaseException:
             self._port.close()
             raise
@@ -107,6 +119,8 @@ class SlcanBus:
         received = self._port.read(timeout_seconds)
         if not received:
             return items
+        if self._answers_status:
+            self._unanswered = 0
         self._again_at_seconds = None
         now_ns = self._clock.wall_ns()
         parsed = self._parser.parse(received, now_ns)
@@ -136,6 +150,8 @@ class SlcanBus:
                 raise step.refusal
             if step.command[0] == "Z" and acknowledged is not None:
                 stamped = acknowledged and self._options.timestamps
+        if not self._is_mute:
+            self._answered.add(self._dongle.channel)
         self._parser = SlcanParser(stamped)
         self._status_at_seconds = self._clock.monotonic_seconds()
         self._status_ns = self._clock.wall_ns()
@@ -182,9 +198,13 @@ class SlcanBus:
         return found
 
     def _ask_status(self, now_seconds: float) -> None:
-        if now_seconds < self._status_at_seconds or self._unanswered >= _MAX_UNANSWERED:
+        if now_seconds < self._status_at_seconds:
             return
-        self._status_at_seconds = now_seconds + _STATUS_SECONDS
+        if self._unanswered >= _MAX_UNANSWERED:
+            if self._answers_status:
+                raise self._dead()
+            return
+        self._status_at_seconds = now_seconds + _ANSWER_SECONDS
         self._unanswered += 1
         self._port.write("F")
 
@@ -193,7 +213,8 @@ class SlcanBus:
         for reply in parsed.replies:
             if reply.kind is not ReplyKind.STATUS:
                 continue
-            self._unanswered = 0
+            self._unanswered, self._answers_status = 0, True
+            self._status_at_seconds = self._clock.monotonic_seconds() + _STATUS_SECONDS
             flags = AdapterFlag(int(reply.text, 16))
             if flags & LOSSES:
                 yield Dropped(None, min(self._status_ns, now_ns), now_ns)
@@ -205,7 +226,21 @@ class SlcanBus:
     def _state(self) -> SourceState:
         if self._trouble is None:
             return SourceState(SourceCode.OK, f"reading {self.info}")
-        return SourceState(SourceCode.DEGRADED, f"{self._dongle.channel}: {self._trouble}")
+        fault, text = self._trouble
+        return SourceState(SourceCode.DEGRADED, f"{self._dongle.channel}: {text}", fault)
+
+    def _opened_port(self) -> SlcanPort:
+        channel = self._dongle.channel
+        try:
+            return SlcanPort(channel, self._options.serial_baudrate, self._clock)
+        except SourceError as error:
+            if error.code == "NO_DEVICE":  # what is plugged in next may be another one
+                self._answered.discard(channel)
+            raise
+
+    def _dead(self) -> SourceError:
+        reason = f"the adapter at {self._dongle.channel} has answered before and does not any more"
+        return SourceError("DEAD", reason, "it is opened again; if that does not help, plug it in again")
 
     def _check_garbage(self, parsed: Parsed, received_bytes: int) -> None:
         """Raises SourceError where nothing has made sense for long. CR and BELL prove nothing."""

@@ -34,19 +34,25 @@ _CHECK_THE_BUS: Final = "check `bitrate`, the wiring and the termination (120 oh
 _TROUBLES: Final = (
     (
         LOSSES,
+        "overrun",
         "the adapter has lost frames, nobody knows how many: its queue was full; "
         "raise `options.serial_baudrate` if it has a serial line, else use a faster adapter",
     ),
-    (AdapterFlag.ERROR_PASSIVE, f"the adapter is error-passive; {_CHECK_THE_BUS}"),
-    (AdapterFlag.ERROR_WARNING, f"the adapter sees many errors on the bus; {_CHECK_THE_BUS}"),
-    (AdapterFlag.BUS_ERROR, f"the adapter sees errors on the bus; {_CHECK_THE_BUS}"),
+    (AdapterFlag.ERROR_PASSIVE, "error_passive", f"the adapter is error-passive; {_CHECK_THE_BUS}"),
+    (
+        AdapterFlag.ERROR_WARNING,
+        "error_warning",
+        f"the adapter sees many errors on the bus; {_CHECK_THE_BUS}",
+    ),
+    (AdapterFlag.BUS_ERROR, "bus_errors", f"the adapter sees errors on the bus; {_CHECK_THE_BUS}"),
     (
         AdapterFlag.TRANSMIT_QUEUE_FULL,
+        "no_ack",
         "the adapter cannot send: nobody acknowledges; check that another node is on",
     ),
 )
 
 
-def trouble(flags: AdapterFlag) -> str | None:
-    """What the worst of `flags` means and what to do about it; None where all is well."""
-    return next((text for flag, text in _TROUBLES if flags & flag), None)
+def trouble(flags: AdapterFlag) -> tuple[str, str] | None:
+    """The fault that the worst of `flags` means, and what to do about it; None where all is well."""
+    return next(((fault, text) for flag, fault, text in _TROUBLES if flags & flag), None)

@@ -274,6 +274,57 @@ def test_only_an_adapter_that_answers_is_asked_on(
     assert asked <= 3 if flags is None else asked >= 7
 
 
+def test_an_adapter_that_does_not_answer_any_more_is_dead_until_it_does(
+    plug: Callable[..., LawicelAdapter],
+) -> None:
+    adapter, clock, answered = plug(flags=0), HastyClock(), set[str]()
+    with closing(SlcanBus(dongle(adapter.path), clock, answered)) as source:
+        source.read(0.0)
+        read_until(source, lambda _: source._answers_status)
+        adapter.deaf = True
+        for _ in range(3):
+            clock.ahead_ns += 3_000_000_000
+            source.read(0.05)
+        clock.ahead_ns += 3_000_000_000
+        with pytest.raises(SourceError, match="has answered before and does not any more") as caught:
+            source.read(0.05)
+        assert caught.value.fault == "dead_driver"
+    with pytest.raises(SourceError, match="does not any more"):
+        SlcanBus(dongle(adapter.path), clock, answered)
+    adapter.deaf = False
+    with closing(SlcanBus(dongle(adapter.path), clock, answered)) as source:
+        adapter.send(b"t0010\r")
+        assert len(read_frames(source, 1)) == 1
+
+
+def test_an_adapter_that_sends_frames_is_alive_whatever_it_answers(
+    plug: Callable[..., LawicelAdapter],
+) -> None:
+    adapter, clock = plug(flags=0), HastyClock()
+    with closing(SlcanBus(dongle(adapter.path), clock)) as source:
+        source.read(0.0)
+        read_until(source, lambda _: source._answers_status)
+        adapter.deaf = True
+        for _ in range(8):
+            clock.ahead_ns += 3_000_000_000
+            adapter.send(b"t0010\r")
+            assert len(read_frames(source, 1)) == 1
+
+
+def test_what_is_plugged_in_next_may_be_an_adapter_that_never_answers(
+    plug: Callable[..., LawicelAdapter], tmp_path: Path
+) -> None:
+    port, answered = tmp_path / "can-adapter", set[str]()
+    port.symlink_to(plug().path)
+    SlcanBus(dongle(str(port)), answered=answered).close()
+    port.unlink()
+    with pytest.raises(SourceError, match="is not there"):
+        SlcanBus(dongle(str(port)), answered=answered)
+    port.symlink_to(plug(mute=True).path)
+    with closing(SlcanBus(dongle(str(port)), answered=answered)) as source:
+        assert "acknowledges nothing" in source.info
+
+
 async def test_losses_reach_the_agent_and_the_bus_is_degraded(plug: Callable[..., LawicelAdapter]) -> None:
     adapter = plug(flags=0x01)
     async with reading(adapter) as (reader, states):

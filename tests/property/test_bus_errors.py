@@ -62,11 +62,11 @@ def test_whatever_comes_the_health_is_one_of_those_documented(
     steps: list[FrameBatch | CanLink | SourceCode | None], listen_only: bool
 ) -> None:
     health = BusHealth(CanSettings("can0", listen_only, bitrate=500_000))
-    health.take_source(SourceState(SourceCode.OK, "reading can0"))
+    health.take_source(SourceState(SourceCode.OK, "reading can0"), 0.0)
     for now_seconds, step in enumerate(steps):
         if isinstance(step, SourceCode):
             health.take_source(
-                SourceState(step, "as the reader says", "" if step is SourceCode.OK else "down")
+                SourceState(step, "as the reader says", "" if step is SourceCode.OK else "down"), now_seconds
             )
         elif isinstance(step, FrameBatch):
             health.take_frames(step, now_seconds)

@@ -43,7 +43,7 @@ FD = 0x20
 def reading(has_kernel_filters: bool = False, **settings: Any) -> BusHealth:
     """Health of can0, which is read."""
     health = BusHealth(CanSettings("can0", **settings), has_kernel_filters)
-    health.take_source(READING)
+    health.take_source(READING, 0.0)
     return health
 
 
@@ -74,11 +74,11 @@ def test_a_bus_that_cannot_be_read_stands_as_its_reader_says_whatever_was_before
     health = reading()
     health.take_frames(errors(BUS_OFF), 0.0)
     down = SourceState(SourceCode.FAILED, "can0 is down", "down")
-    health.take_source(down)
+    health.take_source(down, 0.0)
     assert health.state(0.0) == down
     health.take_link(controller_link(state="bus-off"), 0, 0.0)
     assert health.state(0.0) == down
-    health.take_source(READING)
+    health.take_source(READING, 0.0)
     assert health.state(0.0) == READING
 
 
@@ -118,8 +118,8 @@ def test_the_worst_fault_is_named_and_all_are_told() -> None:
 def test_errors_are_counted_by_class_since_the_start() -> None:
     health = reading()
     health.take_frames(errors(STUFFING, STUFFING, OVERFLOW), 0.0)
-    health.take_source(SourceState(SourceCode.FAILED, "gone", "unplugged"))
-    health.take_source(READING)
+    health.take_source(SourceState(SourceCode.FAILED, "gone", "unplugged"), 0.0)
+    health.take_source(READING, 0.0)
     health.take_frames(errors(None, BUS_OFF), 0.0)
     metrics = health.metrics()
     assert metrics["error_frames"] == 4
@@ -286,6 +286,15 @@ def test_an_interface_that_receives_while_its_socket_does_not_is_opened_again() 
     assert "none has come to the agent" in str(failure)
 
 
+def test_a_driver_that_was_dead_is_remembered_for_a_while() -> None:
+    health = reading()
+    health.take_source(SourceState(SourceCode.FAILED, "can0 is deaf", "dead_driver"), 0.0)
+    health.take_source(READING, 1.0)
+    assert fault_of(health, 1.0) == (SourceCode.DEGRADED, "dead_driver")
+    assert "works again" in health.state(1.0).message
+    assert health.state(1.0 + HOLD_SECONDS) == READING
+
+
 @pytest.mark.parametrize(
     "polls",
     [
@@ -311,12 +320,12 @@ def test_an_interface_replaced_under_its_name_is_opened_again() -> None:
     health = reading()
     assert health.take_link(virtual_link(index=3), 0, 0.0) == (0, None)
     for link in (virtual_link(index=4), None):
-        health.take_source(READING)
+        health.take_source(READING, 0.0)
         health.take_link(virtual_link(index=3), 0, 0.0)
         _, failure = health.take_link(link, 0, 2.0)
         assert failure is not None
         assert failure.fault == "unplugged"
-    health.take_source(READING)
+    health.take_source(READING, 0.0)
     assert health.take_link(virtual_link(index=4), 0, 4.0) == (0, None)
 
 

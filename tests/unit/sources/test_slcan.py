@@ -116,6 +116,8 @@ def test_a_frame_with_and_one_without_a_timestamp_where_it_is_not_known() -> Non
 def test_flags_are_told_with_what_to_do_the_worst_first() -> None:
     assert trouble(AdapterFlag(0)) is None
     assert trouble(AdapterFlag.ARBITRATION_LOST) is None
-    assert "termination" in (trouble(AdapterFlag.ERROR_PASSIVE | AdapterFlag.ERROR_WARNING) or "")
+    fault, text = trouble(AdapterFlag.ERROR_PASSIVE | AdapterFlag.ERROR_WARNING) or ("", "")
+    assert (fault, "termination" in text) == ("error_passive", True)
     for lost in LOSSES:
-        assert "lost frames" in (trouble(lost | AdapterFlag.ERROR_PASSIVE) or "")
+        fault, text = trouble(lost | AdapterFlag.ERROR_PASSIVE) or ("", "")
+        assert (fault, "lost frames" in text) == ("overrun", True)
