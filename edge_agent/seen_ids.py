@@ -49,7 +49,7 @@ class SeenIds:
         self._extended = np.zeros(0, np.uint32)
         self._count = 0
         if known is not None:
-            self._add(np.asarray(known.standard, np.uint32), np.asarray(known.extended, np.uint32))
+            self._add(known.standard, known.extended)
 
     @property
     def is_full(self) -> bool:
@@ -67,7 +67,7 @@ class SeenIds:
         extended = frames.arbitration_id[with_id & wide]
         if len(extended):
             extended = extended[~self._is_known(extended)]
-        return self._add(standard, extended) if len(standard) or len(extended) else []
+        return self._add(standard.tolist(), extended.tolist()) if len(standard) or len(extended) else []
 
     def to_file(self) -> BusIds:
         """What to keep over a restart."""
@@ -80,13 +80,15 @@ class SeenIds:
         known: NDArray[np.bool_] = self._extended[np.minimum(at, len(self._extended) - 1)] == extended
         return known
 
-    def _add(self, standard: NDArray[np.uint32], extended: NDArray[np.uint32]) -> list[BusId]:
-        standard = np.unique(standard)[: MAX_IDS - self._count]
-        extended = np.unique(extended)[: MAX_IDS - self._count - len(standard)]
+    def _add(self, standard: Iterable[int], extended: Iterable[int]) -> list[BusId]:
+        # Sorted by Python: numpy's sort brings 1 MB of code into memory, and new ids are rare.
+        standard = sorted(set(standard))[: MAX_IDS - self._count]
+        extended = sorted(set(extended))[: MAX_IDS - self._count - len(standard)]
         self._standard[standard] = True
-        self._extended = np.union1d(self._extended, extended).astype(np.uint32)
+        if extended:
+            self._extended = np.array(sorted({*self._extended.tolist(), *extended}), np.uint32)
         self._count = int(np.count_nonzero(self._standard)) + len(self._extended)
-        return [(one, False) for one in standard.tolist()] + [(one, True) for one in extended.tolist()]
+        return [(one, False) for one in standard] + [(one, True) for one in extended]
 
 
 _decoder: Final = msgspec.json.Decoder(SeenFile)
