@@ -28,7 +28,7 @@ class Hop:
     place: str = ""
 
 
-_WINDOW: Final = Hop("trimmed", "lost", "in the full window of what the server has not acknowledged")
+_WINDOW: Final = Hop("trimmed", "lost", "of what waited for the server, for which memory or disk had no room")
 _BUDGET: Final = Hop("over_budget", "lost", "because the day's byte budget was spent")
 
 # In the data's order.

@@ -26,6 +26,8 @@ from edge_agent.reporting import Reporter
 from edge_agent.seen_ids import BusId
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
+from edge_agent.spool import Spool, SpoolState
+from edge_agent.spooled_lane import SpooledLane
 from edge_agent.state_directory import state_directory
 from edge_agent.status_socket import serving_status, socket_path
 from edge_agent.uplink import Answers, Uplink, UplinkState
@@ -43,6 +45,10 @@ if TYPE_CHECKING:
 STOP_SECONDS: Final = 5.0
 # How long to wait after a refusal before it is looked whether the server takes something after all.
 REFUSED_SECONDS: Final = 30.0
+# What the spool keeps needs no ack before the agent ends; what is on its way has this long.
+STOP_SPOOLED_SECONDS: Final = 1.0
+# How long the first hello waits for what earlier starts left on a disk.
+SPOOL_SECONDS: Final = 10.0
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
 _WORDS: Final = {"frames": "frames", "signals": "signal values"}
@@ -65,7 +71,9 @@ class Agent:
         self._new_ids = NewIds(seen_file, self._new_id, self._clock)
         events = DongleEvents(self._unknown_id, self._new_ids.look, self._bus_changed)
         self._dongles = [
-            Dongle(section, config.uplink, self._start_id, self._clock, events, inventory, claimed)
+            Dongle(
+                section, config.uplink, self._start_id, self._clock, events, inventory, claimed, config.spool
+            )
             for section in config.dongles
         ]
         self._lanes = [lane for dongle in self._dongles for lane in self._lanes_of(dongle)]
@@ -87,6 +95,7 @@ class Agent:
             clock=self._clock,
             ca_file=None if server.ca_file is None else Path(server.ca_file),
         )
+        self._spool = self._make_spool()
         self._readers = [self._reader(dongle) for dongle in self._dongles]
         self._watch = BusWatch(self._dongles, self._readers, self._uplink)
         places = {one.dongle_id: one.whereabouts for one in self._dongles if one.whereabouts is not None}
@@ -106,6 +115,7 @@ class Agent:
             self._uplink,
             self._clock,
             budget=None if self._budget is None else self._budget.budget,
+            spool=self._spool,
         )
         self._forwarder = LogForwarder(self._uplink.say, self._clock)
 
@@ -136,6 +146,7 @@ class Agent:
     async def _run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             uplink = group.create_task(self._stream(), name="uplink")
+            spooling = None if self._spool is None else group.create_task(self._spool.run(), name="spool")
             loading = group.create_task(self._keep_databases())
             for reader in self._readers:
                 reader.start()
@@ -155,7 +166,7 @@ class Agent:
             for reader in self._readers:
                 await reader.stop()
             await asyncio.wait(feeds)
-            await self._drain()
+            await self._drain(uplink, spooling)
             self._new_ids.write()
             for task in (uplink, *watching, loading, stopped, ended):
                 task.cancel()
@@ -177,6 +188,9 @@ class Agent:
         the values it has."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._databases_known.wait(), DATABASES_SECONDS)
+        if self._spool is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._spool.opened.wait(), SPOOL_SECONDS)
         await self._uplink.run()
 
     async def _keep_databases(self) -> None:
@@ -279,17 +293,50 @@ class Agent:
                 return
             await asyncio.sleep(REFUSED_SECONDS)
 
-    async def _drain(self) -> None:
-        """A clean stop loses nothing that the server takes in time; what it does not is said."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
+    async def _drain(self, uplink: asyncio.Task[None], spooling: asyncio.Task[None] | None) -> None:
+        """A clean stop loses nothing that the server takes in time or the disk keeps; the rest is said."""
+        is_spooled = self._spool is not None and self._spool.state.code in (
+            SourceCode.OK,
+            SourceCode.DEGRADED,
+        )
+        try:
+            async with asyncio.timeout(STOP_SPOOLED_SECONDS if is_spooled else STOP_SECONDS):
                 await self._acknowledged(stopping=True)
-        held = {lane.lane: 0 for lane in self._lanes}
-        for lane in self._lanes:
-            held[lane.lane] += lane.held_frames
-        lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
-        if lost:
-            _logger.error("%s were not acknowledged by the server and are lost", lost)
+        except TimeoutError:
+            pass
+        uplink.cancel()
+        await asyncio.wait([uplink])
+        if self._spool is not None and spooling is not None:
+            self._spool.stop()
+            await asyncio.wait([spooling], timeout=STOP_SECONDS)
+            spooling.cancel()
+        if not all(lane.is_empty for lane in self._lanes):
+            held = {lane.lane: 0 for lane in self._lanes}
+            for lane in self._lanes:
+                held[lane.lane] += lane.held_frames
+            lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
+            if lost:
+                _logger.error("%s were not acknowledged by the server and are lost", lost)
+            if self._spool is not None and self._spool.frames:
+                _logger.info("%d frames and values wait in %s", self._spool.frames, self._spool.directory)
+
+    def _make_spool(self) -> Spool | None:
+        """None where nothing is spooled: logs wait instead."""
+        if not any(isinstance(lane, SpooledLane) for lane in self._lanes):
+            return None
+        return Spool(
+            self._config.spool,
+            self._lanes,
+            self._clock,
+            wake=self._uplink.wake,
+            greet_again=self._uplink.reconnect,
+            on_state=self._spool_changed,
+        )
+
+    def _spool_changed(self, state: SpoolState) -> None:
+        failed = state.code is not SourceCode.OK
+        _logger.log(logging.WARNING if failed else logging.INFO, "spool: %s", state.message)
+        self._reporter.changed()
 
     def _reader(self, dongle: Dongle) -> SourceReader:
         return SourceReader(

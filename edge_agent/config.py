@@ -57,15 +57,31 @@ class UplinkSection(msgspec.Struct, frozen=True):
     max_bytes_per_day: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
 
 
+class SpoolSection(msgspec.Struct, frozen=True):
+    """[spool]: what waits on disk for the server's ack."""
+
+    directory: Text | None = None
+    max_bytes: Annotated[int, Meta(ge=1_000_000, le=1 << 40)] = 500_000_000
+    max_age_seconds: Annotated[float, Meta(ge=1, le=10 * 365 * 86_400)] = 604_800
+    flush_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 0.25
+    sync_seconds: Annotated[float, Meta(ge=0.1, le=3_600)] = 2.0
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """What the fields only say together."""
+        if self.sync_seconds <= self.flush_seconds:
+            yield "sync_seconds", f"must be more than `flush_seconds`, which is {self.flush_seconds:g}"
+
+
 class AgentConfig(msgspec.Struct, frozen=True):
     """The whole file."""
 
-    not_supported: ClassVar[frozenset[str]] = frozenset({"spool", "commands"})
+    not_supported: ClassVar[frozenset[str]] = frozenset({"commands"})
 
     server: ServerSection
     dongles: Annotated[list[DongleSection], Meta(min_length=1, max_length=MAX_DONGLES)]
     agent: AgentSection = AgentSection()
     uplink: UplinkSection = UplinkSection()
+    spool: SpoolSection = SpoolSection()
     transmit: TransmitSection = TransmitSection()
     relay: RelaySection = RelaySection()
 

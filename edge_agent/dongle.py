@@ -17,7 +17,7 @@ from edge_agent.budget import Stage, rules_at
 from edge_agent.bus_monitor import BusMonitor
 from edge_agent.clock import Clock
 from edge_agent.clock_watch import LOOK_SECONDS, ClockWatch
-from edge_agent.config import UplinkSection
+from edge_agent.config import SpoolSection, UplinkSection
 from edge_agent.dongle_config import PLUGGABLE, DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.feeding import LiveBatcher
@@ -27,6 +27,8 @@ from edge_agent.lane_gate import LaneGate
 from edge_agent.sources.base import Dropped, Item, Source, SourceState
 from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import SourceReader
+from edge_agent.spool_timing import patience_seconds, reading_seconds
+from edge_agent.spooled_lane import OpenBatch, SpooledLane
 from edge_agent.uplink import Uplink
 from wire_protocol.batches import FrameBatch
 from wire_protocol.lane_sender import LaneSender, WindowLimits
@@ -64,7 +66,8 @@ class Dongle:
 
     `bus` is how its bus stands. `whereabouts` is which adapter of the inventory it is, None for what is
     plugged in nowhere. `left_out_frames` counts what `frames` and `frame_filters` keep from being sent, and
-    `uncounted_losses` how often some were lost without anybody knowing how many.
+    `uncounted_losses` how often some were lost without anybody knowing how many. A log waits while its
+    lanes are full, and can be played again: it needs no `spool`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Dongle:
         events: DongleEvents = NO_EVENTS,
         inventory: Inventory | None = None,
         claimed: Collection[str] = (),
+        spool: SpoolSection | None = None,
     ) -> None:
         assert section.id is not None
         self.dongle_id: Final = section.id
@@ -88,6 +92,7 @@ class Dongle:
         self.uncounted_losses = 0
         self._can_wait = section.interface == "log"
         self._uplink = uplink
+        self._spool = None if self._can_wait else spool
         self._start_id = start_id
         self._clock = clock
         self._events = events
@@ -106,6 +111,8 @@ class Dongle:
         )
         self._answered: set[str] = set()
         self.frames: Final = self._lane("frames")
+        if isinstance(self.frames, SpooledLane):
+            self.frames.open_batch = self._open_batch
         self._stage = Stage.EVERYTHING
         self._frames_gate = LaneGate(self.frames)
 
@@ -208,7 +215,8 @@ class Dongle:
         """Moves what the reader gives into the lanes until it ends; the last frames too."""
         if self._can_wait:  # a log loses nothing by waiting until it can be decoded
             await self._has_databases.wait()
-        reader.longest_beat_seconds = self._uplink.flush_seconds
+        beats = [self._uplink.flush_seconds] + ([reading_seconds(self._spool)] if self._spool else [])
+        reader.longest_beat_seconds = min(beats)
         try:
             while (items := await reader.read_within(self._due_in())) != []:
                 # Behind the reading: what was read before a look that finds nothing is of the same clock.
@@ -247,16 +255,17 @@ class Dongle:
         return min(seconds for seconds in due if seconds is not None)
 
     def _take(self, items: list[Item]) -> None:
+        arrived_seconds = self._clock.monotonic_seconds()
         for item in chain.from_iterable(map(self.bus.take, items)):
             if isinstance(item, Dropped):
                 self._take_loss(item)
                 continue
             self._events.frames(self.dongle_id, item)
             before = self._watch.split(item.timestamp_ns)
-            self._add(item[:before])
+            self._add(item[:before], arrived_seconds)
             if before < len(item):
                 self._tell_clock()
-                self._add(item[before:])
+                self._add(item[before:], arrived_seconds)
 
     def _take_loss(self, loss: Dropped) -> None:
         self._flush()
@@ -266,9 +275,9 @@ class Dongle:
         if self.decoder is not None:  # how many values were in them cannot be known
             self.decoder.lane.take_loss(GapReason.SOURCE, None, now_seconds, span_ns)
 
-    def _add(self, frames: FrameBatch) -> None:
+    def _add(self, frames: FrameBatch, arrived_seconds: float) -> None:
         if self.section.frames == "all":
-            self._batcher.add(frames)
+            self._batcher.add(frames, arrived_seconds)
         else:
             self.left_out_frames += len(frames)
         if self.decoder is not None:
@@ -304,11 +313,19 @@ class Dongle:
             self._flush_values(self.decoder, now_seconds)
 
     def _flush_frames(self, now_seconds: float) -> None:
+        since_seconds = self._batcher.since_seconds
         for batch in self._batcher.take(now_seconds):
             kept = keep_matching(batch, self.section.frame_filters)
             self.left_out_frames += len(batch) - len(kept)
             if len(kept):
-                self._frames_gate.take(kept, now_seconds)
+                self._frames_gate.take(kept, now_seconds if since_seconds is None else since_seconds)
+
+    def _open_batch(self) -> OpenBatch | None:
+        since_seconds = self._batcher.since_seconds
+        if since_seconds is None or self.frames.paused:
+            return None
+        kept = keep_matching(self._batcher.waiting, self.section.frame_filters)
+        return (kept, since_seconds) if len(kept) else None
 
     def _flush_values(self, decoder: Decoder, now_seconds: float) -> None:
         for batch in self._undecoded.take(now_seconds):
@@ -317,7 +334,8 @@ class Dongle:
     def _lane(self, name: LaneName) -> LaneSender:
         limits = WindowLimits(self._uplink.window_bytes, trims=not self._can_wait)
         resolution_ns = self._uplink.timestamp_resolution_ns
-        lane = LaneSender(self.dongle_id, name, self._start_id, limits, resolution_ns)
+        named = (self.dongle_id, name, self._start_id, limits, resolution_ns)
+        lane = SpooledLane(*named, patience_seconds(self._spool)) if self._spool else LaneSender(*named)
         now_seconds = self._clock.monotonic_seconds()
         lane.take_loss(GapReason.START, None, now_seconds)
         if not self._watch.record.synchronised:

@@ -11,6 +11,7 @@ EdgeAgentError
  +- UplinkError       the uplink cannot be set up at all
  +- ReplayError       a replay cannot be done as asked
  +- StatusError       the running agent cannot be asked, or cannot be made to answer
+ +- SpoolError        the spool cannot be used now, or what is there not at all
 """
 
 from __future__ import annotations
@@ -106,3 +107,17 @@ class StatusError(EdgeAgentError):
         self.reason = reason
         self.remedy = remedy
         super().__init__(f"{reason}: {remedy}" if remedy else reason)
+
+
+class SpoolError(EdgeAgentError):
+    """The spool in `directory` cannot be used: `reason`, and the `remedy`.
+
+    `is_corrupt`: what is there never will be, and a new one can take its place.
+    """
+
+    def __init__(self, directory: Path, reason: str, remedy: str, *, is_corrupt: bool = False) -> None:
+        self.directory = directory
+        self.reason = reason
+        self.remedy = remedy
+        self.is_corrupt = is_corrupt
+        super().__init__(f"{directory}: {reason}: {remedy}")

@@ -27,11 +27,24 @@ class LiveBatcher:
         self._flush_seconds = flush_seconds
         self._waiting: list[FrameBatch] = []
         self._waiting_rows = 0
+        self._waiting_since_seconds = 0.0
         self._due_at_seconds = float("-inf")
 
-    def add(self, batch: FrameBatch) -> None:
+    @property
+    def since_seconds(self) -> float | None:
+        """When the first of what waits was added; None while nothing waits."""
+        return self._waiting_since_seconds if self._waiting else None
+
+    @property
+    def waiting(self) -> FrameBatch:
+        """What waits, up to MAX_ROWS."""
+        return concatenate(self._waiting)[:MAX_ROWS]
+
+    def add(self, batch: FrameBatch, now_seconds: float = 0.0) -> None:
         """Frames that have arrived."""
         if len(batch):
+            if not self._waiting:
+                self._waiting_since_seconds = now_seconds
             self._waiting.append(batch)
             self._waiting_rows += len(batch)
 

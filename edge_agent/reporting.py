@@ -20,10 +20,12 @@ from edge_agent.services import (
     bus_service,
     decoder_service,
     frames_ledger,
+    spool_service,
     uplink_service,
     values_ledger,
 )
 from edge_agent.sources.reader import SourceReader
+from edge_agent.spool import Spool
 from edge_agent.status_document import AgentStatus, DongleStatus
 from edge_agent.uplink import Uplink
 from wire_protocol.messages import ServiceStatus, Status
@@ -51,6 +53,7 @@ class Reporter:
         uplink: Uplink,
         clock: Clock,
         budget: Budget | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self._config = config
         self._start_id = start_id
@@ -59,6 +62,7 @@ class Reporter:
         self._uplink = uplink
         self._clock = clock
         self._budget = budget
+        self._spool = spool
         self._started_at_seconds = clock.monotonic_seconds()
         self._rates: dict[str, FrameRate] = {}
         self._told: dict[str, _Told] = {}
@@ -97,6 +101,8 @@ class Reporter:
             agent_service(maker, now_seconds - self._started_at_seconds, self._budget),
             uplink_service(maker, self._uplink, url, now_seconds, now_ns),
         ]
+        if self._spool is not None:
+            services.append(spool_service(maker, self._spool))
         for dongle, reader in zip(self._dongles, self._readers, strict=True):
             services.append(bus_service(maker, dongle, reader, self._rate(dongle).per_second()))
             if dongle.decoder is not None:

@@ -1,4 +1,4 @@
-"""What the agent says of its services: itself, its uplink, each dongle's bus and its decoder."""
+"""What the agent says of its services: itself, its uplink and spool, each dongle's bus and its decoder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edge_agent.dongle import Dongle
 from edge_agent.identity import VERSION
 from edge_agent.sources.base import SourceCode
 from edge_agent.sources.reader import SourceReader
+from edge_agent.spool import Spool
 from edge_agent.uplink import Uplink
 from wire_protocol.messages import ServiceStatus
 from wire_protocol.timestamps import format_timestamp
@@ -70,6 +71,20 @@ def bus_service(
     return maker.make("bus", label, state.code, state.message, metrics, of=dongle.dongle_id)
 
 
+def spool_service(maker: ServiceMaker, spool: Spool) -> ServiceStatus:
+    """The disk queue: what waits there, and what it had to let go."""
+    oldest = spool.oldest_age_seconds
+    metrics = {
+        "frames": spool.frames,
+        "bytes": spool.file_bytes,
+        "oldest_age_seconds": 0.0 if oldest is None else round(oldest, 1),
+        "frames_trimmed": spool.trimmed_frames,
+        "bytes_written": spool.written_bytes,
+        "failures": spool.failures,
+    }
+    return maker.make("spool", "Spool", spool.state.code, spool.state.message, metrics)
+
+
 def decoder_service(maker: ServiceMaker, dongle: Dongle) -> ServiceStatus:
     """What one dongle's databases are, and what was made of its frames; of a dongle with a decoder."""
     assert dongle.decoder is not None
@@ -122,7 +137,7 @@ def frames_ledger(dongle: Dongle, reader: SourceReader) -> Ledger:
         "over_budget": dongle.gates[0].left_out,
         "trimmed": lane.trimmed_frames,
         "acknowledged": lane.acknowledged_frames,
-        "waiting": read.waiting + dongle.gathered_frames + lane.held_frames,
+        "waiting": read.waiting + dongle.gathered_frames + lane.waiting_frames,
     }
     return Ledger("frames", FRAME_HOPS, read.read, counts, dongle.uncounted_losses)
 
@@ -136,6 +151,6 @@ def values_ledger(dongle: Dongle) -> Ledger | None:
         "over_budget": dongle.decoder.gate.left_out,
         "trimmed": lane.trimmed_frames,
         "acknowledged": lane.acknowledged_frames,
-        "waiting": lane.held_frames,
+        "waiting": lane.waiting_frames,
     }
     return Ledger("values", VALUE_HOPS, dongle.decoder.counts.values_sent, counts)

@@ -10,10 +10,11 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from typing import Final
 
+from wire_protocol.backlog import Stretch, follows, joined
 from wire_protocol.batches import FrameBatch, SignalBatch
 from wire_protocol.clock_record import ClockRecord
 from wire_protocol.hop import RangeKind
-from wire_protocol.messages import MAX_RANGES, BacklogRange, LaneHello, LaneName
+from wire_protocol.messages import MAX_RANGES, LaneHello, LaneName
 from wire_protocol.packets import (
     Gap,
     GapReason,
@@ -43,7 +44,7 @@ class WindowLimits:
 
 @dataclass(slots=True)
 class Held:
-    """A packet the server has not acknowledged."""
+    """A packet the server has not acknowledged; for `row` and what follows see `edge_agent.spooled_lane`."""
 
     number: PacketNumber
     packet: bytes
@@ -52,12 +53,25 @@ class Held:
     span_ns: tuple[int, int] | None
     made_at_seconds: float
     was_sent: bool = False
-    announced: bool = False
+    row: int = 0
+    is_stored: bool = False
+    replaces: int = 0
 
     @property
     def first_seq(self) -> int:
         """The first number it stands for."""
         return self.gap.first_seq if self.gap else self.number.seq
+
+    @property
+    def stretch(self) -> Stretch:
+        """It alone, as what waits."""
+        frames = self.frames or 0
+        lost_frames = frames if self.gap else 0
+        stretch = Stretch(
+            self.number.start_id, self.first_seq, self.number.seq, frames, lost_frames, self.made_at_seconds
+        )
+        stretch.first_row = stretch.last_row = self.row
+        return stretch
 
 
 class LaneSender:
@@ -78,6 +92,7 @@ class LaneSender:
         self.paused = False
         self._taken_through = 0
         self._held: OrderedDict[PacketNumber, Held] = OrderedDict()
+        self._announced: dict[str, int] = {}
         self._connected = False
         self._todo: dict[RangeKind, deque[PacketNumber]] = {kind: deque() for kind in RangeKind}
         self._sent: dict[RangeKind, deque[PacketNumber]] = {kind: deque() for kind in RangeKind}
@@ -133,7 +148,12 @@ class LaneSender:
 
     @property
     def held_frames(self) -> int:
-        """How many frames wait for their acknowledgement."""
+        """How many frames wait for their acknowledgement and would be lost with the process."""
+        return sum(held.frames or 0 for held in self._held.values() if held.gap is None)
+
+    @property
+    def waiting_frames(self) -> int:
+        """How many frames of this start wait for their acknowledgement, wherever they are."""
         return sum(held.frames or 0 for held in self._held.values() if held.gap is None)
 
     @property
@@ -148,7 +168,9 @@ class LaneSender:
         self.disconnect()
         self._todo[RangeKind.BACKLOG].extend(self._held)
         self._connected = True
-        return LaneHello(self.dongle_id, self.lane, self.next_seq, self._ranges(now_seconds, max_ranges))
+        return self._hello(
+            self._ranges([held.stretch for held in self._held.values()], max_ranges), now_seconds
+        )
 
     def disconnect(self) -> None:
         """The connection is gone; acks for it no longer count."""
@@ -175,7 +197,7 @@ class LaneSender:
         for kind in _KINDS:
             todo, sent = self._todo[kind], self._sent[kind]
             while todo and len(sent) < self.limits.max_in_flight:
-                held = self._held.get(todo.popleft())
+                held = self._find(todo.popleft())
                 if held is not None:
                     held.was_sent = True
                     sent.append(held.number)
@@ -213,15 +235,25 @@ class LaneSender:
             self._release(held.number)
         elif self._connected:
             self._todo[RangeKind.LIVE].append(held.number)
-        if self.limits.trims and self.held_bytes > self.limits.max_bytes:
+        if self.limits.trims and self._memory_alone_bytes > self.limits.max_bytes:
             self._trim()
+
+    def _find(self, number: PacketNumber) -> Held | None:
+        return self._held.get(number)
 
     def _release(self, number: PacketNumber) -> None:
         held = self._held.pop(number, None)
         if held is not None:
             self.held_bytes -= len(held.packet)
-            if held.gap is None and held.frames is not None:
-                self.acknowledged_frames += held.frames
+            self._count_acknowledged(held)
+
+    def _count_acknowledged(self, held: Held) -> None:
+        if held.gap is None and held.frames is not None and held.number.start_id == self.start_id:
+            self.acknowledged_frames += held.frames
+
+    @property
+    def _memory_alone_bytes(self) -> int:
+        return self.held_bytes
 
     def _trim(self) -> None:
         """Replace the oldest packets by gaps of the same numbers until a tenth of the window is free."""
@@ -229,9 +261,9 @@ class LaneSender:
         previous: Held | None = None
         rebuilt: OrderedDict[PacketNumber, Held] = OrderedDict()
         for number, held in self._held.items():
-            trimming = self.held_bytes > goal and number.seq != self.next_seq - 1
+            trimming = self._memory_alone_bytes > goal and not held.row and number.seq != self.next_seq - 1
             kept = self._as_gap(held) if trimming else held
-            merged = _merge(previous, kept) if trimming else None
+            merged = self._merge(previous, kept) if trimming else None
             if previous is not None and merged is not None:
                 self.held_bytes += len(merged.packet) - len(previous.packet) - len(kept.packet)
                 del rebuilt[previous.number]
@@ -248,46 +280,32 @@ class LaneSender:
         self.held_bytes += len(packet) - len(held.packet)
         return replace(held, packet=packet, gap=gap)
 
-    def _ranges(self, now_seconds: float, max_ranges: int) -> list[BacklogRange]:
-        """All that is held, as ranges; none mixes numbers that an earlier hello announced with others."""
-        per_range = max(_PACKETS_PER_RANGE, -(-2 * len(self._held) // max_ranges))
-        groups: list[list[Held]] = []
-        for held in self._held.values():
-            last = groups[-1][-1] if groups else None
-            if last is None or not _follows(last, held) or len(groups[-1]) >= per_range:
-                groups.append([])
-            groups[-1].append(held)
-        for held in self._held.values():
-            held.announced = True
-        return [_range(group, now_seconds) for group in groups]
+    def _ranges(self, waiting: list[Stretch], max_ranges: int) -> list[Stretch]:
+        """All that waits; none mixes numbers that an earlier hello announced with others."""
+        packets = sum(stretch.packets for stretch in waiting)
+        return joined(waiting, self._announced, max(_PACKETS_PER_RANGE, -(-2 * packets // max_ranges)))
+
+    def _hello(self, ranges: list[Stretch], now_seconds: float) -> LaneHello:
+        """Announces these."""
+        for one in ranges:
+            self._announced[one.start_id] = max(one.last_seq, self._announced.get(one.start_id, 0))
+        listed = [one.listed(now_seconds) for one in ranges]
+        return LaneHello(self.dongle_id, self.lane, self.next_seq, listed)
+
+    def _merge(self, before: Held | None, after: Held) -> Held | None:
+        if before is None or not follows(before.stretch, after.stretch, self._announced):
+            return None
+        return _merge(before, after)
 
 
-def _follows(last: Held, held: Held) -> bool:
-    return (
-        last.number.start_id == held.number.start_id
-        and last.number.seq + 1 == held.first_seq
-        and last.announced == held.announced
-    )
-
-
-def _range(group: list[Held], now_seconds: float) -> BacklogRange:
-    return BacklogRange(
-        group[0].number.start_id,
-        group[0].first_seq,
-        group[-1].number.seq,
-        sum(held.frames or 0 for held in group),
-        max(0.0, round(now_seconds - group[0].made_at_seconds, 3)),
-    )
-
-
-def _merge(before: Held | None, after: Held) -> Held | None:
+def _merge(before: Held, after: Held) -> Held | None:
     """One gap for two neighbours, or None.
 
     Not where one was ever sent: the server may have taken that one alone.
     """
-    if before is None or before.gap is None or after.gap is None or not _follows(before, after):
+    if before.gap is None or after.gap is None or before.was_sent or after.was_sent:
         return None
-    if before.was_sent or after.was_sent:
+    if before.row or before.replaces:  # it has a place on disk of its own
         return None
     if before.gap.reason != GapReason.WINDOW or after.gap.reason != GapReason.WINDOW:
         return None

@@ -47,6 +47,7 @@ MAX_RESOLUTION_NS: Final = 10**9
 _TIME_LIMIT_NS: Final = 2**62
 _LAST_TIME_NS: Final = _TIME_LIMIT_NS - 2 * MAX_RESOLUTION_NS
 _TABLE_HASH_BYTES: Final = 16
+_LONGEST_HEADER_BYTES: Final = 20
 _HIGHEST_KIND: Final = int(max(ValueKind))
 _SHORT_SIGNAL_BITS: Final = 14
 
@@ -94,6 +95,7 @@ class GapReason(IntEnum):
     WINDOW = 2
     SOURCE = 3
     ANNOUNCED = 4
+    SPOOL = 5
     BUDGET = 6
 
     @property
@@ -227,17 +229,17 @@ def encode_clock(number: PacketNumber, record: ClockRecord) -> bytes:
     return bytes(out)
 
 
+def number_of(data: bytes) -> PacketNumber:
+    """A packet's number, from its header alone. Raises PacketError."""
+    return _take_header(Reader(data[:_LONGEST_HEADER_BYTES]))[1]
+
+
 def decode_packet(data: bytes) -> Packet:
     """Any packet. Raises PacketError."""
     if len(data) > MAX_PACKET_BYTES:
         raise PacketError(f"packet of {len(data)} bytes, at most {MAX_PACKET_BYTES} are allowed")
     reader = Reader(data)
-    version = reader.byte()
-    if version != PACKET_VERSION:
-        raise PacketError(f"packet version {version}, this side reads {PACKET_VERSION}", 0)
-    kind = reader.byte()
-    start_id = reader.take(8).hex()
-    number = PacketNumber(start_id, reader.varint("seq", MAX_SEQ, 1))
+    kind, number = _take_header(reader)
     body: Body
     if kind == PacketKind.FRAMES:
         body = _take_frames(reader)
@@ -251,6 +253,15 @@ def decode_packet(data: bytes) -> Packet:
         raise PacketError(f"packet kind {kind} is unknown", 1)
     reader.end()
     return Packet(number, body)
+
+
+def _take_header(reader: Reader) -> tuple[int, PacketNumber]:
+    version = reader.byte()
+    if version != PACKET_VERSION:
+        raise PacketError(f"packet version {version}, this side reads {PACKET_VERSION}", 0)
+    kind = reader.byte()
+    start_id = reader.take(8).hex()
+    return kind, PacketNumber(start_id, reader.varint("seq", MAX_SEQ, 1))
 
 
 def _header(kind: PacketKind, number: PacketNumber) -> bytearray:

@@ -61,6 +61,7 @@ def run_agent(
     dongles: Sequence[Dongle],
     *,
     uplink: Mapping[str, Any] | None = None,
+    spool: Mapping[str, Any] | None = None,
     token_file: Path | None = None,
 ) -> Process:
     """`edge-agent run`, started; its configuration, its state and its status socket lie beside its token."""
@@ -68,6 +69,7 @@ def run_agent(
     token = token_file or agent.token_file
     lines = ["[agent]", f"id = {_toml(agent.agent_id)}"]
     lines += ["[server]", f"url = {_toml(url)}", f"token_file = {_toml(str(token))}"]
+    lines += ["[spool]", *_pairs({"directory": str(agent.token_file.with_suffix(".spool")), **(spool or {})})]
     if uplink:
         lines += ["[uplink]", *_pairs(uplink)]
     for dongle in dongles:

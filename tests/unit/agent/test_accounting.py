@@ -30,7 +30,7 @@ def frames(taken: int, uncounted: int = 0, **counts: int) -> Ledger:
         ),
         (
             frames(5, trimmed=5, uncounted=1_000),
-            "5 lost of 5 frames: 5 in the full window of what the server has not acknowledged, "
+            "5 lost of 5 frames: 5 of what waited for the server, for which memory or disk had no room, "
             "1 000 times the adapter lost some and did not say how many",
         ),
         (Ledger("values", VALUE_HOPS, 3, {"waiting": 3}), "0 lost of 3 values"),

@@ -1,0 +1,163 @@
+"""What of one lane is on disk alone: stretches of packets, never an object for each (pure)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from wire_protocol.backlog import Stretch, follows, joined
+from wire_protocol.intervals import IntervalSet
+from wire_protocol.packets import MAX_SEQ, Gap, PacketNumber
+
+MAX_STRETCHES: Final = 512
+_MAX_SENT_INTERVALS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolRow:
+    """A packet on disk, or on its way there. `gap` where that is what it holds; `packet` is empty where only
+    the rest is of interest; `age_seconds` None where it cannot be known."""
+
+    row: int
+    number: PacketNumber
+    first_seq: int
+    frames: int | None
+    gap: Gap | None
+    span_ns: tuple[int, int] | None
+    made_at_seconds: float
+    packet: bytes = b""
+    age_seconds: float | None = None
+
+    @property
+    def is_clock(self) -> bool:
+        """Whether it only says by which clock the frames behind it are stamped: that is never let go."""
+        return self.gap is None and self.frames == 0
+
+
+@dataclass(slots=True)
+class Marks:
+    """What one start's packets on disk have to remember: what a hello listed, and what may have been sent.
+
+    Two packets may become one gap only where neither was ever sent: the server may have taken one alone.
+    """
+
+    announced: int = 0
+    sent: IntervalSet = field(default_factory=IntervalSet)
+
+    def may_have_sent(self, first_seq: int, seq: int) -> None:
+        """Any of these numbers; where that makes too many intervals, those between count as sent too."""
+        self.sent.add(first_seq, seq)
+        intervals = list(self.sent)
+        if len(intervals) > _MAX_SENT_INTERVALS:
+            self.sent.add(intervals[0][0], intervals[-1][1])
+
+    def maybe_sent(self, first_seq: int, seq: int) -> bool:
+        """Whether any of these may have been."""
+        return self.sent.missing(first_seq, seq) != [(first_seq, seq)]
+
+    def text(self, open_from: int | None = None) -> str:
+        """To be stored; all from `open_from` on may be sent before the next time."""
+        intervals = list(self.sent)
+        if open_from is not None:
+            intervals.append((open_from, MAX_SEQ))
+        return " ".join([str(self.announced), *(f"{first}-{last}" for first, last in intervals)])
+
+    @classmethod
+    def parse(cls, text: str) -> Marks:
+        """What `text` gave. Raises ValueError."""
+        announced, *intervals = text.split()
+        pairs = [part.partition("-") for part in intervals]
+        return cls(int(announced), IntervalSet((int(first), int(last)) for first, _, last in pairs))
+
+
+class DiskBacklog:
+    """The packets of a lane that are on disk alone, oldest first."""
+
+    def __init__(self) -> None:
+        self.stretches: deque[Stretch] = deque()
+        self._packets_per_stretch = 16
+
+    @property
+    def packets(self) -> int:
+        """How many there are."""
+        return sum(stretch.packets for stretch in self.stretches)
+
+    @property
+    def frames(self) -> int:
+        """How many frames are in them."""
+        return sum(stretch.frames - stretch.lost_frames for stretch in self.stretches)
+
+    def put_first(self, stretches: Iterable[Stretch]) -> None:
+        """What earlier starts left: older than all that is here."""
+        self.stretches.extendleft(reversed(list(stretches)))
+
+    def append(self, stretch: Stretch, announced: Mapping[str, int]) -> None:
+        """A packet that is not in memory any more."""
+        last = self.stretches[-1] if self.stretches else None
+        room = last is not None and last.packets < self._packets_per_stretch
+        if last is not None and room and follows(last, stretch, announced):
+            last.extend(stretch)
+            return
+        self.stretches.append(stretch)
+        if len(self.stretches) > MAX_STRETCHES and self._packets_per_stretch < MAX_SEQ:
+            self._packets_per_stretch *= 2
+            self.stretches = deque(joined(self.stretches, announced, self._packets_per_stretch))
+
+    def acknowledged(self, packet: SpoolRow) -> None:
+        """The oldest of all."""
+        front = self.stretches[0] if self.stretches else None
+        if front is None or not self._holds(front, packet):
+            return
+        if packet.number.seq == front.last_seq:
+            self.stretches.popleft()
+            return
+        front.first_seq, front.first_row = packet.number.seq + 1, packet.row + 1
+        front.oldest_seconds = None if front.oldest_seconds is None else packet.made_at_seconds
+        front.frames -= packet.frames or 0
+        front.packets -= 1
+        if packet.gap is not None:
+            front.lost_frames -= packet.frames or 0
+
+    def pop_through(self, start_id: str, seq: int) -> list[Stretch]:
+        """Takes out the stretches of this start that end there or before."""
+        gone = [one for one in self.stretches if one.start_id == start_id and one.last_seq <= seq]
+        if gone:
+            kept = [one for one in self.stretches if one.start_id != start_id or one.last_seq > seq]
+            self.stretches = deque(kept)
+        return gone
+
+    def join(self, oldest: SpoolRow, newest: SpoolRow, announced: Mapping[str, int]) -> None:
+        """The stretches from one packet to another become one where they may."""
+        concerned = [
+            one for one in self.stretches if one.first_row <= newest.row and one.last_row >= oldest.row
+        ]
+        together = joined(concerned, announced, MAX_SEQ)
+        if len(together) < len(concerned):
+            at = self.stretches.index(concerned[0])
+            rest = list(self.stretches)
+            self.stretches = deque([*rest[:at], *together, *rest[at + len(concerned) :]])
+
+    def trimmed(self, packet: SpoolRow) -> bool:
+        """Its frames are lost: it is a gap from now on. False where it is not here any more."""
+        stretch = self.stretch_of(packet)
+        if stretch is None:
+            return False
+        stretch.lost_frames += packet.frames or 0
+        return True
+
+    def merged(self, packet: SpoolRow) -> None:
+        """The next one stands for it too."""
+        stretch = self.stretch_of(packet)
+        if stretch is not None:
+            stretch.packets -= 1
+
+    def stretch_of(self, packet: SpoolRow) -> Stretch | None:
+        """Where it is."""
+        return next((one for one in self.stretches if self._holds(one, packet)), None)
+
+    @staticmethod
+    def _holds(stretch: Stretch, packet: SpoolRow) -> bool:
+        number = packet.number
+        return number.start_id == stretch.start_id and stretch.first_seq <= number.seq <= stretch.last_seq
