@@ -35,7 +35,7 @@ T = TypeVar("T")
 RETRY_SECONDS: Final = 10.0
 _EXPIRY_SECONDS: Final = 10.0
 _CATCH_UP_SECONDS: Final = 0.02
-_LARGEST_PACKET_SHARE: Final = 16
+_LARGEST_PACKET_SHARE: Final = 8
 _logger: Final = logging.getLogger(__name__)
 Handed = list[tuple[SpooledLane, list[SpoolRow]]]
 
@@ -82,7 +82,7 @@ class Spool:
         self._set_aside: Path | None = None
         self._store: SpoolStore | None = None
         self._next_row = 1
-        self._has_room = True
+        self._excess_bytes = 0
         self._deletes_at = self._expiry_at = 0.0
         self._sync_at: float | None = None
         self._stopping = asyncio.Event()
@@ -213,9 +213,9 @@ class Spool:
     # -- writing
 
     async def _write_due(self) -> None:
-        if not self._has_room:
+        if self._excess_bytes > 0:
             await self._make_room()
-        while self._has_room:
+        while self._excess_bytes <= 0:
             now_seconds = self._clock.monotonic_seconds()
             handed, room = list[tuple[SpooledLane, list[SpoolRow]]](), self._opened.transaction_bytes
             for lane in self._lanes.values():
@@ -262,16 +262,15 @@ class Spool:
 
     async def _apply(self, changes: Changes) -> None:
         now = self._moment()
-        excess = await self._in_thread(lambda: self._opened.apply(changes, now))
-        self._has_room = excess <= 0
+        self._excess_bytes = await self._in_thread(lambda: self._opened.apply(changes, now))
         if self._sync_at is None:
             wait = self._section.sync_seconds - self._section.flush_seconds
             self._sync_at = self._clock.monotonic_seconds() + wait
 
     async def _make_room(self) -> None:
         """Lets the oldest go until all fits; where they are those of the connection, it has to end first."""
-        while not self._has_room:
-            if not await self._trim(lambda _: True):
+        while self._excess_bytes > 0:
+            if not await self._trim(lambda _: True, self._excess_bytes):
                 for lane in self._lanes.values():
                     lane.ask_for_greeting()
                 return
@@ -285,13 +284,15 @@ class Spool:
             pass
         self._expiry_at = now_seconds + _EXPIRY_SECONDS
 
-    async def _trim(self, wanted: Callable[[SpoolRow], bool]) -> bool:
+    async def _trim(self, wanted: Callable[[SpoolRow], bool], wanted_bytes: int | None = None) -> bool:
         """Makes gaps of the oldest that are wanted; whether there were any."""
         from edge_agent.spool_store import Changes  # noqa: PLC0415 - as in `_open`
 
         now = self._moment()
         changes, done = Changes(), list[Callable[[], None]]()
-        for lane, key, rows in self._of_lanes(await self._in_thread(lambda: self._opened.oldest(now))):
+        for lane, key, rows in self._of_lanes(
+            await self._in_thread(lambda: self._opened.oldest(now, wanted_bytes))
+        ):
             plan = trim(lane, [row for row in rows if row.gap is not None or wanted(row)])
             if plan.lost:
                 changes.puts += [(key, row) for row in plan.puts]

@@ -107,9 +107,12 @@ class SpoolStore(SpoolDatabase):
         """The packets of the interval, in order, as many as are comfortable; `marks` are stored before."""
         return self._guarded(lambda: self._fetch(key, fetch, marks, now))
 
-    def oldest(self, now: Moment) -> dict[LaneKey, list[SpoolRow]]:
-        """The oldest packets that are no gaps, with the gaps between and right before them; no bodies."""
-        return self._guarded(lambda: self._oldest(now))
+    def oldest(self, now: Moment, wanted_bytes: int | None = None) -> dict[LaneKey, list[SpoolRow]]:
+        """The oldest packets that are no gaps, with the gaps between and right before them; no bodies.
+
+        Not many at once, and no more than take up `wanted_bytes`.
+        """
+        return self._guarded(lambda: self._oldest(now, wanted_bytes))
 
     def oldest_gaps(self, now: Moment) -> dict[LaneKey, list[SpoolRow]]:
         """The oldest gaps, where gaps are a quarter of what may be here; they are older than all packets."""
@@ -279,9 +282,18 @@ class SpoolStore(SpoolDatabase):
                     break
         return rows
 
-    def _oldest(self, now: Moment) -> dict[LaneKey, list[SpoolRow]]:
-        data = "SELECT id FROM packets WHERE gap IS NULL AND frames>0 ORDER BY id LIMIT ?"
-        ids = [number for (number,) in self._db.execute(data, (TRIM_ROWS,))]
+    def _oldest(self, now: Moment, wanted_bytes: int | None) -> dict[LaneKey, list[SpoolRow]]:
+        data = (
+            "SELECT p.id, length(b.body) FROM packets p JOIN bodies b ON b.id=p.id"
+            " WHERE p.gap IS NULL AND p.frames>0 ORDER BY p.id LIMIT ?"
+        )
+        ids: list[int] = []
+        size = 0
+        for number, length in self._db.execute(data, (TRIM_ROWS,)):
+            if wanted_bytes is not None and size >= wanted_bytes:
+                break
+            ids.append(number)
+            size += length
         if not ids:
             return {}
         found: dict[int, list[SpoolRow]] = {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+from tests.helpers.conditions import eventually
 from tests.helpers.lawicel import LawicelAdapter
 
 _BEAT_SECONDS: Final = 0.01
@@ -24,6 +26,7 @@ class CountingBus:
         self.sent = 0
         self._adapter = LawicelAdapter()
         self._stop = threading.Event()
+        self._sending = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -41,15 +44,32 @@ class CountingBus:
         """The dongle of an agent's configuration."""
         return {"id": dongle_id, "interface": "slcan", "channel": self._adapter.path, "bitrate": 500_000}
 
-    def wait_until_open(self, timeout_seconds: float = 30.0) -> None:
-        """An agent reads it."""
-        assert self._adapter.opened.wait(timeout_seconds), "nobody has opened the bus"
+    @property
+    def times_opened(self) -> int:
+        """How often an agent has opened it."""
+        return sum(command[:1] in "OL" for command in self._adapter.commands)
 
-    def send(self, count: int) -> None:
-        """So many frames, as fast as they are read."""
+    def wait_until_open(self, times: int = 1) -> None:
+        """An agent has opened it, for at least so many times."""
+        eventually(lambda: self.times_opened >= times, f"the bus is opened {times} times")
+
+    def pause(self) -> int:
+        """Sends no more by itself; how many frames it has sent."""
+        self.frames_per_second = 0
+        with self._sending:
+            return self.sent
+
+    def send(self, count: int, noise: random.Random | None = None) -> None:
+        """So many frames, as fast as they are read; `noise` fills what the number leaves."""
+        with self._sending:
+            self._send(count, noise)
+
+    def _send(self, count: int, noise: random.Random | None) -> None:
         for begin in range(self.sent, self.sent + count, 100):
             part = range(begin, min(begin + 100, self.sent + count))
-            self._adapter.send(b"".join(b"t%03X8%016X\r" % (number % 0x700, number) for number in part))
+            fill = [noise.randrange(1 << 32) if noise else 0 for _ in part]
+            lines = (b"t%03X8%08X%08X\r" % (n % 0x700, n, rest) for n, rest in zip(part, fill, strict=True))
+            self._adapter.send(b"".join(lines))
         self.sent += count
 
     def _run(self) -> None:
@@ -65,4 +85,4 @@ class CountingBus:
 
 def numbers_in(lines: list[str]) -> list[int]:
     """The numbers of frames in candump lines, in order."""
-    return [int(line.rpartition("#")[2], 16) for line in lines]
+    return [int(line.rpartition("#")[2][:8], 16) for line in lines]
