@@ -85,6 +85,8 @@ class Spool:
         self._excess_bytes = 0
         self._deletes_at = self._expiry_at = 0.0
         self._sync_at: float | None = None
+        self._new_file_at = float("-inf")
+        self._has_failed_at_end = False
         self._stopping = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "spool")
 
@@ -119,9 +121,11 @@ class Spool:
                 await self._finish()
                 return
             except SpoolError as error:
+                was_stopping = self._stopping.is_set()
                 await self._failed(error)
-                if self._stopping.is_set():
+                if was_stopping and (self._has_failed_at_end or not error.is_corrupt):
                     return
+                self._has_failed_at_end = was_stopping
 
     def stop(self) -> None:
         """Lets `run` come to its end."""
@@ -164,6 +168,10 @@ class Spool:
             else:
                 _logger.error("%s; the old one is kept as %s", error, self._set_aside)
                 self._forget_disk()
+                now_seconds = self._clock.monotonic_seconds()
+                if now_seconds < self._new_file_at + RETRY_SECONDS:  # it cannot be the file
+                    await self._pause(RETRY_SECONDS)
+                self._new_file_at = now_seconds
                 return
         for lane in self._lanes.values():
             lane.use_disk(False)

@@ -19,7 +19,7 @@ from edge_agent.spool_files import FILE_NAME, WAL_NAME, kept_files, others_bytes
 T = TypeVar("T")
 
 SCHEMA_VERSION: Final = 1
-PAGE_BYTES: Final = 1024
+PAGE_BYTES: Final = 512
 _LARGEST_LOG_BYTES: Final = 4 * 1024 * 1024
 _CACHE_KIB: Final = 512
 _SCHEMA: Final = """

@@ -6,8 +6,9 @@ import json
 import os
 import random
 import re
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -49,10 +50,11 @@ class Gateway:
         self.spool = directory / "van7.spool"
         self._starts = 0
 
-    def start(self, url: str | None = None, **spool: Any) -> Process:
+    def start(self, uplink: Mapping[str, Any] | None = None, **spool: Any) -> Process:
         """The agent; it reads the bus."""
         self._starts += 1
-        process = run_agent(self.agent, url or self.server.url, [self.bus.dongle(DONGLE)], spool=spool)
+        dongles = [self.bus.dongle(DONGLE)]
+        process = run_agent(self.agent, self.server.url, dongles, uplink=uplink, spool=spool)
         self.bus.wait_until_open(self._starts)
         return process
 
@@ -89,7 +91,7 @@ def size_of(directory: Path) -> int:
 
 def newest_shown(client: ConsoleClient) -> int:
     """The highest number of a frame that the console has shown."""
-    shown = [event.payload for event in client.events if event.name == "can_frame"]
+    shown = [event.payload for event in client.events if event.event == "can_frame"]
     return max((int(frame["data_hex"].replace(" ", "")[:8], 16) for frame in shown), default=-1)
 
 
@@ -234,18 +236,89 @@ def test_a_small_spool_stays_within_its_bound_and_says_what_it_let_go(tmp_path: 
         assert largest <= bound
         one.server.start()
         one.bus.frames_per_second = 100
-        eventually(lambda: one.gaps("agent_spool"), "the gap is recorded", 60.0)
+        one.wait_for(1)
         sent = one.bus.pause()
-
-        def is_all_here() -> bool:
-            gone = sum(gap["frames"] for gap in one.gaps("agent_spool"))
-            return recorded_frames(one.server, DONGLE, one.token) + gone >= sent
-
-        eventually(is_all_here, "each frame is recorded or counted", 60.0)
-        recorded, gaps = one.recorded, one.gaps("agent_spool")
+        eventually(lambda: sent - 1 in one.recorded, "the last frame is recorded")
+        (gap,) = gaps = one.gaps("agent_spool")
+        one.wait_for(sent - gap["frames"])
+        recorded = one.recorded
         assert len(recorded) + sum(gap["frames"] for gap in gaps) == sent
         assert recorded == list(range(sent - len(recorded), sent))
         text = one.server.read(f"/api/v1/dongles/{DONGLE}/frames?format=jsonl", one.token).decode()
         stamps = [json.loads(line)["ts"] for line in text.splitlines() if '"can_frame"' in line]
         assert all(gap["from"] <= gap["to"] <= stamps[0] for gap in gaps)
         assert process.is_running
+
+
+def test_a_full_disk_leaves_the_agent_live_and_is_named(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with small_disk(disk), gateway(tmp_path) as one:
+        filler = disk / "filler"
+        with one.start(directory=str(disk / "spool")) as process:
+            filler.write_bytes(bytes(400_000))
+            with pytest.raises(OSError, match="No space left"):
+                filler.write_bytes(bytes(2_000_000))
+            one.server.process.kill()
+            one.bus.send(2_000)
+            eventually(lambda: "the disk is full: free some space" in process.errors, "it is said")
+            one.server.start()
+            one.wait_for(2_000)
+            filler.unlink()
+            said = process.errors.count("spool: keeps what waits")
+            eventually(lambda: process.errors.count("spool: keeps what waits") > said, "it works again")
+            one.server.process.kill()
+            one.bus.send(2_000)
+            assert process.stop() == 0
+        one.server.start()
+        with one.start(directory=str(disk / "spool")):
+            one.wait_for(4_000)
+        assert one.recorded == list(range(4_000))
+
+
+@contextmanager
+def small_disk(directory: Path) -> Iterator[None]:
+    """A file system of 1 MB, where this user may make one."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(directory)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_a_damaged_file_is_set_aside_and_a_second_agent_told_off(tmp_path: Path) -> None:
+    with gateway(tmp_path) as one, CountingBus() as other_bus:
+        one.spool.mkdir()
+        (one.spool / "spool.sqlite3").write_bytes(b"this is no database at all" * 100)
+        with one.start() as process:
+            (old,) = one.spool.glob("unreadable-*.sqlite3")
+            assert old.name in process.errors
+            other = EnrolledAgent(one.server, "van8", tmp_path)
+            dongle = other_bus.dongle("van8-can0")
+            with run_agent(other, one.server.url, [dongle], spool={"directory": str(one.spool)}) as second:
+                other_bus.wait_until_open()
+                eventually(lambda: "another agent uses this spool" in second.errors, "it is said")
+                other_bus.send(100)
+                wait_for_recorded(one.server, "van8-can0", one.token, 100)
+            one.bus.send(100)
+            one.wait_for(100)
+
+
+@pytest.mark.parametrize("flush_seconds", [2, 8])
+def test_what_is_gathered_for_long_is_on_disk_before_it_is_a_packet(
+    tmp_path: Path, flush_seconds: int
+) -> None:
+    with gateway(tmp_path) as one:
+        uplink = {"flush_seconds": flush_seconds}
+        with one.start(uplink=uplink) as process:
+            one.bus.send(1)
+            one.wait_for(1)
+            one.bus.send(500)
+            time.sleep(1.0)  # four times as long as it may take
+            assert recorded_frames(one.server, DONGLE, one.token) < 501
+            process.kill()
+        with one.start():
+            one.wait_for(501)
+        assert one.recorded == list(range(501))
