@@ -1,0 +1,103 @@
+"""The kernel is asked how buses stand; what it says reaches the bus, the lane and the reader."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from pytest_mock import MockerFixture
+
+from edge_agent.bus_watch import BusWatch
+from edge_agent.can_link import CanLink
+from edge_agent.clock import Clock
+from edge_agent.config import UplinkSection
+from edge_agent.dongle import Dongle
+from edge_agent.dongle_config import DongleSection
+from edge_agent.errors import SourceEndedError
+from edge_agent.identity import new_start_id
+from edge_agent.sources.base import Source, SourceCode, SourceState
+from edge_agent.sources.reader import SourceReader
+from edge_agent.uplink import Answers, Uplink
+from tests.helpers.can_links import virtual_link
+from wire_protocol.messages import Hello
+
+
+def no_hello() -> Hello:
+    raise NotImplementedError
+
+
+def never() -> Source:
+    raise SourceEndedError("not opened")
+
+
+class Watched:
+    """A dongle that is read, as far as its bus knows, and what watches it."""
+
+    def __init__(self, mocker: MockerFixture, channel: str, **section: Any) -> None:
+        clock = Clock()
+        self.dongle = Dongle(
+            DongleSection(channel, id="van7-can0", **section),
+            UplinkSection(),
+            new_start_id(),
+            clock,
+            lambda *_: None,
+        )
+        self.reader = SourceReader("van7-can0", never, lambda _: None)
+        uplink = Uplink("http://127.0.0.1:9", "token", Answers(no_hello), self.dongle.lanes, clock=clock)
+        self.watch = BusWatch([self.dongle], [self.reader], uplink)
+        self.dongle.bus.take_source(SourceState(SourceCode.OK, "reading"))
+        self._asked = asyncio.Event()
+        mocker.patch.object(self.dongle.bus, "look", side_effect=self._asked.set)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.watch.keep_watched())
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def asked_again(self) -> None:
+        """Trouble, until the kernel has been asked because of it."""
+        self._asked.clear()
+        self.dongle.bus.on_trouble()
+        await asyncio.wait_for(self._asked.wait(), 30)
+
+
+async def test_what_the_kernel_cannot_tell_is_said_once(
+    caplog: pytest.LogCaptureFixture, mocker: MockerFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    watched = Watched(mocker, "lo")
+    async with watched.running():
+        for _ in range(3):
+            await watched.asked_again()
+    assert [record.getMessage() for record in caplog.records] == ["van7-can0: lo is no CAN interface"]
+
+
+async def test_there_is_nothing_to_watch_where_no_bus_is_the_kernels(mocker: MockerFixture) -> None:
+    await asyncio.wait_for(Watched(mocker, "drive.log", interface="log").watch.keep_watched(), 10)
+
+
+async def test_a_loss_is_a_gap_and_a_dead_socket_is_opened_again(mocker: MockerFixture) -> None:
+    links: list[CanLink] = [
+        virtual_link(),
+        virtual_link({"rx_over_errors": 1, "rx_packets": 5}),
+        virtual_link({"rx_over_errors": 1, "rx_packets": 5}, index=9),
+    ]
+    mocker.patch("edge_agent.bus_watch.read_can_link", side_effect=lambda _: links[0])
+    watched = Watched(mocker, "vcan0")
+    reopened = mocker.patch.object(watched.reader, "reopen")
+    held = watched.dongle.frames.held_packets
+    async with watched.running():
+        while len(links) > 1:
+            await watched.asked_again()
+            links.pop(0)
+        await watched.asked_again()
+    assert watched.dongle.frames.held_packets == held + 1
+    assert watched.dongle.bus.metrics["controller_overruns"] == 1
+    assert reopened.call_args.args[0].fault == "unplugged"
