@@ -55,7 +55,8 @@ class ErrorNews:
     `violations`: those of a frame on the bus that was not as it must be. `overflows`: those that say that the
     controller lost frames of the bus, `overflow_rows` the first and the last.
     `worst_state` and `last_state` are of `can_link.STATES`, None where no frame says any. `is_bus_off_over`:
-    frames of the bus came after what `last_state` says. `wires`: what the transceiver says of them, or "".
+    frames of the bus came, after `last_state` where there is one. `wires`: what the transceiver says of
+    them, or "".
     """
 
     frames: int
@@ -90,7 +91,7 @@ def read_errors(batch: FrameBatch) -> ErrorNews | None:
         overflow_rows=(int(overflows[0]), int(overflows[-1])) if len(overflows) else (0, 0),
         worst_state=_STATES[states.max()] if len(said) else None,
         last_state=_STATES[states[said[-1]]] if len(said) else None,
-        is_bus_off_over=bool(len(said)) and hears_the_bus(batch[rows[said[-1]] + 1 :]),
+        is_bus_off_over=hears_the_bus(batch[rows[said[-1]] + 1 :] if len(said) else batch),
         wires=_wires(data[_has(classes, ErrorClass.TRANSCEIVER), 4]),
     )
 

@@ -15,6 +15,9 @@ from wire_protocol.batches import FrameBatch
 
 # What is over is told for so long, so that nothing flaps that comes and goes.
 HOLD_SECONDS: Final = 5.0
+# A bus with so many errors for so long, and no frame, has another bit rate.
+MUTE_SECONDS: Final = 2.0
+MUTE_ERRORS: Final = 10
 _CANFD_MTU: Final = 72
 
 _FAULT_OF_STATE: Final = {
@@ -58,7 +61,8 @@ class BusHealth:
         self._state: str | None = None
         self._wires = ""
         self._held_until_seconds: dict[str, float] = {}
-        self._bus_frames = self._bus_frames_at_poll = 0
+        self._heard_seconds = 0.0
+        self._errors_since_heard = TwoWitnesses()
         self._controller = TwoWitnesses()
         self._driver = TwoWitnesses()
         self._stall = Stall()
@@ -70,13 +74,15 @@ class BusHealth:
         self._link, self._state = None, None
         self._held_until_seconds.clear()
         self._stall = Stall()
+        self._hear(now_seconds)
         if was_dead:
             self._hold("dead_driver", now_seconds)
 
     def take_frames(self, batch: FrameBatch, now_seconds: float) -> tuple[ErrorNews | None, bool]:
         """What came over the socket: what its error frames say, and whether that is a loss not yet known."""
         news = read_errors(batch)
-        self._bus_frames += len(batch) - (news.frames if news else 0)
+        if len(batch) > (news.frames if news else 0):
+            self._hear(now_seconds)
         if news is not None:
             return news, self._take_errors(news, now_seconds)
         if self._state == "bus-off" and hears_the_bus(batch):
@@ -105,6 +111,7 @@ class BusHealth:
         if link.state is not None:
             self._take_state(link.state, now_seconds)
         overruns = self._take_counters(before, link, now_seconds)
+        self._take_statistics(before, link, now_seconds)
         is_stalled = self._can_be_judged(link) and self._stall.look(
             link.counters.rx_packets, frames_seen, now_seconds
         )
@@ -142,6 +149,7 @@ class BusHealth:
         for name, count in news.by_class.items():
             self.errors_by_class[name] = self.errors_by_class.get(name, 0) + count
         is_new_loss = self._controller.tell(news.overflows, 0) > 0
+        self._errors_since_heard.tell(news.violations, 0)
         self._wires = news.wires or self._wires
         told = {
             "overrun": news.overflows, "bus_errors": news.violations, "wiring": news.wires,
@@ -170,15 +178,24 @@ class BusHealth:
         new += self._driver.tell(growth["rx_fifo_errors"] + growth["rx_missed_errors"], growth["rx_dropped"])
         if new:
             self._hold("overrun", now_seconds)
-        if before.statistics and link.statistics:
+        return new
+
+    def _take_statistics(self, before: CanLink | None, link: CanLink, now_seconds: float) -> None:
+        if before is not None and before.statistics and link.statistics:
             if link.statistics.bus_off > before.statistics.bus_off:
                 self._hold("bus_off", now_seconds)
-            has_errors = link.statistics.bus_error > before.statistics.bus_error
-            is_mute = self._bus_frames == self._bus_frames_at_poll and not self._has_kernel_filters
-            if has_errors:
-                self._hold("wrong_bitrate" if is_mute else "bus_errors", now_seconds)
-        self._bus_frames_at_poll = self._bus_frames
-        return new
+            errors = max(link.statistics.bus_error - before.statistics.bus_error, 0)
+            self._errors_since_heard.tell(0, errors)
+            if errors:
+                self._hold("bus_errors", now_seconds)
+        is_mute = now_seconds - self._heard_seconds >= MUTE_SECONDS and not self._has_kernel_filters
+        if link.has_controller and is_mute and self._errors_since_heard.total >= MUTE_ERRORS:
+            self._hold("wrong_bitrate", now_seconds)
+
+    def _hear(self, now_seconds: float) -> None:
+        """A frame has come, so the bit rate is right."""
+        self._heard_seconds, self._errors_since_heard = now_seconds, TwoWitnesses()
+        self._held_until_seconds.pop("wrong_bitrate", None)
 
     def _can_be_judged(self, link: CanLink) -> bool:
         """Whether the socket should get all that the interface counts as received."""

@@ -127,13 +127,13 @@ def test_errors_are_counted_by_class_since_the_start() -> None:
     assert metrics["controller_overruns"] == 1
 
 
-@pytest.mark.parametrize("over", [RESTARTED, ACTIVE, None])
-def test_a_virtual_bus_is_not_bus_off_any_more_when_a_frame_says_so(over: Error | None) -> None:
+@pytest.mark.parametrize("over", [(RESTARTED,), (ACTIVE,), (None,), (STUFFING, None)])
+def test_a_virtual_bus_is_not_bus_off_any_more_when_a_frame_says_so(over: tuple[Error | None, ...]) -> None:
     health = reading()
     health.take_link(virtual_link(), 0, 0.0)
     health.take_frames(errors(BUS_OFF), 0.0)
     assert fault_of(health, 1000.0) == (SourceCode.FAILED, "bus_off")
-    health.take_frames(errors(over), 1000.0)
+    health.take_frames(errors(*over), 1000.0)
     assert "has started again" in health.state(1000.0).message
     assert fault_of(health, 1000.0 + HOLD_SECONDS) == (SourceCode.OK, "")
 
@@ -229,11 +229,25 @@ def test_the_settings_as_they_are_stand_in_the_metrics() -> None:
 def test_errors_and_nothing_else_mean_that_the_bit_rate_is_wrong() -> None:
     health = reading()
     health.take_link(listener(statistics=(10, 0, 0, 0, 0, 0)), 0, 0.0)
+    health.take_link(listener(statistics=(90, 0, 0, 0, 0, 0)), 0, 1.0)
+    assert health.state(1.0).fault == "bus_errors"
     health.take_link(listener(statistics=(90, 0, 0, 0, 0, 0)), 0, 2.0)
     assert health.state(2.0).fault == "wrong_bitrate"
+    assert "hears only errors and no frame" in health.state(2.0).message
     health.take_frames(errors(None), 3.0)
     health.take_link(listener(statistics=(95, 0, 0, 0, 0, 0)), 1, 10.0)
     assert health.state(10.0).fault == "bus_errors"
+
+
+def test_error_frames_alone_mean_it_too_but_few_of_them_nothing() -> None:
+    health = reading()
+    health.take_link(listener(), 0, 0.0)
+    health.take_frames(errors(*[STUFFING] * 9), 1.0)
+    health.take_link(listener(), 9, 4.0)
+    assert health.state(4.0).fault == "bus_errors"
+    health.take_frames(errors(STUFFING), 5.0)
+    health.take_link(listener(), 10, 6.0)
+    assert health.state(6.0).fault == "wrong_bitrate"
 
 
 def overruns(health: BusHealth, now_seconds: float, **counters: int) -> int:
