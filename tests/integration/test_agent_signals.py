@@ -203,7 +203,7 @@ def test_an_id_that_no_database_knows_is_told_once(server: StreamServer, viewer:
 
         def found(events: list[Any]) -> list[dict[str, Any]]:
             logs = [event.payload for event in events if event.event == "log"]
-            return [one["details"] for one in logs if one["source"] == "discovery"]
+            return [one["details"] for one in logs if one["details"].get("kind") == "UnknownId"]
 
         console.wait_for(lambda events: len(found(events)) >= 2)
         assert sorted((one["id"], one["is_extended"]) for one in found(console.events)) == [
