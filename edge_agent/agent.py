@@ -349,7 +349,7 @@ class Agent:
 
     def _bus_changed(self, dongle_id: str, state: SourceState) -> None:
         bad = state.code in (SourceCode.FAILED, SourceCode.DEGRADED)
-        self._log_of(dongle_id, logging.WARNING if bad else logging.INFO, state.message)
+        self._log_of(dongle_id, logging.WARNING if bad else logging.INFO, state.message, state.fault)
         self._tell_devices()
 
     def _uplink_changed(self, state: UplinkState) -> None:
@@ -361,8 +361,9 @@ class Agent:
     def _heartbeat(self) -> None:
         self._reporter.tell_all()
 
-    def _log_of(self, dongle_id: str, level: int, message: str) -> None:
-        _logger.log(level, "%s: %s", dongle_id, message, extra={"dongle_id": dongle_id})
+    def _log_of(self, dongle_id: str, level: int, message: str, kind: str = "") -> None:
+        extra = {"dongle_id": dongle_id, "kind": kind}
+        _logger.log(level, "%s: %s", dongle_id, message, extra=extra)
 
 
 async def _load(patterns: tuple[str, ...]) -> ConfiguredDatabases:

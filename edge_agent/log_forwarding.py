@@ -23,7 +23,8 @@ OUR_LOGGERS: Final = ("edge_agent", "service_manager", "signal_decoding", "stric
 class LogForwarder(logging.Handler):
     """Hands warnings and errors to `say`, in the event loop; of bursts only the first and a sum.
 
-    A record's `extra` may name the `dongle_id` that it is about. Tracebacks stay here. `say` must not log.
+    A record's `extra` may name the `dongle_id` that it is about, and a `kind` that tells it from others of
+    the same words. Tracebacks stay here. `say` must not log.
     """
 
     def __init__(self, say: Callable[[Log], object], clock: Clock) -> None:
@@ -59,7 +60,8 @@ class LogForwarder(logging.Handler):
         """From any thread."""
         try:
             log = _log_of(record)
-            kind = (record.name, record.levelno, str(record.msg), log.dongle_id)
+            said_kind = getattr(record, "kind", "")
+            kind = (record.name, record.levelno, str(record.msg), log.dongle_id, said_kind)
             with self._guard:
                 self._examples[kind] = log
                 self._examples.move_to_end(kind)

@@ -80,6 +80,15 @@ async def test_a_burst_is_one_line_and_a_sum() -> None:
     assert [log.message for log in told] == ["queue full 0", "999 more like this, the last: queue full 999"]
 
 
+async def test_another_fault_of_the_same_bus_goes_at_once_too() -> None:
+    async with forwarding() as told:
+        for kind in ("down", "down", "bus_off"):
+            LOGGER.warning("%s: %s", "van7-can0", kind, extra={"dongle_id": "van7-can0", "kind": kind})
+        await told.until(2)
+        await asyncio.sleep(0)
+    assert [log.message for log in told] == ["down", "bus_off"]
+
+
 async def test_a_reading_thread_may_warn() -> None:
     async with forwarding() as told:
         thread = threading.Thread(target=LOGGER.warning, args=("from a thread",))
