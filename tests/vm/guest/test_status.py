@@ -15,6 +15,7 @@ from tests.vm.can_utils import send, set_link
 
 AGENT = "edge-agent.service"
 CONFIG = Path("/etc/edge-agent/agent.toml")
+TOKEN = Path("/var/lib/edge-agent/token")
 NOBODY = 65534
 
 
@@ -57,6 +58,8 @@ def service(tmp_path: Path) -> Iterator[None]:
         yield
     run_command(["systemctl", "stop", AGENT])
     run_command([*installed_command("edge-agent"), "uninstall", "--system"])
+    for left in (CONFIG, TOKEN):
+        left.unlink()
 
 
 def test_root_may_ask_the_service_and_nobody_else(service: None) -> None:
