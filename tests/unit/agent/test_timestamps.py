@@ -42,6 +42,25 @@ def test_a_clock_that_runs_slow_is_followed() -> None:
     assert abs(stamp - (NOW + second * SECOND)) < 5_000_000
 
 
+def test_a_wall_clock_set_forward_by_seconds_is_followed_within_a_second_or_two() -> None:
+    mapper = TimestampMapper()
+    for step in range(100):
+        device_ns = step * SECOND // 10
+        set_ns = 0 if step < 50 else 5 * SECOND
+        (stamp,) = mapped(mapper, NOW + device_ns + set_ns, device_ns)
+        assert abs(stamp - (NOW + device_ns + set_ns)) < 2_000_000 or 50 <= step < 60
+    back = mapped(mapper, NOW + 10 * SECOND, 10 * SECOND)
+    assert back == [NOW + 10 * SECOND], "backwards at once"
+
+
+def test_one_delay_of_a_second_does_not_show() -> None:
+    mapper = TimestampMapper()
+    for second in range(0, 100, 10):
+        late_ns = SECOND if second == 50 else 0
+        (stamp,) = mapped(mapper, NOW + second * SECOND + late_ns, second * SECOND)
+        assert abs(stamp - (NOW + second * SECOND)) < 5_000_000
+
+
 def test_an_adapter_that_starts_again_is_matched_anew_also_within_a_batch() -> None:
     mapper = TimestampMapper()
     mapped(mapper, NOW, 4000 * SECOND)
