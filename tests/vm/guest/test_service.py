@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.agents import recorded_frames, wait_for_recorded
+from tests.helpers.agents import recorded_frames, recorded_lines, wait_for_recorded
 from tests.helpers.conditions import eventually
 from tests.helpers.processes import Process, StreamServer, installed_command, run_command
 from tests.vm.can_utils import send
@@ -233,6 +233,26 @@ def test_reload_loads_the_databases_again_in_the_sandbox(enrolled: StreamServer)
 
         eventually(decoded_anew, "a value of the new database")
         assert shown(AGENT, "MainPID") == process
+
+
+def test_what_came_while_the_server_was_away_survives_a_kill_of_the_service(enrolled: StreamServer) -> None:
+    token = enrolled.create_token()
+    with agent('channel = "vcan0"'):
+        eventually(lambda: "uplink: streaming" in shown(AGENT, "StatusText"), "status")
+        before = recorded_frames(enrolled, DONGLE, token)
+        systemctl("stop", SERVER)
+        eventually(lambda: "uplink: streaming" not in shown(AGENT, "StatusText"), "the server is away")
+        send("vcan0", *(f"123#{number:04X}" for number in range(200)))
+        time.sleep(1.0)  # four times as long as it may take until they are on disk
+        first = shown(AGENT, "MainPID")
+        systemctl("kill", "--signal", "KILL", AGENT)
+        eventually(lambda: shown(AGENT, "MainPID") not in {first, "0"}, "a new process", RESTART_SECONDS)
+        systemctl("start", SERVER)
+        wait_for_recorded(enrolled, DONGLE, token, before + 200)
+        lines = recorded_lines(enrolled, DONGLE, token)[before:]
+        assert [line.rpartition("#")[2] for line in lines] == [f"{number:04X}" for number in range(200)]
+        assert Path("/var/lib/private/edge-agent/spool/spool.sqlite3").exists()
+        assert "spool: keeps what waits in /var/lib/edge-agent/spool" in journal(AGENT)
 
 
 def test_a_silent_bus_is_not_restarted_and_a_driver_that_hangs_is(

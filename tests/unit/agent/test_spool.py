@@ -1,0 +1,240 @@
+"""The spool's rules at its edges: bounds, ages, starts, disks that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from edge_agent.clock import Clock
+from edge_agent.config import SpoolSection
+from edge_agent.errors import SpoolError
+from edge_agent.sources.base import SourceCode
+from edge_agent.spool import Spool, SpoolState
+from edge_agent.spool_files import FILE_NAME, files_bytes, spool_directory
+from edge_agent.spool_store import Changes, Moment, SpoolStore
+from edge_agent.spool_trim import trim
+from edge_agent.spooled_lane import SpooledLane
+from tests.helpers.conditions import eventually
+from wire_protocol.batches import batch_of
+from wire_protocol.lane_sender import LaneSender, WindowLimits
+from wire_protocol.messages import LaneName
+from wire_protocol.packets import Gap, GapReason, decode_packet
+
+START = "01" * 8
+KEY: tuple[str, LaneName] = ("van7-can0", "frames")
+NOW = Moment("this boot", 100.0, 1_766_417_462_000)
+
+
+def a_lane(packets: int, start_id: str = START, made_at_seconds: float = 0.0) -> SpooledLane:
+    lane = SpooledLane(*KEY, start_id, WindowLimits(), 1000, 0.0)
+    for number in range(packets):
+        rows = [(number * 1000 + i, 1, 0, 8, os.urandom(8)) for i in range(10)]
+        lane.take_frames(batch_of(rows), made_at_seconds)
+    return lane
+
+
+def store_all(store: SpoolStore, lane: SpooledLane, now: Moment = NOW) -> None:
+    rows = lane.hand_over(now.monotonic_seconds, partial(next, count(store.next_row)), 1 << 30)
+    store.apply(Changes([(KEY, row) for row in rows]), now)
+    lane.written(rows, {})
+
+
+def left_by(store: SpoolStore, now: Moment, start_id: str = "02" * 8) -> SpooledLane:
+    """The lane of another process that finds what is there."""
+    lane = a_lane(0, start_id)
+    left = store.left(now)[KEY]
+    lane.offer(left.backlog, left.marks)
+    return lane
+
+
+def test_another_process_offers_what_is_there_under_its_own_numbers_and_age(tmp_path: Path) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    store_all(store, a_lane(3, made_at_seconds=90.0))
+    (listed,) = left_by(store, NOW).connect(100.0).backlog
+    assert (listed.start_id, listed.first_seq, listed.last_seq, listed.frames) == (START, 1, 3, 30)
+    assert listed.age_seconds == 10.0
+    store.close()
+    rebooted = Moment("another boot", 5.0, NOW.wall_ms)
+    store = SpoolStore(tmp_path, 10_000_000, rebooted)
+    (listed,) = left_by(store, rebooted).connect(5.0).backlog
+    assert listed.age_seconds is None
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("now", "age_seconds"),
+    [
+        (Moment("this boot", 160.0, None), 70.0),
+        (Moment("another boot", 5.0, 1_766_417_522_000), 70.0),
+        (Moment("another boot", 5.0, None), None),
+    ],
+)
+def test_how_old_a_packet_is_is_known_where_the_clocks_can_be_believed(
+    tmp_path: Path, now: Moment, age_seconds: float | None
+) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    store_all(store, a_lane(1, made_at_seconds=90.0))
+    (row,) = store.oldest(now)[KEY]
+    assert row.age_seconds == age_seconds
+    store.close()
+
+
+def test_what_is_let_go_before_it_was_ever_sent_is_one_gap_with_its_times(tmp_path: Path) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    lane = a_lane(50)
+    store_all(store, lane)
+    for at in range(2):
+        plan = trim(lane, store.oldest(NOW)[KEY][: 20 + at])
+        store.apply(Changes([(KEY, row) for row in plan.puts], [row.row for row in plan.merged]), NOW)
+        lane.trimmed(plan.lost, plan.merged)
+    assert lane.trimmed_frames == 400
+    lane.connect(100.0)
+    fetch = lane.next_fetch()
+    assert fetch is not None
+    rows = store.fetch(KEY, fetch, [], NOW)
+    gap = decode_packet(rows[0].packet).body
+    assert isinstance(gap, Gap)
+    assert gap == Gap(GapReason.SPOOL, 1, 400, 0, 39_009)
+    assert [row.number.seq for row in rows] == list(range(40, 49))  # as far as one stretch
+    store.close()
+
+
+def test_a_packet_whose_bytes_are_damaged_is_lost_alone(tmp_path: Path) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    lane = a_lane(3)
+    store_all(store, lane)
+    store._db.execute("UPDATE bodies SET body=zeroblob(20) WHERE id=2")
+    lane.connect(100.0)
+    fetch = lane.next_fetch()
+    assert fetch is not None
+    bodies = [decode_packet(row.packet) for row in store.fetch(KEY, fetch, [], NOW)]
+    assert [packet.number.seq for packet in bodies] == [1, 2, 3]
+    assert bodies[1].body == Gap(GapReason.SPOOL, 2, 10, 1000, 1009)
+    store.close()
+
+
+def test_a_spool_belongs_to_one_agent(tmp_path: Path) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    with pytest.raises(SpoolError, match="another agent uses this spool: give each its own `directory`"):
+        open_in_another_process(tmp_path)
+    store.close()
+
+
+def open_in_another_process(path: Path) -> None:
+    """Locks are between processes."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            SpoolStore(path, 10_000_000, NOW)
+            os.write(writing, b"opened")
+        except SpoolError as error:
+            os.write(writing, error.reason.encode() + b"\0" + error.remedy.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    said = os.read(reading, 1000).decode()
+    os.close(reading)
+    os.close(writing)
+    if said != "opened":
+        reason, _, remedy = said.partition("\0")
+        raise SpoolError(path, reason, remedy)
+
+
+@pytest.mark.parametrize("max_bytes", [1_000_000, 3_000_000])
+async def test_all_files_stay_within_the_bound_and_every_frame_is_counted(
+    tmp_path: Path, max_bytes: int
+) -> None:
+    lane = a_lane(0)
+    async with spooling(tmp_path, [lane], max_bytes=max_bytes) as spool:
+        for _ in range(30):
+            for number in range(20):
+                rows = [(number, 1, 0, 8, os.urandom(8)) for _ in range(1_000)]
+                lane.take_frames(batch_of(rows), 0.0)
+            await until(lambda: lane.held_packets == lane.disk.packets)
+            assert files_bytes(tmp_path) <= max_bytes
+        assert spool.trimmed_frames + spool.frames == 600_000
+        assert spool.trimmed_frames > 300_000 or max_bytes > 1_000_000
+        assert spool.frames > 40_000
+
+
+async def test_packets_of_a_dongle_that_is_gone_wait_and_are_counted(tmp_path: Path) -> None:
+    async with spooling(tmp_path, [a_lane(5)]) as spool:
+        await until(lambda: spool.frames == 50)
+    other = SpooledLane("van7-can1", "frames", "03" * 8, WindowLimits(), 1000, 0.0)
+    lanes: list[LaneSender] = [other]
+    async with spooling(tmp_path, lanes) as spool:
+        assert spool.frames == 50
+        lanes.append(a_lane(0, "03" * 8))
+        await until(lambda: lanes[1].held_packets == 5)
+        assert spool.frames == 50
+
+
+async def test_what_is_too_old_goes(tmp_path: Path) -> None:
+    clock = Clock()
+    lane = a_lane(5, made_at_seconds=clock.monotonic_seconds() - 100)
+    async with spooling(tmp_path, [lane]) as spool:
+        await until(lambda: spool.frames == 50)
+    lane = a_lane(0, "03" * 8)
+    async with spooling(tmp_path, [lane], max_age_seconds=60) as spool:
+        await until(lambda: spool.trimmed_frames == 50)
+        assert spool.frames == 0
+
+
+async def test_a_place_that_cannot_be_used_is_named_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    lane = a_lane(5)
+    states: list[SpoolState] = []
+    async with spooling(tmp_path / "file", [lane], states=states):
+        pass
+    assert states[0].code is SourceCode.FAILED
+    assert "make it a directory that the agent's user can write" in states[0].message
+    assert "meanwhile packets wait in memory alone" in states[0].message
+    assert lane.held_frames == 50
+
+
+@asynccontextmanager
+async def spooling(
+    path: Path,
+    lanes: Sequence[LaneSender],
+    *,
+    states: list[SpoolState] | None = None,
+    max_bytes: int = 500_000_000,
+    max_age_seconds: float = 1e6,
+) -> AsyncIterator[Spool]:
+    """A spool of these lanes that runs inside, and comes to its end."""
+    section = SpoolSection(str(path), max_bytes, max_age_seconds)
+    told = [] if states is None else states
+    silent = {"wake": lambda: None, "greet_again": lambda: None}
+    spool = Spool(section, lanes, Clock(), **silent, on_state=told.append)
+    running = asyncio.create_task(spool.run())
+    await asyncio.wait_for(spool.opened.wait(), 30)
+    yield spool
+    spool.stop()
+    await asyncio.wait_for(running, 30)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(eventually, condition, "what the spool does")
+
+
+@pytest.mark.parametrize(
+    ("configured", "environment", "expected"),
+    [
+        ("/mnt/spool", {"STATE_DIRECTORY": "/var/lib/x"}, "/mnt/spool"),
+        (None, {"STATE_DIRECTORY": "/var/lib/x:/var/lib/y"}, "/var/lib/x/spool"),
+    ],
+)
+def test_where_a_spool_is(configured: str | None, environment: Mapping[str, str], expected: str) -> None:
+    assert spool_directory(configured, environment) == Path(expected)
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    SpoolStore(tmp_path, 10_000_000, NOW).close()
+    assert (tmp_path / FILE_NAME).read_bytes().startswith(b"SQLite format 3")
