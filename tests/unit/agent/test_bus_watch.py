@@ -44,7 +44,6 @@ class Watched:
             UplinkSection(),
             new_start_id(),
             clock,
-            lambda *_: None,
         )
         self.reader = SourceReader("van7-can0", never, lambda _: None)
         uplink = Uplink("http://127.0.0.1:9", "token", Answers(no_hello), self.dongle.lanes, clock=clock)
