@@ -17,6 +17,7 @@ from edge_agent.diagnosis import Fact, Finding, clock_fact, diagnose, facts_of
 from edge_agent.dongle_probe import dongle_facts
 from edge_agent.errors import CredentialError, StatusError
 from edge_agent.install_command import AGENT_CONFIG
+from edge_agent.inventory import Inventory
 from edge_agent.server_probe import server_fact
 from edge_agent.state_directory import state_directory
 from edge_agent.status_document import AgentStatus
@@ -110,8 +111,9 @@ def _facts_without_agent(config: AgentConfig) -> Iterator[Fact]:
     yield from _disk_facts()
     if not clock.synchronised():
         yield clock_fact()
+    adapters = Inventory().adapters()
     for section in config.dongles:
-        yield from dongle_facts(section, clock)
+        yield from dongle_facts(section, adapters, clock)
     found = server_fact(server.url, None if server.ca_file is None else Path(server.ca_file), token)
     if found is not None:
         yield found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib import import_module
 from typing import Final
 
+from msgspec.structs import replace
+
+from edge_agent.adapters import Adapter, Whereabouts
 from edge_agent.can_link import CanLink, read_can_link
 from edge_agent.clock import Clock
 from edge_agent.diagnosis import Fact, silence_fact
@@ -26,15 +29,17 @@ _STATES: Final = {
 }
 
 
-def dongle_facts(section: DongleSection, clock: Clock) -> Iterator[Fact]:
-    """What keeps frames of this dongle from coming."""
-    assert section.id is not None
+def dongle_facts(section: DongleSection, adapters: Sequence[Adapter], clock: Clock) -> Iterator[Fact]:
+    """What keeps frames of this dongle from coming; `adapters` are those that are plugged in."""
+    dongle_id = section.id
+    assert dongle_id is not None
     try:
+        section = _where_it_is(section, adapters)
         if section.interface == "socketcan":
             yield from _link_facts(section)
             with closing(open_source(section, clock)) as bus:
                 if not _hears(bus, clock):
-                    yield silence_fact(section.id, f"for the {LISTEN_SECONDS:g} s that were listened")
+                    yield silence_fact(dongle_id, f"for the {LISTEN_SECONDS:g} s that were listened")
         elif section.interface == "slcan":
             from edge_agent.sources.slcan_port import SlcanPort  # noqa: PLC0415 - not for other dongles
 
@@ -44,7 +49,14 @@ def dongle_facts(section: DongleSection, clock: Clock) -> Iterator[Fact]:
         else:
             _check_driver(section)
     except SourceError as error:
-        yield Fact(error.fault, section.id, str(error))
+        yield Fact(error.fault, dongle_id, str(error))
+
+
+def _where_it_is(section: DongleSection, adapters: Sequence[Adapter]) -> DongleSection:
+    """With the channel that a `device_id` has now. Raises SourceError where it is not one adapter's."""
+    if section.device_id is None:
+        return section
+    return replace(section, channel=Whereabouts(section).locate(adapters), device_id=None)
 
 
 def _link_facts(section: DongleSection) -> Iterator[Fact]:

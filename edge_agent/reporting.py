@@ -137,7 +137,7 @@ class Reporter:
             dongle_id=dongle.dongle_id,
             interface=dongle.info.interface,
             channel=dongle.info.channel,
-            fault=reader.state.fault,
+            fault=dongle.bus.state.fault,
             frames_per_second=round(rate.per_second(), 1),
             seconds_since_frame=None if silent_seconds is None else round(silent_seconds, 1),
             frames=frames_ledger(dongle, reader).books(),

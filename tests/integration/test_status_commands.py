@@ -252,6 +252,7 @@ def test_interfaces_and_ports_that_are_missing_busy_or_forbidden(
     fcntl.flock(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
     dongles: list[Dongle] = [
         {"id": "troubled-can", "channel": "nocan9"},
+        {"id": "troubled-stick", "interface": "slcan", "device_id": "NOSUCH", "bitrate": 500_000},
         slcan("/dev/ttyNOTHING", "troubled-missing"),
         slcan(os.ttyname(theirs), "troubled-busy"),
         {"id": "troubled-word", "interface": "slcann", "channel": "x"},
@@ -262,9 +263,10 @@ def test_interfaces_and_ports_that_are_missing_busy_or_forbidden(
         f"troubled-busy: {os.ttyname(theirs)} is in use: stop ",
         "troubled-word: there is no interface 'slcann': did you mean 'slcan'?",
         "troubled-log: ",
+        "troubled-stick: the adapter NOSUCH is not there: plug it in",
     ]
     with run_agent(agent, server.url, dongles) as process:
-        until(tmp_path, "status", shows="FAILED: agent troubled: bus.troubled-can, bus.troubled-missing")
+        until(tmp_path, "status", shows="FAILED: agent troubled: bus.troubled-can, bus.troubled-stick, ")
         running = ask(tmp_path, "doctor", "--config", config)
         process.kill()
     without = ask(tmp_path, "doctor", "--config", config)
