@@ -2,13 +2,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test vm bench lock clean
+.PHONY: help demo test vm bench soak lock clean
 
 help:
 	@echo "make demo   a stream server and an agent that loops a demo drive"
 	@echo "make test   all test lanes that can run here"
 	@echo "make vm     the guest of the vm lane (needs root and apt; VM=qemu for the second way)"
 	@echo "make bench  the benchmarks, each beside what one would use instead, into docs/performance.md (BENCH='decode resume': only these)"
+	@echo "make soak   the tests that kill, cut, fill and wait, at their full length: about an hour"
 	@echo "make lock   renew requirements/ (needs uv)"
 	@echo "make clean  remove the virtual environment and the demo's data"
 
@@ -23,6 +24,9 @@ vm: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python scripts/bench.py $(BENCH)
+
+soak: $(VENV)/.dev
+	@$(BIN)/python scripts/soak.py
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from tests.helpers.agents import log_dongle, replay_through, run_agent, wait_for_recorded
 from tests.helpers.candump_logs import write_log
@@ -17,6 +20,10 @@ MOST_RSS_BYTES: Final = 50_000_000
 # What a decoder and the table of a small database add; docs/performance.md has larger ones.
 MOST_RSS_BYTES_DECODING: Final = 52_000_000
 FRAMES_PER_SECOND: Final = 8_000
+# An hour of a full bus takes minutes: FOOTPRINT_FRAMES=28800000.
+GROWTH_FRAMES: Final = int(os.environ.get("FOOTPRINT_FRAMES", "600000"))
+# What the allocator may hold on to, however long it runs.
+MOST_GROWTH_BYTES: Final = 1_500_000
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -35,6 +42,20 @@ def test_a_streaming_agent_stays_small(tmp_path: Path) -> None:
         with run_agent(agent, server.url, [log_dongle(log, "van7-can0", loop=True)]) as process:
             wait_for_recorded(server, "van7-can0", token, 10 * FRAMES_PER_SECOND)
             assert most_resident_bytes(process) <= MOST_RSS_BYTES
+
+
+@pytest.mark.timeout(300 + GROWTH_FRAMES / 10_000)
+def test_an_agent_does_not_grow(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "drive.log", 40_000, FRAMES_PER_SECOND)
+    with StreamServer(tmp_path / "server") as server:
+        agent = EnrolledAgent(server, "van7", tmp_path)
+        token = server.create_token("viewer")
+        dongle = log_dongle(log, "van7-can0", loop=True, speed="max")
+        with run_agent(agent, server.url, [dongle], uplink={"window_bytes": 262_144}) as process:
+            wait_for_recorded(server, "van7-can0", token, GROWTH_FRAMES // 3, GROWTH_FRAMES / 5_000)
+            early_bytes = most_resident_bytes(process)
+            wait_for_recorded(server, "van7-can0", token, GROWTH_FRAMES, GROWTH_FRAMES / 5_000)
+            assert most_resident_bytes(process) - early_bytes <= MOST_GROWTH_BYTES
 
 
 def test_an_agent_that_decodes_stays_small(tmp_path: Path) -> None:

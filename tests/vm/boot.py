@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TextIO
@@ -37,7 +37,8 @@ _KERNEL_OPTIONS: Final = "quiet loglevel=3 panic=-1 systemd.show_status=0 system
 # where this user may mount one, else the disk.
 _UML: Final = f"""
 mount -t tmpfs -o mode=700,size={MEMORY_MIB}M guest memory 2>/dev/null
-TMPDIR=$PWD/memory ./vmlinux mem={MEMORY_MIB}M ubd0=cow,root.img root=/dev/ubda rw hostfs=. uml_dir=./ \
+[ -e disk.img ] && disk=ubd1=disk.img
+TMPDIR=$PWD/memory ./vmlinux mem={MEMORY_MIB}M ubd0=cow,root.img $disk root=/dev/ubda rw hostfs=. uml_dir=./ \
   con=null con0=null,fd:1 ssl=null {_KERNEL_OPTIONS}
 """
 _QEMU: Final = f"""
@@ -93,18 +94,32 @@ def guest_directory(machine: Machine = "uml") -> Iterator[Path]:
         yield directory
 
 
+def add_disk(directory: Path, mebibytes: int) -> None:
+    """Gives the guest, of User Mode Linux, a disk with a journal that outlives its boots: /dev/ubdb."""
+    disk = directory / "disk.img"
+    with disk.open("wb") as image:
+        image.truncate(mebibytes << 20)
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", disk], check=True, env={**os.environ, "PATH": path})
+
+
 def run_in_guest(
     directory: Path,
     command: str,
     output: TextIO,
     machine: Machine = "uml",
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    cut_power: Callable[[], bool] = lambda: False,
 ) -> GuestRun:
-    """Boots in a `guest_directory` and runs the shell `command`; `output` gets what it writes as it comes."""
+    """Boots in a `guest_directory` and runs the shell `command`; `output` gets what it writes as it comes.
+
+    As soon as `cut_power` says so, the guest is gone as if somebody had pulled its plug.
+    """
     exchange = directory / "exchange"
+    (exchange / "status").unlink(missing_ok=True)
     (exchange / "job").write_text(f"{command}\n")
     written = exchange / "output"
-    written.touch()
+    written.write_bytes(b"")
     console = directory / "console"
     with console.open("wb") as log, written.open(errors="replace") as lines:
         process = subprocess.Popen(
@@ -116,7 +131,7 @@ def run_in_guest(
             start_new_session=True,
         )
         try:
-            ended = _follow(process, lines, output, timeout_seconds)
+            ended = _follow(process, lines, output, timeout_seconds, cut_power)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -129,8 +144,14 @@ def run_in_guest(
     return GuestRun(BOOT_FAILED, "\n".join([f"the guest gave no exit status: {how}", *tail]))
 
 
-def _follow(process: subprocess.Popen[bytes], lines: TextIO, output: TextIO, timeout_seconds: float) -> bool:
-    """Copies what comes until the guest is gone; False where that takes too long."""
+def _follow(
+    process: subprocess.Popen[bytes],
+    lines: TextIO,
+    output: TextIO,
+    timeout_seconds: float,
+    cut_power: Callable[[], bool],
+) -> bool:
+    """Copies what comes until the guest is gone; False where that takes too long, or its power is cut."""
     waited = 0.0
     while True:
         try:
@@ -140,7 +161,7 @@ def _follow(process: subprocess.Popen[bytes], lines: TextIO, output: TextIO, tim
         ended = process.returncode is not None
         output.write(lines.read())
         output.flush()
-        if ended or waited >= timeout_seconds:
+        if ended or waited >= timeout_seconds or cut_power():
             return ended
 
 

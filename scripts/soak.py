@@ -1,0 +1,79 @@
+"""Runs the tests that kill, cut, fill and wait at their full length, one by one, and says how each went.
+
+    scripts/soak.py            all of them: about an hour
+    scripts/soak.py outage     only these
+
+The same tests run short in their lanes. Those of a guest need `make vm`; where it is not built they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PYTEST: Final = [str(Path(sys.executable).parent / "pytest"), "-q", "-rA", "-p", "no:cacheprovider"]
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """`tests` for pytest, at the length that `environment` says."""
+
+    tests: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+SOAKS: Final[Mapping[str, Soak]] = {
+    "outage": Soak(("tests/integration/test_spool.py", "-k", "outage"), {"SPOOL_OUTAGE_FRAMES": "2400000"}),
+    "server-kills": Soak(
+        ("tests/integration/test_spool.py", "-k", "server_killed"),
+        {"SPOOL_OUTAGE_FRAMES": "2400000", "SPOOL_SERVER_KILLS": "20"},
+    ),
+    "agent-kills": Soak(
+        ("tests/integration/test_spool.py", "-k", "agent_killed"), {"SPOOL_AGENT_KILLS": "100"}
+    ),
+    "exactly-once": Soak(("tests/integration/test_exactly_once.py",), {"EXACTLY_ONCE_KILLS": "200"}),
+    "footprint": Soak(
+        ("tests/integration/test_footprint.py", "-k", "grow"), {"FOOTPRINT_FRAMES": str(3_600 * 8_000)}
+    ),
+    "power-cuts": Soak(("tests/vm/test_power_cut.py",), {"POWER_CUTS": "20"}),
+    "receive": Soak(
+        ("tests/vm/test_guest.py", "-k", "nothing_is_lost_and_candump"), {"RECEIVE_SECONDS": "60"}
+    ),
+    "properties": Soak(("tests/property",), {"HYPOTHESIS_PROFILE": "thorough"}),
+}
+
+
+def main(wanted: list[str]) -> int:
+    """Exit status 0 when all passed."""
+    unknown = set(wanted) - set(SOAKS)
+    if unknown:
+        print(f"no such soak: {', '.join(sorted(unknown))}; there are {', '.join(SOAKS)}")
+        return 2
+    failed = []
+    for name in wanted or SOAKS:
+        soak = SOAKS[name]
+        print(
+            f"\n== {name}: {' '.join(f'{key}={value}' for key, value in soak.environment.items())}",
+            flush=True,
+        )
+        began = time.monotonic()
+        environment = {**os.environ, **soak.environment, "REQUIRE_LANES": "vm"}
+        status = subprocess.run([*PYTEST, *soak.tests], check=False, cwd=ROOT, env=environment).returncode
+        if status:
+            failed.append(name)
+        print(
+            f"== {name}: {'FAILED' if status else 'passed'} in {time.monotonic() - began:.0f} s", flush=True
+        )
+    print(f"\nfailed: {', '.join(failed)}" if failed else "\nAll passed.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
