@@ -106,7 +106,9 @@ class Agent:
         )
         self._budget = self._budget_keeper(config.uplink.max_bytes_per_day)
         self._stage = 0
-        self._progress = Progress(self._manager, self._readers, self._clock)
+        self._progress = Progress(
+            self._manager, self._readers, self._clock, lambda: [one.bus.state for one in self._dongles]
+        )
         self._reporter = Reporter(
             config,
             self._start_id,

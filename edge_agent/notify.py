@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from edge_agent.backoff import UPLINK_POLICY
 from edge_agent.clock import Clock
-from edge_agent.sources.base import SourceCode
+from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import ANSWER_TIMEOUT_SECONDS, OPEN_TIMEOUT_SECONDS, UplinkState
 from service_manager import ServiceManager
@@ -29,18 +29,28 @@ def uplink_patience_seconds(state: UplinkState) -> float | None:
     return delay + CONNECTING_SECONDS
 
 
-def status_line(uplink: UplinkState, readers: Sequence[SourceReader]) -> str:
+def status_line(uplink: UplinkState, buses: Sequence[SourceState]) -> str:
     """How uplink and dongles stand, for `systemctl status`."""
-    good = sum(reader.state.code is SourceCode.OK for reader in readers)
-    return f"dongles OK: {good}/{len(readers)}; uplink: {uplink.message}"
+    good = sum(bus.code is SourceCode.OK for bus in buses)
+    return f"dongles OK: {good}/{len(buses)}; uplink: {uplink.message}"
 
 
 class Progress:
-    """Feeds the watchdog as long as every driver returns in its time and the uplink gets on."""
+    """Feeds the watchdog as long as every driver returns in its time and the uplink gets on.
 
-    def __init__(self, manager: ServiceManager, readers: Sequence[SourceReader], clock: Clock) -> None:
+    `buses` says how they stand, which may be worse than what a reader knows of its driver.
+    """
+
+    def __init__(
+        self,
+        manager: ServiceManager,
+        readers: Sequence[SourceReader],
+        clock: Clock,
+        buses: Callable[[], Sequence[SourceState]] | None = None,
+    ) -> None:
         self._manager = manager
         self._readers = readers
+        self._buses = buses or (lambda: [reader.state for reader in readers])
         self._clock = clock
         self._standstill: str | None = None
         self._uplink = UplinkState(False, "starting")
@@ -64,7 +74,7 @@ class Progress:
 
     def look(self) -> None:
         """Feeds the watchdog, or says once why not."""
-        self._manager.status(status_line(self._uplink, self._readers))
+        self._manager.status(status_line(self._uplink, self._buses()))
         standstill = self.standstill()
         if standstill is None:
             self._manager.alive()
