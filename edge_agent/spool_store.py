@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final
 
 from edge_agent.disk_backlog import DiskBacklog, Marks, SpoolRow
@@ -32,11 +33,20 @@ from wire_protocol.packets import (
 
 LaneKey = tuple[str, str]
 """Dongle and lane."""
+LeftStretch = tuple[LaneKey, Stretch]
 
 TRIM_ROWS: Final = 64
 _FETCH_PACKETS: Final = 64
 _FETCH_BYTES: Final = 256 * 1024
 _CLOCK_STEP_MS: Final = 1000
+_SCAN_ROWS: Final = 128
+_NUMBERS: Final = frozenset({int, NoneType})
+_END_OF_PART: Final = "SELECT max(id) FROM (SELECT id FROM packets WHERE id>=? ORDER BY id LIMIT ?)"
+_PART: Final = (
+    "SELECT lane, start, min(first_seq), max(seq), sum(seq - first_seq + 1), total(frames),"
+    " total(CASE WHEN gap IS NULL THEN 0 ELSE frames END), min(made_ms), count(*), min(id), max(id)"
+    " FROM packets WHERE id BETWEEN ? AND ? GROUP BY lane, start ORDER BY min(id)"
+)
 _COLUMNS: Final = (
     "p.id, p.start, p.first_seq, p.seq, p.frames, p.gap, p.first_ns, p.last_ns, p.made_ms, p.lane"
 )
@@ -209,9 +219,7 @@ class SpoolStore(SpoolDatabase):
             db.execute("DELETE FROM starts WHERE start NOT IN (SELECT DISTINCT start FROM packets)")
             self._starts.clear()
             self._read_starts(db)
-        keys = {
-            lane: (str(dongle), str(name)) for lane, dongle, name in self._db.execute("SELECT * FROM lanes")
-        }
+        keys = self._keys()
         left = {key: LeftLane() for key in keys.values()}
         for lane, start, text in self._db.execute("SELECT lane, start, marks FROM marks"):
             left[keys[lane]].marks[self._start_ids[start][0]] = Marks.parse(text)
@@ -219,30 +227,60 @@ class SpoolStore(SpoolDatabase):
             key: {start_id: marks.announced for start_id, marks in one.marks.items()}
             for key, one in left.items()
         }
-        for lane, stretch in self._scan(now):
-            left[keys[lane]].backlog.append(stretch, announced[keys[lane]])
+        for key, stretch in self._scan(now, announced):
+            left[key].backlog.append(stretch, announced[key])
         return left
 
-    def _scan(self, now: Moment) -> Iterator[tuple[int, Stretch]]:
-        for row in self._db.execute(f"SELECT {_COLUMNS} FROM packets p ORDER BY id"):  # noqa: S608 - fixed text
+    def _scan(self, now: Moment, announced: Mapping[LaneKey, Mapping[str, int]]) -> Iterator[LeftStretch]:
+        """All that is there: many rows at a time, and one by one where they are not of one kind."""
+        keys = self._keys()
+        last = 0
+        while True:
+            first = last + 1
+            (last,) = self._db.execute(_END_OF_PART, (first, _SCAN_ROWS)).fetchone()
+            if last is None:
+                return
+            for lane, start, first_seq, seq, numbers, *rest in self._db.execute(
+                _PART, (first, last)
+            ).fetchall():
+                key, (start_id, boot_id, _) = keys[lane], self._start_ids[start]
+                through = announced[key].get(start_id, 0)
+                if numbers != seq - first_seq + 1 or first_seq <= through < seq:
+                    yield from self._scan_rows(key, (first, last, lane, start), now)
+                    continue
+                frames, lost_frames, made_ms, packets, first_row, last_row = rest
+                made_at = made_ms / 1000 if boot_id == self._boot_id else None
+                counts = (int(frames), int(lost_frames), made_at, packets, first_row, last_row)
+                yield key, Stretch(start_id, int(first_seq), int(seq), *counts)
+
+    def _scan_rows(self, key: LaneKey, part: tuple[int, ...], now: Moment) -> Iterator[LeftStretch]:
+        where = "p.id BETWEEN ? AND ? AND p.lane=? AND p.start=?"
+        for row in self._db.execute(f"SELECT {_COLUMNS} FROM packets p WHERE {where} ORDER BY p.id", part):  # noqa: S608 - fixed text
             packet = self._row(row, now)
-            lost = (packet.frames or 0) if packet.gap is not None else 0
+            frames = packet.frames or 0
             is_of_boot = self._start_ids[row[1]][1] == self._boot_id
-            stretch = Stretch(
-                packet.number.start_id,
-                packet.first_seq,
-                packet.number.seq,
-                packet.frames or 0,
-                lost,
-                packet.made_at_seconds if is_of_boot else None,
+            made_at = packet.made_at_seconds if is_of_boot else None
+            lost = frames if packet.gap is not None else 0
+            number = packet.number
+            yield (
+                key,
+                Stretch(
+                    number.start_id,
+                    packet.first_seq,
+                    number.seq,
+                    frames,
+                    lost,
+                    made_at,
+                    1,
+                    packet.row,
+                    packet.row,
+                ),
             )
-            stretch.first_row = stretch.last_row = packet.row
-            yield row[9], stretch
 
     def _row(self, row: tuple[Any, ...], now: Moment) -> SpoolRow:
         number, start, first_seq, seq, frames, reason, first_ns, last_ns, made_ms, _ = row
         start_id, boot_id, boot_wall_ms = self._start_ids[start]
-        if not all(isinstance(value, int | None) for value in row):
+        if not set(map(type, row)) <= _NUMBERS:
             raise ValueError(f"packet {number} is not made of numbers")
         if not 1 <= first_seq <= seq <= MAX_SEQ or not 0 <= (frames or 0) <= MAX_SEQ:
             raise ValueError(f"packet {number} has numbers {first_seq} to {seq}")
@@ -317,8 +355,12 @@ class SpoolStore(SpoolDatabase):
         return self._by_key(found)
 
     def _by_key(self, found: dict[int, list[SpoolRow]]) -> dict[LaneKey, list[SpoolRow]]:
-        keys = {lane: (dongle, name) for lane, dongle, name in self._db.execute("SELECT * FROM lanes")}
+        keys = self._keys()
         return {keys[lane]: rows for lane, rows in found.items()}
+
+    def _keys(self) -> dict[int, LaneKey]:
+        found = self._db.execute("SELECT lane, dongle_id, name FROM lanes")
+        return {lane: (str(dongle_id), str(name)) for lane, dongle_id, name in found}
 
 
 _GAP_BYTES: Final = 160

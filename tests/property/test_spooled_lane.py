@@ -120,10 +120,10 @@ class SpoolWorld(World):
     def drop_gaps(self) -> None:
         if self.writing is not None or self.reading is not None:
             return
-        most_bytes, self.file.max_bytes = self.file.max_bytes, 4 * 160 * 2
-        found = self.file.oldest_gaps(self.moment())
-        self.file.max_bytes = most_bytes
-        for rows in found.values():
+        bound, self.file.max_bytes = self.file.max_bytes, 4 * 160 * 2
+        oldest = self.file.oldest_gaps(self.moment())
+        self.file.max_bytes = bound
+        for rows in oldest.values():
             if self.lane.may_drop(rows):
                 self.file.apply(Changes([], [row.row for row in rows]), self.moment())
                 self.lane.dropped(rows)
