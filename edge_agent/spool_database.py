@@ -21,7 +21,7 @@ T = TypeVar("T")
 SCHEMA_VERSION: Final = 1
 PAGE_BYTES: Final = 512
 _LARGEST_LOG_BYTES: Final = 4 * 1024 * 1024
-_CACHE_KIB: Final = 512
+_CACHE_KIB: Final = 128
 _SCHEMA: Final = """
 CREATE TABLE lanes (lane INTEGER PRIMARY KEY, dongle_id TEXT NOT NULL, name TEXT NOT NULL,
   UNIQUE (dongle_id, name));

@@ -110,7 +110,7 @@ def test_a_long_outage_costs_nothing_and_live_goes_before_what_it_left(tmp_path:
         before = resident_bytes(process)
         one.server.process.kill()
         send_steadily(one.bus, OUTAGE_FRAMES)
-        assert resident_bytes(process) - before < 8_000_000
+        assert resident_bytes(process) - before < 4_000_000
         one.server.start()
         one.bus.frames_per_second = LIVE_FRAMES_PER_SECOND
         one.wait_for(1001)
