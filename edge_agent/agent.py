@@ -297,10 +297,8 @@ class Agent:
 
     async def _drain(self, uplink: asyncio.Task[None], spooling: asyncio.Task[None] | None) -> None:
         """A clean stop loses nothing that the server takes in time or the disk keeps; the rest is said."""
-        is_spooled = self._spool is not None and self._spool.state.code in (
-            SourceCode.OK,
-            SourceCode.DEGRADED,
-        )
+        works = self._spool is not None and self._spool.works
+        is_spooled = works and all(isinstance(lane, SpooledLane) for lane in self._lanes)
         try:
             async with asyncio.timeout(STOP_SPOOLED_SECONDS if is_spooled else STOP_SECONDS):
                 await self._acknowledged(stopping=True)

@@ -68,10 +68,9 @@ class Spool:
         self.directory: Final = spool_directory(section.directory)
         self.state = SpoolState(SourceCode.STARTING, f"opening {self.directory}")
         self.opened = asyncio.Event()
-        self.file_bytes = 0
-        self.written_bytes = 0
-        self.failures = 0
+        self.file_bytes = self.written_bytes = self.failures = 0
         self._section = section
+        self._patience_seconds = patience_seconds(section)
         self._all_lanes = lanes
         self._clock = clock
         self._boot_id = clock.boot_id()
@@ -85,12 +84,16 @@ class Spool:
         self._excess_bytes = 0
         self._deletes_at = self._expiry_at = 0.0
         self._sync_at: float | None = None
-        self._new_file_at = float("-inf")
-        self._has_failed_at_end = False
+        self._new_file_at, self._has_failed_at_end = float("-inf"), False
         self._stopping = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "spool")
 
     # -- how it stands
+
+    @property
+    def works(self) -> bool:
+        """Whether what waits is kept on disk."""
+        return self.state.code in (SourceCode.OK, SourceCode.DEGRADED)
 
     @property
     def frames(self) -> int:
@@ -362,10 +365,6 @@ class Spool:
     def _opened(self) -> SpoolStore:
         assert self._store is not None
         return self._store
-
-    @property
-    def _patience_seconds(self) -> float:
-        return patience_seconds(self._section)
 
     def _known(self) -> list[LaneOnDisk]:
         return [*self._lanes.values(), *self._orphans.values()]

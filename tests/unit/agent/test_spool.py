@@ -42,6 +42,7 @@ def a_lane(packets: int, start_id: str = START, made_at_seconds: float = 0.0) ->
 
 def store_all(store: SpoolStore, lane: SpooledLane, now: Moment = NOW) -> None:
     rows = lane.hand_over(now.monotonic_seconds, partial(next, count(store.next_row)), 1 << 30)
+    store.next_row += len(rows)
     store.apply(Changes([(KEY, row) for row in rows]), now)
     lane.written(rows, {})
 
@@ -162,6 +163,44 @@ async def test_all_files_stay_within_the_bound_and_every_frame_is_counted(
         assert spool.trimmed_frames + spool.frames == 600_000
         assert spool.trimmed_frames > 300_000 or max_bytes > 1_000_000
         assert spool.frames > 40_000
+
+
+def test_live_packets_that_pile_up_ask_for_another_greeting_and_then_are_on_disk_alone(
+    tmp_path: Path,
+) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    lane = SpooledLane(*KEY, START, WindowLimits(max_bytes=5_000), 1000, 0.0)
+    lane.connect(0.0)
+    for number in range(100):
+        assert not lane.wants_greeting or number > 40
+        lane.take_frames(batch_of([(number, 1, 0, 8, os.urandom(8)) for _ in range(10)]), 0.0)
+        store_all(store, lane)
+    assert lane.wants_greeting
+    assert lane.trimmed_frames == 0
+    hello = lane.connect(1.0)
+    assert not lane.wants_greeting
+    assert lane.held_bytes == 0
+    assert sum(listed.frames for listed in hello.backlog) == 1_000
+    store.close()
+
+
+def test_a_hello_that_cannot_list_all_lists_the_oldest_and_another_follows(tmp_path: Path) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    for start in range(1, 8):
+        store_all(store, a_lane(2, f"{start:016x}"))
+    lane = left_by(store, NOW, f"{9:016x}")
+    seen: list[str] = []
+    while lane.disk.stretches:
+        hello = lane.connect(100.0, max_ranges=3)
+        assert len(hello.backlog) <= 3
+        seen += [listed.start_id for listed in hello.backlog]
+        while (fetch := lane.next_fetch()) is not None:
+            lane.fetched(fetch, store.fetch(KEY, fetch, [], NOW), {})
+            while (packet := lane.next_packet()) is not None:
+                lane.acknowledged(packet[0], decode_packet(packet[1]).number)
+        assert lane.wants_greeting == bool(lane.disk.stretches)
+    assert seen == [f"{start:016x}" for start in range(1, 8)]
+    store.close()
 
 
 async def test_packets_of_a_dongle_that_is_gone_wait_and_are_counted(tmp_path: Path) -> None:
