@@ -235,7 +235,7 @@ def test_reload_loads_the_databases_again_in_the_sandbox(enrolled: StreamServer)
         assert shown(AGENT, "MainPID") == process
 
 
-def test_what_came_while_the_server_was_away_survives_a_kill_of_the_service(enrolled: StreamServer) -> None:
+def test_what_the_spool_holds_survives_a_kill_of_the_service(enrolled: StreamServer) -> None:
     token = enrolled.create_token()
     with agent('channel = "vcan0"'):
         eventually(lambda: "uplink: streaming" in shown(AGENT, "StatusText"), "status")
