@@ -51,6 +51,13 @@ class Watched:
     def is_online(self) -> bool:
         return bool(self.server.read_json("/api/v1/agents/pi", self.viewer)["online"])
 
+    def wait_for_presence(self) -> None:
+        def last_seen() -> str:
+            return str(self.server.read_json("/api/v1/agents/pi", self.viewer)["last_seen"])
+
+        before = last_seen()
+        eventually(lambda: last_seen() != before, "presence goes on")
+
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
@@ -80,16 +87,12 @@ async def test_frames_stop_at_the_budget_and_flow_again_the_next_day(
     clock.set(RIGHT_NS, right=True)
     async with running(config, clock):
         await asyncio.to_thread(eventually, lambda: watched.stage() >= 1, "the budget is spent")
+        await asyncio.to_thread(watched.wait_for_presence)  # and with it for what was on its way
         stopped_at = await asyncio.to_thread(watched.frames)
         said = watched.agent_service()
         assert said["status"] == "DEGRADED"
         assert "frames are not sent until 2025-12-23 00:00 UTC" in said["message"]
-        seen_at = watched.server.read_json("/api/v1/agents/pi", watched.viewer)["last_seen"]
-        await asyncio.to_thread(
-            eventually,
-            lambda: watched.server.read_json("/api/v1/agents/pi", watched.viewer)["last_seen"] != seen_at,
-            "presence goes on",
-        )
+        await asyncio.to_thread(watched.wait_for_presence)
         assert watched.is_online()
         assert watched.frames() == stopped_at
         clock.set(RIGHT_NS + DAY_NS, right=True)
@@ -103,17 +106,14 @@ async def test_frames_stop_at_the_budget_and_flow_again_the_next_day(
     assert numbers == sorted(numbers)
 
 
-def test_an_agent_that_starts_again_knows_what_is_spent(
-    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state = tmp_path / "state"
-    monkeypatch.setenv("STATE_DIRECTORY", str(state))
+def test_an_agent_that_starts_again_knows_what_is_spent(watched: Watched, tmp_path: Path) -> None:
     dongle = {"id": DONGLE, "interface": "log", "channel": str(counting_log(tmp_path / "drive.log"))}
     uplink = {"max_bytes_per_day": MAX_BYTES}
     with run_agent(watched.agent, watched.server.url, [dongle], uplink=uplink) as process:
         eventually(lambda: watched.stage() >= 1, "the budget is spent")
         assert process.stop() == 0
         assert "frames are not sent" in process.errors
+    state = watched.agent.token_file.parent
     spent = json.loads((state / "budget-pi.json").read_bytes())["bytes_sent"]
     assert spent >= MAX_BYTES * 0.8
     before, said_at = watched.frames(), watched.agent_service()["last_seen"]

@@ -93,7 +93,13 @@ def test_frames_that_a_full_window_pushes_out_are_lost_in_the_books(tmp_path: Pa
         server.stop()
         adapter = LawicelAdapter(flags=QUEUE_FULL)
         dongle = {"id": "window-bus", "interface": "slcan", "channel": adapter.path, "bitrate": 500_000}
-        with run_agent(agent, server.url, [dongle], uplink={"window_bytes": 65_536}):
+        no_directory = tmp_path / "spool"
+        no_directory.touch()
+        limits: dict[str, Any] = {
+            "uplink": {"window_bytes": 65_536},
+            "spool": {"directory": str(no_directory)},
+        }
+        with run_agent(agent, server.url, [dongle], **limits):
             assert adapter.opened.wait(20)
             sent = 0
 
@@ -129,6 +135,33 @@ def test_frames_that_a_full_window_pushes_out_are_lost_in_the_books(tmp_path: Pa
         adapter.unplug()
 
 
+def test_what_waits_on_disk_is_in_the_books_of_its_start_alone(tmp_path: Path) -> None:
+    with StreamServer(tmp_path / "server") as server, LawicelAdapter() as adapter:
+        agent = EnrolledAgent(server, "books", tmp_path)
+        viewer = server.create_token()
+        server.stop()
+        dongle = {"id": "books-bus", "interface": "slcan", "channel": adapter.path, "bitrate": 500_000}
+        for count in (300, 700):
+            adapter.opened.clear()
+            with run_agent(agent, server.url, [dongle]) as process:
+                assert adapter.opened.wait(20)
+                adapter.send(b"".join(b"t%03X8%016X\r" % (n % 2048, n) for n in range(count)))
+
+                def waits(count: int = count) -> bool:
+                    status = status_of(agent)
+                    balanced(status)
+                    return status.dongles[0].frames.hops["waiting"] == count
+
+                eventually(waits, "all wait for the server")
+                assert process.stop() == 0
+        with run_agent(agent, server.url, [dongle]):
+            server.start()
+            wait_for_recorded(server, "books-bus", viewer, 1_000)
+            status = status_of(agent)
+            balanced(status)
+            assert status.dongles[0].frames.sentence == "0 lost of 0 frames"
+
+
 def test_a_service_that_changes_is_told_at_once_and_all_of_them_when_connected(
     server: StreamServer, viewer: str, tmp_path: Path
 ) -> None:
@@ -139,7 +172,7 @@ def test_a_service_that_changes_is_told_at_once_and_all_of_them_when_connected(
             lambda: services_of(server, agent, viewer).get("bus.changing-bus", {}).get("status") == "OK", "OK"
         )
         services = services_of(server, agent, viewer)
-        assert set(services) == {"agent", "uplink", "bus.changing-bus"}
+        assert set(services) == {"agent", "uplink", "spool", "bus.changing-bus"}
         uplink = services["uplink"]
         assert (uplink["status"], uplink["metrics"]["server_host"]) == ("OK", "127.0.0.1")
         assert uplink["metrics"]["connected_since"]
@@ -159,10 +192,10 @@ def test_a_service_that_changes_is_told_at_once_and_all_of_them_when_connected(
             assert bus["metrics"]["fault"]
             assert bus["metrics"]["frames_read"] == bus["metrics"]["frames_acknowledged"] == 1
             logs = console.wait_for(
-                lambda events: [e for e in events if e.event == "log" and e.payload["level"] == "warning"]
+                lambda events: [e for e in events if e.event == "log" and e.payload["source"] == "agent"]
             )
+            assert logs[0].payload["level"] == "warning"
             assert not logs[0].payload["message"].startswith("changing-bus: ")
-            assert logs[0].payload["source"] == "agent"
         before = status_of(agent).metric("uplink", "bytes_up")
         assert before > 0
         server.restart()

@@ -23,7 +23,9 @@ def server(tmp_path: Path) -> Iterator[StreamServer]:
 
 
 def discoveries(events: list[Event]) -> list[dict[str, Any]]:
-    return [event.payload["details"] for event in events if event.payload.get("source") == "discovery"]
+    """What was told of adapters."""
+    found = [event.payload["details"] for event in events if event.payload.get("source") == "discovery"]
+    return [one for one in found if one["kind"].startswith("Dongle")]
 
 
 def test_a_port_that_comes_and_goes_is_read_and_told(server: StreamServer, tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_port_without_permission_is_told(adapter: LawicelAdapter) -> None:
 
 
 def test_a_bit_rate_that_the_driver_refuses_is_told(adapter: LawicelAdapter) -> None:
-    error = failure_of(DongleSection(adapter.path, None, "slcan", bitrate=123_456, options=SLCAN_OPTIONS))
+    error = failure_of(DongleSection(adapter.path, interface="slcan", bitrate=123_456, options=SLCAN_OPTIONS))
     assert error.code == "BAD_OPTION"
     assert "Invalid bitrate" in str(error)
 
