@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import tempfile
 import threading
 import tty
 from contextlib import suppress
+from pathlib import Path
 from select import select
 from types import TracebackType
 from typing import Final, Self
@@ -40,7 +42,13 @@ class LawicelAdapter:
         self._ours, self._theirs = pty.openpty()
         tty.setraw(self._theirs)
         os.set_blocking(self._ours, False)
-        self.path = os.ttyname(self._theirs)
+        self.device = os.ttyname(self._theirs)
+        # As udev does: a name of its own that goes with the adapter. The number of a terminal is given to the
+        # next one, at which whoever still looks for this adapter would open it.
+        self._place = tempfile.TemporaryDirectory(prefix="adapter.")
+        link = Path(self._place.name) / "port"
+        link.symlink_to(self.device)
+        self.path = str(link)
         self._unplugged = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -64,6 +72,7 @@ class LawicelAdapter:
         if self._unplugged.is_set():
             return
         self._unplugged.set()
+        self._place.cleanup()
         self._thread.join()
         with self._speaking:
             os.close(self._theirs)

@@ -48,10 +48,10 @@ def test_a_port_that_comes_and_goes_is_read_and_told(server: StreamServer, tmp_p
                     assert adapter.opened.wait(30)
                     adapter.send(b"t12%d0\r" % number)
                     wait_for_recorded(server, "van7-engine", viewer, number + 1)
-                    told.append(("DonglePlugged", adapter.path))
+                    told.append(("DonglePlugged", adapter.device))
                     console.wait_for(lambda events: len(discoveries(events)) == len(told))
                     port.unlink()
-                told.append(("DongleUnplugged", adapter.path))
+                told.append(("DongleUnplugged", adapter.device))
                 console.wait_for(lambda events: len(discoveries(events)) == len(told))
             found = discoveries(console.events)
         assert [(one["kind"], one["channel"]) for one in found] == told
