@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import SpoolError
+from edge_agent.spool_files import FILE_NAME
 
 _IN_USE: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 # An unknown column, say, is an ERROR: somebody else's file, or one that was damaged.
@@ -44,9 +46,14 @@ def spool_error(directory: Path, error: sqlite3.Error | OSError) -> SpoolError:
         return SpoolError(directory, reason, "make it a directory that the agent's user can write")
     # A fault of the module itself has no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code in _CORRUPT:
+    if code in _CORRUPT or (code == sqlite3.SQLITE_READONLY and _is_writable(directory)):
         return corrupt(directory, str(error))
     return _of_code(directory, code, str(error))
+
+
+def _is_writable(directory: Path) -> bool:
+    """Whether it is the file alone that says it is not: a damaged header does."""
+    return all(os.access(path, os.W_OK) for path in (directory, directory / FILE_NAME))
 
 
 def corrupt(directory: Path, reason: str) -> SpoolError:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.clock import Clock
@@ -83,6 +83,7 @@ def test_any_bytes_give_a_new_spool_and_a_named_old_one(content: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=40))
+@example([(18, 3)])  # "this version only reads it"
 @settings(max_examples=200)
 def test_a_damaged_file_costs_nothing_of_what_comes_then(damage: list[tuple[int, int]]) -> None:
     content = bytearray(GOOD)
