@@ -197,4 +197,4 @@ def test_settings_that_are_not_the_configured_ones_are_told_with_the_command(wat
     service = watched.wait_for(adapter.name, "wrong_bitrate", "250000 bit/s", command, "also: wrong_mode")
     assert service["status"] == "DEGRADED"
     adapter.set_up("bitrate", "500000", "listen-only", "on")
-    assert watched.wait_for(adapter.name, "")["metrics"]["bitrate"] == 500_000
+    assert watched.wait_for(adapter.name, "", "500000 bit/s")["metrics"]["bitrate"] == 500_000

@@ -89,7 +89,7 @@ def clean() -> Iterator[None]:
 
 def discoveries(events: list[Event]) -> list[tuple[str, str]]:
     logs = [event.payload["details"] for event in events if event.payload.get("source") == "discovery"]
-    return [(one["kind"], one["channel"]) for one in logs]
+    return [(one["kind"], one["channel"]) for one in logs if one["kind"].startswith("Dongle")]
 
 
 def first_after(console: ConsoleClient, since: float) -> float:

@@ -142,7 +142,7 @@ def test_an_interface_that_goes_down_is_told_after_its_last_frames(classic_link:
         with pytest.raises(SourceError) as caught:
             again()
         assert caught.value.code == "DOWN"
-        assert f"ip link set {classic_link} up type can bitrate 500000" in caught.value.remedy
+        assert f"sudo ip link set {classic_link} up" in caught.value.remedy
     source.close()
 
 
