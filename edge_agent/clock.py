@@ -69,10 +69,14 @@ class _Timex(ctypes.Structure):
     )
 
 
+# Loaded once: each time it makes types that the garbage collector takes long to come by.
+_library: Final = ctypes.CDLL(None, use_errno=True)
+
+
 def _kernel_clock_error_us() -> int | None:
     timex = _Timex()  # modes 0: read only, needs no privilege
     try:
-        result = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
-    except (OSError, AttributeError):
+        result = _library.adjtimex(ctypes.byref(timex))
+    except AttributeError:
         return None
     return int(timex.maxerror) if result >= 0 else None
