@@ -17,7 +17,6 @@ from edge_agent.config import AgentConfig
 from edge_agent.credentials import read_agent_token
 from edge_agent.dongle import Dongle, DongleEvents
 from edge_agent.errors import UplinkError
-from edge_agent.heap import keep_small
 from edge_agent.identity import hello_of, new_start_id
 from edge_agent.log_forwarding import LogForwarder
 from edge_agent.new_ids import NewIds
@@ -181,7 +180,6 @@ class Agent:
         yield self._forwarder.run()
         yield self._new_ids.run()
         yield self._watch.keep_watched()
-        yield keep_small()
         if self._plugs is not None:
             yield self._plugs.run()
         if self._budget is not None:
