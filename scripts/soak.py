@@ -43,9 +43,6 @@ SOAKS: Final[Mapping[str, Soak]] = {
         ("tests/integration/test_footprint.py", "-k", "grow"), {"FOOTPRINT_FRAMES": str(3_600 * 8_000)}
     ),
     "power-cuts": Soak(("tests/vm/test_power_cut.py",), {"POWER_CUTS": "20"}),
-    "receive": Soak(
-        ("tests/vm/test_guest.py", "-k", "nothing_is_lost_and_candump"), {"RECEIVE_SECONDS": "60"}
-    ),
     "properties": Soak(("tests/property",), {"HYPOTHESIS_PROFILE": "thorough"}),
 }
 
