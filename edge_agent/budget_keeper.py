@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -15,6 +12,7 @@ import msgspec
 
 from edge_agent.budget import Budget, Spent, Stage
 from edge_agent.clock import Clock
+from edge_agent.state_directory import write_whole
 from edge_agent.uplink import Uplink
 
 LOOK_SECONDS: Final = 1.0
@@ -69,7 +67,7 @@ class BudgetKeeper:
         if spent == self._kept:
             return
         try:
-            _write(self._path, msgspec.json.encode(spent))
+            write_whole(self._path, msgspec.json.encode(spent))
         except OSError as error:
             text = "today's count of bytes cannot be kept in %s (%s): a restart would begin anew"
             _logger.warning(text, self._path, error.strerror)
@@ -85,17 +83,3 @@ def _read(path: Path) -> Spent | None:
     except (OSError, msgspec.DecodeError, UnicodeError) as error:
         _logger.warning("today's count of bytes in %s cannot be read (%s): it begins anew", path, error)
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all. What a power cut may leave of it is found to be no count, and costs one day's."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".budget-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Final
 
 from edge_agent.clock import Clock
 from edge_agent.seen_ids import MAX_FILE_BYTES, MAX_IDS, BusId, BusIds, SeenIds, decode_seen, encode_seen
+from edge_agent.state_directory import write_whole
 from wire_protocol.batches import FrameBatch
 
 WRITE_SECONDS: Final = 60.0
@@ -79,7 +78,7 @@ class NewIds:
             return
         self._unwritten = False
         try:
-            _replace(self._path, encode_seen(self._buses, self._earlier))
+            write_whole(self._path, encode_seen(self._buses, self._earlier))
         except OSError as error:
             _logger.warning(
                 "%s cannot be written (%s): after a restart all ids of the buses are told again",
@@ -102,17 +101,3 @@ def _read(path: Path) -> dict[str, BusIds]:
             path.replace(aside)
         _logger.warning("%s was not readable (%s) and is now %s", path, error, aside.name)
     return {}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
