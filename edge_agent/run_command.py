@@ -12,7 +12,7 @@ import click
 
 from edge_agent.agent import Agent
 from edge_agent.config import AgentConfig, load_agent_config
-from edge_agent.heap import share_one_heap
+from edge_agent.heap import share_one_heap, use_python_blocks
 from edge_agent.parameters import told_in_one_sentence
 from edge_agent.transmit_config import transmit_sentence
 from service_manager import log_to_standard_error
@@ -30,6 +30,7 @@ def run(path: Path, *, verbose: bool) -> None:
     log_to_standard_error(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its debug output shows the token
     share_one_heap()
+    use_python_blocks()
     with told_in_one_sentence():
         asyncio.run(_run(load_agent_config(path), path))
 

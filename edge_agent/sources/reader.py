@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from edge_agent.backoff import DEVICE_POLICY, Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import SourceEndedError, SourceError
+from edge_agent.heap import use_python_blocks
 from edge_agent.sources.base import (
     Dropped,
     FrameQueue,
@@ -157,6 +158,7 @@ class SourceReader:
     # In the reading thread.
 
     def _run(self) -> None:
+        use_python_blocks()
         try:
             while not self._stop.is_set():
                 self._again.wait(self._open_and_read())

@@ -14,12 +14,15 @@ import pytest
 
 from tests.helpers.agents import log_dongle, replay_through, run_agent, wait_for_recorded
 from tests.helpers.candump_logs import write_log
+from tests.helpers.conditions import eventually
+from tests.helpers.counting_bus import CountingBus
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary
 
 MOST_RSS_BYTES: Final = 50_000_000
 # What a decoder and the table of a small database add; docs/performance.md has larger ones.
 MOST_RSS_BYTES_DECODING: Final = 52_000_000
 FRAMES_PER_SECOND: Final = 8_000
+LIVE_FRAMES_PER_SECOND: Final = 15_000
 # An hour of a full bus takes minutes: FOOTPRINT_FRAMES=28800000.
 GROWTH_FRAMES: Final = int(os.environ.get("FOOTPRINT_FRAMES", "600000"))
 # What the allocator may hold on to, however long it runs.
@@ -55,6 +58,23 @@ def test_an_agent_does_not_grow(tmp_path: Path) -> None:
             wait_for_recorded(server, "van7-can0", token, GROWTH_FRAMES // 3, GROWTH_FRAMES / 5_000)
             early_bytes = most_resident_bytes(process)
             wait_for_recorded(server, "van7-can0", token, GROWTH_FRAMES, GROWTH_FRAMES / 5_000)
+            assert most_resident_bytes(process) - early_bytes <= MOST_GROWTH_BYTES
+
+
+@pytest.mark.timeout(300 + GROWTH_FRAMES / 5_000)
+def test_an_agent_on_a_live_bus_does_not_grow(tmp_path: Path) -> None:
+    frames = GROWTH_FRAMES // 2
+    with StreamServer(tmp_path / "server") as server, CountingBus() as bus:
+        agent = EnrolledAgent(server, "van7", tmp_path)
+        token = server.create_token("viewer")
+        with run_agent(agent, server.url, [bus.dongle("van7-can0")]) as process:
+            bus.wait_until_open()
+            # What comes before the adapter's answer to that is no part of the bus.
+            eventually(lambda: "reading slcan" in process.errors, "the bus is read")
+            bus.frames_per_second = LIVE_FRAMES_PER_SECOND
+            wait_for_recorded(server, "van7-can0", token, frames // 3, frames / 5_000)
+            early_bytes = most_resident_bytes(process)
+            wait_for_recorded(server, "van7-can0", token, frames, frames / 5_000)
             assert most_resident_bytes(process) - early_bytes <= MOST_GROWTH_BYTES
 
 
