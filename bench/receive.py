@@ -36,7 +36,7 @@ import numpy as np
 from bench.frame_block import FrameBlock
 from bench.report import Comparison, show, show_skipped
 from edge_agent.dongle_config import DongleSection
-from edge_agent.sources.base import SourceCode, SourceState
+from edge_agent.sources.base import Item, SourceCode, SourceState
 from edge_agent.sources.can_frames import ReceiveSlots
 from edge_agent.sources.candump import CandumpParser
 from edge_agent.sources.log_blocks import read_blocks
@@ -44,7 +44,7 @@ from edge_agent.sources.reader import ReaderLimits, SourceReader
 from edge_agent.sources.socketcan import SocketCanBus, open_can_socket
 from tests.helpers.conditions import eventually
 from tests.vm.can_utils import receivers
-from wire_protocol.batches import FD_DATA_BYTES, FD_LENGTHS, FrameBatch, concatenate, widen
+from wire_protocol.batches import FD_DATA_BYTES, FD_LENGTHS, FrameBatch, widen
 
 # Frames per second at which recorders are tried, from what must be kept everywhere to five full buses.
 RATES = (4_000, 8_000, 12_000, 16_000, 20_000, 25_000, 30_000, 40_000)
@@ -218,6 +218,28 @@ def receive_bare(opened: socket.socket, frames: int) -> int:
     return received
 
 
+class Digest:
+    """SHA-256 of identifiers, flags, lengths and data, frame after frame, and how many there were."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, batch: FrameBatch) -> None:
+        """The frames that follow."""
+        kinds = [("id", "<u4"), ("flags", "u1"), ("length", "u1"), ("data", "u1", FD_DATA_BYTES)]
+        rows = np.zeros(len(batch), np.dtype(kinds))
+        rows["id"], rows["flags"], rows["length"] = batch.arbitration_id, batch.flags, batch.length
+        rows["data"] = widen(batch.data, FD_DATA_BYTES)
+        self._hash.update(rows.tobytes())
+        self.frames += len(batch)
+
+    @property
+    def value(self) -> str:
+        """Of all frames so far, as hex."""
+        return self._hash.hexdigest()
+
+
 class Candump:
     """candump's log of `frames` frames; it ends after silence too."""
 
@@ -229,12 +251,14 @@ class Candump:
             self._process = subprocess.Popen(command, stdout=out)
         eventually(lambda: receivers(interface) > before, f"candump listens to {interface}")
 
-    def read(self) -> FrameBatch:
-        """What it has, once it is done."""
+    def read(self) -> Digest:
+        """Of what it has, once it is done."""
         self._process.wait()
-        parser = CandumpParser()
+        parser, digest = CandumpParser(), Digest()
         with self._log.open("rb") as file:
-            return concatenate([parser.parse(block).batch.frames for block in read_blocks(file.read)])
+            for block in read_blocks(file.read):
+                digest.add(parser.parse(block).batch.frames)
+        return digest
 
     def close(self) -> None:
         self._process.kill()
@@ -243,11 +267,11 @@ class Candump:
 
 @dataclass(frozen=True)
 class Recorded:
-    """`batch` is None where nothing was decoded."""
+    """`digest` is None where nothing was decoded."""
 
     frames: int
     said_lost: int = 0
-    batch: FrameBatch | None = None
+    digest: str | None = None
 
 
 Record = Callable[[Wire, int, Callable[[], None]], Recorded]
@@ -276,16 +300,21 @@ async def _record_ours(wire: Wire, frames: int, begin: Callable[[], None]) -> Re
     reader.start()
     await is_open.wait()
     begin()
-    batches: list[FrameBatch] = []
+    digest = Digest()  # of each batch at once: a minute's frames are as large as a small machine's memory
     with contextlib.suppress(TimeoutError):
         while reader.counts.read + reader.counts.lost["kernel"] < frames:
-            items = await asyncio.wait_for(reader.read(), SILENCE_SECONDS)
-            batches += [item for item in items if isinstance(item, FrameBatch)]
+            _add_all(digest, await asyncio.wait_for(reader.read(), SILENCE_SECONDS))
     await reader.stop()
     while items := await reader.read():
-        batches += [item for item in items if isinstance(item, FrameBatch)]
+        _add_all(digest, items)
     counts = reader.counts
-    return Recorded(counts.read, sum(counts.lost.values()), concatenate(batches))
+    return Recorded(counts.read, sum(counts.lost.values()), digest.value)
+
+
+def _add_all(digest: Digest, items: list[Item]) -> None:
+    for item in items:
+        if isinstance(item, FrameBatch):
+            digest.add(item)
 
 
 def keep(record: Record, interface: str, rate: float, seconds: float) -> Kept:
@@ -301,19 +330,10 @@ def keep(record: Record, interface: str, rate: float, seconds: float) -> Kept:
         recorded = record(wire, frames, begin)
         took = time.monotonic() - began
         dumped = candump.read()
-    same = None if recorded.batch is None else digest(recorded.batch) == digest(dumped)
+    same = None if recorded.digest is None else recorded.digest == dumped.value
     return Kept(
-        record.__name__, frames / took, took, frames, recorded.frames, recorded.said_lost, len(dumped), same
+        record.__name__, frames / took, took, frames, recorded.frames, recorded.said_lost, dumped.frames, same
     )
-
-
-def digest(batch: FrameBatch) -> str:
-    """SHA-256 of identifiers, flags, lengths and data, frame after frame."""
-    kinds = [("id", "<u4"), ("flags", "u1"), ("length", "u1"), ("data", "u1", FD_DATA_BYTES)]
-    rows = np.zeros(len(batch), np.dtype(kinds))
-    rows["id"], rows["flags"], rows["length"] = batch.arbitration_id, batch.flags, batch.length
-    rows["data"] = widen(batch.data, FD_DATA_BYTES)
-    return hashlib.sha256(rows.tobytes()).hexdigest()
 
 
 def highest_kept_rate(

@@ -7,17 +7,16 @@ nothing else can become of it. A new place where frames can be is a new `Hop` in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
+from msgspec import Struct
 
 Fate = Literal["unread", "lost", "left_out", "acknowledged", "waiting", "unusable"]
 _FATES_OF_TAKEN: Final = frozenset({"lost", "left_out", "acknowledged", "waiting"})
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(Struct, frozen=True):
     """Where frames can end or be: `name` in metrics, their `fate` there, `place` in a sentence about losses.
 
     What is `unread` was lost before it could be read; what is `unusable` was no frame.
@@ -57,8 +56,7 @@ class Books(msgspec.Struct, frozen=True):
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Struct, frozen=True):
     """`taken` frames were read, or values decoded to be sent, and `counts` is how many are at which hop.
 
     `uncounted` is how often some were lost without anybody knowing how many.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
@@ -25,8 +27,7 @@ class DiscoveryKind(StrEnum):
     UNPLUGGED = "DongleUnplugged"
 
 
-@dataclass(frozen=True, slots=True)
-class Adapter:
+class Adapter(Struct, frozen=True):
     """A network interface or serial port that may be a CAN adapter.
 
     `names`: `channel` and what else the configuration calls it. `node` differs each time it is plugged in.

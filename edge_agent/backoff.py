@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 _MAX_DOUBLINGS = 32
 
@@ -22,8 +23,7 @@ class BackoffState(StrEnum):
     REFUSED = "refused"  # it was turned away: only a person can help
 
 
-@dataclass(frozen=True, slots=True)
-class BackoffPolicy:
+class BackoffPolicy(Struct, frozen=True):
     """Seconds: first delay, longest delay, delay after a refusal, and after how long it counts as stable."""
 
     base_seconds: float = 0.5

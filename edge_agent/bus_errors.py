@@ -5,11 +5,11 @@ Classes and details: linux/can/error.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from wire_protocol.batches import FrameBatch, FrameFlag
@@ -47,8 +47,7 @@ _WIRE_FAULTS: Final = {
 _STATES: Final = ("error-active", "error-warning", "error-passive", "bus-off")
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorNews:
+class ErrorNews(Struct, frozen=True):
     """What the error frames of a batch say.
 
     `by_class`: frames by the names of `ErrorClass`, those that came; a frame may be of several.

@@ -6,8 +6,9 @@ What the kernel takes together and what only while an interface is down: drivers
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edge_agent.rtnetlink import CanLink
 
@@ -18,8 +19,7 @@ _SOME_BITRATE: Final = 500_000
 Command = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CanSettings:
+class CanSettings(Struct, frozen=True):
     """What the configuration says of an interface; None where it leaves it as it is."""
 
     channel: str
@@ -32,8 +32,7 @@ class CanSettings:
     tx_queue_length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """A setting that an interface has otherwise than it should."""
 
     name: str

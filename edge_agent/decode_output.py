@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from signal_decoding.decoded import Decoded
@@ -23,8 +24,7 @@ from wire_protocol.pieces import Pieces, Pool, Spans, Texts, join_lines
 CSV_HEADER: Final = ("ts", "bus", "id", "message", "signal", "value", "raw", "unit")
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(Struct):
     """What was decoded and what was not."""
 
     frames: int = 0

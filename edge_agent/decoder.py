@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from edge_agent.lane_gate import LaneGate
 from edge_agent.signal_rules import SignalRule
@@ -24,8 +24,7 @@ _EXTENDED: Final = np.uint8(FrameFlag.EXTENDED)
 _EXTENDED_BIT: Final = 29
 
 
-@dataclass(slots=True)
-class DecoderCounts:
+class DecoderCounts(Struct):
     """Since the start: frames of known and unknown messages, undecodable signals, values sent."""
 
     frames_known: int = 0

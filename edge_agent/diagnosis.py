@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edge_agent.accounting import grouped
 from edge_agent.status_document import AgentStatus, DongleStatus
@@ -14,8 +15,7 @@ SILENCE_SECONDS: Final = 30.0
 _ILL: Final = (1, 2)  # DEGRADED, FAILED
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """Something that is so: `fault` names it, `about` is whom it concerns, `text` says the remedy too."""
 
     fault: str
@@ -23,8 +23,7 @@ class Fact:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """What is known of a fault: it `explains` others, which then need no remedy of their own.
 
     A `note` is no fault: it is worth knowing, and may be all in order.
@@ -35,8 +34,7 @@ class Rule:
     note: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A fact and what it is: a root cause, a consequence of another one (`because` of whom), or a note."""
 
     fact: Fact

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from wire_protocol.backlog import Stretch, follows, joined
 from wire_protocol.intervals import IntervalSet
@@ -15,8 +16,7 @@ MAX_STRETCHES: Final = 512
 _MAX_SENT_INTERVALS: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolRow:
+class SpoolRow(Struct, frozen=True):
     """A packet on disk, or on its way there. `gap` where that is what it holds; `packet` is empty where only
     the rest is of interest; `age_seconds` None where it cannot be known."""
 
@@ -36,8 +36,7 @@ class SpoolRow:
         return self.gap is None and self.frames == 0
 
 
-@dataclass(slots=True)
-class Marks:
+class Marks(Struct):
     """What one start's packets on disk have to remember: what a hello listed, and what may have been sent.
 
     Two packets may become one gap only where neither was ever sent: the server may have taken one alone.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Struct
 
 from edge_agent.adapters import Whereabouts
 from edge_agent.budget import Stage, rules_at
@@ -47,8 +47,7 @@ _HELD_LOOK_SECONDS: Final = 0.1
 _VALUES_SECONDS: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class DongleEvents:
+class DongleEvents(Struct, frozen=True):
     """Whom a dongle tells, by its id first: of each arbitration id that no database knows once, of all frames
     that are read, and of each change of its bus.
     """

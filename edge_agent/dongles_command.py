@@ -9,10 +9,10 @@ import shutil
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
+from msgspec import Struct
 
 from edge_agent.adapters import Adapter
 from edge_agent.can_link import CanLink, read_can_link
@@ -29,8 +29,7 @@ _NOTHING: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plugged:
+class Plugged(Struct, frozen=True):
     """An adapter and how it stands; `remedy` for what keeps it from being read."""
 
     adapter: Adapter

@@ -16,7 +16,7 @@ from numpy._core import multiarray
 
 _M_MMAP_THRESHOLD: Final = -3  # malloc.h of glibc
 _M_ARENA_MAX: Final = -8
-_LARGE_BYTES: Final = 16_384
+_LARGE_BYTES: Final = 32_768
 _PYMEM_DOMAIN_MEM: Final = 1  # Python's pymem.h
 _SET_HANDLER: Final = 304  # of the functions that numpy offers to C; their places are part of its ABI
 

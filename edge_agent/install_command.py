@@ -8,12 +8,12 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import click
+from msgspec import Struct
 
 from edge_agent.config import load_agent_config
 from edge_agent.credentials import SYSTEM_TOKEN_FILE
@@ -38,8 +38,7 @@ _CHANGES: Final = frozenset({"create", "update", "remove"})
 Run = Callable[[Sequence[str]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class SystemFile:
+class SystemFile(Struct, frozen=True):
     """`template` goes to `target`; `after` makes the system take notice, also of its absence.
 
     What is an `example` is put where nothing is, and then belongs to the user: it is never taken away.
@@ -73,8 +72,7 @@ SERVER_FILES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(Struct, frozen=True):
     """The machine: `root` is /, `run` runs a command and raises ClickException; a dry run changes nothing."""
 
     root: Path

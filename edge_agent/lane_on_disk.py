@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edge_agent.disk_backlog import DiskBacklog, Marks, SpoolRow
 from wire_protocol.backlog import Stretch
@@ -22,8 +23,7 @@ _FETCHED_AHEAD: Final = 64
 _MARKED_AHEAD: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """Read packets of `start_id` whose first number is in this interval, between these rows."""
 
     start_id: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 FIRST_PAUSE_SECONDS: Final = 10.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
@@ -14,8 +15,7 @@ MOST_PER_PAUSE: Final = 40
 OTHERS: Final = "others"
 
 
-@dataclass(slots=True)
-class _Kind:
+class _Kind(Struct):
     pause_seconds: float
     ends_seconds: float
     held_back: int = 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from edge_agent.errors import ReplayError
@@ -16,8 +16,7 @@ from edge_agent.sources.logs import LogReader, open_log
 from wire_protocol.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK, FrameBatch, FrameFlag
 
 
-@dataclass(frozen=True, slots=True)
-class TimeBound:
+class TimeBound(Struct, frozen=True):
     """A moment in a log: nanoseconds UTC, or since the log's first frame."""
 
     value_ns: int
@@ -42,8 +41,7 @@ def parse_time_bound(text: str) -> TimeBound:
     return TimeBound(round(moment.timestamp() * 1e6) * 1000, is_absolute=True)
 
 
-@dataclass(frozen=True, slots=True)
-class IdRange:
+class IdRange(Struct, frozen=True):
     """Arbitration ids first to last, standard or extended."""
 
     first: int
@@ -63,8 +61,7 @@ def parse_id_range(text: str) -> IdRange:
     return IdRange(first, last, is_extended)
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """What of the logs is played. `channels` renames: {name in the log: name to play it under}."""
 
     paths: Sequence[Path]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edge_agent.errors import ReplayError
 from edge_agent.feeding import LogCutter, Window
@@ -19,8 +20,7 @@ BEAT_SECONDS: Final = 0.02
 _LAP_PAUSE_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """`speed` None: as fast as the outlet takes it. `flush_seconds` of log time go into one window."""
 
     speed: float | None
@@ -28,8 +28,7 @@ class Pace:
     loop: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """How far a replay is: frames played, and those that its outlet has confirmed."""
 
     frames: int

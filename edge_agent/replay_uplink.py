@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from edge_agent.clock import Clock
 from edge_agent.config import dongle_id
@@ -26,8 +27,7 @@ from wire_protocol.packets import GapReason
 _WINDOW: Final = WindowLimits(4_000_000, trims=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTarget:
+class ServerTarget(Struct, frozen=True):
     """Where a replay streams to, and as whom."""
 
     url: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edge_agent.errors import LinkError
 
@@ -50,8 +51,7 @@ _CANFD_MTU: Final = 72
 STATES: Final = ("error-active", "error-warning", "error-passive", "bus-off", "stopped", "sleeping")
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceStatistics:
+class DeviceStatistics(Struct, frozen=True):
     """How often each happened since the device is there: struct can_device_stats."""
 
     bus_error: int
@@ -62,8 +62,7 @@ class DeviceStatistics:
     restarts: int
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceCounters:
+class InterfaceCounters(Struct, frozen=True):
     """Since the interface is there: the beginning of struct rtnl_link_stats64.
 
     On virtual buses `rx_packets` has what programs of this machine have sent.
@@ -82,8 +81,7 @@ class InterfaceCounters:
     rx_missed_errors: int
 
 
-@dataclass(frozen=True, slots=True)
-class CanLink:
+class CanLink(Struct, frozen=True):
     """A CAN interface at one moment; None is what its driver does not tell.
 
     `index` is the kernel's number of it, another one after it was unplugged and plugged in again. `kind` is

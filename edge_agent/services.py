@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec.structs import asdict
 
 from edge_agent.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
 from edge_agent.budget import Budget

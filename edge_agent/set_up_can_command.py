@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edge_agent.adapters import Adapter, Whereabouts
 from edge_agent.can_link import CanLink, read_can_link
@@ -29,8 +30,7 @@ _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Interfaces:
+class Interfaces(Struct, frozen=True):
     """The machine's: `read` as `read_can_link`; `run` runs a command and says why it failed, None if not."""
 
     read: Callable[[str], CanLink | None]

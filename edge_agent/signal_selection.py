@@ -6,10 +6,10 @@ Time is that of the frames, so that a log gives the same values whenever and in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge_agent.signal_rules import SignalRule, rule_of
@@ -35,8 +35,7 @@ class _Value(NamedTuple):
 _Found: TypeAlias = tuple[int, int, _Value]
 
 
-@dataclass(slots=True)
-class _Track:
+class _Track(Struct):
     """What is known of a signal that has a rule: `sent` last, at `sent_ns`; `held` waits for its time."""
 
     deadband: float

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge_agent.simulate_values import Limits, Values, raw_range
@@ -22,8 +22,7 @@ _MAX_VARIANTS: Final = 1024
 _MAX_VALUES_OF_RANGE: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedMessage:
+class SimulatedMessage(Struct, frozen=True):
     """A message to be sent every `cycle_seconds`, with the limits of each of its signals in their order."""
 
     model: MessageModel

@@ -11,10 +11,11 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from msgspec import Struct
 
 from edge_agent.clock import Clock
 from edge_agent.config import SpoolSection
@@ -40,8 +41,7 @@ _logger: Final = logging.getLogger(__name__)
 Handed = list[tuple[SpooledLane, list[SpoolRow]]]
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolState:
+class SpoolState(Struct, frozen=True):
     """How the spool stands: `message` says the remedy where it does not work."""
 
     code: SourceCode

@@ -11,10 +11,11 @@ import contextlib
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from edge_agent.disk_backlog import DiskBacklog, Marks, SpoolRow
 from edge_agent.lane_on_disk import Fetch, gap_of
@@ -52,8 +53,7 @@ _COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """When and in which boot: `wall_ms` None where the wall clock cannot be believed."""
 
     boot_id: str
@@ -66,16 +66,14 @@ class Moment:
         return None if self.wall_ms is None else self.wall_ms - int(self.monotonic_seconds * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class LeftLane:
+class LeftLane(Struct, frozen=True):
     """What earlier starts left of one lane."""
 
     backlog: DiskBacklog = field(default_factory=DiskBacklog)
     marks: dict[str, Marks] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(Struct):
     """One transaction: packets to put in (over what has the same row), what goes, what to remember."""
 
     puts: list[tuple[LaneKey, SpoolRow]] = field(default_factory=list)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edge_agent.disk_backlog import SpoolRow
 from edge_agent.lane_on_disk import LaneOnDisk, gap_of
 from wire_protocol.packets import Gap, GapReason, encode_gap
 
 
-@dataclass(frozen=True, slots=True)
-class Trim:
+class Trim(Struct, frozen=True):
     """`lost` packets are replaced by the gaps in `puts`, which are written over rows of the same number or
     new; `merged` go, for others stand for them too."""
 

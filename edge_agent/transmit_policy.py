@@ -7,11 +7,11 @@ the first in the order of `Verdict` is told.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge_agent.transmit_config import AllowEntry, Permission, RelaySection, Replay, TransmitSection
@@ -54,8 +54,7 @@ Verdicts = NDArray[np.uint8]
 """uint8[N] of `Verdict`."""
 
 
-@dataclass(frozen=True, slots=True)
-class TargetBus:
+class TargetBus(Struct, frozen=True):
     """The bus in question: whether its dongle only listens, whether it carries CAN FD."""
 
     listen_only: bool

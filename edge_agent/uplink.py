@@ -13,10 +13,10 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
@@ -60,8 +60,7 @@ _logger: Final = logging.getLogger(__name__)
 _REFUSALS: Final = frozenset({"UNAUTHENTICATED", "FORBIDDEN", "AGENT_MISMATCH", "DONGLE_CONFLICT"})
 
 
-@dataclass(frozen=True, slots=True)
-class UplinkState:
+class UplinkState(Struct, frozen=True):
     """How the uplink stands: `message` says the remedy where it is not connected.
 
     `failed`: the last attempt did; `refused`: for a reason that trying again soon cannot change.
@@ -86,8 +85,7 @@ class _GreetAgain(Exception):  # noqa: N818 - a wish, no error
     """The connection is given up on purpose, for a hello that says more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Struct, frozen=True):
     """What the uplink asks its agent, in the event loop.
 
     `hello`: what to say at each connection. `table`: the signal table of a hash that the server wants.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from websockets.asyncio.client import ClientConnection
 
 _DAY_NS: Final = 86_400_000_000_000
@@ -15,8 +15,7 @@ _CONNECTION_BYTES: Final = 4_000
 _BEAT_BYTES: Final = 400
 
 
-@dataclass(slots=True)
-class UplinkCounts:
+class UplinkCounts(Struct):
     """`bytes_up` and `bytes_down` are what the WebSockets carried, without what TLS, TCP and IP add.
 
     `attempts`: to open one of the two. `connections`: times that both were.

@@ -6,10 +6,10 @@ An entry is a signal in a node; entries of a node are adjacent, so that a frame'
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from signal_decoding.exact import integer_scaling, needs_python, scaled
@@ -31,8 +31,7 @@ FLOATING: Final = 1
 RESCALED: Final = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Placement:
+class Placement(Struct, frozen=True, eq=False):
     """How much data each node (`node_bytes`) and entry (`entry_bytes`) needs and which word an entry reads,
 
     for frames of so many words: first all words read as little-endian, then all read as big-endian where
@@ -46,8 +45,7 @@ class Placement:
     most_bytes: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Layout:
+class Layout(Struct, frozen=True, eq=False):
     """Columns per entry, and per node its entries; the last node has none.
 
     A raw value is its word shifted left by `up`, then right by `down` with the sign, then cut to `mask`.

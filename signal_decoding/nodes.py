@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from signal_decoding.errors import TableError
 from signal_decoding.model import Encoding, MessageModel, SignalModel
@@ -24,8 +25,7 @@ def order_key(signal: SignalModel, raw: int) -> int:
     return raw + SIGN_BIT if signal.encoding is Encoding.SIGNED else raw
 
 
-@dataclass(slots=True)
-class Nodes:
+class Nodes(Struct):
     """All nodes of a table.
 
     `members`: the table's signals of each node; the root of each message comes first, in their order.

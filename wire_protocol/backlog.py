@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from wire_protocol.messages import BacklogRange
 
 
-@dataclass(slots=True)
-class Stretch:
+class Stretch(Struct):
     """Packets of consecutive numbers of one start.
 
     `frames` counts those of gaps too, `lost_frames` these alone. `oldest_seconds` is when the oldest was made

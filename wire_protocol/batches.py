@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 CLASSIC_DATA_BYTES: Final = 8
@@ -39,8 +39,7 @@ class FrameFlag(IntFlag):
 FLAG_MASK: Final = 0x7F
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameBatch:
+class FrameBatch(Struct, frozen=True, eq=False):
     """N raw CAN frames of one bus in arrival order.
 
     `timestamp_ns` int64[N], UTC since 1970. `arbitration_id` uint32[N], bare 11 or 29 bits.
@@ -160,8 +159,7 @@ class ValueKind(IntEnum):
     UNSIGNED = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SignalBatch:
+class SignalBatch(Struct, frozen=True, eq=False):
     """N decoded signal values of one bus, in the order of their frames.
 
     `table_hash`: 16 bytes, the signal table that `signal` indexes.

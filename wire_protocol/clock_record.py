@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from wire_protocol.errors import PacketError
 from wire_protocol.varint import Reader, put_varint, zigzag
@@ -12,8 +13,7 @@ MAX_BOOT_ID_BYTES: Final = 64
 OFFSET_LIMIT_NS: Final = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class ClockRecord:
+class ClockRecord(Struct, frozen=True):
     """From here on frames of this start are stamped by a wall clock `offset_ns` ahead of the monotonic one.
 
     `synchronised`: whether a time service keeps that wall clock right. `boot_id` names the boot whose

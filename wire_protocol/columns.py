@@ -8,10 +8,10 @@ are stored slot by slot: first one bit per byte that says whether it differs fro
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from wire_protocol.errors import PacketError
@@ -78,8 +78,7 @@ def take_ticks(reader: Reader, first: int, count: int, limit: int) -> NDArray[np
     return sums + first
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
+class Slots(Struct, frozen=True):
     """Rows by slot: `first` intp[S], the first row of each; `order` the rows slot by slot, each slot's in
     the order of the batch; `starts` bool[N], true where a slot begins in `order`."""
 

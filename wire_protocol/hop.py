@@ -4,9 +4,10 @@ that lives as long as the connection (RFC 1951, sync flush without its constant 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct
 
 from wire_protocol.errors import PacketError
 from wire_protocol.packets import MAX_PACKET_BYTES, MAX_SEQ, PacketNumber
@@ -32,8 +33,7 @@ class RangeKind(IntEnum):
 _RANGES: Final = tuple(RangeKind)
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A packet's bytes on their way through one connection."""
 
     lane_index: int
@@ -41,8 +41,7 @@ class Envelope:
     packet: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Struct, frozen=True):
     """Everything sent in this range on this connection up to `number` is recorded."""
 
     lane_index: int

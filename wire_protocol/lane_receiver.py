@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from wire_protocol.errors import SessionError
 from wire_protocol.hop import RangeKind
@@ -22,8 +23,7 @@ CountTaken = Callable[[str, int, int], int]
 """(start_id, first_seq, last_seq) -> frames of the recorded packets with these numbers."""
 
 
-@dataclass(slots=True)
-class Hole:
+class Hole(Struct):
     """Announced and not here yet: the untaken numbers within first to last hold `frames` frames."""
 
     start_id: str
@@ -32,8 +32,7 @@ class Hole:
     frames: int
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """What a hello changes, to be stored in one transaction before it is answered."""
 
     starts: list[str]
@@ -41,8 +40,7 @@ class Opening:
     gone: list[Packet]
 
 
-@dataclass(slots=True)
-class LaneReceiver:
+class LaneReceiver(Struct):
     """What the server knows of one lane of one dongle."""
 
     taken: dict[str, IntervalSet] = field(default_factory=dict)

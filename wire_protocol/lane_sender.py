@@ -7,8 +7,10 @@ replaced by a gap of the same number where the window is full. Pure: time is an 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from wire_protocol.backlog import Stretch, follows, joined
 from wire_protocol.batches import FrameBatch, SignalBatch
@@ -30,8 +32,7 @@ _PACKETS_PER_RANGE: Final = 16
 _KINDS: Final = tuple(RangeKind)
 
 
-@dataclass(frozen=True, slots=True)
-class WindowLimits:
+class WindowLimits(Struct, frozen=True):
     """How much a lane holds unacknowledged, and how many packets may be on their way in each range.
 
     `trims` is False where the source waits while the lane is full: it then holds one packet more at most.
@@ -42,8 +43,7 @@ class WindowLimits:
     trims: bool = True
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """A packet the server has not acknowledged; for `row` and what follows see `edge_agent.spooled_lane`."""
 
     number: PacketNumber

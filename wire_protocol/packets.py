@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from wire_protocol.batches import (
@@ -104,16 +104,14 @@ class GapReason(IntEnum):
         return f"agent_{self.name.lower()}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PacketNumber:
+class PacketNumber(NamedTuple):
     """A packet's number: which start of the agent (8 random bytes as hex) and which in it, from 1."""
 
     start_id: str
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """Known loss. `frames` None: how many cannot be known. Times int ns UTC, None where unknown.
 
     A gap stands for the numbers `first_seq` to its own.
@@ -129,8 +127,7 @@ class Gap:
 Body: TypeAlias = FrameBatch | SignalBatch | Gap | ClockRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(Struct, frozen=True):
     """One decoded packet."""
 
     number: PacketNumber

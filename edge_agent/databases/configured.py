@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edge_agent.databases import MAX_DATABASES
 from edge_agent.databases.errors import DatabaseError
@@ -14,8 +15,7 @@ from edge_agent.databases.isolated import load_isolated
 from signal_decoding.table import SignalTable
 
 
-@dataclass(frozen=True, slots=True)
-class ConfiguredDatabases:
+class ConfiguredDatabases(Struct, frozen=True):
     """`table` of `files`, None where no file could be loaded; `problems`: what was left out, and why.
 
     `warnings`: how many findings `edge-agent dbc lint` has on the files.

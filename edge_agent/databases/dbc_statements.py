@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _KEYWORDS: Final = (
     "BA_DEF_DEF_REL_|BA_DEF_SGTYPE_|BA_DEF_DEF_|BA_DEF_REL_|BA_SGTYPE_|BA_DEF_|BA_REL_|BA_|BO_TX_BU_|BO_|BS_"
@@ -57,8 +58,7 @@ _ID: Final = re.compile(
 )
 
 
-@dataclass(slots=True)
-class Statement:
+class Statement(Struct):
     """`text` from line `line` (from 1) on, as many lines as it has. A signal has the id of its message."""
 
     kind: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from edge_agent.databases.findings import Finding
 from signal_decoding.table import SignalTable
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedDatabases:
+class LoadedDatabases(Struct, frozen=True):
     """One table of all files, and what there is to say about each."""
 
     table: SignalTable

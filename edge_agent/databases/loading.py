@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edge_agent.databases import MAX_DATABASES
 from edge_agent.databases.cantools_loading import load_with_cantools, reason_of
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from cantools.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedDatabase:
+class ParsedDatabase(Struct, frozen=True):
     """One file as cantools' model, after what cannot be read was set aside."""
 
     database: Database

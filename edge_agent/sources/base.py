@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from edge_agent.sources.source_state import SourceCode, SourceState
 from wire_protocol.batches import FrameBatch
@@ -52,8 +53,7 @@ class Patient(Protocol):
         """For so long its driver keeps what arrives, with plenty to spare."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """`frames` frames between these timestamps are lost: a queue was full, the driver's or ours.
 
     None: how many cannot be known.
@@ -66,10 +66,11 @@ class Dropped:
 
 
 Item = FrameBatch | Dropped
+# What a source that can wait may have ready: more only takes memory.
+_READY_FRAMES: Final = 8_192
 
 
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
+class QueueCounts(Struct, frozen=True):
     """Frames since the start, as they were at one moment.
 
     `read` frames came from the source; of these `lost["queue"]` did not fit, and `waiting` are still in the
@@ -86,6 +87,7 @@ class FrameQueue:
 
     def __init__(self, limit_frames: int) -> None:
         self._limit_frames = limit_frames
+        self._ready_frames = min(limit_frames, _READY_FRAMES)
         self._items: deque[Item] = deque()
         self._frames = 0
         self._read = 0
@@ -115,9 +117,9 @@ class FrameQueue:
             self._drop(loss)
 
     def put_when_room(self, batch: FrameBatch, stop: threading.Event) -> None:
-        """Appends `batch` once the queue is below its limit; gives up when `stop` is set."""
+        """Appends `batch` once little enough waits in the queue; gives up when `stop` is set."""
         with self._lock:
-            while self._frames >= self._limit_frames and not stop.is_set():
+            while self._frames >= self._ready_frames and not stop.is_set():
                 self._lock.wait(0.1)
             self._read += len(batch)
             self._append(batch)

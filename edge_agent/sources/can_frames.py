@@ -7,10 +7,10 @@ hold for 64 and 32 bit: see `kernel_layouts`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from wire_protocol.batches import (
@@ -39,8 +39,7 @@ _CANFD_ESI: Final = 2
 Rows = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class KernelLayouts:
+class KernelLayouts(Struct, frozen=True):
     """`message` is struct mmsghdr, `vector` struct iovec, `control` a message's room for control messages."""
 
     message: np.dtype[np.void]
@@ -114,8 +113,7 @@ _DATA_BITS: Final = np.array(
 ).view(np.uint64)[:, :, 0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Received:
+class Received(Struct, frozen=True, eq=False):
     """`batch` of N frames, and `malformed`: how many records were no possible classic or FD frame.
 
     `overflow` uint32[N]: how many frames the kernel had dropped before each, modulo 2**32; 0, or None for

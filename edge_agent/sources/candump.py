@@ -7,10 +7,10 @@ regular lines just the same: the fast way is only faster.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge_agent.sources.candump_lines import CAN_ERR_FLAG, HumanClock, read_candump_line
@@ -49,8 +49,7 @@ _MAX_CHANNEL_CHARACTERS: Final = 16
 _MAX_KEYS: Final = 64
 
 
-@dataclass(slots=True, eq=False)
-class _Lines:
+class _Lines(Struct, eq=False):
     """The regular lines of a block: columns for all lines, valid where `ok`."""
 
     ok: Mask

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
+
+from msgspec import Struct, field
 
 from edge_agent.sources.log_blocks import (
     FLAG_OF_DIRECTION,
@@ -52,8 +53,7 @@ _EXPLANATION: Final = re.compile(rb"\t[a-z][a-z-]*(?:\{.*\})?\s*")
 _COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*m")
 
 
-@dataclass(slots=True)
-class HumanClock:
+class HumanClock(Struct):
     """The time of human-readable lines. With `deltas` (`-t d`) each is relative to the one before."""
 
     deltas: bool = False

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge_agent.sources.log_blocks import (
@@ -51,8 +51,7 @@ _BYTE: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,2})")
 _LOWER_CASE: Final = np.uint64(0x2020202020202020)
 
 
-@dataclass(frozen=True, slots=True)
-class GvretColumns:
+class GvretColumns(Struct, frozen=True):
     """Where in a row each field is; None for a column that the file does not have."""
 
     time: int
@@ -171,8 +170,7 @@ def _data(fields: list[bytes], length: int) -> bytes:
     return bytes(int(_matched(_BYTE, field, "data byte")[1], 16) for field in present)
 
 
-@dataclass(slots=True, eq=False)
-class _Rows:
+class _Rows(Struct, eq=False):
     """Frames and bus numbers of all lines, valid where `ok`."""
 
     ok: Mask

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from edge_agent.errors import EdgeAgentError
@@ -39,8 +39,7 @@ class LineError(EdgeAgentError):
         super().__init__(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """An unreadable line: `line` counts from 0 in its block; None where the format has no lines."""
 
     line: int | None
@@ -48,8 +47,7 @@ class Fault:
     excerpt: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogProblem:
+class LogProblem(Struct, frozen=True):
     """Where and why a log could not be read. `line` counts from 1; `after_frames` is for binary formats."""
 
     path: Path
@@ -64,16 +62,14 @@ class LogProblem:
         return f"{self.path}: {place}: {self.reason}{shown}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LogBatch:
+class LogBatch(Struct, frozen=True, eq=False):
     """Frames in file order. `channel` uint16[N] indexes the reader's `channels`."""
 
     frames: FrameBatch
     channel: NDArray[np.uint16]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ParsedBlock:
+class ParsedBlock(Struct, frozen=True, eq=False):
     """One block of a log: frames + `unreadable` + `ignored` == `lines`; `faults` names the first of them."""
 
     batch: LogBatch
@@ -94,8 +90,7 @@ class BlockParser(Protocol):
         """The frames of `block`, which ends at a line end or at the end of the file."""
 
 
-@dataclass(slots=True)
-class ChannelNames:
+class ChannelNames(Struct):
     """The channel names of one log, numbered in order of appearance, at most `MAX_CHANNELS`."""
 
     names: list[str] = field(default_factory=list)
@@ -192,8 +187,7 @@ def check_line_length(line: bytes) -> None:
         raise LineError(f"line longer than {MAX_LINE_BYTES} bytes")
 
 
-@dataclass(slots=True)
-class RowCollector:
+class RowCollector(Struct):
     """Collects the outcome of lines that are read one at a time."""
 
     names: ChannelNames

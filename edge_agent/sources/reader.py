@@ -12,7 +12,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edge_agent.backoff import DEVICE_POLICY, Backoff
 from edge_agent.clock import Clock
@@ -33,8 +35,7 @@ from wire_protocol.batches import FrameBatch
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderLimits:
+class ReaderLimits(Struct, frozen=True):
     """`beat_seconds` lies between two reads of a busy bus, where its source does not say how long may;
 
     `hang_*` is how long a driver may not return.

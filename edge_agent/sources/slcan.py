@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import DongleSection
@@ -39,8 +40,7 @@ _ACKNOWLEDGEMENT: Final = re.compile(rb"(?<![^\r\n\a])[\r\a]")
 _SENTENCE: Final = re.compile(rb"([ -~]{1,64})[\r\n]|" + _ACKNOWLEDGEMENT.pattern)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(Struct, frozen=True):
     """A command of the set-up, and what it means when the adapter refuses it; None: nothing."""
 
     command: str

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge_agent.sources.text_columns import (
@@ -135,16 +135,14 @@ _REPLIES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """`text`: what stands behind the letter."""
 
     kind: ReplyKind
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parsed:
+class Parsed(Struct, frozen=True, eq=False):
     """What whole lines said. Each of them is a frame, a reply or malformed; LF alone is no line."""
 
     frames: FrameBatch
@@ -152,8 +150,7 @@ class Parsed:
     malformed: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Columns:
+class _Columns(Struct, frozen=True, eq=False):
     """The frames of a block, where `ok`. `stamp_ms` int64[N] is -1 for those without; None: all are."""
 
     ok: Mask

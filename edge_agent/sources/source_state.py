@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 
 class SourceCode(IntEnum):
@@ -16,8 +17,7 @@ class SourceCode(IntEnum):
     STOPPED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class SourceState:
+class SourceState(Struct, frozen=True):
     """`message` says what is the matter and what to do about it, `fault` names it for programs."""
 
     code: SourceCode

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 from aiohttp import web
+from msgspec.structs import replace
 
 from signal_decoding.evaluate import decode
 from signal_decoding.json_output import JsonLines

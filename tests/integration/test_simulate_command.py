@@ -8,13 +8,13 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import can
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from edge_agent.databases.checks import overlapping
 from edge_agent.databases.loading import load_databases

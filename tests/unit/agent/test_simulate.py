@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from edge_agent.simulate import MAX_LATE_SECONDS, Timetable, Traffic
 from edge_agent.simulate_databases import simulated_messages
