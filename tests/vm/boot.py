@@ -1,6 +1,6 @@
 """Boots the guest that `make vm` has built, runs one command in it, and powers it off.
 
-    tests/vm/run [--qemu] [--timeout SECONDS] COMMAND...
+    tests/vm/run [--qemu] [--timeout SECONDS] [--memory MIB] COMMAND...
 
 The command runs as root under systemd in /project, which holds this tree's `tests` and `bench`, read-only.
 The wheel is built from the tree and installed in /opt/venv, whose commands come first in PATH; the buses are
@@ -28,7 +28,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 CACHE: Final = ROOT / ".vm"
 BOOT_FAILED: Final = 125
 DEFAULT_TIMEOUT_SECONDS: Final = 600.0
-MEMORY_MIB: Final = 1536
+DEFAULT_MEMORY_MIB: Final = 1536
 _LOOK_AGAIN_SECONDS: Final = 0.1
 _CONSOLE_LINES: Final = 30
 _KERNEL_OPTIONS: Final = "quiet loglevel=3 panic=-1 systemd.show_status=0 systemd.unit=job.service"
@@ -36,13 +36,13 @@ _KERNEL_OPTIONS: Final = "quiet loglevel=3 panic=-1 systemd.show_status=0 system
 # The memory of the guest is a file that must lie where programs may be mapped from: a file system of its own
 # where this user may mount one, else the disk.
 _UML: Final = f"""
-mount -t tmpfs -o mode=700,size={MEMORY_MIB}M guest memory 2>/dev/null
+mount -t tmpfs -o mode=700,size=${{MEMORY_MIB}}M guest memory 2>/dev/null
 [ -e disk.img ] && disk=ubd1=disk.img
-TMPDIR=$PWD/memory ./vmlinux mem={MEMORY_MIB}M ubd0=cow,root.img $disk root=/dev/ubda rw hostfs=. uml_dir=./ \
-  con=null con0=null,fd:1 ssl=null {_KERNEL_OPTIONS}
+TMPDIR=$PWD/memory ./vmlinux mem=${{MEMORY_MIB}}M ubd0=cow,root.img $disk root=/dev/ubda rw hostfs=. \
+  uml_dir=./ con=null con0=null,fd:1 ssl=null {_KERNEL_OPTIONS}
 """
 _QEMU: Final = f"""
-qemu-system-x86_64 -accel tcg,thread=multi -cpu Nehalem -smp 2 -m {MEMORY_MIB} \
+qemu-system-x86_64 -accel tcg,thread=multi -cpu Nehalem -smp 2 -m $MEMORY_MIB \
   -nodefaults -no-user-config -no-reboot -display none -monitor none -serial stdio \
   -kernel vmlinux -initrd initramfs.cpio \
   -append "console=ttyS0 mitigations=off tsc=unstable {_KERNEL_OPTIONS}" \
@@ -110,6 +110,7 @@ def run_in_guest(
     machine: Machine = "uml",
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     cut_power: Callable[[], bool] = lambda: False,
+    memory_mib: int = DEFAULT_MEMORY_MIB,
 ) -> GuestRun:
     """Boots in a `guest_directory` and runs the shell `command`; `output` gets what it writes as it comes.
 
@@ -125,6 +126,7 @@ def run_in_guest(
         process = subprocess.Popen(
             [*_contained(), "sh", "-c", _SCRIPTS[machine]],
             cwd=directory,
+            env={**os.environ, "MEMORY_MIB": str(memory_mib)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -182,6 +184,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests/vm/run", description="Run a command in the guest.")
     parser.add_argument("--qemu", action="store_const", const="qemu", default="uml", dest="machine")
     parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_SECONDS, metavar="SECONDS")
+    parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MIB, metavar="MIB")
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
@@ -195,7 +198,9 @@ def main() -> int:
     command = words[0] if len(words) == 1 else shlex.join(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with guest_directory(machine) as directory:
-        run = run_in_guest(directory, command, sys.stdout, machine, arguments.timeout)
+        run = run_in_guest(
+            directory, command, sys.stdout, machine, arguments.timeout, memory_mib=arguments.memory
+        )
     if run.problem:
         sys.stderr.write(f"{run.problem}\n")
     return run.status

@@ -21,7 +21,7 @@ require_lane("vm", is_built(), build_hint())
 GUEST_TESTS: Final = Path(__file__).with_name("guest")
 TIMEOUT_SECONDS: Final = 1200.0
 pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS + 60)
-_FORWARDED: Final = ("CI", "HYPOTHESIS_PROFILE", "RECEIVE_SECONDS", VARIABLE)
+_FORWARDED: Final = ("CI", "HYPOTHESIS_PROFILE", VARIABLE)
 _SHOWN_CHARACTERS: Final = 4_000
 # pytest-timeout inside ends a test that hangs, with its stack; the guest's own end is for all else.
 _PYTEST: Final = "pytest -q -p no:cacheprovider --junitxml=/exchange/junit.xml -o junit_logging=all"
