@@ -66,17 +66,21 @@ def run_agent(
 ) -> Process:
     """`edge-agent run`, started; its configuration, its state and its status socket lie beside its token."""
     path = agent.token_file.with_suffix(".toml")
-    token = token_file or agent.token_file
-    lines = ["[agent]", f"id = {_toml(agent.agent_id)}"]
-    lines += ["[server]", f"url = {_toml(url)}", f"token_file = {_toml(str(token))}"]
-    lines += ["[spool]", *_pairs({"directory": str(agent.token_file.with_suffix(".spool")), **(spool or {})})]
-    if uplink:
-        lines += ["[uplink]", *_pairs(uplink)]
-    for dongle in dongles:
-        lines += ["[[dongles]]", *_pairs(dongle)]
-    path.write_text("\n".join(lines) + "\n")
+    server = {"url": url, "token_file": str(token_file or agent.token_file)}
+    kept = {"directory": str(agent.token_file.with_suffix(".spool")), **(spool or {})}
+    path.write_text(agent_configuration(agent.agent_id, server, dongles, spool=kept, uplink=uplink or {}))
     command = [*installed_command("edge-agent"), "run", "--config", path]
     return Process(command, environment=agent_environment(agent.token_file.parent))
+
+
+def agent_configuration(
+    agent_id: str, server: Mapping[str, Any], dongles: Sequence[Dongle], **sections: Mapping[str, Any]
+) -> str:
+    """The text of an agent's file."""
+    tables = {"agent": {"id": agent_id}, "server": server, **sections}
+    lines = [line for name, table in tables.items() for line in (f"[{name}]", *_pairs(table))]
+    lines += [line for dongle in dongles for line in ("[[dongles]]", *_pairs(dongle))]
+    return "\n".join(lines) + "\n"
 
 
 def agent_environment(directory: Path) -> dict[str, str]:

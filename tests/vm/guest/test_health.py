@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from edge_agent.can_link import read_can_link
-from tests.helpers.agents import recorded_gaps, run_agent, wait_for_recorded
+from tests.helpers.agents import recorded_gaps, wait_for_recorded
 from tests.helpers.conditions import eventually
 from tests.helpers.error_frames import (
     ACTIVE,
@@ -30,6 +30,7 @@ from tests.helpers.error_frames import (
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer
 from tests.vm.can_utils import send, set_link
 from tests.vm.kernel_slcan import KernelSlcan
+from tests.vm.sandboxed_agent import SandboxedAgent, sandboxed_agent
 
 ERRORS, LINK = "vcan1", "vcan7"
 _PIDFD_GETFD: Final = 438  # asm-generic/unistd.h, and that of x86
@@ -42,7 +43,7 @@ class Watched:
 
     server: StreamServer
     viewer: str
-    agent: Process
+    agent: SandboxedAgent
     adapter: KernelSlcan
 
     def bus(self, channel: str) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             {"id": "link", "channel": LINK},
             {"id": "controller", "channel": adapter.name, "bitrate": 500_000},
         ]
-        with run_agent(agent, server.url, dongles) as process:
+        with sandboxed_agent(agent, server.url, dongles) as process:
             one = Watched(server, server.create_token(), process, adapter)
             for channel in (ERRORS, LINK, adapter.name):
                 one.wait_for(channel, "")
@@ -142,7 +143,7 @@ def test_an_interface_that_another_has_replaced_is_read_again(watched: Watched) 
     wait_for_recorded(watched.server, "link", watched.viewer, read + 1)
 
 
-def sockets_of(process: Process) -> list[socket.socket]:
+def sockets_of(process: SandboxedAgent) -> list[socket.socket]:
     """The raw CAN sockets of another process, shared."""
     number = process.pid
     pidfd = os.pidfd_open(number)

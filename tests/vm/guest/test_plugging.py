@@ -15,11 +15,12 @@ from typing import Any, Final, Self
 
 import pytest
 
-from tests.helpers.agents import recorded_gaps, recorded_lines, run_agent, wait_for_recorded
+from tests.helpers.agents import recorded_gaps, recorded_lines, wait_for_recorded
 from tests.helpers.conditions import eventually
 from tests.helpers.console_client import ConsoleClient
 from tests.helpers.processes import EnrolledAgent, StreamServer, run_command
 from tests.helpers.sse_streams import Event
+from tests.vm.sandboxed_agent import sandboxed_agent
 
 ALIAS: Final = "engine bus"
 FIRST_NAME, LATER_NAME = "vcan8", "vcan9"
@@ -133,7 +134,7 @@ def test_a_bus_is_read_again_under_another_name_and_no_other_is_disturbed(
 
     agent = EnrolledAgent(server, agent_id, tmp_path)
     dongles = [{"id": engine, **place}, {"id": busy, "channel": BUSY_BUS}]
-    with run_agent(agent, server.url, dongles) as process:
+    with sandboxed_agent(agent, server.url, dongles) as process:
         bus_message("FAILED", "is not there")
         bus_message("OK", "reading", busy)
         with ConsoleClient(server.url, engine, viewer) as console, Traffic(BUSY_BUS) as traffic:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.agents import recorded_lines, run_agent, wait_for_recorded
+from tests.helpers.agents import recorded_lines, wait_for_recorded
 from tests.helpers.candump_logs import write_log
 from tests.helpers.conditions import eventually
 from tests.helpers.processes import EnrolledAgent, StreamServer
 from tests.vm.can_utils import EVERY_KIND, Candump, play, send, set_link
+from tests.vm.sandboxed_agent import sandboxed_agent
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_every_kind_of_frame_is_recorded_as_candump_saw_it(
     agent = EnrolledAgent(server, "kinds", tmp_path)
     with (
         Candump("vcan0", len(EVERY_KIND)) as witness,
-        run_agent(agent, server.url, [dongle("vcan0", "kinds-can", fd=True)]) as process,
+        sandboxed_agent(agent, server.url, [dongle("vcan0", "kinds-can", fd=True)]) as process,
     ):
         wait_for_bus(server, viewer, "kinds", "OK")
         send("vcan0", *EVERY_KIND)
@@ -62,7 +63,7 @@ def test_a_busy_bus_is_recorded_whole_and_in_order(server: StreamServer, viewer:
     agent = EnrolledAgent(server, "busy", tmp_path)
     with (
         Candump("vcan0", frames) as witness,
-        run_agent(agent, server.url, [dongle("vcan0", "busy-can")]) as process,
+        sandboxed_agent(agent, server.url, [dongle("vcan0", "busy-can")]) as process,
     ):
         wait_for_bus(server, viewer, "busy", "OK")
         play(log, "vcan0")
@@ -78,7 +79,7 @@ def test_a_bus_that_goes_down_is_reported_and_read_again_when_it_is_back(
     server: StreamServer, viewer: str, tmp_path: Path
 ) -> None:
     agent = EnrolledAgent(server, "shaken", tmp_path)
-    with run_agent(agent, server.url, [dongle("vcan1", "shaken-can")]) as process:
+    with sandboxed_agent(agent, server.url, [dongle("vcan1", "shaken-can")]) as process:
         wait_for_bus(server, viewer, "shaken", "OK")
         send("vcan1", "001#01")
         set_link("vcan1", "down")
