@@ -27,7 +27,7 @@ from edge_agent.server_url import is_loopback, websocket_url
 from edge_agent.uplink_counts import CountedConnection, UplinkCounts
 from wire_protocol.errors import MessageError, WireError
 from wire_protocol.hop import Envelope, HopEncoder, decode_ack
-from wire_protocol.lane_sender import LaneSender
+from wire_protocol.lane_sender import MAX_BACKLOG_FRAMES, LaneSender
 from wire_protocol.messages import (
     MAX_RANGES,
     AgentMessage,
@@ -264,6 +264,8 @@ class Uplink:
     async def _open_lanes(self, data: ClientConnection) -> None:
         now_seconds = self._clock.monotonic_seconds()
         max_ranges = min(MAX_RANGES, _RANGES_IN_ALL // max(1, len(self.lanes)))
+        for lane in self.lanes:
+            lane.max_backlog_frames = MAX_BACKLOG_FRAMES // len(self.lanes)
         hellos = [lane.connect(now_seconds, max_ranges) for lane in self.lanes]
         await data.send(encode_message(LanesHello(self._answers.hello().start_id, hellos)))
         answer = decode_data_down(await _answer(data))

@@ -32,6 +32,11 @@ _PACKETS_PER_RANGE: Final = 16
 _KINDS: Final = tuple(RangeKind)
 
 
+# Of all lanes of an agent together: however much waits, a server that records 400,000 frames a second comes
+# to a live packet soon, and so do slower ones. Acks come every 60 ms: it does not slow catching up.
+MAX_BACKLOG_FRAMES: Final = 65_536
+
+
 class WindowLimits(Struct, frozen=True):
     """How much a lane holds unacknowledged, and how many packets may be on their way in each range.
 
@@ -75,7 +80,10 @@ class Held(Struct):
 
 
 class LaneSender:
-    """One lane of one dongle at the agent."""
+    """One lane of one dongle at the agent.
+
+    `max_backlog_frames` is its share of MAX_BACKLOG_FRAMES: so many of its backlog may be on their way.
+    """
 
     def __init__(
         self, dongle_id: str, lane: LaneName, start_id: str, limits: WindowLimits, resolution_ns: int = 1000
@@ -90,12 +98,14 @@ class LaneSender:
         self.acknowledged_frames = 0
         self.trimmed_frames = 0
         self.paused = False
+        self.max_backlog_frames = MAX_BACKLOG_FRAMES
         self._taken_through = 0
         self._held: OrderedDict[PacketNumber, Held] = OrderedDict()
         self._announced: dict[str, int] = {}
         self._connected = False
         self._todo: dict[RangeKind, deque[PacketNumber]] = {kind: deque() for kind in RangeKind}
         self._sent: dict[RangeKind, deque[PacketNumber]] = {kind: deque() for kind in RangeKind}
+        self._backlog_frames: deque[int] = deque()  # of each packet of backlog on its way
 
     # -- what the agent produces
 
@@ -178,6 +188,7 @@ class LaneSender:
         for kind in RangeKind:
             self._todo[kind].clear()
             self._sent[kind].clear()
+        self._backlog_frames.clear()
 
     def accepted(self, taken_through: int) -> None:
         """The server's answer to hello: it has all of this start up to that number.
@@ -196,13 +207,20 @@ class LaneSender:
             return None
         for kind in _KINDS:
             todo, sent = self._todo[kind], self._sent[kind]
-            while todo and len(sent) < self.limits.max_in_flight:
+            while todo and self._has_room(kind):
                 held = self._find(todo.popleft())
                 if held is not None:
                     held.was_sent = True
                     sent.append(held.number)
+                    if kind is RangeKind.BACKLOG:
+                        self._backlog_frames.append(held.frames or 0)
                     return kind, held.packet
         return None
+
+    def _has_room(self, kind: RangeKind) -> bool:
+        if len(self._sent[kind]) >= self.limits.max_in_flight:
+            return False
+        return kind is RangeKind.LIVE or sum(self._backlog_frames) < self.max_backlog_frames
 
     def acknowledged(self, kind: RangeKind, number: PacketNumber) -> None:
         """An ack of the current connection: cumulative over what was sent in that range."""
@@ -211,6 +229,8 @@ class LaneSender:
             return
         while True:
             first = sent.popleft()
+            if kind is RangeKind.BACKLOG:
+                self._backlog_frames.popleft()
             self._release(first)
             if first == number:
                 return

@@ -295,6 +295,28 @@ def test_hello_says_how_much_waits_and_how_old_it_is() -> None:
     assert (listed.first_seq, listed.last_seq, listed.frames, listed.age_seconds) == (1, 2, 3, 107.5)
 
 
+def test_live_packets_pass_a_backlog_of_which_only_so_much_is_on_its_way() -> None:
+    sender = LaneSender("d", "frames", "00" * 8, WindowLimits())
+    sender.max_backlog_frames = 10
+    for i in range(20):
+        sender.take_frames(batch_of([(i, 1, 0, 0, b"")] * 4), 0.0)
+    sender.connect(0.0)
+    on_their_way = [decode_packet(packet[1]).number for _ in range(3) if (packet := sender.next_packet())]
+    assert [number.seq for number in on_their_way] == [1, 2, 3]
+    assert sender.next_packet() is None
+    sender.take_frames(batch_of([(99, 1, 0, 0, b"")]), 0.0)
+    live = sender.next_packet()
+    assert live is not None
+    assert live[0] is RangeKind.LIVE
+    sender.acknowledged(RangeKind.BACKLOG, on_their_way[1])
+    more = [decode_packet(packet[1]).number.seq for _ in range(3) if (packet := sender.next_packet())]
+    assert more == [4, 5]
+    assert sender.has_unsent
+    sender.connect(0.0)
+    again = [decode_packet(packet[1]).number.seq for _ in range(9) if (packet := sender.next_packet())]
+    assert again == [3, 4, 5]
+
+
 def test_times_of_a_trimmed_stretch_are_in_its_gap() -> None:
     sender = LaneSender("d", "frames", "00" * 8, WindowLimits(max_bytes=400))
     for i in range(60):
