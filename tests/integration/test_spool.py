@@ -34,7 +34,7 @@ OUTAGE_FRAMES: Final = int(os.environ.get("SPOOL_OUTAGE_FRAMES", "60000"))
 SERVER_KILLS: Final = int(os.environ.get("SPOOL_SERVER_KILLS", "3"))
 AGENT_KILLS: Final = int(os.environ.get("SPOOL_AGENT_KILLS", "10"))
 FAST_FRAMES_PER_SECOND: Final = 15_000
-LIVE_FRAMES_PER_SECOND: Final = 500
+LIVE_FRAMES_PER_SECOND: Final = 100  # fewer than a console shows, so that it leaves none out
 LATEST_SECONDS: Final = 1.0
 # What it may lose by a kill; more than the default, so that a busy machine is no finding.
 FLUSH_SECONDS: Final = 1.0
@@ -125,7 +125,7 @@ def test_a_long_outage_costs_nothing_and_live_goes_before_what_it_left(tmp_path:
         assert max(late, default=0.0) < LATEST_SECONDS
         assert one.recorded == list(range(sent))
         assert [gap["where"] for gap in recorded_gaps(one.server, DONGLE, one.token)] == ["agent_start"]
-    assert growth < 2_000_000
+    assert growth < 4_000_000
 
 
 def resident_bytes(process: Process) -> int:
