@@ -15,8 +15,9 @@ from edge_agent.bus_watch import BusWatch
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.credentials import read_agent_token
+from edge_agent.database_keeper import DatabaseKeeper
 from edge_agent.dongle import Dongle, DongleEvents
-from edge_agent.errors import UplinkError
+from edge_agent.draining import acknowledged, drain
 from edge_agent.identity import hello_of, new_start_id
 from edge_agent.log_forwarding import LogForwarder
 from edge_agent.new_ids import NewIds
@@ -42,16 +43,10 @@ if TYPE_CHECKING:
     from edge_agent.budget_keeper import BudgetKeeper
     from edge_agent.databases.configured import ConfiguredDatabases
 
-STOP_SECONDS: Final = 5.0
-# How long to wait after a refusal before it is looked whether the server takes something after all.
-REFUSED_SECONDS: Final = 30.0
-# What the spool keeps needs no ack before the agent ends; what is on its way has this long.
-STOP_SPOOLED_SECONDS: Final = 1.0
 # How long the first hello waits for what earlier starts left on a disk.
 SPOOL_SECONDS: Final = 10.0
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
-_WORDS: Final = {"frames": "frames", "signals": "signal values"}
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -77,9 +72,7 @@ class Agent:
             for section in config.dongles
         ]
         self._lanes = [lane for dongle in self._dongles for lane in self._lanes_of(dongle)]
-        self._databases_due = asyncio.Event()
-        self._databases_due.set()
-        self._databases_known = asyncio.Event()
+        self._databases = DatabaseKeeper(self._dongles, self._use, self._manager.ready)
         self._told: list[DongleInfo] | None = None
         server = config.server
         self._uplink = Uplink(
@@ -136,7 +129,7 @@ class Agent:
                 )
             elif new is not None:
                 dongle.section = replace(dongle.section, databases=new.databases, signals=new.signals)
-        self._databases_due.set()
+        self._databases.load_again()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all."""
@@ -149,7 +142,7 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             uplink = group.create_task(self._stream(), name="uplink")
             spooling = None if self._spool is None else group.create_task(self._spool.run(), name="spool")
-            loading = group.create_task(self._keep_databases())
+            loading = group.create_task(self._databases.run())
             for reader in self._readers:
                 reader.start()
             watching = [group.create_task(job) for job in self._watching()]
@@ -168,7 +161,7 @@ class Agent:
             for reader in self._readers:
                 await reader.stop()
             await asyncio.wait(feeds)
-            await self._drain(uplink, spooling)
+            await drain(self._uplink, uplink, self._lanes, self._spool, spooling)
             self._new_ids.write()
             for task in (uplink, *watching, loading, stopped, ended):
                 task.cancel()
@@ -189,25 +182,11 @@ class Agent:
         """Connects once it can be said by which tables the dongles are decoded: without one, a server forgets
         the values it has."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._databases_known.wait(), DATABASES_SECONDS)
+            await asyncio.wait_for(self._databases.known.wait(), DATABASES_SECONDS)
         if self._spool is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._spool.opened.wait(), SPOOL_SECONDS)
         await self._uplink.run()
-
-    async def _keep_databases(self) -> None:
-        """Loads the databases, and again when told to; meanwhile frames go on as before."""
-        while True:
-            await self._databases_due.wait()
-            self._databases_due.clear()
-            loaded: dict[tuple[str, ...], ConfiguredDatabases] = {}
-            for dongle in self._dongles:
-                patterns = tuple(dongle.section.databases)
-                if patterns and patterns not in loaded:
-                    loaded[patterns] = await _load(patterns)
-                self._use(dongle, loaded.get(patterns))
-            self._databases_known.set()
-            self._manager.ready()  # what `reload` began is done
 
     def _use(self, dongle: Dongle, databases: ConfiguredDatabases | None) -> None:
         if databases is not None:
@@ -283,42 +262,7 @@ class Agent:
 
     async def _played(self, feeds: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(feeds)
-        await self._acknowledged()
-
-    async def _acknowledged(self, *, stopping: bool = False) -> None:
-        """Everything; of lanes that wait for another day's budget nothing while `stopping`."""
-        while True:
-            with contextlib.suppress(UplinkError):  # refused: the uplink tries again, slowly
-                await self._uplink.until(
-                    lambda: all(lane.is_empty or (stopping and lane.paused) for lane in self._lanes)
-                )
-                return
-            await asyncio.sleep(REFUSED_SECONDS)
-
-    async def _drain(self, uplink: asyncio.Task[None], spooling: asyncio.Task[None] | None) -> None:
-        """A clean stop loses nothing that the server takes in time or the disk keeps; the rest is said."""
-        works = self._spool is not None and self._spool.works
-        is_spooled = works and all(isinstance(lane, SpooledLane) for lane in self._lanes)
-        try:
-            async with asyncio.timeout(STOP_SPOOLED_SECONDS if is_spooled else STOP_SECONDS):
-                await self._acknowledged(stopping=True)
-        except TimeoutError:
-            pass
-        uplink.cancel()
-        await asyncio.wait([uplink])
-        if self._spool is not None and spooling is not None:
-            self._spool.stop()
-            await asyncio.wait([spooling], timeout=STOP_SECONDS)
-            spooling.cancel()
-        if not all(lane.is_empty for lane in self._lanes):
-            held = {lane.lane: 0 for lane in self._lanes}
-            for lane in self._lanes:
-                held[lane.lane] += lane.held_frames
-            lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
-            if lost:
-                _logger.error("%s were not acknowledged by the server and are lost", lost)
-            if self._spool is not None and self._spool.frames:
-                _logger.info("%d frames and values wait in %s", self._spool.frames, self._spool.directory)
+        await acknowledged(self._uplink, self._lanes)
 
     def _make_spool(self) -> Spool | None:
         """None where nothing is spooled: logs wait instead."""
@@ -364,13 +308,6 @@ class Agent:
     def _log_of(self, dongle_id: str, level: int, message: str, kind: str = "") -> None:
         extra = {"dongle_id": dongle_id, "kind": kind}
         _logger.log(level, "%s: %s", dongle_id, message, extra=extra)
-
-
-async def _load(patterns: tuple[str, ...]) -> ConfiguredDatabases:
-    # Not at the top: an agent without databases has no memory for it.
-    from edge_agent.databases.configured import load_configured  # noqa: PLC0415
-
-    return await asyncio.to_thread(load_configured, patterns)
 
 
 def _rest_of(config: AgentConfig) -> AgentConfig:

@@ -78,7 +78,7 @@ def agent_configuration(
 ) -> str:
     """The text of an agent's file."""
     tables = {"agent": {"id": agent_id}, "server": server, **sections}
-    lines = [line for name, table in tables.items() for line in (f"[{name}]", *_pairs(table))]
+    lines = [line for name, table in tables.items() if table for line in (f"[{name}]", *_pairs(table))]
     lines += [line for dongle in dongles for line in ("[[dongles]]", *_pairs(dongle))]
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,67 @@
+"""How an agent ends: what the server takes in time or the disk keeps is not lost, and the rest is said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from edge_agent.errors import UplinkError
+from edge_agent.spool import Spool
+from edge_agent.spooled_lane import SpooledLane
+from edge_agent.uplink import Uplink
+from wire_protocol.lane_sender import LaneSender
+
+STOP_SECONDS: Final = 5.0
+# What the spool keeps needs no ack before the agent ends; what is on its way has this long.
+STOP_SPOOLED_SECONDS: Final = 1.0
+# How long to wait after a refusal before it is looked whether the server takes something after all.
+REFUSED_SECONDS: Final = 30.0
+_WORDS: Final = {"frames": "frames", "signals": "signal values"}
+_logger: Final = logging.getLogger(__name__)
+
+
+async def acknowledged(uplink: Uplink, lanes: Sequence[LaneSender], *, stopping: bool = False) -> None:
+    """Everything; of lanes that wait for another day's budget nothing while `stopping`."""
+    while True:
+        with contextlib.suppress(UplinkError):  # refused: the uplink tries again, slowly
+            await uplink.until(lambda: all(lane.is_empty or (stopping and lane.paused) for lane in lanes))
+            return
+        await asyncio.sleep(REFUSED_SECONDS)
+
+
+async def drain(
+    uplink: Uplink,
+    streaming: asyncio.Task[None],
+    lanes: Sequence[LaneSender],
+    spool: Spool | None,
+    spooling: asyncio.Task[None] | None,
+) -> None:
+    """Ends both tasks, `streaming` of the uplink and `spooling`: when nothing is lost by it, or late."""
+    works = spool is not None and spool.works
+    is_spooled = works and all(isinstance(lane, SpooledLane) for lane in lanes)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STOP_SPOOLED_SECONDS if is_spooled else STOP_SECONDS):
+            await acknowledged(uplink, lanes, stopping=True)
+    streaming.cancel()
+    await asyncio.wait([streaming])
+    if spool is not None and spooling is not None:
+        spool.stop()
+        await asyncio.wait([spooling], timeout=STOP_SECONDS)
+        spooling.cancel()
+    _say_what_is_left(lanes, spool)
+
+
+def _say_what_is_left(lanes: Sequence[LaneSender], spool: Spool | None) -> None:
+    if all(lane.is_empty for lane in lanes):
+        return
+    held = {lane.lane: 0 for lane in lanes}
+    for lane in lanes:
+        held[lane.lane] += lane.held_frames
+    lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
+    if lost:
+        _logger.error("%s were not acknowledged by the server and are lost", lost)
+    if spool is not None and spool.frames:
+        _logger.info("%d frames and values wait in %s", spool.frames, spool.directory)
