@@ -32,8 +32,8 @@ _PACKETS_PER_RANGE: Final = 16
 _KINDS: Final = tuple(RangeKind)
 
 
-# Of all lanes of an agent together: however much waits, a server that records 400,000 frames a second comes
-# to a live packet soon, and so do slower ones. Acks come every 60 ms: it does not slow catching up.
+# Of all lanes of an agent together: a server comes to a live packet behind so many frames of backlog; 256 full
+# packets would be a million. Where a server is near and fast, catching up takes up to twice as long.
 MAX_BACKLOG_FRAMES: Final = 65_536
 
 
