@@ -55,6 +55,9 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     finally:
+        # Once is enough: a second signal must not leave the server behind.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         for process in (agent, server):
             if process is not None:
                 process.terminate()
