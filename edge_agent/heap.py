@@ -54,7 +54,7 @@ def use_python_blocks() -> None:
 
 @cache
 def _set_handler() -> Callable[[], object]:
-    python = ctypes.pythonapi
+    python = ctypes.PyDLL(None)  # of our own: how these are called is said for all who share one
     python.PyCapsule_New.restype = ctypes.py_object
     python.PyCapsule_New.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     python.PyCapsule_GetPointer.restype = ctypes.c_void_p
