@@ -32,8 +32,8 @@ _PACKETS_PER_RANGE: Final = 16
 _KINDS: Final = tuple(RangeKind)
 
 
-# Of all lanes of an agent together: a server comes to a live packet behind so many frames of backlog; 256 full
-# packets would be a million. Where a server is near and fast, catching up takes up to twice as long.
+# Of all lanes of an agent together: a server comes to a live packet behind so many frames of backlog. (256
+# full packets would be a million.) Where a server is near and fast, catching up takes up to twice as long.
 MAX_BACKLOG_FRAMES: Final = 65_536
 
 
