@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from signal_decoding.decoded import Decoded
 from signal_decoding.evaluate import decode
-from signal_decoding.json_output import JsonLines
+from signal_decoding.json_output import FrameTimes, JsonLines
 from signal_decoding.table import SignalTable
 from signal_decoding.value_text import SeenByName, ValueTexts, values_where
 from wire_protocol.batches import FrameBatch, FrameFlag, id_text
 from wire_protocol.columns import slots_of
-from wire_protocol.normalized import Origins, slot_numbers, time_texts
-from wire_protocol.pieces import Pieces, Pool, Spans, Texts, join_lines
+from wire_protocol.normalized import Origins, time_texts
+from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts, join_lines
+from wire_protocol.repeats import find_repeats
 
 CSV_HEADER: Final = ("ts", "bus", "id", "message", "signal", "value", "raw", "unit")
 
@@ -39,12 +40,23 @@ class Summary(Struct):
             f"{len(self.unknown_ids)} unknown ids; {self.undecoded} signals could not be decoded"
         )
 
-    def count(self, frames: FrameBatch, decoded: Decoded) -> None:
-        """Add a batch."""
-        unknown = frames[decoded.message < 0]
-        self.frames += len(frames)
-        self.known += len(frames) - len(unknown)
-        self.undecoded += len(decoded.undecoded_row)
+    def add(self, other: Summary) -> None:
+        """Add what was counted elsewhere."""
+        self.frames += other.frames
+        self.known += other.known
+        self.undecoded += other.undecoded
+        self.unknown_ids |= other.unknown_ids
+
+    def count(self, frames: FrameBatch, decoded: Decoded, times: Places | None = None) -> None:
+        """Add a batch; `times` intp[N]: how often each of its frames came, once without."""
+        if times is None:
+            times = np.ones(len(frames), np.intp)
+        is_unknown = decoded.message < 0
+        unknown = frames[is_unknown]
+        total = int(times.sum())
+        self.frames += total
+        self.known += total - int(times[is_unknown].sum())
+        self.undecoded += int(times[decoded.undecoded_row].sum())
         extended = (unknown.flags & FrameFlag.EXTENDED) != 0
         self.unknown_ids |= set(zip(unknown.arbitration_id.tolist(), extended.tolist(), strict=True))
 
@@ -76,43 +88,62 @@ class DecodedText:
 
     def json_lines(self, frames: FrameBatch, origins: Origins) -> bytes:
         """One normalized frame per line, unknown ones too unless signals were chosen."""
-        frames, origins, decoded = self._decoded(frames, origins)
-        return self._json.lines(decoded, frames, origins, count=None, raw=self._raw)
+        repeats = find_repeats(frames, origins.number)
+        if repeats is None:
+            shown, times = self._decoded(frames, origins), None
+        else:
+            kinds = Origins(origins.each, origins.number[repeats.first])
+            shown = self._decoded(frames[repeats.first], kinds, np.bincount(repeats.which))
+            times = shown.times(frames.timestamp_ns, repeats.which)
+        return self._json.lines(
+            shown.decoded, shown.frames, shown.origins, count=None, raw=self._raw, times=times
+        )
 
     def csv_rows(self, frames: FrameBatch, origins: Origins) -> bytes:
         """One row per value: the columns of CSV_HEADER."""
-        frames, origins, decoded = self._decoded(frames, origins)
-        return self._csv.rows(decoded, frames, origins, raw=self._raw)
+        shown = self._decoded(frames, origins)
+        return self._csv.rows(shown.decoded, shown.frames, shown.origins, raw=self._raw)
 
-    def _decoded(self, frames: FrameBatch, origins: Origins) -> _Batch:
+    def _decoded(self, frames: FrameBatch, origins: Origins, times: Places | None = None) -> _Shown:
+        """`times`: how often each of the frames came."""
         decoded = decode(self._table, frames)
-        self.summary.count(frames, decoded)
-        batch = _Batch(frames, origins, decoded)
-        return batch if self._wanted is None else _chosen(batch, self._wanted)
+        self.summary.count(frames, decoded, times)
+        if self._wanted is None:
+            return _Shown(frames, origins, decoded, None)
+        return _chosen(frames, origins, decoded, self._wanted)
 
 
-class _Batch(NamedTuple):
+class _Shown(NamedTuple):
+    """What is shown; `where` bool[N] says which of all frames these are, None if all."""
+
     frames: FrameBatch
     origins: Origins
     decoded: Decoded
+    where: NDArray[np.bool_] | None
+
+    def times(self, timestamp_ns: NDArray[np.int64], which: Places) -> FrameTimes:
+        """When the shown ones came, given that of all frames `which` came then."""
+        if self.where is None:
+            return FrameTimes(timestamp_ns, which)
+        came = self.where[which]
+        return FrameTimes(timestamp_ns[came], (self.where.cumsum() - 1)[which[came]])
 
 
-def _chosen(batch: _Batch, wanted: NDArray[np.bool_]) -> _Batch:
+def _chosen(frames: FrameBatch, origins: Origins, decoded: Decoded, wanted: NDArray[np.bool_]) -> _Shown:
     """The wanted signals, and the frames that have one of them, decoded or not."""
-    frames, origins, decoded = batch
     kept = values_where(decoded, wanted[decoded.signal])
     lost = wanted[decoded.undecoded_signal]
-    shown = np.zeros(len(frames), np.bool_)
-    shown[kept.row] = shown[decoded.undecoded_row[lost]] = True
-    number = shown.cumsum() - 1
+    where = np.zeros(len(frames), np.bool_)
+    where[kept.row] = where[decoded.undecoded_row[lost]] = True
+    number = where.cumsum() - 1
     chosen = replace(
         kept,
-        message=kept.message[shown],
+        message=kept.message[where],
         row=number[kept.row],
         undecoded_row=number[decoded.undecoded_row[lost]],
         undecoded_signal=decoded.undecoded_signal[lost],
     )
-    return _Batch(frames[shown], Origins(origins.each, origins.number[shown]), chosen)
+    return _Shown(frames[where], Origins(origins.each, origins.number[where]), chosen, where)
 
 
 class _CsvRows:
@@ -163,7 +194,7 @@ def _add_ids(pool: Pool, frames: FrameBatch, origins: Origins) -> Spans:
     for arbitration_id, is_extended, origin in zip(*(c[slots.first].tolist() for c in columns), strict=True):
         shown = id_text(arbitration_id, extended=bool(is_extended))
         texts.append(b",%b,%b," % (_cell(origins.each[origin].bus), shown.encode()))
-    return pool.add_all(Texts(texts)).of(slot_numbers(slots))
+    return pool.add_all(Texts(texts)).of(slots.numbers())
 
 
 def _cell(text: str) -> bytes:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from signal_decoding.decoded import Decoded, Value
 from signal_decoding.table import SignalTable
 from signal_decoding.value_text import SeenByName, ValueTexts
 from wire_protocol.batches import FrameBatch
-from wire_protocol.normalized import FrameOrigin, Origins, frame_columns
-from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts, join_lines
+from wire_protocol.normalized import FrameOrigin, Origins, beginnings, frame_columns, time_column
+from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts, join_behind, join_lines
 
 _encode: Final = msgspec.json.Encoder().encode
+_LINE_FEED: Final = ord("\n")
 _NOT_FINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -55,6 +57,13 @@ def _finite(value: Value) -> Value:
     return value
 
 
+class FrameTimes(NamedTuple):
+    """When frames came, in order: `timestamp_ns` int64[N], and which of them, `row` intp[N]."""
+
+    timestamp_ns: NDArray[np.int64]
+    row: Places
+
+
 class JsonLines:
     """Whole batches as normalized frames, with the texts of one table kept."""
 
@@ -76,13 +85,35 @@ class JsonLines:
         *,
         count: int | None,
         raw: bool = False,
+        times: FrameTimes | None = None,
     ) -> bytes:
         """A line for each frame: `can_frame_json` with the `frame_members` of the frame.
 
+        With `times` a line for each of those instead; what is said of a frame is put together once.
         A member whose name a message has twice stands where its last value is.
         """
-        decoded = self._seen.of(decoded)
         pool = Pool()
+        bodies = self._bodies(pool, decoded, frames, origin, count, raw=raw)
+        if times is None:
+            return join_lines(pool, [time_column(pool, frames.timestamp_ns), *bodies])
+        text, pool = join_lines(pool, bodies), Pool()
+        ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_FEED) + 1
+        lengths = np.diff(ends, prepend=0)
+        rest = Spans(pool.add(text) + ends - lengths, lengths).of(times.row)
+        return join_behind(beginnings(times.timestamp_ns), pool, rest)
+
+    def _bodies(
+        self,
+        pool: Pool,
+        decoded: Decoded,
+        frames: FrameBatch,
+        origin: FrameOrigin | Origins,
+        count: int | None,
+        *,
+        raw: bool,
+    ) -> list[Pieces]:
+        """All of the lines but the times that they begin with."""
+        decoded = self._seen.of(decoded)
         known = np.flatnonzero(decoded.message >= 0)
         columns = frame_columns(pool, frames, origin)
         columns.append(Pieces(known, pool.add_all(self._openings).of(decoded.message[known])))
@@ -91,7 +122,7 @@ class JsonLines:
         if raw:
             columns.append(_constant(pool, known, b'},"signals_raw":{'))
             columns.append(_members(decoded.row, names, self._values.add_raws(pool, decoded)))
-        return join_lines(pool, [*columns, *self._ends(pool, decoded, count)])
+        return [*columns, *self._ends(pool, decoded, count)]
 
     def _ends(self, pool: Pool, decoded: Decoded, count: int | None) -> list[Pieces]:
         """What comes behind the last value of each frame."""

@@ -86,6 +86,12 @@ class Slots(Struct, frozen=True):
     order: NDArray[np.intp]
     starts: NDArray[np.bool_]
 
+    def numbers(self) -> NDArray[np.intp]:
+        """intp[N]: the slot of each row."""
+        numbers = np.empty(len(self.order), np.intp)
+        numbers[self.order] = self.starts.cumsum() - 1
+        return numbers
+
 
 def slots_of(key: NDArray[np.uint64] | NDArray[np.uint32] | NDArray[np.uint16]) -> Slots:
     """The slots of rows with these keys, in ascending order of keys."""

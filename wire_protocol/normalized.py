@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wire_protocol.batches import FrameBatch, FrameFlag, id_text
-from wire_protocol.columns import Slots, slots_of
+from wire_protocol.columns import slots_of
 from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts
 from wire_protocol.timestamps import format_seconds
 
@@ -117,18 +117,28 @@ _THREE_DIGITS: Final = np.array([b"%03d" % number for number in range(1000)]).vi
 _QUOTE: Final = ord('"')
 
 
+def beginnings(timestamp_ns: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """uint8[N, K]: the beginning of `can_frame_json` for frames of these times."""
+    text = np.tile(np.frombuffer(_BEGINNING, np.uint8), (len(timestamp_ns), 1))
+    text[:, _TIME] = time_texts(timestamp_ns)
+    return text
+
+
+def time_column(pool: Pool, timestamp_ns: NDArray[np.int64]) -> Pieces:
+    """`beginnings`, a line each."""
+    rows, size = np.arange(len(timestamp_ns)), len(_BEGINNING)
+    text = beginnings(timestamp_ns)
+    return Pieces(rows, Spans(pool.add(text.ravel().data) + rows * size, np.full(len(rows), size)))
+
+
 def frame_columns(pool: Pool, batch: FrameBatch, origin: FrameOrigin | Origins) -> list[Pieces]:
-    """`can_frame_json` of every frame, a line each, without what comes from `members` on."""
+    """What follows in `can_frame_json` of every frame, without what comes from `members` on."""
     rows = np.arange(len(batch))
-    text = np.tile(np.frombuffer(_BEGINNING, np.uint8), (len(batch), 1))
-    text[:, _TIME] = time_texts(batch.timestamp_ns)
-    size = len(_BEGINNING)
-    beginning = Spans(pool.add(text.tobytes()) + rows * size, np.full(len(rows), size))
     if isinstance(origin, FrameOrigin):
         origin = Origins((origin,), np.zeros(len(batch), np.uint16))
     heads, tails, kind = _texts_by_kind(batch, origin)
     head = pool.add_all(Texts(heads)).of(kind)
-    columns = [Pieces(rows, beginning), Pieces(rows, head), Pieces(rows, _hex_spans(pool, batch))]
+    columns = [Pieces(rows, head), Pieces(rows, _hex_spans(pool, batch))]
     if any(tails):
         columns.append(Pieces(rows, pool.add_all(Texts(tails)).of(kind)))
     return columns
@@ -163,14 +173,7 @@ def _texts_by_kind(batch: FrameBatch, origins: Origins) -> tuple[list[bytes], li
         head, tail = _fixed_parts(origin, int(some.arbitration_id[at]), int(some.flags[at]))
         heads.append(f'{head}"dlc":{dlc},"data_hex":"'.encode())
         tails.append(tail.encode())
-    return heads, tails, slot_numbers(slots)
-
-
-def slot_numbers(slots: Slots) -> Places:
-    """The slot of each row."""
-    numbers = np.empty(len(slots.order), np.intp)
-    numbers[slots.order] = slots.starts.cumsum() - 1
-    return numbers
+    return heads, tails, slots.numbers()
 
 
 def _hex_spans(pool: Pool, batch: FrameBatch) -> Spans:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Places: TypeAlias = NDArray[np.intp]
 # Pieces are copied so many bytes at a time; most need one copy.
 _WINDOW: Final = 128
+_WIDE_WINDOW: Final = 256
 
 
 class Spans(NamedTuple):
@@ -37,11 +38,11 @@ class Pool:
     """Bytes that pieces are cut from."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._size = 0
 
-    def add(self, text: bytes) -> int:
-        """Where `text` begins."""
+    def add(self, text: bytes | memoryview) -> int:
+        """Where `text` begins; it must stay as it is."""
         at = self._size
         self._parts.append(text)
         self._size += len(text)
@@ -51,9 +52,9 @@ class Pool:
         """Where each of `texts` is."""
         return Spans(self.add(texts.joined) + texts.offset, texts.length)
 
-    def windows(self) -> NDArray[np.void]:
-        """What begins at each byte."""
-        return _windows(np.frombuffer(b"".join([*self._parts, bytes(_WINDOW)]), np.uint8))
+    def content(self) -> NDArray[np.uint8]:
+        """All bytes, and a window of zeros."""
+        return np.frombuffer(b"".join([*self._parts, bytes(_WIDE_WINDOW)]), np.uint8)
 
 
 class Pieces(NamedTuple):
@@ -75,23 +76,37 @@ def join_lines(pool: Pool, columns: Sequence[Pieces]) -> bytes:
     order = (line.astype(np.uint16) if line.max() < 1 << 16 else line).argsort(kind="stable")
     start = np.concatenate([column.spans.start for column in columns]).take(order)
     length = np.concatenate([column.spans.length for column in columns]).take(order)
-    if length.max() > _WINDOW:
-        start, length = _split(start, length)
     end = length.cumsum()
-    out = np.empty(int(end[-1]) + _WINDOW, np.uint8)
-    # In order, so that what is copied beyond the end of a piece is overwritten by the next.
-    _windows(out)[end - length] = pool.windows()[start]
+    out = np.empty(int(end[-1]) + _WIDE_WINDOW, np.uint8)
+    _copy(pool, start, length, out, end - length)
     return out[: end[-1]].tobytes()
 
 
-def _split(start: Places, length: Places) -> tuple[Places, Places]:
-    """The same pieces, none longer than a window."""
-    count = (length + (_WINDOW - 1)) // _WINDOW
-    before = np.arange(int(count.sum())) - (count.cumsum() - count).repeat(count)
-    before *= _WINDOW
-    return start.repeat(count) + before, np.minimum(length.repeat(count) - before, _WINDOW)
+def join_behind(heads: NDArray[np.uint8], pool: Pool, rest: Spans) -> bytes:
+    """Lines that begin with the rows of `heads`, uint8[N, K], and go on with a text each."""
+    if not len(heads):
+        return b""
+    size, length = heads.shape[1], rest.length
+    end = (length + size).cumsum()
+    out = np.empty(int(end[-1]) + _WIDE_WINDOW, np.uint8)
+    place = end - length
+    _copy(pool, rest.start, length, out, place)
+    _windows(out, size)[place - size] = heads.view(f"V{size}").ravel()
+    return out[: end[-1]].tobytes()
 
 
-def _windows(data: NDArray[np.uint8]) -> NDArray[np.void]:
+def _copy(pool: Pool, start: Places, length: Places, out: NDArray[np.uint8], place: Places) -> None:
+    """Pieces to ascending places in `out`. What lies between them is overwritten too."""
+    window = _WINDOW if length.mean() < _WINDOW else _WIDE_WINDOW
+    if length.max() > window:
+        count = (length + (window - 1)) // window
+        before = np.arange(int(count.sum())) - (count.cumsum() - count).repeat(count)
+        before *= window
+        start, place = start.repeat(count) + before, place.repeat(count) + before
+    # In order, so that what is copied beyond the end of a piece is overwritten by the next.
+    _windows(out, window)[place] = _windows(pool.content(), window)[start]
+
+
+def _windows(data: NDArray[np.uint8], size: int) -> NDArray[np.void]:
     """Overlapping windows, one beginning at each byte but the last ones."""
-    return np.ndarray((len(data) - _WINDOW + 1,), f"V{_WINDOW}", data, 0, (1,))
+    return np.ndarray((len(data) - size + 1,), f"V{size}", data, 0, (1,))

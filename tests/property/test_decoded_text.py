@@ -9,11 +9,13 @@ import csv
 import io
 import json
 import math
+from random import Random
 from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edge_agent.decode_output import DecodedText
 from signal_decoding.decoded import Value
@@ -24,7 +26,7 @@ from signal_decoding.table import SignalTable
 from tests.helpers.strategies import frame_batches
 from wire_protocol.batches import FrameBatch
 from wire_protocol.normalized import FrameOrigin, Origins, can_frame_json, rows_of
-from wire_protocol.pieces import Pieces, Pool, Texts, join_lines
+from wire_protocol.pieces import Pieces, Pool, Texts, join_behind, join_lines
 
 # Signs that JSON or CSV must quote, and texts longer than what is copied at once.
 NAMES = st.text("aB_ ,\"'\\\n\té\U0001f600\0", max_size=8) | st.text("xy,", min_size=120, max_size=300)
@@ -146,11 +148,37 @@ def test_csv_has_every_value_in_a_row_that_reads_back(
     assert sorted(row[:7] for row in csv.reader(io.StringIO(text, newline=""))) == sorted(map(list, told))
 
 
+@given(work(), st.data(), st.booleans(), st.sampled_from([(), ("*",), ("a*", "B*"), ("no such",)]))
+@settings(deadline=None)
+def test_what_repeats_is_written_as_what_does_not(
+    both: tuple[SignalTable, FrameBatch], data: st.DataObject, raw: bool, globs: tuple[str, ...]
+) -> None:
+    table, batch = both
+    # Many in one batch repeat each other; each in a batch of its own repeats nothing.
+    some = st.lists(st.integers(0, len(batch) - 1), max_size=60) if len(batch) else st.just([])
+    rows = np.array(data.draw(some), np.intp)
+    origins = Origins(
+        (FrameOrigin(None, "can0"), FrameOrigin(None, "b")), np.arange(len(batch), dtype=np.uint16) % 2
+    )
+    together, apart = (DecodedText(table, globs, raw=raw) for _ in range(2))
+    frames = replace(batch[rows], timestamp_ns=np.arange(len(rows)) * 1_000_003)
+    text = together.json_lines(frames, Origins(origins.each, origins.number[rows]))
+    each = [
+        apart.json_lines(frames[at : at + 1], Origins(origins.each, origins.number[rows[at : at + 1]]))
+        for at in range(len(rows))
+    ]
+    assert text.decode() == b"".join(each).decode()
+    assert together.summary == apart.summary
+
+
 def plain(value: Value) -> str:
     return value if isinstance(value, str) else value_json(value).decode().strip('"')
 
 
-@given(st.lists(st.lists(st.binary(max_size=300), max_size=4), max_size=6), st.integers(0, 1 << 17))
+TEXTS = st.binary(max_size=60) | st.binary(min_size=120, max_size=140) | st.binary(min_size=250, max_size=800)
+
+
+@given(st.lists(st.lists(TEXTS, max_size=4), max_size=6), st.integers(0, 1 << 17))
 def test_pieces_are_joined_as_written(lines: list[list[bytes]], first: int) -> None:
     pool, columns = Pool(), []
     for turn in range(4):
@@ -158,3 +186,13 @@ def test_pieces_are_joined_as_written(lines: list[list[bytes]], first: int) -> N
         spans = pool.add_all(Texts([lines[at][turn] for at in having]))
         columns.append(Pieces(np.array(having, np.intp) + first, spans))
     assert join_lines(pool, columns) == b"".join(piece for pieces in lines for piece in pieces)
+
+
+@given(st.lists(TEXTS, max_size=12), st.integers(1, 70), st.randoms(use_true_random=False))
+def test_texts_are_joined_behind_their_heads(texts: list[bytes], size: int, random: Random) -> None:
+    heads = [random.randbytes(size) for _ in texts]
+    pool = Pool()
+    rest = pool.add_all(Texts(texts))
+    rows = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, size)
+    expected = b"".join(head + text for head, text in zip(heads, texts, strict=True))
+    assert join_behind(rows, pool, rest) == expected
