@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import click
 
@@ -13,16 +16,18 @@ from edge_agent.databases.findings import Severity
 from edge_agent.databases.lint import lint as lint_files
 from edge_agent.databases.loading import load_databases
 from edge_agent.decode_output import CSV_HEADER, DecodedText
+from edge_agent.decode_workers import DecodeWorkers
 from edge_agent.errors import EdgeAgentError
 from edge_agent.log_selection import IdRange, Selection, check_logs, parse_id_range
 from edge_agent.parameters import Parsed, tell_unreadable
 from edge_agent.progress import Progress
-from edge_agent.read_ahead import ReadAhead
+from edge_agent.read_ahead import LogPart, ReadAhead
 from signal_decoding.errors import TableError
 from signal_decoding.table import SignalTable
+from wire_protocol.batches import FrameBatch
 from wire_protocol.normalized import FrameOrigin, Origins
 
-_BATCH_FRAMES: Final = 4096
+_BATCH_FRAMES: Final = 16_384
 
 
 @click.command()
@@ -59,11 +64,21 @@ def decode(
         check_logs(logs)
         with ReadAhead(Selection(logs, ids=ids)) as source:
             text = DecodedText(_load(databases), signals, raw=raw)
-            _write(source, text, form, sys.stdout.buffer)
+            text_of = partial(_text_of, text.csv_rows if form == "csv" else text.json_lines)
+            out = sys.stdout.buffer
+            if form == "csv":
+                out.write(",".join(CSV_HEADER).encode() + b"\n")
+            with DecodeWorkers(source, text_of, text.summary, out) as workers:
+                # On a terminal, the lines themselves are what is seen.
+                _follow(workers, hidden=out.isatty())
     except (EdgeAgentError, TableError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(str(text.summary), err=True)
-    tell_unreadable(source.unreadable, source.problems)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        raise click.ClickException(f"what is decoded cannot be written: {error.strerror}") from error
+    click.echo(str(workers.summary), err=True)
+    tell_unreadable(workers.end.unreadable, workers.end.problems)
 
 
 def _load(databases: tuple[Path, ...]) -> SignalTable:
@@ -73,21 +88,22 @@ def _load(databases: tuple[Path, ...]) -> SignalTable:
     return loaded.table
 
 
-def _write(source: ReadAhead, text: DecodedText, form: str, out: BinaryIO) -> None:
-    """All lines to `out`; a progress bar on a terminal, where the lines go elsewhere."""
-    if form == "csv":
-        out.write(",".join(CSV_HEADER).encode() + b"\n")
-    lines_of = text.csv_rows if form == "csv" else text.json_lines
-    with Progress(hidden=out.isatty()) as progress:
-        for frames, channel, names, fraction in source:
-            origins = [FrameOrigin(None, name) for name in names]
-            for begin in range(0, len(frames), _BATCH_FRAMES):
-                part = slice(begin, begin + _BATCH_FRAMES)
-                out.write(lines_of(frames[part], Origins(origins, channel[part])))
+def _text_of(lines_of: Callable[[FrameBatch, Origins], bytes], part: LogPart) -> bytes:
+    frames, channel, names, _ = part
+    origins = [FrameOrigin(None, name) for name in names]
+    slices = (slice(begin, begin + _BATCH_FRAMES) for begin in range(0, len(frames), _BATCH_FRAMES))
+    return b"".join(lines_of(frames[one], Origins(origins, channel[one])) for one in slices)
+
+
+def _follow(workers: DecodeWorkers, *, hidden: bool) -> None:
+    """A progress bar until all is written."""
+    frames = 0
+    with Progress(hidden=hidden) as progress:
+        for written in workers:
+            frames += written.frames
             if progress.is_due:
-                progress.show(fraction, f"{text.summary.frames:,} frames decoded")
-        out.flush()
-        progress.show(1.0, f"{text.summary.frames:,} frames decoded")
+                progress.show(written.fraction, f"{frames:,} frames decoded")
+        progress.show(1.0, f"{frames:,} frames decoded")
 
 
 @click.group()

@@ -1,7 +1,7 @@
-"""How the C library and numpy keep memory for an agent of a few threads that runs for months.
+"""How the C library and numpy keep memory: for an agent that runs for months, and for a command in a hurry.
 
 What a batch needs lives for milliseconds and has another size each time. Where it lies between what lives
-long, the heap gets holes that are never filled: 4 MB for each million frames of a live bus.
+long in an agent, the heap gets holes that are never filled: 4 MB for each million frames of a live bus.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import Final
 
 from numpy._core import multiarray
 
-_M_MMAP_THRESHOLD: Final = -3  # malloc.h of glibc
+_M_TRIM_THRESHOLD: Final = -1  # malloc.h of glibc
+_M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 _LARGE_BYTES: Final = 32_768
+_MAX_MMAP_THRESHOLD: Final = 32 << 20
+_ALL_BYTES: Final = 2**31 - 1
 _PYMEM_DOMAIN_MEM: Final = 1  # Python's pymem.h
 _SET_HANDLER: Final = 304  # of the functions that numpy offers to C; their places are part of its ABI
 
@@ -36,10 +39,20 @@ class _Handler(ctypes.Structure):
 def share_one_heap() -> None:
     """One heap for all threads, instead of one for each that keeps what it once needed, and large blocks
     outside of it. Without effect where the C library has no such settings (mallopt(3))."""
+    _set_malloc((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, _LARGE_BYTES))
+
+
+def keep_freed_memory() -> None:
+    """Nothing goes back to the system before the process ends: to get the pages of large arrays again and
+    again takes longer than to work on them. Without effect as above."""
+    _set_malloc((_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD), (_M_TRIM_THRESHOLD, _ALL_BYTES))
+
+
+def _set_malloc(*settings: tuple[int, int]) -> None:
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_ARENA_MAX, 1)
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        for name, value in settings:
+            mallopt(name, value)
 
 
 def use_python_blocks() -> None:

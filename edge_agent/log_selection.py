@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from edge_agent.errors import ReplayError
-from edge_agent.sources.log_blocks import LogProblem
+from edge_agent.sources.log_blocks import BLOCK_BYTES, LogProblem
 from edge_agent.sources.logs import LogReader, open_log
 from wire_protocol.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK, FrameBatch, FrameFlag
 
@@ -78,12 +78,13 @@ class SelectedFrames:
     `untimed` are the logs that hold no times. `fraction` of the bytes of all logs, from 0 to 1, is read.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, block_bytes: int = BLOCK_BYTES) -> None:
         self.channels: list[str] = []
         self.unreadable = 0
         self.problems: list[LogProblem] = []
         self.untimed: set[Path] = set()
         self._selection = selection
+        self._block_bytes = block_bytes
         self._read_bytes = 0
         self._reader: LogReader | None = None
         self._total_bytes = sum(path.stat().st_size for path in selection.paths if path.is_file())
@@ -97,7 +98,7 @@ class SelectedFrames:
     def __iter__(self) -> Iterator[tuple[FrameBatch, NDArray[np.uint16]]]:
         self._read_bytes = 0
         for path in self._selection.paths:
-            self._reader = reader = open_log(path)
+            self._reader = reader = open_log(path, block_bytes=self._block_bytes)
             if not reader.has_timestamps:
                 self.untimed.add(path)
             try:
@@ -118,7 +119,8 @@ class SelectedFrames:
             keep = self._keep(frames, first_ns)
             if keep.any():
                 numbers = np.array([self._number(name) for name in reader.channels], np.uint16)
-                yield frames[keep], numbers[batch.channel][keep]
+                channel = numbers.take(batch.channel)
+                yield (frames, channel) if keep.all() else (frames[keep], channel[keep])
 
     def _keep(self, frames: FrameBatch, first_ns: int) -> NDArray[np.bool_]:
         selection = self._selection

@@ -1,22 +1,28 @@
-"""Reads logs in a process of its own, so that whoever uses the frames has a core for that."""
+"""Reads logs in a process of its own, so that whoever uses the frames has the other cores for that."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from fcntl import F_SETPIPE_SZ, fcntl
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import EdgeAgentError, ReplayError
+from edge_agent.heap import keep_freed_memory
 from edge_agent.log_selection import SelectedFrames, Selection
 from edge_agent.sources.log_blocks import LogProblem
 from wire_protocol.batches import FrameBatch
+
+# Whoever reads all of a log as fast as possible has the memory for large blocks.
+_BLOCK_BYTES: Final = 512 * 1024
+_PIPE_BYTES: Final = 1 << 20  # as much as pipe(7) grants anybody
 
 
 class LogPart(NamedTuple):
@@ -31,7 +37,9 @@ class LogPart(NamedTuple):
     fraction: float
 
 
-class _End(NamedTuple):
+class LogEnd(NamedTuple):
+    """How the logs ended: what could not be read, and why they could not be read on, if so."""
+
     unreadable: int
     problems: list[LogProblem]
     error: str | None
@@ -40,16 +48,21 @@ class _End(NamedTuple):
 class ReadAhead:
     """One pass over the frames of a selection, read from the beginning of the context on.
 
-    `unreadable` and `problems` are those of the logs, once all is read.
+    Processes forked in the context can receive too, one after the other. `parts`: about how many there are.
     """
 
     def __init__(self, selection: Selection) -> None:
-        self.unreadable = 0
-        self.problems: list[LogProblem] = []
+        size_bytes = sum(path.stat().st_size for path in selection.paths if path.is_file())
+        self.parts: Final = 1 + size_bytes // _BLOCK_BYTES
         # A fork has everything imported already.
         context = multiprocessing.get_context("fork")
         self._receiver, self._sender = context.Pipe(duplex=False)
-        self._process = context.Process(target=_read, args=(selection, self._sender), daemon=True)
+        # Otherwise only a fraction of a part fits, and nothing is read before somebody takes the rest.
+        with contextlib.suppress(OSError):
+            fcntl(self._sender.fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
+        self._process = context.Process(
+            target=_read, args=(selection, self._receiver, self._sender), daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -63,32 +76,27 @@ class ReadAhead:
         self._process.kill()
         self._process.join()
 
-    def __iter__(self) -> Iterator[LogPart]:
-        """Raises EdgeAgentError where the logs cannot be read on."""
-        while isinstance(part := self._receive(), LogPart):
-            yield part
-        self.unreadable, self.problems = part.unreadable, part.problems
-        if part.error is not None:
-            raise ReplayError(part.error)
-
-    def _receive(self) -> LogPart | _End:
+    def receive(self) -> LogPart | LogEnd:
+        """The next part; at last, once, how it ended. Raises EdgeAgentError where the process has gone."""
         try:
-            part: LogPart | _End = self._receiver.recv()
-        except EOFError:
+            part: LogPart | LogEnd = self._receiver.recv()
+        except (EOFError, OSError):  # at the end of a part, or within one
             raise ReplayError(
                 "the process that reads the logs has ended; is there too little memory?"
             ) from None
         return part
 
 
-def _read(selection: Selection, sender: Connection) -> None:
+def _read(selection: Selection, receiver: Connection, sender: Connection) -> None:
     """The process: sends every part, then how it ended; ends quietly when nobody listens any more."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    source, failed = SelectedFrames(selection), None
+    receiver.close()
+    keep_freed_memory()
+    source, failed = SelectedFrames(selection, _BLOCK_BYTES), None
     with contextlib.suppress(BrokenPipeError):
         try:
             for frames, channel in source:
                 sender.send(LogPart(frames, channel, source.channels, source.fraction))
         except EdgeAgentError as error:
             failed = str(error)
-        sender.send(_End(source.unreadable, source.problems, failed))
+        sender.send(LogEnd(source.unreadable, source.problems, failed))

@@ -19,6 +19,7 @@ from edge_agent.sources.crtd import CrtdParser, read_crtd_line
 from edge_agent.sources.gvret import DEFAULT_HEADER, GvretParser, gvret_columns
 from edge_agent.sources.library_logs import LIBRARY_FORMATS, LibraryLog
 from edge_agent.sources.log_blocks import (
+    BLOCK_BYTES,
     MAX_PROBLEMS,
     BlockParser,
     Fault,
@@ -51,7 +52,9 @@ class LogReader:
     raises for what is in the file; a file that breaks off (damaged compression) counts as one fault.
     """
 
-    def __init__(self, path: Path, format_name: str, file: BinaryIO, head: list[bytes]) -> None:
+    def __init__(
+        self, path: Path, format_name: str, file: BinaryIO, head: list[bytes], block_bytes: int
+    ) -> None:
         self.path: Final = path
         self.format: Final = format_name
         self.has_timestamps: Final = format_name != "candump" or _has_timestamps(head)
@@ -62,6 +65,7 @@ class LogReader:
         self.problems: list[LogProblem] = []
         self.size_bytes: Final = path.stat().st_size
         self._file: Final = file
+        self._block_bytes: Final = block_bytes
         self._source: Final = _source_of(path, format_name, file, head)
 
     @property
@@ -92,7 +96,7 @@ class LogReader:
     def _blocks(self) -> Iterator[ParsedBlock]:
         if isinstance(self._source, LibraryLog):
             return self._source.blocks()
-        return map(self._source.parse, read_blocks(self._file.read))
+        return map(self._source.parse, read_blocks(self._file.read, self._block_bytes))
 
     @staticmethod
     def _next(blocks: Iterator[ParsedBlock]) -> ParsedBlock | None:
@@ -112,8 +116,13 @@ class LogReader:
         self.lines += block.lines
 
 
-def open_log(path: Path, *, format: str | None = None) -> LogReader:  # noqa: A002 - the word users know
-    """A reader of the log at `path`, gzip-compressed or not.
+def open_log(
+    path: Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the word users know
+    block_bytes: int = BLOCK_BYTES,
+) -> LogReader:
+    """A reader of the log at `path`, gzip-compressed or not, in batches of about `block_bytes` of text.
 
     `format` overrides what its first lines say. Raises `LogError` for a file that is missing, that is no log
     of a known format, or whose reader is not installed. An empty file is a log without frames.
@@ -128,7 +137,7 @@ def open_log(path: Path, *, format: str | None = None) -> LogReader:  # noqa: A0
         head = file.read(_HEAD_BYTES)
         file.seek(0)
         lines = head.split(b"\n")[:_HEAD_LINES]
-        return LogReader(path, format or _format_of(path, head, lines), file, lines)
+        return LogReader(path, format or _format_of(path, head, lines), file, lines, block_bytes)
     except _READ_ERRORS as error:
         file.close()
         raise LogError(path, f"cannot be read: {error}") from error

@@ -7,8 +7,11 @@ import csv
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,6 +116,97 @@ def test_csv_and_json_lines_say_the_same(log: Path) -> None:
         for name, value in frame["signals"].items()
     ]
     assert rows == told
+
+
+LONG_FRAMES: Final = 60_000
+
+
+@pytest.fixture(scope="module")
+def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Several processes decode it; its frames repeat, as those of most buses do."""
+    path = tmp_path_factory.mktemp("long") / "long.log"
+    path.write_text("".join(f"({at}.000000) can0 7E8#03410D{at % 200:02X}\n" for at in range(LONG_FRAMES)))
+    return path
+
+
+def test_a_long_log_is_decoded_to_its_last_frame_in_order(long_log: Path) -> None:
+    done = edge_agent("decode", long_log, *databases())
+    frames = [json.loads(line) for line in done.stdout.splitlines()]
+    seconds = [datetime.fromisoformat(frame["ts"]).timestamp() for frame in frames]
+    assert seconds == list(range(LONG_FRAMES))
+    assert [frame["data_hex"][-2:] for frame in frames] == [f"{at % 200:02X}" for at in range(LONG_FRAMES)]
+    assert f"{LONG_FRAMES} frames, {LONG_FRAMES} of known messages" in done.stderr
+    rows = csv_rows(long_log, "--signals", "*Speed*")
+    assert [float(row["value"]) for row in rows] == [at % 200 for at in range(LONG_FRAMES)]
+    assert [float(frame["signals"][row["signal"]]) for frame, row in zip(frames, rows, strict=True)] == [
+        float(row["value"]) for row in rows
+    ]
+
+
+def test_a_full_disk_is_said(long_log: Path) -> None:
+    for form in ("jsonl", "csv"):
+        command = [*map(str, installed_command("edge-agent")), "decode", str(long_log), "--format", form]
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [*command, *map(str, databases())],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr == "Error: what is decoded cannot be written: No space left on device\n"
+
+
+@contextlib.contextmanager
+def decoding_stalled(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that has written some of a log, and waits for somebody to read it."""
+    command = [*map(str, installed_command("edge-agent")), "decode", *map(str, [log] * 4)]
+    with subprocess.Popen(
+        [*command, *map(str, databases())], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert b"can_frame" in process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def children_of(process: subprocess.Popen[bytes]) -> list[int]:
+    """In the order in which they were started: first the one that reads, then those that decode."""
+    return sorted(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()))
+
+
+@pytest.mark.parametrize(("which", "said"), [(0, "that reads the logs"), (1, "that decodes")])
+def test_a_process_that_is_killed_is_no_silent_end_of_the_log(long_log: Path, which: int, said: str) -> None:
+    with decoding_stalled(long_log) as process:
+        children = children_of(process)
+        os.kill(children[which], signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert f"process {said} has ended" in errors.decode()
+        assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_nothing_goes_on_once_the_command_is_killed(long_log: Path) -> None:
+    with decoding_stalled(long_log) as process:
+        process.kill()
+        # Its output ends when nobody has it open any more.
+        rest, _ = process.communicate(timeout=60)
+    assert rest.count(b"\n") < 3 * LONG_FRAMES
+
+
+def test_ctrl_c_ends_all_of_it(long_log: Path) -> None:
+    with decoding_stalled(long_log) as process:
+        children = children_of(process)
+        # As a terminal does: to all of the foreground.
+        for one in (*children, process.pid):
+            os.kill(one, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert errors.decode().strip() == "Aborted!"
+        assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(log: Path) -> None:
