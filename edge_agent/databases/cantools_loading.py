@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
+from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,13 +16,25 @@ _WRAPPED = re.compile(r'^[A-Z]+: "(.*)"$', re.DOTALL)
 
 def load_with_cantools(text: str, database_format: str) -> Database:
     """`text` as cantools reads it, strictness off. Raises what cantools raises."""
-    from cantools.database import Database as CantoolsDatabase  # noqa: PLC0415  (memory, see above)
-
     # What cantools warns of there (overwritten messages) is among our own findings.
     logging.getLogger("cantools.database.can.database").setLevel(logging.ERROR)
-    database = CantoolsDatabase(strict=False)
+    database = _database_class()(strict=False)
     getattr(database, f"add_{database_format}_string")(text)
     return database
+
+
+def _database_class() -> type[Database]:
+    """Imported without the package around it: that imports python-can and asyncio, for a tester that is not
+    used here, and takes half of the time that the parsers take. Who imports cantools later gets all of it.
+    """
+    if (is_alone := "cantools" not in sys.modules) and (spec := find_spec("cantools")) is not None:
+        sys.modules["cantools"] = module_from_spec(spec)
+    try:
+        from cantools.database import Database  # noqa: PLC0415  (memory, see above)
+    finally:
+        if is_alone:
+            sys.modules.pop("cantools", None)
+    return Database
 
 
 def reason_of(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -214,7 +215,21 @@ def test_loading_that_takes_too_much_memory_is_an_error(tmp_path: Path) -> None:
 
 
 def test_cantools_is_only_imported_where_a_database_is_loaded() -> None:
-    import subprocess
-
     code = "import edge_agent.databases.isolated, sys; sys.exit('cantools' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_loading_imports_no_more_of_cantools_than_its_parsers_and_spoils_none_of_it(tmp_path: Path) -> None:
+    code = """
+import subprocess
+import sys
+from pathlib import Path
+from edge_agent.databases.loading import load_databases
+paths = [Path(sys.argv[1])]
+first = load_databases(paths).table
+assert not {"can", "asyncio"} & set(sys.modules)
+import cantools
+assert cantools.tester and cantools.database.load_file(paths[0]).messages
+assert load_databases(paths).table == first
+"""
+    subprocess.run([sys.executable, "-c", code, written(tmp_path, GOOD)], check=True)
