@@ -30,7 +30,7 @@ STOP_SECONDS: Final = 20.0
 END_SECONDS: Final = 90.0
 _SHOWN_CHARACTERS: Final = 4_000
 # An installed program is compiled already: to do so at each start takes a second and a megabyte.
-_ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -82,7 +82,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**_ENVIRONMENT, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1", **(environment or {})},
         )
         self._readers = [
             threading.Thread(target=self._read_output, daemon=True),

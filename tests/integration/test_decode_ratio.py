@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from bench.decode_cli import PAIRS, assert_same, measure
+from bench.decode_cli import PAIRS, Result, assert_same, measure
 from tests.helpers.cantools_oracle import shared_data
 
 # A start costs both about the same; what is compared here is what every further frame costs.
-FASTER_THAN_CANTOOLS = 8
+FASTER_THAN_CANTOOLS = 20
+TRIES = 3
 
 
 @pytest.mark.speed
 def test_every_further_frame_is_decoded_and_printed_many_times_faster_than_by_cantools() -> None:
     log, database = PAIRS[0]
     data = shared_data()
-    # The best of three measurements: a neighbour that takes a core is no finding.
-    results = [measure(data / "logs" / log, data / "dbc" / database, runs=1) for _ in range(3)]
-    assert max(result.steady_ratio for result in results) >= FASTER_THAN_CANTOOLS, results
+    results: list[Result] = []
+    # A neighbour that takes a core is no finding.
+    while len(results) < TRIES and not any(one.steady_ratio >= FASTER_THAN_CANTOOLS for one in results):
+        results.append(measure(data / "logs" / log, data / "dbc" / database, runs=1))
+    assert any(one.steady_ratio >= FASTER_THAN_CANTOOLS for one in results), results
 
 
 @pytest.mark.parametrize(("log", "database"), PAIRS)
