@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from edge_agent.databases.lint import lint as lint_files
 from edge_agent.databases.loading import load_databases
 from edge_agent.decode_output import CSV_HEADER, DecodedText
 from edge_agent.decode_workers import DecodeWorkers
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, OutputError
 from edge_agent.log_selection import IdRange, Selection, check_logs, parse_id_range
 from edge_agent.parameters import Parsed, tell_unreadable
 from edge_agent.progress import Progress
@@ -65,18 +64,11 @@ def decode(
         with ReadAhead(Selection(logs, ids=ids)) as source:
             text = DecodedText(_load(databases), signals, raw=raw)
             text_of = partial(_text_of, text.csv_rows if form == "csv" else text.json_lines)
-            out = sys.stdout.buffer
-            if form == "csv":
-                out.write(",".join(CSV_HEADER).encode() + b"\n")
-            with DecodeWorkers(source, text_of, text.summary, out) as workers:
-                # On a terminal, the lines themselves are what is seen.
-                _follow(workers, hidden=out.isatty())
+            head = ",".join(CSV_HEADER).encode() + b"\n" if form == "csv" else b""
+            with DecodeWorkers(source, text_of, text.summary, _output(), head) as workers:
+                _follow(workers)
     except (EdgeAgentError, TableError) as error:
         raise click.ClickException(str(error)) from error
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise
-        raise click.ClickException(f"what is decoded cannot be written: {error.strerror}") from error
     click.echo(str(workers.summary), err=True)
     tell_unreadable(workers.end.unreadable, workers.end.problems)
 
@@ -95,10 +87,17 @@ def _text_of(lines_of: Callable[[FrameBatch, Origins], bytes], part: LogPart) ->
     return b"".join(lines_of(frames[one], Origins(origins, channel[one])) for one in slices)
 
 
-def _follow(workers: DecodeWorkers, *, hidden: bool) -> None:
-    """A progress bar until all is written."""
+def _output() -> int:
+    """The descriptor of standard output."""
+    if sys.stdout is None:  # another file may have its number by now
+        raise OutputError("what is decoded cannot be written: standard output is closed")
+    return sys.stdout.fileno()
+
+
+def _follow(workers: DecodeWorkers) -> None:
+    """Until all is written: a progress bar on a terminal, where the lines go elsewhere."""
     frames = 0
-    with Progress(hidden=hidden) as progress:
+    with Progress(hidden=sys.stdout.isatty()) as progress:
         for written in workers:
             frames += written.frames
             if progress.is_due:

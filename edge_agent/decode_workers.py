@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import BinaryIO, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from edge_agent.decode_output import Summary
-from edge_agent.errors import EdgeAgentError, ReplayError
-from edge_agent.heap import keep_freed_memory
-from edge_agent.read_ahead import LogEnd, LogPart, ReadAhead
+from edge_agent.errors import OutputError, ReplayError
+from edge_agent.read_ahead import LogEnd, LogPart, ReadAhead, begin_as_helper
 
 # More would wait for the one process that reads.
 _MAX_WORKERS: Final = 4
@@ -38,24 +35,19 @@ class _Finished(NamedTuple):
     end: LogEnd | None
 
 
-class _Turn:
+class _Turn(NamedTuple):
     """One place in a ring of processes that take turns: where its turn comes from, and where it goes."""
 
-    def __init__(self, before: Connection, behind: Connection) -> None:
-        self._before, self._behind = before, behind
+    before: Connection
+    behind: Connection
 
     def wait(self) -> bool:
-        """Until it is this one's turn: whether there is more to do. EOFError if the one before is gone."""
-        return self._before.recv_bytes(1) == _GO
+        """Until it is this one's turn: whether there is more to do."""
+        return self.before.recv_bytes(1) == _GO
 
     def pass_on(self, *, is_more: bool = True) -> None:
         """It is the next one's turn, if it waits for one."""
-        with contextlib.suppress(BrokenPipeError):
-            self._behind.send_bytes(_GO if is_more else _NO_MORE)
-
-    def close(self) -> None:
-        self._before.close()
-        self._behind.close()
+        self.behind.send_bytes(_GO if is_more else _NO_MORE)
 
 
 def _ring(count: int) -> list[_Turn]:
@@ -66,33 +58,30 @@ def _ring(count: int) -> list[_Turn]:
 
 
 class DecodeWorkers:
-    """As many workers as the machine has cores for and the logs have parts for; iterate for what they do.
+    """Some workers for the parts of `source`; iterate for what they do.
 
-    `text_of` is called in a worker. `summary` and `end` are there once all is written.
+    `text_of` is called in a worker, and `counted` is what it counts there. The text goes to the descriptor
+    `out`, behind `head`. `summary` and `end` are there once all is written.
     """
 
     def __init__(
-        self,
-        source: ReadAhead,
-        text_of: Callable[[LogPart], bytes],
-        summary: Summary,
-        out: BinaryIO,
+        self, source: ReadAhead, text_of: Callable[[LogPart], bytes], counted: Summary, out: int, head: bytes
     ) -> None:
         self.summary = Summary()
         self.end = LogEnd(0, [], None)
-        self._source, self._text_of, self._counted, self._out = source, text_of, summary, out
+        self._source, self._text_of, self._counted, self._out = source, text_of, counted, out
+        self._head = head
         self._reports, self._sender = _FORK.Pipe(duplex=False)
-        count = max(1, min(_MAX_WORKERS, len(os.sched_getaffinity(0)), source.parts))
+        count = min(_MAX_WORKERS, len(os.sched_getaffinity(0)))
         self._reading, self._writing = _ring(count), _ring(count)
-        self._workers = [_FORK.Process(target=self._work, args=(at,), daemon=True) for at in range(count)]
+        self._workers = [
+            _FORK.Process(target=self._work, args=(os.getpid(), at), daemon=True) for at in range(count)
+        ]
 
     def __enter__(self) -> Self:
-        self._out.flush()
+        _write(self._out, self._head)
         for worker in self._workers:
             worker.start()
-        self._sender.close()
-        for turn in (*self._reading, *self._writing):
-            turn.close()
         return self
 
     def __exit__(
@@ -101,10 +90,10 @@ class DecodeWorkers:
         for worker in self._workers:
             worker.kill()
             worker.join()
-        self._reports.close()
 
     def __iter__(self) -> Iterator[Written]:
-        """Raises EdgeAgentError where the logs cannot be read on, OSError where nothing can be written."""
+        """Raises EdgeAgentError where the logs cannot be read on, the text cannot be written or a worker is
+        gone, BrokenPipeError where nobody reads the text any more."""
         working = {at: worker.sentinel for at, worker in enumerate(self._workers)}
         while working:
             told = self._told(list(working.values()))
@@ -114,46 +103,52 @@ class DecodeWorkers:
                 del working[told.worker]
                 self.summary.add(told.summary)
                 self.end = told.end or self.end
-            elif isinstance(told, (EdgeAgentError, OSError)):
+            else:
                 raise told
         if self.end.error is not None:
             raise ReplayError(self.end.error)
 
-    def _told(self, working: list[int]) -> object:
+    def _told(self, working: list[int]) -> Written | _Finished | Exception:
         """The next that one of these workers has to say."""
-        with contextlib.suppress(EOFError, OSError):
-            if self._reports in wait([self._reports, *working]):
-                return self._reports.recv()
-        raise ReplayError("a process that decodes has ended; is there too little memory?")
+        wait([self._reports, *working])
+        # The last that a worker says is there before it ends.
+        if not self._reports.poll():
+            raise ReplayError("a process that decodes has ended; is there too little memory?")
+        told: Written | _Finished | Exception = self._reports.recv()
+        return told
 
-    def _work(self, at: int) -> None:
-        """A worker: ends quietly where nobody is left to do it for."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        keep_freed_memory()
-        self._reports.close()
-        for other, turns in enumerate(zip(self._reading, self._writing, strict=True)):
-            if other != at:
-                for turn in turns:
-                    turn.close()
-        with contextlib.suppress(BrokenPipeError, EOFError):
+    def _work(self, parent_pid: int, at: int) -> None:
+        begin_as_helper(parent_pid)
+        writing = self._writing[at]
+        while isinstance(part := self._next(at), LogPart):
+            text = self._text_of(part)
+            writing.wait()
             try:
-                while self._work_on_a_part(at):
-                    pass
-            except (EdgeAgentError, OSError) as error:
+                _write(self._out, text)
+            except (OutputError, BrokenPipeError) as error:
                 self._sender.send(error)
+                return
+            self._sender.send(Written(len(part.frames), part.fraction))
+            writing.pass_on()
+        writing.wait()
+        self._sender.send(_Finished(at, self._counted, part))
+        writing.pass_on()
 
-    def _work_on_a_part(self, at: int) -> bool:
-        """False when there is none."""
-        reading, writing = self._reading[at], self._writing[at]
+    def _next(self, at: int) -> LogPart | LogEnd | None:
+        """None for who comes behind the one that saw the end."""
+        reading = self._reading[at]
         part = self._source.receive() if reading.wait() else None
         reading.pass_on(is_more=isinstance(part, LogPart))
-        text = self._text_of(part) if isinstance(part, LogPart) else b""
-        writing.wait()
-        if isinstance(part, LogPart):
-            self._out.write(text)
-            self._out.flush()
-            self._sender.send(Written(len(part.frames), part.fraction))
-        else:
-            self._sender.send(_Finished(at, self._counted, part))
-        writing.pass_on()
-        return isinstance(part, LogPart)
+        return part
+
+
+def _write(out: int, text: bytes) -> None:
+    """All of `text`, however little the system takes at a time."""
+    rest = memoryview(text)
+    try:
+        while rest:
+            rest = rest[os.write(out, rest) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"what is decoded cannot be written: {error.strerror}") from error

@@ -10,6 +10,7 @@ EdgeAgentError
  +- EnrollError       the server has not registered this agent
  +- UplinkError       the uplink cannot be set up at all
  +- ReplayError       a replay cannot be done as asked
+ +- OutputError       what a command has to say cannot be written
  +- StatusError       the running agent cannot be asked, or cannot be made to answer
  +- SpoolError        the spool cannot be used now, or what is there not at all
 """
@@ -93,6 +94,10 @@ class EnrollError(EdgeAgentError):
 
 class UplinkError(EdgeAgentError):
     """The uplink cannot be set up: the message says the remedy."""
+
+
+class OutputError(EdgeAgentError):
+    """What a command has to say cannot be written."""
 
 
 class ReplayError(EdgeAgentError):

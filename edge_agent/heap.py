@@ -43,8 +43,8 @@ def share_one_heap() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Nothing goes back to the system before the process ends: to get the pages of large arrays again and
-    again takes longer than to work on them. Without effect as above."""
+    """What is freed goes back to the system at the end of the process (above 32 MiB at once): to get pages
+    for large arrays again and again takes longer than to work on them. Without effect as above."""
     _set_malloc((_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD), (_M_TRIM_THRESHOLD, _ALL_BYTES))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
+import os
 import signal
 from collections.abc import Sequence
 from fcntl import F_SETPIPE_SZ, fcntl
@@ -14,7 +16,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import EdgeAgentError, ReplayError
+from edge_agent.errors import EdgeAgentError
 from edge_agent.heap import keep_freed_memory
 from edge_agent.log_selection import SelectedFrames, Selection
 from edge_agent.sources.log_blocks import LogProblem
@@ -22,6 +24,7 @@ from wire_protocol.batches import FrameBatch
 
 # Whoever reads all of a log as fast as possible has the memory for large blocks.
 _BLOCK_BYTES: Final = 512 * 1024
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _PIPE_BYTES: Final = 1 << 20  # as much as pipe(7) grants anybody
 
 
@@ -48,12 +51,10 @@ class LogEnd(NamedTuple):
 class ReadAhead:
     """One pass over the frames of a selection, read from the beginning of the context on.
 
-    Processes forked in the context can receive too, one after the other. `parts`: about how many there are.
+    Processes forked in the context can receive too, one after the other.
     """
 
     def __init__(self, selection: Selection) -> None:
-        size_bytes = sum(path.stat().st_size for path in selection.paths if path.is_file())
-        self.parts: Final = 1 + size_bytes // _BLOCK_BYTES
         # A fork has everything imported already.
         context = multiprocessing.get_context("fork")
         self._receiver, self._sender = context.Pipe(duplex=False)
@@ -61,7 +62,7 @@ class ReadAhead:
         with contextlib.suppress(OSError):
             fcntl(self._sender.fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
         self._process = context.Process(
-            target=_read, args=(selection, self._receiver, self._sender), daemon=True
+            target=_read, args=(os.getpid(), selection, self._receiver, self._sender), daemon=True
         )
 
     def __enter__(self) -> Self:
@@ -77,21 +78,27 @@ class ReadAhead:
         self._process.join()
 
     def receive(self) -> LogPart | LogEnd:
-        """The next part; at last, once, how it ended. Raises EdgeAgentError where the process has gone."""
+        """The next part; at last, once, how the logs ended."""
         try:
             part: LogPart | LogEnd = self._receiver.recv()
         except (EOFError, OSError):  # at the end of a part, or within one
-            raise ReplayError(
-                "the process that reads the logs has ended; is there too little memory?"
-            ) from None
+            return LogEnd(0, [], "the process that reads the logs has ended; is there too little memory?")
         return part
 
 
-def _read(selection: Selection, receiver: Connection, sender: Connection) -> None:
-    """The process: sends every part, then how it ended; ends quietly when nobody listens any more."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    receiver.close()
+def begin_as_helper(parent_pid: int) -> None:
+    """What a forked process does first: it ends when the one that forked it does, and never before."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGKILL)
     keep_freed_memory()
+
+
+def _read(parent_pid: int, selection: Selection, receiver: Connection, sender: Connection) -> None:
+    """The process: sends every part, then how it ended; ends quietly when nobody listens any more."""
+    begin_as_helper(parent_pid)
+    receiver.close()
     source, failed = SelectedFrames(selection, _BLOCK_BYTES), None
     with contextlib.suppress(BrokenPipeError):
         try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wire_protocol.batches import FrameBatch, FrameFlag, id_text
 from wire_protocol.columns import slots_of
 from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts
+from wire_protocol.repeats import keys_but_data
 from wire_protocol.timestamps import format_seconds
 
 
@@ -159,12 +160,7 @@ def time_texts(timestamp_ns: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 def _texts_by_kind(batch: FrameBatch, origins: Origins) -> tuple[list[bytes], list[bytes], Places]:
     """Texts before and behind the data for each kind of frame, and the kind of each frame."""
-    slots = slots_of(
-        batch.arbitration_id
-        | batch.flags.astype(np.uint64) << np.uint64(32)
-        | batch.length.astype(np.uint64) << np.uint64(40)
-        | origins.number.astype(np.uint64) << np.uint64(48)
-    )
+    slots = slots_of(keys_but_data(batch, origins.number))
     heads, tails = [], []
     first = slots.first
     some, number = batch[first], origins.number[first].tolist()

@@ -23,15 +23,21 @@ class Repeats(NamedTuple):
     which: Places
 
 
-def find_repeats(batch: FrameBatch, origin: NDArray[np.uint16]) -> Repeats | None:
-    """None where less than half of the frames repeat another one of the same `origin` uint16[N]."""
-    words = np.ascontiguousarray(batch.data).view(np.uint64)
-    key = (
+def keys_but_data(batch: FrameBatch, origin: NDArray[np.uint16]) -> NDArray[np.uint64]:
+    """uint64[N]: what frames are told apart by besides their data, and their time."""
+    keys: NDArray[np.uint64] = (
         batch.arbitration_id
         | batch.flags.astype(np.uint64) << np.uint64(32)
         | batch.length.astype(np.uint64) << np.uint64(40)
         | origin.astype(np.uint64) << np.uint64(48)
     )
+    return keys
+
+
+def find_repeats(batch: FrameBatch, origin: NDArray[np.uint16]) -> Repeats | None:
+    """None where less than half of the frames repeat another one of the same `origin` uint16[N]."""
+    words = np.ascontiguousarray(batch.data).view(np.uint64)
+    key = keys_but_data(batch, origin)
     mixed = key
     for column in words.T:
         mixed = mixed * _FACTOR

@@ -7,6 +7,8 @@ import csv
 import json
 import os
 import pty
+import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,8 +19,10 @@ from typing import Any, Final
 
 import pytest
 
-from tests.helpers.processes import installed_command
+from tests.helpers.conditions import eventually
+from tests.helpers.processes import ENVIRONMENT, installed_command
 
+DECODE: Final = [*map(str, installed_command("edge-agent")), "decode"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 DATABASES: Final = sorted((ROOT / "dbc").glob("*.dbc"))
 
@@ -143,27 +147,47 @@ def test_a_long_log_is_decoded_to_its_last_frame_in_order(long_log: Path) -> Non
     ]
 
 
-def test_a_full_disk_is_said(long_log: Path) -> None:
-    for form in ("jsonl", "csv"):
-        command = [*map(str, installed_command("edge-agent")), "decode", str(long_log), "--format", form]
-        with Path("/dev/full").open("wb") as full:
-            done = subprocess.run(
-                [*command, *map(str, databases())],
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
-        assert done.returncode == 1
-        assert done.stderr == "Error: what is decoded cannot be written: No space left on device\n"
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_said(long_log: Path, form: str, unbuffered: str) -> None:
+    command = [*DECODE, str(long_log), "--format", form, *map(str, databases())]
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Error: what is decoded cannot be written: No space left on device\n"
+
+
+def test_a_disk_that_becomes_full_within_a_part_is_said_too(long_log: Path, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    with (tmp_path / "out").open("wb") as out:
+        done = subprocess.run(
+            [*DECODE, str(long_log), *map(str, databases())],
+            stdout=out, stderr=subprocess.PIPE, check=False, preexec_fn=limit,
+            env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert b"cannot be written: File too large" in done.stderr
+
+
+def test_a_closed_standard_output_is_said(log: Path) -> None:
+    command = shlex.join([*DECODE, str(log), *map(str, databases())])
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Error: what is decoded cannot be written: standard output is closed\n"
 
 
 @contextlib.contextmanager
 def decoding_stalled(log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A command that has written some of a log, and waits for somebody to read it."""
-    command = [*map(str, installed_command("edge-agent")), "decode", *map(str, [log] * 4)]
+    command = [*DECODE, *map(str, [log] * 4), *map(str, databases())]
     with subprocess.Popen(
-        [*command, *map(str, databases())], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         assert process.stdout is not None
         assert b"can_frame" in process.stdout.readline()
@@ -178,35 +202,54 @@ def children_of(process: subprocess.Popen[bytes]) -> list[int]:
     return sorted(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()))
 
 
+def are_gone(processes: list[int]) -> bool:
+    return not any(Path(f"/proc/{one}").exists() for one in processes)
+
+
 @pytest.mark.parametrize(("which", "said"), [(0, "that reads the logs"), (1, "that decodes")])
 def test_a_process_that_is_killed_is_no_silent_end_of_the_log(long_log: Path, which: int, said: str) -> None:
     with decoding_stalled(long_log) as process:
         children = children_of(process)
         os.kill(children[which], signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        text, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert f"process {said} has ended" in errors.decode()
-        assert not any(Path(f"/proc/{child}").exists() for child in children)
+        assert are_gone(children)
+    if which == 0:
+        # What had been read is there, to the end of a line.
+        assert text.endswith(b"}\n")
 
 
-def test_nothing_goes_on_once_the_command_is_killed(long_log: Path) -> None:
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_is_left_once_the_command_is_killed(long_log: Path, with_signal: signal.Signals) -> None:
     with decoding_stalled(long_log) as process:
-        process.kill()
-        # Its output ends when nobody has it open any more.
-        rest, _ = process.communicate(timeout=60)
-    assert rest.count(b"\n") < 3 * LONG_FRAMES
+        children = children_of(process)
+        process.send_signal(with_signal)
+        process.wait(timeout=60)
+        # Nobody has read on: they end though they are in the middle of a line.
+        eventually(lambda: are_gone(children), "the helpers end with the command")
 
 
 def test_ctrl_c_ends_all_of_it(long_log: Path) -> None:
     with decoding_stalled(long_log) as process:
         children = children_of(process)
         # As a terminal does: to all of the foreground.
-        for one in (*children, process.pid):
-            os.kill(one, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert errors.decode().strip() == "Aborted!"
-        assert not any(Path(f"/proc/{child}").exists() for child in children)
+        assert are_gone(children)
+
+
+def test_what_runs_in_the_background_does_not_mind_ctrl_c(long_log: Path) -> None:
+    command = [*DECODE, str(long_log), *map(str, databases())]
+    script = f"trap '' INT; exec {shlex.join(command)}"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        assert len((first + process.stdout.read()).splitlines()) == LONG_FRAMES
+    assert process.returncode == 0
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(log: Path) -> None:
