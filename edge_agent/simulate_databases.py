@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.databases import MAX_DATABASES
-from edge_agent.databases.checks import check_messages
-from edge_agent.databases.compiling import compile_message, is_j1939
+from edge_agent.databases.checks import Placed, check_ids, check_together
+from edge_agent.databases.compiling import compile_message, dbc_id_of, is_j1939
 from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
-from edge_agent.databases.loading import merge, parse_database
+from edge_agent.databases.loading import parse_database, used_messages
 from edge_agent.simulate_payloads import SimulatedMessage
 from signal_decoding.errors import TableError
 from signal_decoding.model import MessageModel
@@ -32,33 +32,33 @@ def simulated_messages(paths: Sequence[Path]) -> tuple[list[SimulatedMessage], l
     """
     if len(paths) > MAX_DATABASES:
         raise DatabaseError(paths[MAX_DATABASES], 1, f"more than {MAX_DATABASES} databases for one bus")
-    collected, simulated, report = [], {}, []
+    files: list[list[Placed]] = []
+    simulated: dict[int, SimulatedMessage] = {}
+    report: list[Finding] = []
     for path in paths:
         findings = Findings(path)
-        kept = list(_kept(path, findings))
-        simulated.update({id(model): _simulated(model, message) for model, message in kept})
-        collected.append((path, [model for model, _ in kept]))
+        file = list(_messages(path, findings))
+        files.append([placed for placed, _ in file])
+        check_ids(files[-1], findings)
+        simulated.update({id(one.message): _simulated(one.message, source) for one, source in file})
         report += findings.found
-    merged, shadowed = merge(collected)
-    return [simulated[id(model)] for model in merged], [*report, *shadowed]
+    report += check_together(files)
+    return [simulated[id(model)] for model in used_messages(files)], report
 
 
-def _kept(path: Path, findings: Findings) -> Iterator[tuple[MessageModel, Message]]:
-    """The messages of one file that count, as a table has them and as cantools has them."""
+def _messages(path: Path, findings: Findings) -> Iterator[tuple[Placed, Message]]:
+    """The messages of one file, as a table has them and as cantools has them."""
     parsed = parse_database(path, findings)
-    messages, j1939 = parsed.database.messages, is_j1939(parsed.database)
+    messages, locator, j1939 = parsed.database.messages, parsed.locator, is_j1939(parsed.database)
     models = [
-        compile_message(message, j1939=j1939, locator=parsed.locator, findings=findings)
-        for message in messages
+        compile_message(message, j1939=j1939, locator=locator, findings=findings) for message in messages
     ]
     try:
         SignalTable(models)
     except TableError as error:
         raise DatabaseError(path, 1, error.reason) from error
-    kept = {id(model) for model in check_messages(models, [1] * len(models), findings)}
     for model, message in zip(models, messages, strict=True):
-        if id(model) in kept:
-            yield model, message
+        yield Placed(model, path, locator.line(dbc_id_of(message), message.name)), message
 
 
 def _simulated(model: MessageModel, message: Message) -> SimulatedMessage:

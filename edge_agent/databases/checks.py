@@ -1,10 +1,13 @@
-"""What the messages of one database have in common that they should not."""
+"""What the messages of the databases of one bus have in common that they should not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from edge_agent.databases.findings import Findings
+from msgspec import Struct
+
+from edge_agent.databases.findings import Finding, Findings, Severity
 from edge_agent.databases.locating import Locator
 from signal_decoding.model import MessageModel, SignalModel, pgn_of
 from wire_protocol.batches import id_text
@@ -76,56 +79,102 @@ def _intersect(some: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]
     return any(first <= end and start <= last for first, last in some for start, end in others)
 
 
-def check_messages(
-    messages: Sequence[MessageModel], lines: Sequence[int], findings: Findings
-) -> list[MessageModel]:
-    """Ids and names that occur twice. Returns what cantools would take: of one id the last message."""
-    by_id: dict[tuple[int, bool], int] = {}
-    by_name: dict[str, int] = {}
-    for index, message in enumerate(messages):
-        key = (message.arbitration_id, message.is_extended)
-        if key in by_id:
-            earlier = messages[by_id[key]]
+class Placed(Struct):
+    """A message where it stands; `is_used` says whether frames can be it."""
+
+    message: MessageModel
+    path: Path
+    line: int
+    is_used: bool = True
+
+    @property
+    def key(self) -> tuple[int, bool]:
+        """Of one of these, one message is used."""
+        return self.message.arbitration_id, self.message.is_extended
+
+    def seen_from(self, other: Placed) -> str:
+        """Where it is, for a finding on `other`."""
+        return f"line {self.line}" if self.path == other.path else f"{self.path}:{self.line}"
+
+
+def check_ids(placed: Sequence[Placed], findings: Findings) -> None:
+    """Ids that occur twice in one file: as with cantools the last message is used."""
+    last: dict[tuple[int, bool], Placed] = {}
+    for one in placed:
+        earlier = last.get(one.key)
+        if earlier is not None:
+            earlier.is_used = False
+            name = one.message.name
             findings.warn(
-                lines[index],
+                one.line,
                 "duplicate_id",
-                f"{message.name} has the id {_id(message)} of {earlier.name} (line {lines[by_id[key]]}): "
-                f"{message.name} is used",
+                f"{name} has the id {_id(one)} of {earlier.message.name} (line {earlier.line}): "
+                f"{name} is used",
             )
-        by_id[key] = index
-        if message.name in by_name:
-            earlier_line = lines[by_name[message.name]]
-            findings.warn(
-                lines[index], "duplicate_message", f"{message.name} is also a message on line {earlier_line}"
-            )
-        by_name.setdefault(message.name, index)
-    kept = [messages[index] for index in sorted(by_id.values())]
-    _check_numbers(kept, dict(zip(map(id, messages), lines, strict=True)), findings)
-    return kept
+        last[one.key] = one
 
 
-def _check_numbers(kept: Sequence[MessageModel], line_of: dict[int, int], findings: Findings) -> None:
-    standard = {message.arbitration_id: message for message in kept if not message.is_extended}
-    groups: dict[int, MessageModel] = {}
-    for message in kept:
-        twin = standard.get(message.arbitration_id)
-        if message.is_extended and twin:
-            findings.warn(
-                line_of[id(message)],
-                "same_number",
-                f"{message.name} (extended) and {twin.name} (standard) have the same number "
-                f"{message.arbitration_id:#x}: they are different ids",
-            )
-        if message.by_pgn:
-            first = groups.setdefault(pgn_of(message.arbitration_id), message)
-            if first is not message:
-                findings.warn(
-                    line_of[id(message)],
-                    "same_pgn",
-                    f"{message.name} has the parameter group of {first.name}: frames of neither's exact id "
-                    f"are {first.name}",
-                )
+def check_together(files: Sequence[Sequence[Placed]]) -> list[Finding]:
+    """What messages of all files on one bus share: names, numbers, parameter groups, and ids, of which those
+    of the first file are used."""
+    report: list[Finding] = []
+    used: dict[tuple[int, bool], Placed] = {}
+    names: dict[str, Placed] = {}
+    groups: dict[int, Placed] = {}
+    for placed in files:
+        ours = {one.key: one for one in placed if one.is_used}
+        for one in placed:
+            owner = used.get(one.key)
+            if owner is not None:
+                one.is_used = False
+                report.append(_shadowed(one, owner))
+            elif (named := names.setdefault(one.message.name, one)) is not one:
+                report.append(_duplicate(one, named))
+        used |= {key: one for key, one in ours.items() if key not in used}
+    for one in used.values():
+        twin = used.get((one.message.arbitration_id, False)) if one.message.is_extended else None
+        if twin is not None:
+            report.append(_same_number(one, twin))
+        if one.message.by_pgn:
+            first = groups.setdefault(pgn_of(one.message.arbitration_id), one)
+            if first is not one:
+                report.append(_same_group(one, first))
+    return report
 
 
-def _id(message: MessageModel) -> str:
-    return id_text(message.arbitration_id, extended=message.is_extended)
+def _shadowed(one: Placed, owner: Placed) -> Finding:
+    told = f"{owner.path} has the id {_id(one)} for {owner.message.name}"
+    return _warning(one, "shadowed", f"{one.message.name} is not used: {told}")
+
+
+def _duplicate(one: Placed, named: Placed) -> Finding:
+    return _warning(
+        one, "duplicate_message", f"{one.message.name} is also a message on {named.seen_from(one)}"
+    )
+
+
+def _same_number(one: Placed, twin: Placed) -> Finding:
+    return _warning(
+        one,
+        "same_number",
+        f"{one.message.name} (extended) and {twin.message.name} (standard, {twin.seen_from(one)}) have the "
+        f"same number {one.message.arbitration_id:#x}: they are different ids",
+    )
+
+
+def _same_group(one: Placed, first: Placed) -> Finding:
+    name = first.message.name
+    return _warning(
+        one,
+        "same_pgn",
+        f"{one.message.name} has the parameter group of {name} ({first.seen_from(one)}): frames of neither's "
+        f"exact id are {name}",
+    )
+
+
+def _warning(one: Placed, code: str, text: str) -> Finding:
+    return Finding(one.path, one.line, Severity.WARNING, code, text)
+
+
+def _id(one: Placed) -> str:
+    return id_text(one.message.arbitration_id, extended=one.message.is_extended)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent.databases.checks import Placed, check_together
 from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
-from edge_agent.databases.loading import load_messages, merge
-from signal_decoding.model import MessageModel
+from edge_agent.databases.loading import load_messages
 
 
 def lint(paths: Sequence[Path]) -> list[Finding]:
     """Every finding on each file and on all of them together on one bus; no file raises."""
     found: list[Finding] = []
-    collected: list[tuple[Path, list[MessageModel]]] = []
+    files: list[list[Placed]] = []
     for path in paths:
         findings = Findings(path)
         try:
-            collected.append((path, load_messages(path, findings)))
+            files.append(load_messages(path, findings))
         except DatabaseError as error:
             findings.error(error.line, "not_loaded", f"nothing of it can be loaded: {error.reason}")
         found += sorted(findings.found, key=lambda finding: finding.line)
-    return found + merge(collected)[1]
+    return found + check_together(files)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from edge_agent.databases import MAX_DATABASES
 from edge_agent.databases.cantools_loading import load_with_cantools, reason_of
-from edge_agent.databases.checks import check_message, check_messages
+from edge_agent.databases.checks import Placed, check_ids, check_message, check_together
 from edge_agent.databases.compiling import compile_message, dbc_id_of, is_j1939
 from edge_agent.databases.dbc_loading import DbcLoading
 from edge_agent.databases.errors import DatabaseError
@@ -41,17 +41,22 @@ def load_databases(paths: Sequence[Path]) -> LoadedDatabases:
     if len(paths) > MAX_DATABASES:
         raise DatabaseError(paths[MAX_DATABASES], 1, f"more than {MAX_DATABASES} databases for one bus")
     report: list[Finding] = []
-    collected: list[tuple[Path, list[MessageModel]]] = []
+    files: list[list[Placed]] = []
     for path in paths:
         findings = Findings(path)
-        collected.append((path, load_messages(path, findings)))
+        files.append(load_messages(path, findings))
         report += findings.found
-    messages, shadowed = merge(collected)
+    together = check_together(files)
     try:
-        table = SignalTable(messages)
+        table = SignalTable(used_messages(files))
     except TableError as error:
         raise DatabaseError(paths[0], 1, error.reason) from error
-    return LoadedDatabases(table, (*report, *shadowed))
+    return LoadedDatabases(table, (*report, *together))
+
+
+def used_messages(files: Iterable[Iterable[Placed]]) -> list[MessageModel]:
+    """What a table of these files has, once they were checked together."""
+    return [placed.message for file in files for placed in file if placed.is_used]
 
 
 def parse_database(path: Path, findings: Findings) -> ParsedDatabase:
@@ -69,49 +74,26 @@ def parse_database(path: Path, findings: Findings) -> ParsedDatabase:
         raise DatabaseError(path, line_about(text, str(error)), reason_of(error)) from error
 
 
-def load_messages(path: Path, findings: Findings) -> list[MessageModel]:
-    """The messages of one file for a table, with its findings. Raises DatabaseError."""
+def load_messages(path: Path, findings: Findings) -> list[Placed]:
+    """The messages of one file, with its findings. Raises DatabaseError."""
     parsed = parse_database(path, findings)
     j1939, locator = is_j1939(parsed.database), parsed.locator
-    models, lines = [], []
+    placed = []
     for message in parsed.database.messages:
         model = compile_message(message, j1939=j1939, locator=locator, findings=findings)
         line = locator.line(dbc_id_of(message), message.name)
         check_message(model, line, locator, findings)
-        models.append(model)
-        lines.append(line)
+        placed.append(Placed(model, path, line))
     try:
         # Here, so that what makes a table impossible is told with the file it comes from.
-        SignalTable(models)
+        SignalTable([one.message for one in placed])
     except TableError as error:
         raise DatabaseError(path, 1, error.reason) from error
-    kept = check_messages(models, lines, findings)
+    check_ids(placed, findings)
     in_part = any(finding.code in ("loaded_in_part", "set_aside") for finding in findings.found)
+    kept = used_messages([placed])
     signals = sum(len(model.signals) for model in kept)
     how = "in part" if in_part else "whole"
     group = ", matched by parameter group" if any(model.by_pgn for model in kept) else ""
     findings.info(1, "loaded", f"loaded {how}: {len(kept)} messages, {signals} signals{group}")
-    return kept
-
-
-def merge(
-    collected: Iterable[tuple[Path, list[MessageModel]]],
-) -> tuple[list[MessageModel], list[Finding]]:
-    """The messages of all files without those whose id an earlier file has, and the findings on these."""
-    owners: dict[tuple[int, bool], tuple[Path, str]] = {}
-    merged, report = [], []
-    for path, messages in collected:
-        findings = Findings(path)
-        for message in messages:
-            key = (message.arbitration_id, message.is_extended)
-            owner = owners.setdefault(key, (path, message.name))
-            if owner[0] == path:
-                merged.append(message)
-            else:
-                findings.warn(
-                    1,
-                    "shadowed",
-                    f"{message.name} is not used: {owner[0]} has the id {key[0]:#x} for {owner[1]}",
-                )
-        report += findings.found
-    return merged, report
+    return placed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edge_agent.databases.findings import Findings
-from edge_agent.databases.loading import load_messages, parse_database
+from edge_agent.databases.loading import load_databases, parse_database
 from signal_decoding.decoded import Value
 from signal_decoding.evaluate import decode
 from signal_decoding.table import SignalTable
@@ -33,7 +33,7 @@ def shared_data() -> Path:
 
 def load_both(path: Path) -> tuple[SignalTable, Database]:
     """Our table and cantools' model of the same file."""
-    return SignalTable(load_messages(path, Findings(path))), parse_database(path, Findings(path)).database
+    return load_databases([path]).table, parse_database(path, Findings(path)).database
 
 
 def frames_of(rows: Sequence[tuple[int, bool, bytes]]) -> FrameBatch:

@@ -10,8 +10,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from edge_agent.databases.findings import Findings
-from edge_agent.databases.loading import load_messages
+from edge_agent.databases.loading import load_databases
 from signal_decoding.decoded import Value
 from signal_decoding.evaluate import decode
 from signal_decoding.model import Encoding, MessageModel, SignalModel
@@ -60,7 +59,7 @@ class Sample(NamedTuple):
 
 def table_from(path: Path) -> SignalTable:
     """The table of one database file."""
-    return SignalTable(load_messages(path, Findings(path)))
+    return load_databases([path]).table
 
 
 @lru_cache

@@ -129,6 +129,38 @@ def test_of_several_files_the_first_has_an_id(tmp_path: Path) -> None:
     assert load_databases([first]).table.hash != load_databases([second]).table.hash
 
 
+def test_what_several_files_of_one_bus_share_is_reported_too(tmp_path: Path) -> None:
+    signal = ' SG_ S : 0|8@1+ (1,0) [0|0] "" ECU\n'
+    j1939 = 'BA_DEF_ "ProtocolType" STRING ;\nBA_ "ProtocolType" "J1939";\n'
+    first = written(
+        tmp_path,
+        f"BU_: ECU\nBO_ 256 Engine: 8 ECU\n{signal}BO_ 2364540158 EEC1: 8 ECU\n{signal}{j1939}",
+        "a.dbc",
+    )
+    second = written(
+        tmp_path,
+        f"BU_: ECU\nBO_ 2147483904 Other: 8 ECU\n{signal}BO_ 513 Engine: 8 ECU\n{signal}"
+        f"BO_ 2364539904 Engine1: 8 ECU\n{signal}BO_ 256 Motor: 8 ECU\n{signal}{j1939}",
+        "b.dbc",
+    )
+    together = [finding for finding in lint([first, second]) if finding.code != "loaded"]
+    assert {(finding.path, finding.line, finding.code) for finding in together} == {
+        (second, 2, "same_number"),
+        (second, 4, "duplicate_message"),
+        (second, 6, "same_pgn"),
+        (second, 8, "shadowed"),
+    }
+    assert all(str(first) in finding.message for finding in together)
+    # The other way around it is the other file whose message is not used, and its name is free.
+    reversed_order = [finding for finding in lint([second, first]) if finding.code != "loaded"]
+    assert {(finding.path, finding.code) for finding in reversed_order} == {
+        (second, "same_number"), (first, "same_pgn"), (first, "shadowed"),
+    }  # fmt: skip
+    table = load_databases([first, second]).table
+    frame = frames_of([(0x0CF00455, True, bytes(8))])
+    assert decode(table, frame).message_name(0) == "EEC1"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-8 with crlf"])
 def test_texts_in_either_encoding(tmp_path: Path, encoding: str) -> None:
     cold = "k\N{LATIN SMALL LETTER U WITH DIAERESIS}hl"
