@@ -15,11 +15,15 @@ _WRAPPED = re.compile(r'^[A-Z]+: "(.*)"$', re.DOTALL)
 
 
 def load_with_cantools(text: str, database_format: str) -> Database:
-    """`text` as cantools reads it, strictness off. Raises what cantools raises."""
+    """`text` as cantools reads it, not strictly. Raises what cantools raises; ValueError without names."""
     # What cantools warns of there (overwritten messages) is among our own findings.
     logging.getLogger("cantools.database.can.database").setLevel(logging.ERROR)
     database = _database_class()(strict=False)
     getattr(database, f"add_{database_format}_string")(text)
+    for message in database.messages:
+        # Nothing asks for one in KCD.
+        if None in (message.name, *(signal.name for signal in message.signals)):
+            raise ValueError(f"message {message.name or hex(message.frame_id)} or a signal of it has no name")
     return database
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.databases.errors import DatabaseError
+from signal_decoding.checking import MAX_MESSAGES
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 FORMATS: Final = ("dbc", "kcd", "sym", "arxml")
@@ -16,6 +17,10 @@ _HUGE: Final = {
     "sym": re.compile(r"(?i)\b(?:Len|DLC)\s*=\s*\d{5,}|\b(?:unsigned|signed)\s+\d{5,}|,\s*\d{5,}"),
     "arxml": re.compile(r"<(?:LENGTH|START-POSITION|FRAME-LENGTH|BIT-\w+|\w+-LENGTH)>\s*\d{6,}"),
 }
+
+
+# Of each of these ids cantools makes a message.
+_SYM_IDS: Final = re.compile(r"(?i)\bID\s*=\s*(-?\d[0-9A-F]*)h\s*-?(\d[0-9A-F]*)h")
 
 
 def format_of(path: Path) -> str:
@@ -54,6 +59,12 @@ def check_sizes(path: Path, database_format: str, text: str) -> None:
     if huge:
         line = text.count("\n", 0, huge.start()) + 1
         raise DatabaseError(path, line, f"{huge.group()!r} is more than any frame has")
+    ids = 0
+    for found in _SYM_IDS.finditer(text) if database_format == "sym" else ():
+        ids += max(int(found[2], 16) - int(found[1], 16), 0)
+        if ids > MAX_MESSAGES:
+            line = text.count("\n", 0, found.start()) + 1
+            raise DatabaseError(path, line, f"{found.group()!r} makes more than {MAX_MESSAGES} messages")
 
 
 def line_about(text: str, reason: str) -> int:

@@ -173,9 +173,54 @@ SG_MUL_VAL_ 512 Other Outer 3-3;
 """
 
 
+KCD_SAMPLE = """<NetworkDefinition xmlns="http://kayak.2codeornot2code.org/1.0">
+<Document name="n"/><Node id="1" name="Motor"/>
+<Bus name="Main">
+<Message id="0x010" name="Status" length="8">
+<Signal name="Speed" offset="0" length="16"><Value slope="0.25" intercept="-4" unit="rpm"/></Signal>
+<Signal name="Temp" endianess="big" offset="16" length="8"><Value type="signed"/></Signal>
+<Multiplex name="Mode" offset="28" length="4">
+<MuxGroup count="0"><Signal name="First" offset="32" length="16"/></MuxGroup>
+<MuxGroup count="1"><Signal name="Second" offset="32" length="32"><Value type="single"/></Signal></MuxGroup>
+</Multiplex>
+</Message>
+<Message id="0x12345" name="Control" format="extended" length="2">
+<Signal name="State" offset="0" length="8"><LabelSet><Label name="On" value="1"/></LabelSet></Signal>
+</Message>
+</Bus>
+</NetworkDefinition>
+"""
+SYM_SAMPLE = """FormatVersion=6.0 // Do not edit this line!
+Title="sample"
+
+{ENUMS}
+Enum=VtState(0="Off", 1="On")
+
+{SIGNALS}
+Sig=Speed unsigned 16 /u:rpm /f:0.25 /o:-4
+Sig=Temp signed 8 -m
+Sig=State unsigned 8 /e:VtState
+Sig=Real float
+
+{SEND}
+
+[Status]
+ID=010h
+Len=8
+Sig=Speed 0
+Sig=Temp 16
+Sig=Real 32
+
+[Control]
+Type=Extended
+ID=00012345h
+Len=2
+Sig=State 0
+"""
+
+
 @st.composite
-def damaged(draw: st.DrawFn) -> str:
-    text = SAMPLE
+def damaged(draw: st.DrawFn, text: str = SAMPLE) -> str:
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(text) - 1))
         size = draw(st.integers(0, 12))
@@ -184,11 +229,28 @@ def damaged(draw: st.DrawFn) -> str:
     return text
 
 
-@given(damaged(), st.integers(0, 2**32))
+DAMAGED = st.one_of(
+    st.tuples(st.just("dbc"), damaged()),
+    st.tuples(st.just("dbc"), damaged()),
+    st.tuples(st.just("kcd"), damaged(KCD_SAMPLE)),
+    st.tuples(st.just("sym"), damaged(SYM_SAMPLE)),
+)
+
+
+@pytest.mark.parametrize(("suffix", "text"), [("dbc", SAMPLE), ("kcd", KCD_SAMPLE), ("sym", SYM_SAMPLE)])
+def test_what_is_damaged_below_is_right_before(tmp_path: Path, suffix: str, text: str) -> None:
+    path = tmp_path / f"sample.{suffix}"
+    path.write_text(text)
+    assert {finding.code for finding in lint([path])} == {"loaded"}
+    assert len(meanings(path)) >= 4
+
+
+@given(DAMAGED, st.integers(0, 2**32))
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_damaged_database_loads_in_part_or_says_where_and_why(text: str, seed: int) -> None:
+def test_a_damaged_database_loads_in_part_or_says_where_and_why(file: tuple[str, str], seed: int) -> None:
+    suffix, text = file
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "damaged.dbc"
+        path = Path(directory) / f"damaged.{suffix}"
         path.write_text(text, encoding="utf-8", newline="")
         findings = lint([path])
         assert findings

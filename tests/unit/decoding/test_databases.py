@@ -205,7 +205,22 @@ def test_nested_multiplexers_are_limited_by_their_product() -> None:
         ("a.dbc", b"\x00\xff\n\x80", 1, ""),
         ("a.kcd", b"<a>\n<b>\n</a>", 3, "mismatched"),
         ("a.kcd", b'<x>\n<Signal name="S" offset="0" length="99999999"/></x>', 2, "length"),
+        (
+            "a.kcd",
+            b'<NetworkDefinition xmlns="http://kayak.2codeornot2code.org/1.0"><Document name="n"/>\n'
+            b'<Bus name="b"><Message id="0x1" name="Status">\n<Signal offset="0"/></Message></Bus>'
+            b"</NetworkDefinition>",
+            2,
+            "message Status or a signal of it has no name",
+        ),
         ("a.sym", b"FormatVersion=6.0\nnonsense", 2, "Invalid syntax"),
+        (
+            "a.sym",
+            b'FormatVersion=6.0\nTitle="t"\n{SEND}\n[M]\nID=22h-200000023h\nLen=8\n',
+            5,
+            "65536 messages",
+        ),
+        ("a.sym", b"FormatVersion=6.0\n{SEND}\n[M]\nID = 22h -70000022h // x\nLen=8\n", 4, "65536 messages"),
         ("a.arxml", b"<AUTOSAR>\n</AUTOSAR>", 1, "AUTOSAR"),
     ],
 )
