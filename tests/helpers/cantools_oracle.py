@@ -110,9 +110,17 @@ def difference(ours: dict[str, Value], theirs: Mapping[str, Any]) -> str:
     return ""
 
 
-def compare(table: SignalTable, rows: Sequence[tuple[Message, bytes]]) -> tuple[int, int, list[str]]:
-    """(frames equal, frames cantools refuses, differences) of payloads, with and without choices."""
-    batch = frames_of([(m.frame_id, bool(m.is_extended_frame), data) for m, data in rows])
+def compare(
+    table: SignalTable, rows: Sequence[tuple[Message, bytes]], ids: Sequence[int] | None = None
+) -> tuple[int, int, list[str]]:
+    """(frames equal, frames cantools refuses, differences) of payloads, with and without choices.
+
+    `ids`: those of the frames, where they are not the messages' own.
+    """
+    numbers = [message.frame_id for message, _ in rows] if ids is None else ids
+    batch = frames_of(
+        [(at, bool(m.is_extended_frame), data) for at, (m, data) in zip(numbers, rows, strict=True)]
+    )
     decoded = decode(table, batch)
     equal, refused, differences = 0, 0, []
     both = zip(rows, decoded.rows(choices=True), decoded.rows(choices=False), strict=True)
