@@ -158,6 +158,25 @@ def test_sighup_takes_over_rules_and_databases_and_frames_go_on(
         assert process.is_running
 
 
+def test_sighup_reads_a_database_again_that_was_changed(
+    server: StreamServer, viewer: str, tmp_path: Path
+) -> None:
+    log = drive(tmp_path / "drive.log", rounds=100)
+    agent = EnrolledAgent(server, "edited", tmp_path)
+    database = tmp_path / "edited.dbc"
+    text = Path(DATABASE).read_text()
+    database.write_text(text)
+    dongle = {**log_dongle(log, "edited-can0", loop=True), "databases": [str(database)]}
+    with run_agent(agent, server.url, [dongle]) as process:
+        speed = ("Engine", "EngineSpeed")
+        eventually(lambda: speed in last_values(server, "edited-can0", viewer), "values")
+        database.write_text(text.replace("EngineSpeed", "CrankshaftSpeed"))
+        process.signal(signal.SIGHUP)
+        speed = ("Engine", "CrankshaftSpeed")
+        eventually(lambda: speed in last_values(server, "edited-can0", viewer), "values by the new name")
+        assert "restart" not in process.errors
+
+
 def test_a_first_database_needs_no_restart_either(server: StreamServer, viewer: str, tmp_path: Path) -> None:
     log = drive(tmp_path / "drive.log", rounds=100)
     agent = EnrolledAgent(server, "late", tmp_path)

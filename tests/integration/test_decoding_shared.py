@@ -85,6 +85,14 @@ def test_every_value_of_the_vectors(path: Path) -> None:
         for name, value in row["sig"].items():
             assert same(values[name], value["phys"]), (row["msg"], name, row["data"])
             assert same(raws[name], value["raw"]), (row["msg"], name, row["data"])
+        undecoded = decoded.undecoded_of(at)
+        if "cantools_error" not in row:
+            assert (values.keys(), undecoded) == (row["sig"].keys(), []), row
+        assert not values.keys() & set(undecoded), row
+        signals = table.messages[decoded.message[at]].signals
+        if all(signal.selector < 0 for signal in signals):
+            # Every signal is there or named.
+            assert {signal.name for signal in signals} == {*values, *undecoded}, row
 
 
 def test_every_expected_value_of_the_recorded_drive() -> None:
