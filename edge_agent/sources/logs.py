@@ -34,6 +34,7 @@ from edge_agent.sources.log_blocks import (
 )
 
 FORMATS: Final = ("candump", "gvret", "crtd", *LIBRARY_FORMATS)
+_DATABASE_SUFFIXES: Final = (".dbc", ".kcd", ".sym", ".arxml")
 _HEAD_BYTES: Final = 64 * 1024
 _HEAD_LINES: Final = 500
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -178,6 +179,8 @@ def _format_of(path: Path, head: bytes, lines: list[bytes]) -> str:
         return by_name
     if not head.strip():
         return by_name or "candump"
+    if path.suffix.lower() in _DATABASE_SUFFIXES:
+        raise LogError(path, "a database, not a log: each one needs its own --dbc")
     raise LogError(path, f"not a log of a known format ({', '.join(FORMATS)})")
 
 

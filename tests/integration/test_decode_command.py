@@ -293,10 +293,12 @@ def on_terminal(command: list[str], *, lines_too: bool) -> str:
 
 
 def test_errors_are_one_sentence(tmp_path: Path, log: Path) -> None:
-    for arguments, said in (
-        (("decode", log, "--dbc", tmp_path / "missing.dbc"), "missing.dbc"),
-        (("decode", tmp_path / "missing.log", "--dbc", DATABASES[0]), "missing.log"),
-    ):
+    wrong: list[tuple[list[str | Path], str]] = [
+        (["decode", log, "--dbc", tmp_path / "missing.dbc"], "missing.dbc"),
+        (["decode", tmp_path / "missing.log", "--dbc", DATABASES[0]], "missing.log"),
+        (["decode", log, "--dbc", *DATABASES[:2]], "a database, not a log: each one needs its own --dbc"),
+    ]
+    for arguments, said in wrong:
         done = edge_agent(*arguments)
         assert done.returncode == 1
         assert said in done.stderr
