@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,21 @@ def load_with_cantools(text: str, database_format: str) -> Database:
         if None in (message.name, *(signal.name for signal in message.signals)):
             raise ValueError(f"message {message.name or hex(message.frame_id)} or a signal of it has no name")
     return database
+
+
+@contextmanager
+def what_cantools_warns_of() -> Iterator[list[str]]:
+    """Grows by what cantools logs meanwhile: parts that it leaves out or simplifies. Nothing is printed."""
+    told: list[str] = []
+    handler, logger = logging.Handler(), logging.getLogger("cantools")
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
 
 
 def _database_class() -> type[Database]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from edge_agent.databases import MAX_DATABASES
-from edge_agent.databases.cantools_loading import load_with_cantools, reason_of
+from edge_agent.databases.cantools_loading import load_with_cantools, reason_of, what_cantools_warns_of
 from edge_agent.databases.checks import Placed, check_ids, check_message, check_together
 from edge_agent.databases.compiling import compile_message, dbc_id_of, is_j1939
 from edge_agent.databases.dbc_loading import DbcLoading
@@ -24,6 +24,9 @@ from signal_decoding.table import SignalTable
 
 if TYPE_CHECKING:
     from cantools.database import Database
+
+
+_LEFT_OUT: Final = ("loaded_in_part", "set_aside", "unsupported")
 
 
 class ParsedDatabase(Struct, frozen=True):
@@ -69,7 +72,11 @@ def parse_database(path: Path, findings: Findings) -> ParsedDatabase:
         return ParsedDatabase(loading.load(), locator)
     check_sizes(path, database_format, text)
     try:
-        return ParsedDatabase(load_with_cantools(text, database_format), Locator(text, []))
+        with what_cantools_warns_of() as told:
+            database = load_with_cantools(text, database_format)
+        for reason in told:
+            findings.warn(line_about(text, reason), "unsupported", reason)
+        return ParsedDatabase(database, Locator(text, []))
     except Exception as error:  # cantools raises whatever its parts raise
         raise DatabaseError(path, line_about(text, str(error)), reason_of(error)) from error
 
@@ -90,7 +97,7 @@ def load_messages(path: Path, findings: Findings) -> list[Placed]:
     except TableError as error:
         raise DatabaseError(path, 1, error.reason) from error
     check_ids(placed, findings)
-    in_part = any(finding.code in ("loaded_in_part", "set_aside") for finding in findings.found)
+    in_part = any(finding.code in _LEFT_OUT for finding in findings.found)
     kept = used_messages([placed])
     signals = sum(len(model.signals) for model in kept)
     how = "in part" if in_part else "whole"

@@ -124,6 +124,20 @@ def test_every_database_loads_or_says_why_and_where(row: dict[str, str]) -> None
         assert caught.value.reason
 
 
+def test_what_cantools_leaves_out_of_a_database_is_a_finding(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = shared_data() / "dbc" / "cantools" / "tests" / "files" / "arxml" / "ecu-extract-4.2.arxml"
+    path = tmp_path / "damaged.arxml"
+    path.write_text(whole.read_text().replace("ComSignal/ComBitPosition", "ComSignal/ComBitPlace", 1))
+    assert [finding.code for finding in lint([whole])] == ["loaded"]
+    loaded, left_out = lint([path])
+    assert (loaded.code, left_out.code) == ("loaded", "unsupported")
+    assert "in part" in loaded.message
+    assert left_out.message == "No bit position found for signal Signal1."
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_database_loads_in_part_with_nearly_all_messages_of_the_other_decoders() -> None:
     shared_data()
     for row in index():
