@@ -182,12 +182,21 @@ def test_a_closed_standard_output_is_said(log: Path) -> None:
     assert done.stderr == "Error: what is decoded cannot be written: standard output is closed\n"
 
 
+def mind_ctrl_c() -> None:
+    """As a shell's foreground does: what runs these tests may itself run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def decoding_stalled(log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A command that has written some of a log, and waits for somebody to read it."""
     command = [*DECODE, *map(str, [log] * 4), *map(str, databases())]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=mind_ctrl_c,  # noqa: PLW1509 - there are no threads
     ) as process:
         assert process.stdout is not None
         assert b"can_frame" in process.stdout.readline()
