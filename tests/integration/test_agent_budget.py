@@ -58,6 +58,15 @@ class Watched:
         before = last_seen()
         eventually(lambda: last_seen() != before, "presence goes on")
 
+    def stopped_frames(self) -> int:
+        """How many frames there are, once none comes from one presence to the next; 0 before.
+
+        What was on its way is recorded later than a presence behind it is seen.
+        """
+        before = self.frames()
+        self.wait_for_presence()
+        return before if self.frames() == before else 0
+
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
@@ -87,8 +96,7 @@ async def test_frames_stop_at_the_budget_and_flow_again_the_next_day(
     clock.set(RIGHT_NS, right=True)
     async with running(config, clock):
         await asyncio.to_thread(eventually, lambda: watched.stage() >= 1, "the budget is spent")
-        await asyncio.to_thread(watched.wait_for_presence)  # and with it for what was on its way
-        stopped_at = await asyncio.to_thread(watched.frames)
+        stopped_at = await asyncio.to_thread(eventually, watched.stopped_frames, "no more frames come")
         said = watched.agent_service()
         assert said["status"] == "DEGRADED"
         assert "frames are not sent until 2025-12-23 00:00 UTC" in said["message"]
