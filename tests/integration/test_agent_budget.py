@@ -59,12 +59,13 @@ class Watched:
         eventually(lambda: last_seen() != before, "presence goes on")
 
     def stopped_frames(self) -> int:
-        """How many frames there are, once none comes from one presence to the next; 0 before.
+        """How many frames there are, once none comes for three signs of life; 0 before.
 
-        What was on its way is recorded later than a presence behind it is seen.
+        What was on its way is recorded later than a sign of life behind it is seen, and may be one itself.
         """
         before = self.frames()
-        self.wait_for_presence()
+        for _ in range(3):
+            self.wait_for_presence()
         return before if self.frames() == before else 0
 
 
