@@ -100,7 +100,9 @@ async def test_frames_stop_at_the_budget_and_flow_again_the_next_day(
         stopped_at = await asyncio.to_thread(eventually, watched.stopped_frames, "no more frames come")
         said = watched.agent_service()
         assert said["status"] == "DEGRADED"
-        assert "frames are not sent until 2025-12-23 00:00 UTC" in said["message"]
+        # Presence spends the little that is left, so a later stage may have begun.
+        assert "frames" in said["message"]
+        assert "until 2025-12-23 00:00 UTC" in said["message"]
         await asyncio.to_thread(watched.wait_for_presence)
         assert watched.is_online()
         assert watched.frames() == stopped_at
