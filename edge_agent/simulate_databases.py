@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.databases import MAX_DATABASES
-from edge_agent.databases.checks import Placed, check_ids, check_together
-from edge_agent.databases.compiling import compile_message, dbc_id_of, is_j1939
+from edge_agent.databases.checks import Placed, check_together
 from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
-from edge_agent.databases.loading import parse_database, used_messages
+from edge_agent.databases.loading import parse_database, place_messages, used_messages
 from edge_agent.simulate_payloads import SimulatedMessage
-from signal_decoding.errors import TableError
 from signal_decoding.model import MessageModel
-from signal_decoding.table import SignalTable
 
 if TYPE_CHECKING:
     from cantools.database.can import Message
@@ -37,28 +34,13 @@ def simulated_messages(paths: Sequence[Path]) -> tuple[list[SimulatedMessage], l
     report: list[Finding] = []
     for path in paths:
         findings = Findings(path)
-        file = list(_messages(path, findings))
-        files.append([placed for placed, _ in file])
-        check_ids(files[-1], findings)
-        simulated.update({id(one.message): _simulated(one.message, source) for one, source in file})
+        parsed = parse_database(path, findings)
+        files.append(place_messages(path, parsed, findings))
+        both = zip(files[-1], parsed.database.messages, strict=True)
+        simulated.update({id(one.message): _simulated(one.message, source) for one, source in both})
         report += findings.found
     report += check_together(files)
     return [simulated[id(model)] for model in used_messages(files)], report
-
-
-def _messages(path: Path, findings: Findings) -> Iterator[tuple[Placed, Message]]:
-    """The messages of one file, as a table has them and as cantools has them."""
-    parsed = parse_database(path, findings)
-    messages, locator, j1939 = parsed.database.messages, parsed.locator, is_j1939(parsed.database)
-    models = [
-        compile_message(message, j1939=j1939, locator=locator, findings=findings) for message in messages
-    ]
-    try:
-        SignalTable(models)
-    except TableError as error:
-        raise DatabaseError(path, 1, error.reason) from error
-    for model, message in zip(models, messages, strict=True):
-        yield Placed(model, path, locator.line(dbc_id_of(message), message.name)), message
 
 
 def _simulated(model: MessageModel, message: Message) -> SimulatedMessage:

@@ -29,18 +29,28 @@ def load_with_cantools(text: str, database_format: str) -> Database:
     return database
 
 
+class _Told(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One more."""
+        self.messages.append(record.getMessage())
+
+
 @contextmanager
 def what_cantools_warns_of() -> Iterator[list[str]]:
     """Grows by what cantools logs meanwhile: parts that it leaves out or simplifies. Nothing is printed."""
-    told: list[str] = []
-    handler, logger = logging.Handler(), logging.getLogger("cantools")
-    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
-    logger.addHandler(handler)
+    told, logger = _Told(), logging.getLogger("cantools")
+    logger.addHandler(told)
     logger.propagate = False
     try:
-        yield told
+        yield told.messages
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(told)
         logger.propagate = True
 
 

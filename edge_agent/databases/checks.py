@@ -122,7 +122,6 @@ def check_together(files: Sequence[Sequence[Placed]]) -> list[Finding]:
     names: dict[str, Placed] = {}
     groups: dict[int, Placed] = {}
     for placed in files:
-        ours = {one.key: one for one in placed if one.is_used}
         for one in placed:
             owner = used.get(one.key)
             if owner is not None:
@@ -130,7 +129,7 @@ def check_together(files: Sequence[Sequence[Placed]]) -> list[Finding]:
                 report.append(_shadowed(one, owner))
             elif (named := names.setdefault(one.message.name, one)) is not one:
                 report.append(_duplicate(one, named))
-        used |= {key: one for key, one in ours.items() if key not in used}
+        used |= {one.key: one for one in placed if one.is_used}
     for one in used.values():
         twin = used.get((one.message.arbitration_id, False)) if one.message.is_extended else None
         if twin is not None:

@@ -81,22 +81,31 @@ def parse_database(path: Path, findings: Findings) -> ParsedDatabase:
         raise DatabaseError(path, line_about(text, str(error)), reason_of(error)) from error
 
 
-def load_messages(path: Path, findings: Findings) -> list[Placed]:
-    """The messages of one file, with its findings. Raises DatabaseError."""
-    parsed = parse_database(path, findings)
+def place_messages(path: Path, parsed: ParsedDatabase, findings: Findings) -> list[Placed]:
+    """The messages of one file in cantools' order; those whose id a later one has too are marked as not used.
+
+    Raises DatabaseError where no table can hold them.
+    """
     j1939, locator = is_j1939(parsed.database), parsed.locator
     placed = []
     for message in parsed.database.messages:
         model = compile_message(message, j1939=j1939, locator=locator, findings=findings)
-        line = locator.line(dbc_id_of(message), message.name)
-        check_message(model, line, locator, findings)
-        placed.append(Placed(model, path, line))
+        placed.append(Placed(model, path, locator.line(dbc_id_of(message), message.name)))
     try:
         # Here, so that what makes a table impossible is told with the file it comes from.
         SignalTable([one.message for one in placed])
     except TableError as error:
         raise DatabaseError(path, 1, error.reason) from error
     check_ids(placed, findings)
+    return placed
+
+
+def load_messages(path: Path, findings: Findings) -> list[Placed]:
+    """The messages of one file, with its findings. Raises DatabaseError."""
+    parsed = parse_database(path, findings)
+    placed = place_messages(path, parsed, findings)
+    for one in placed:
+        check_message(one.message, one.line, parsed.locator, findings)
     in_part = any(finding.code in _LEFT_OUT for finding in findings.found)
     kept = used_messages([placed])
     signals = sum(len(model.signals) for model in kept)
