@@ -12,6 +12,7 @@ EdgeAgentError
  +- ReplayError       a replay cannot be done as asked
  +- OutputError       what a command has to say cannot be written
  +- StatusError       the running agent cannot be asked, or cannot be made to answer
+ +- OwnerError        another process is this agent already
  +- SpoolError        the spool cannot be used now, or what is there not at all
 """
 
@@ -114,15 +115,29 @@ class StatusError(EdgeAgentError):
         super().__init__(f"{reason}: {remedy}" if remedy else reason)
 
 
+class OwnerError(EdgeAgentError):
+    """This process may not be the agent `agent_id`: `reason`, and the `remedy`."""
+
+    def __init__(self, agent_id: str, reason: str, remedy: str) -> None:
+        self.agent_id = agent_id
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"agent {agent_id}: {reason}: {remedy}")
+
+
 class SpoolError(EdgeAgentError):
     """The spool in `directory` cannot be used: `reason`, and the `remedy`.
 
-    `is_corrupt`: what is there never will be, and a new one can take its place.
+    `is_corrupt`: what is there never will be, and a new one can take its place. `is_in_use`: somebody else
+    has it now, and what is there can be read once they are done.
     """
 
-    def __init__(self, directory: Path, reason: str, remedy: str, *, is_corrupt: bool = False) -> None:
+    def __init__(
+        self, directory: Path, reason: str, remedy: str, *, is_corrupt: bool = False, is_in_use: bool = False
+    ) -> None:
         self.directory = directory
         self.reason = reason
         self.remedy = remedy
         self.is_corrupt = is_corrupt
+        self.is_in_use = is_in_use
         super().__init__(f"{directory}: {reason}: {remedy}")

@@ -15,6 +15,7 @@ import click
 from edge_agent.databases.command import database_option, load_for_command
 from edge_agent.errors import EdgeAgentError, ReplayError
 from edge_agent.log_selection import Selection, check_logs, parse_id_range, parse_time_bound
+from edge_agent.ownership import owning
 from edge_agent.parameters import Parsed, tell_unreadable, warn
 from edge_agent.progress import PERIOD_SECONDS, Progress
 from edge_agent.replay import Pace, Replay
@@ -141,11 +142,14 @@ def _play(selection: Selection, pace: Pace, table: SignalTable | None, options: 
         asyncio.run(print_frames(player, sys.stdout.buffer, table))
         _tell_about_logs(player)
         return True
-    outlet: BusOutlet | ReplayUplink
     if options["bus"]:
-        outlet = BusOutlet(player, *options["bus"])
-    else:
-        outlet = _uplink(player, selection, pace, table, options)
+        return _until_all_is_there(BusOutlet(player, *options["bus"]), player)
+    agent_id = _agent_id(options)
+    with owning(agent_id):
+        return _until_all_is_there(_uplink(player, selection, pace, table, agent_id, options), player)
+
+
+def _until_all_is_there(outlet: BusOutlet | ReplayUplink, player: Replay) -> bool:
     began_seconds = time.monotonic()
     try:
         asyncio.run(_with_progress(outlet, player))
@@ -164,15 +168,24 @@ def _play(selection: Selection, pace: Pace, table: SignalTable | None, options: 
     return outlet.is_complete
 
 
-def _uplink(
-    player: Replay, selection: Selection, pace: Pace, table: SignalTable | None, options: dict[str, Any]
-) -> ReplayUplink:
-    server, ca_file = options["server"], options["ca_file"]
-    agent_id = options["agent_id"] or identifier_from(socket.gethostname())
-    if (problem := url_problem(server)) is not None:
-        raise ReplayError(f"--server {problem}")
+def _agent_id(options: dict[str, Any]) -> str:
+    agent_id: str = options["agent_id"] or identifier_from(socket.gethostname())
     if not is_identifier(agent_id):
         raise ReplayError("--agent-id must be 1 to 64 of a-z 0-9 . _ - and start with a letter or digit")
+    return agent_id
+
+
+def _uplink(
+    player: Replay,
+    selection: Selection,
+    pace: Pace,
+    table: SignalTable | None,
+    agent_id: str,
+    options: dict[str, Any],
+) -> ReplayUplink:
+    server, ca_file = options["server"], options["ca_file"]
+    if (problem := url_problem(server)) is not None:
+        raise ReplayError(f"--server {problem}")
     start_id = None
     if options["resume"]:
         start_id = resumed_start_id(options["resume"], selection, agent_id, pace.flush_seconds, table)

@@ -13,6 +13,7 @@ import click
 from edge_agent.agent import Agent
 from edge_agent.config import AgentConfig, load_agent_config
 from edge_agent.heap import share_one_heap, use_python_blocks
+from edge_agent.ownership import owning
 from edge_agent.parameters import told_in_one_sentence
 from edge_agent.transmit_config import transmit_sentence
 from service_manager import log_to_standard_error
@@ -32,7 +33,9 @@ def run(path: Path, *, verbose: bool) -> None:
     share_one_heap()
     use_python_blocks()
     with told_in_one_sentence():
-        asyncio.run(_run(load_agent_config(path), path))
+        config = load_agent_config(path)
+        with owning(config.agent_id):
+            asyncio.run(_run(config, path))
 
 
 async def _run(config: AgentConfig, path: Path) -> None:

@@ -9,15 +9,14 @@ import logging
 import os
 import socket
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import StatusError
+from edge_agent.runtime_directory import SYSTEM_DIRECTORY, make_runtime_directory, user_directory
 from edge_agent.status_document import MAX_DOCUMENT_BYTES, AgentStatus, decode_status, encode_status
 
-SYSTEM_DIRECTORY: Final = Path("/run/edge-agent")
 SYSTEM_SOCKET: Final = "status.sock"
 MAX_CLIENTS: Final = 8
 CLIENT_SECONDS: Final = 5.0
@@ -34,13 +33,13 @@ def socket_path(configured: str | None, agent_id: str, environment: Mapping[str,
     runtime = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if runtime:
         return Path(runtime) / SYSTEM_SOCKET
-    return _user_directory(environment) / f"{agent_id}.sock"
+    return user_directory(environment) / f"{agent_id}.sock"
 
 
 def candidates(environment: Mapping[str, str] = os.environ) -> list[Path]:
     """Every socket at which an agent of this machine may listen that this user may ask."""
     system = SYSTEM_DIRECTORY / SYSTEM_SOCKET
-    mine = _user_directory(environment)
+    mine = user_directory(environment)
     with contextlib.suppress(OSError):
         return [*([system] if os.path.lexists(system) else []), *sorted(mine.glob("*.sock"))]
     return [system]
@@ -127,7 +126,7 @@ def _listen(path: Path) -> socket.socket:
     address = _address(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _make_directory(path.parent)
+        make_runtime_directory(path.parent)
         _clear(path, address)
         listening.bind(address)
         path.chmod(_MODE)
@@ -167,28 +166,6 @@ def _remove(path: Path, identity: tuple[int, int] | None) -> None:
     if _identity(path) == identity:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def _make_directory(directory: Path) -> None:
-    """Only what is below a directory of all users needs care: nobody else may own it."""
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    status = directory.lstat()
-    if directory == _shared_directory() and (
-        status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode)
-    ):
-        raise StatusError(
-            "CANNOT_LISTEN", f"{directory} belongs to somebody else", "set `agent.status_socket`"
-        )
-
-
-def _user_directory(environment: Mapping[str, str]) -> Path:
-    runtime = environment.get("XDG_RUNTIME_DIR", "")
-    return Path(runtime) / "edge-agent" if Path(runtime).is_absolute() else _shared_directory()
-
-
-def _shared_directory() -> Path:
-    return Path(tempfile.gettempdir()) / f"edge-agent-{os.geteuid()}"
 
 
 def _address(path: Path) -> str:

@@ -158,8 +158,14 @@ def _toml(value: Any) -> str:
     return json.dumps(value)
 
 
-def replay_through(agent: TokenHolder, url: str, *logs: Path, options: Sequence[Argument] = ()) -> Process:
+def replay_through(
+    agent: TokenHolder,
+    url: str,
+    *logs: Path,
+    options: Sequence[Argument] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Process:
     """`edge-agent replay` to another address than the server's own: a proxy's, say."""
     command: list[Argument] = [*installed_command("edge-agent"), "replay", *logs, *options]
     target: list[Argument] = ["--server", url, "--agent-id", agent.agent_id]
-    return Process([*command, *target, "--token-file", agent.token_file])
+    return Process([*command, *target, "--token-file", agent.token_file], environment=environment)

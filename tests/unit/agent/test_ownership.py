@@ -1,0 +1,105 @@
+"""One process per agent id."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from edge_agent import ownership
+from edge_agent.errors import OwnerError
+from edge_agent.ownership import owning
+
+_OWNER: Final = """
+import sys
+from edge_agent.ownership import owning
+with owning("van7", {sys.argv[1]: sys.argv[2]}):
+    print("has it", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process(name: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """It is van7 in this runtime directory, until the block ends or it is killed."""
+    command = [sys.executable, "-c", _OWNER, name, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "has it\n"
+        yield process
+        process.kill()
+
+
+def test_another_process_is_named_and_another_agent_not_kept_out(tmp_path: Path) -> None:
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    with another_process("XDG_RUNTIME_DIR", tmp_path) as other:
+        with (
+            pytest.raises(OwnerError, match=f"agent van7: process {other.pid} runs as this agent already"),
+            owning("van7", environment),
+        ):
+            pass
+        with owning("van8", environment):
+            pass
+        other.kill()
+        other.wait()
+        with owning("van7", environment):
+            pass
+
+
+def test_who_starts_one_by_hand_is_told_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, mine = tmp_path / "service", tmp_path / "mine"
+    monkeypatch.setattr(ownership, "SYSTEM_DIRECTORY", service)
+    with another_process("RUNTIME_DIRECTORY", service) as other:
+        with (
+            pytest.raises(OwnerError, match=f"process {other.pid} "),
+            owning("van7", {"XDG_RUNTIME_DIR": str(mine)}),
+        ):
+            pass
+        assert not mine.exists()
+    with owning("van7", {"XDG_RUNTIME_DIR": str(mine)}):
+        pass
+
+
+def test_children_do_not_keep_it(tmp_path: Path) -> None:
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    with owning("van7", environment):
+        child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    try:
+        with another_process("XDG_RUNTIME_DIR", tmp_path):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_anybody_may_ask_who_it_is_and_nobody_else_take_it(tmp_path: Path) -> None:
+    earlier = os.umask(0o077)
+    try:
+        with owning("van7", {"RUNTIME_DIRECTORY": str(tmp_path)}):
+            assert (tmp_path / "van7.lock").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(earlier)
+
+
+def test_a_place_without_locks_is_named_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "edge-agent").write_text("")
+    with (
+        pytest.raises(OwnerError, match="set XDG_RUNTIME_DIR to a directory of this user"),
+        owning("van7", {"XDG_RUNTIME_DIR": str(tmp_path)}),
+    ):
+        pass
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "van7.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OwnerError, match="no lock at"), owning("van7", {"RUNTIME_DIRECTORY": str(tmp_path)}):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
