@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from edge_agent.budget_keeper import BudgetKeeper
     from edge_agent.databases.configured import ConfiguredDatabases
 
-# How long the first hello waits for what earlier starts left on a disk.
-SPOOL_SECONDS: Final = 10.0
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
 _logger: Final = logging.getLogger(__name__)
@@ -179,13 +177,12 @@ class Agent:
             yield self._budget.run()
 
     async def _stream(self) -> None:
-        """Connects once it can be said by which tables the dongles are decoded: without one, a server forgets
-        the values it has."""
+        """Connects once it can be said by which tables the dongles are decoded (without one, a server forgets
+        the values it has) and what the spool holds (what is not named, a server takes for lost)."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._databases.known.wait(), DATABASES_SECONDS)
         if self._spool is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._spool.opened.wait(), SPOOL_SECONDS)
+            await self._spool.opened.wait()
         await self._uplink.run()
 
     def _use(self, dongle: Dongle, databases: ConfiguredDatabases | None) -> None:

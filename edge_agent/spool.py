@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RETRY_SECONDS: Final = 10.0
+IN_USE_SECONDS: Final = 1.0
 _EXPIRY_SECONDS: Final = 10.0
 _CATCH_UP_SECONDS: Final = 0.02
 _LARGEST_PACKET_SHARE: Final = 8
@@ -52,7 +53,8 @@ class Spool:
     """Keeps `lanes`, those that are spooled, on disk as far as need be; more may be added to the list.
 
     `wake` is called when packets have been read for sending, `greet_again` when another hello is needed,
-    `on_state` at each change. `opened` is set after the first attempt to open it.
+    `on_state` at each change. `opened` is set once it is known what earlier starts left, or that this cannot
+    be known: what a greeting does not name would be taken for lost by the server.
     """
 
     def __init__(
@@ -178,6 +180,11 @@ class Spool:
                 return
         for lane in self._lanes.values():
             lane.use_disk(False)
+        if error.is_in_use and not self._has_left:
+            waiting = f"{error}; until then the server is not greeted, for there may be frames in it"
+            self._tell(SpoolState(SourceCode.FAILED, waiting))
+            await self._pause(IN_USE_SECONDS)
+            return
         self._tell(SpoolState(SourceCode.FAILED, message))
         self.opened.set()
         await self._pause(RETRY_SECONDS)

@@ -64,7 +64,7 @@ def corrupt(directory: Path, reason: str) -> SpoolError:
 def _of_code(directory: Path, code: int, text: str) -> SpoolError:
     if code in _IN_USE:
         reason = "another agent uses this spool"
-        return SpoolError(directory, reason, "give each its own `directory` in [spool]")
+        return SpoolError(directory, reason, "give each its own `directory` in [spool]", is_in_use=True)
     reason, remedy = _REMEDIES.get(
         code, (f"the disk fails ({text})", "check it with `dmesg`, and replace it")
     )

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -16,9 +17,11 @@ from typing import Any, Final
 import pytest
 
 from tests.helpers.agents import (
+    agent_environment,
     recorded_frames,
     recorded_gaps,
     recorded_lines,
+    replay_through,
     run_agent,
     wait_for_recorded,
 )
@@ -308,6 +311,56 @@ def small_disk(directory: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
+def test_a_second_run_of_the_same_agent_ends_at_once_and_takes_nothing(tmp_path: Path) -> None:
+    with gateway(tmp_path) as one, one.start() as first:
+        one.bus.send(500)
+        one.server.stop()
+        one.bus.send(500)
+        with run_agent(one.agent, one.server.url, [one.bus.dongle(DONGLE)]) as second:
+            assert second.wait() == 1
+        assert f"agent van7: process {first.pid} runs as this agent already" in second.errors
+        one.server.start()
+        one.wait_for(1_000)
+        assert one.recorded == list(range(1_000))
+        assert [gap["frames"] for gap in recorded_gaps(one.server, DONGLE, one.token)] == [None]
+
+
+def test_a_replay_is_not_the_agent_that_runs(tmp_path: Path) -> None:
+    log = tmp_path / "one.log"
+    log.write_text("(1.0) can0 123#00\n")
+    with gateway(tmp_path) as one, one.start() as first:
+        with replay_through(
+            one.agent, one.server.url, log, environment=agent_environment(tmp_path)
+        ) as replay:
+            assert replay.wait() == 1
+        assert f"process {first.pid} runs as this agent already" in replay.errors
+        one.bus.send(100)
+        one.wait_for(100)
+        assert one.recorded == list(range(100))
+
+
+def test_a_spool_that_somebody_else_has_is_waited_for(tmp_path: Path) -> None:
+    with gateway(tmp_path) as one:
+        one.server.stop()
+        with one.start() as process:
+            one.bus.send(2_000)
+            time.sleep(1.0)  # four times as long as it may take until they are on disk
+            process.kill()
+        other = sqlite3.connect(one.spool / "spool.sqlite3", isolation_level=None)
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        one.server.start()
+        with one.start() as process:
+            one.bus.send(100)
+            eventually(lambda: "until then the server is not greeted" in process.errors, "it is said")
+            time.sleep(2.0)  # twice as long as until the next look at it
+            assert recorded_frames(one.server, DONGLE, one.token) == 0
+            other.execute("ROLLBACK")
+            other.close()
+            one.wait_for(2_100)
+            assert one.recorded == list(range(2_100))
+
+
 def test_a_damaged_file_is_set_aside_and_a_second_agent_told_off(tmp_path: Path) -> None:
     with gateway(tmp_path) as one, CountingBus() as other_bus:
         one.spool.mkdir()
@@ -321,9 +374,10 @@ def test_a_damaged_file_is_set_aside_and_a_second_agent_told_off(tmp_path: Path)
                 other_bus.wait_until_open()
                 eventually(lambda: "another agent uses this spool" in second.errors, "it is said")
                 other_bus.send(100)
+                one.bus.send(100)
+                one.wait_for(100)
+                process.stop()
                 wait_for_recorded(one.server, "van8-can0", one.token, 100)
-            one.bus.send(100)
-            one.wait_for(100)
 
 
 def test_what_is_gathered_for_long_is_on_disk_before_it_is_a_packet(tmp_path: Path) -> None:
