@@ -10,13 +10,14 @@ from typing import Final
 
 import click
 
+from can_stream.errors import CanStreamError
 from edge_agent.databases.command import database_option, tell_findings
 from edge_agent.databases.findings import Severity
 from edge_agent.databases.lint import lint as lint_files
 from edge_agent.databases.loading import load_databases
 from edge_agent.decode_output import CSV_HEADER, DecodedText
 from edge_agent.decode_workers import DecodeWorkers
-from edge_agent.errors import EdgeAgentError, OutputError
+from edge_agent.errors import OutputError
 from edge_agent.log_selection import IdRange, Selection, check_logs, parse_id_range
 from edge_agent.parameters import Parsed, tell_unreadable
 from edge_agent.progress import Progress
@@ -67,7 +68,7 @@ def decode(
             head = ",".join(CSV_HEADER).encode() + b"\n" if form == "csv" else b""
             with DecodeWorkers(source, text_of, text.summary, _output(), head) as workers:
                 _follow(workers)
-    except (EdgeAgentError, TableError) as error:
+    except (CanStreamError, TableError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(str(workers.summary), err=True)
     tell_unreadable(workers.end.unreadable, workers.end.problems)

@@ -92,7 +92,7 @@ class DecodeWorkers:
             worker.join()
 
     def __iter__(self) -> Iterator[Written]:
-        """Raises EdgeAgentError where the logs cannot be read on, the text cannot be written or a worker is
+        """Raises CanStreamError where the logs cannot be read on, the text cannot be written or a worker is
         gone, BrokenPipeError where nobody reads the text any more."""
         working = {at: worker.sentinel for at, worker in enumerate(self._workers)}
         while working:

@@ -1,7 +1,6 @@
 """What can go wrong in the edge agent.
 
 EdgeAgentError
- +- LogError          a log file cannot be read at all (single bad lines are counted, not raised)
  +- SourceError       a live source cannot be opened or read
  |   +- SourceEndedError   a replayed log has come to its end
  +- LinkError         the kernel does not say how a CAN interface stands
@@ -21,18 +20,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from can_stream.errors import CanStreamError
 
-class EdgeAgentError(Exception):
+
+class EdgeAgentError(CanStreamError):
     """Something the edge agent was asked to do cannot be done."""
-
-
-class LogError(EdgeAgentError):
-    """The log file `path` cannot be read: `reason`."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"{path}: {reason}")
 
 
 _FAULTS: Final = {"NO_DEVICE": "unplugged", "READ_FAILED": "unplugged", "DEAD": "dead_driver"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from edge_agent.errors import EdgeAgentError
+from can_stream.errors import CanStreamError
 from strict_config import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def told_in_one_sentence() -> Iterator[None]:
     """Errors with a remedy end the command with exit status 1, without a traceback."""
     try:
         yield
-    except (EdgeAgentError, ConfigError) as error:
+    except (CanStreamError, ConfigError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import EdgeAgentError
+from can_stream.errors import CanStreamError
 from edge_agent.heap import keep_freed_memory
 from edge_agent.log_selection import SelectedFrames, Selection
 from edge_agent.sources.log_blocks import LogProblem
@@ -104,6 +104,6 @@ def _read(parent_pid: int, selection: Selection, receiver: Connection, sender: C
         try:
             for frames, channel in source:
                 sender.send(LogPart(frames, channel, source.channels, source.fraction))
-        except EdgeAgentError as error:
+        except CanStreamError as error:
             failed = str(error)
         sender.send(LogEnd(source.unreadable, source.problems, failed))

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import click
 
+from can_stream.errors import CanStreamError
 from edge_agent.databases.command import database_option, load_for_command
-from edge_agent.errors import EdgeAgentError, ReplayError
+from edge_agent.errors import ReplayError
 from edge_agent.log_selection import Selection, check_logs, parse_id_range, parse_time_bound
 from edge_agent.ownership import owning
 from edge_agent.parameters import Parsed, tell_unreadable, warn
@@ -126,7 +127,7 @@ def replay(logs: tuple[Path, ...], **options: Any) -> None:
     try:
         check_logs(logs)
         complete = _play(selection, pace, _table(options["databases"]), options)
-    except EdgeAgentError as error:
+    except CanStreamError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(0 if complete else 1)
 

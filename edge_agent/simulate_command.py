@@ -16,8 +16,9 @@ from typing import Final
 
 import click
 
+from can_stream.errors import CanStreamError
 from edge_agent.databases.command import database_option, tell_findings
-from edge_agent.errors import EdgeAgentError, ReplayError
+from edge_agent.errors import ReplayError
 from edge_agent.parameters import Parsed, warn
 from edge_agent.replay_bus import Transmitter, parse_target
 from edge_agent.simulate import Timetable, Traffic
@@ -97,7 +98,7 @@ def simulate(
             f"{len(messages)} messages, {traffic.frames_per_second:.1f} frames per second in all", err=True
         )
         _transmit(traffic, target, seconds)
-    except EdgeAgentError as error:
+    except CanStreamError as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from can_stream.errors import DatabaseError
 from edge_agent.databases import MAX_DATABASES
 from edge_agent.databases.checks import Placed, check_together
-from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
 from edge_agent.databases.loading import parse_database, place_messages, used_messages
 from edge_agent.simulate_payloads import SimulatedMessage

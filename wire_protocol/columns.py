@@ -8,12 +8,12 @@ are stored slot by slot: first one bit per byte that says whether it differs fro
 from __future__ import annotations
 
 import sys
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
+from can_stream.frames.slots import Slots, slot_starts
 from wire_protocol.errors import PacketError
 from wire_protocol.varint import Reader
 
@@ -78,29 +78,6 @@ def take_ticks(reader: Reader, first: int, count: int, limit: int) -> NDArray[np
     return sums + first
 
 
-class Slots(Struct, frozen=True):
-    """Rows by slot: `first` intp[S], the first row of each; `order` the rows slot by slot, each slot's in
-    the order of the batch; `starts` bool[N], true where a slot begins in `order`."""
-
-    first: NDArray[np.intp]
-    order: NDArray[np.intp]
-    starts: NDArray[np.bool_]
-
-    def numbers(self) -> NDArray[np.intp]:
-        """intp[N]: the slot of each row."""
-        numbers = np.empty(len(self.order), np.intp)
-        numbers[self.order] = self.starts.cumsum() - 1
-        return numbers
-
-
-def slots_of(key: NDArray[np.uint64] | NDArray[np.uint32] | NDArray[np.uint16]) -> Slots:
-    """The slots of rows with these keys, in ascending order of keys."""
-    # np.unique would sort once more, and load numpy.ma, which a small agent has no memory for.
-    order = key.argsort(kind="stable")
-    starts = _starts(key.take(order))
-    return Slots(order.compress(starts), order, starts)
-
-
 def put_slots(out: bytearray, slots: Slots) -> None:
     """Append the slot of each row: one byte each, two where there are more than 256 slots."""
     slot = np.empty(len(slots.order), np.uint8 if len(slots.first) <= 256 else "<u2")
@@ -138,7 +115,7 @@ def take_rows(reader: Reader, slot: NDArray[np.uint16], width: int) -> NDArray[n
     differences = np.zeros(count * width, U8)
     differences[changed] = values
     order = slot.argsort(kind="stable")
-    starts = _starts(slot[order])
+    starts = slot_starts(slot[order])
     first = starts.nonzero()[0]
     # Sums run through all slots; taking off what the slots before have summed up leaves those of each alone.
     sums = differences.reshape(count, width).cumsum(axis=0, dtype=U8)
@@ -148,9 +125,3 @@ def take_rows(reader: Reader, slot: NDArray[np.uint16], width: int) -> NDArray[n
     sums -= before[starts.cumsum() - 1]
     rows[order] = sums
     return rows
-
-
-def _starts(ordered: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.bool_]:
-    starts = np.ones(len(ordered), np.bool_)
-    starts[1:] = ordered[1:] != ordered[:-1]
-    return starts

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from can_stream.frames.slots import slots_of
 from wire_protocol.batches import FrameBatch, FrameFlag, id_text
-from wire_protocol.columns import slots_of
 from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts
 from wire_protocol.repeats import keys_but_data
 from wire_protocol.timestamps import format_seconds

@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from can_stream.frames.slots import slots_of
 from wire_protocol.batches import (
     CLASSIC_DATA_BYTES,
     EXTENDED_ID_MASK,
@@ -30,7 +31,6 @@ from wire_protocol.columns import (
     put_rows,
     put_slots,
     put_ticks,
-    slots_of,
     take_rows,
     take_slots,
     take_ticks,

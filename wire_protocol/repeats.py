@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from can_stream.frames.slots import slots_of
 from wire_protocol.batches import FrameBatch
-from wire_protocol.columns import slots_of
 from wire_protocol.pieces import Places
 
 # Odd, so that no two words become one.

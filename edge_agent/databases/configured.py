@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from can_stream.errors import DatabaseError
 from edge_agent.databases import MAX_DATABASES
-from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Severity
 from edge_agent.databases.isolated import load_isolated
 from signal_decoding.table import SignalTable

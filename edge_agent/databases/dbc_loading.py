@@ -6,11 +6,11 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from can_stream.errors import DatabaseError
 from edge_agent.databases.cantools_loading import load_with_cantools, reason_of
 from edge_agent.databases.dbc_file import DbcFile
 from edge_agent.databases.dbc_limits import excesses
 from edge_agent.databases.dbc_statements import Statement
-from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Findings
 from edge_agent.databases.reading import line_about
 

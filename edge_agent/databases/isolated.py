@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from edge_agent.databases.errors import DatabaseError
+from can_stream.errors import DatabaseError
 from edge_agent.databases.findings import Finding
 from edge_agent.databases.loaded import LoadedDatabases
 from signal_decoding.errors import TableError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from can_stream.errors import DatabaseError
 from edge_agent.databases.checks import Placed, check_together
-from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
 from edge_agent.databases.loading import load_messages
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from can_stream.errors import DatabaseError
 from edge_agent.databases import MAX_DATABASES
 from edge_agent.databases.cantools_loading import load_with_cantools, reason_of, what_cantools_warns_of
 from edge_agent.databases.checks import Placed, check_ids, check_message, check_together
 from edge_agent.databases.compiling import compile_message, dbc_id_of, is_j1939
 from edge_agent.databases.dbc_loading import DbcLoading
-from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding, Findings
 from edge_agent.databases.loaded import LoadedDatabases
 from edge_agent.databases.locating import Locator

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from edge_agent.databases.errors import DatabaseError
+from can_stream.errors import DatabaseError
 from signal_decoding.checking import MAX_MESSAGES
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024

@@ -13,13 +13,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from can_stream.errors import LineError
 from edge_agent.sources.candump_lines import CAN_ERR_FLAG, HumanClock, read_candump_line
 from edge_agent.sources.log_blocks import (
     MAX_LINE_BYTES,
     MAX_SECONDS,
     NS_PER_SECOND,
     ChannelNames,
-    LineError,
     ParsedBlock,
     Row,
     RowCollector,

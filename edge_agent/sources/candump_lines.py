@@ -14,10 +14,10 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from can_stream.errors import LineError
 from edge_agent.sources.log_blocks import (
     FLAG_OF_DIRECTION,
     NS_PER_SECOND,
-    LineError,
     Row,
     channel_name,
     check_identifier,

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from can_stream.errors import LineError
 from edge_agent.sources.log_blocks import (
     FLAG_OF_DIRECTION,
     ChannelNames,
-    LineError,
     ParsedBlock,
     Row,
     check_identifier,

@@ -15,11 +15,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from can_stream.errors import LineError
 from edge_agent.sources.log_blocks import (
     MAX_LINE_BYTES,
     MAX_SECONDS,
     ChannelNames,
-    LineError,
     ParsedBlock,
     Row,
     RowCollector,

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
-from edge_agent.errors import LogError
+from can_stream.errors import LineError, LogError
 from edge_agent.sources.log_blocks import (
     MAX_LINE_BYTES,
     MAX_SECONDS,
     ChannelNames,
     Fault,
-    LineError,
     LogBatch,
     ParsedBlock,
     channel_name,

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
-from edge_agent.errors import EdgeAgentError
+from can_stream.errors import LineError
 from wire_protocol.batches import FrameBatch, FrameFlag, batch_of, empty_batch, widen
 
 BLOCK_BYTES: Final = 128 * 1024
@@ -29,14 +29,6 @@ MAX_SECONDS: Final = 2**63 // NS_PER_SECOND - 1
 Row = tuple[int, str, int, int, int, bytes]
 
 _CHANNEL_NAME: Final = re.compile(rb"[!-~]{1,32}")
-
-
-class LineError(EdgeAgentError):
-    """One line or object of a log cannot be read: `reason`. Counted by the reader, never its end."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
 
 
 class Fault(Struct, frozen=True):

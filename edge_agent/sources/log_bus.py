@@ -10,9 +10,10 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from can_stream.errors import LogError
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import LogOptions
-from edge_agent.errors import LogError, SourceEndedError, SourceError
+from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.sources.logs import open_log
 from edge_agent.sources.pacing import Pacer
 from wire_protocol.batches import FrameBatch, empty_batch

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from edge_agent.errors import LogError
+from can_stream.errors import LineError, LogError
 from edge_agent.sources.candump import CandumpParser
 from edge_agent.sources.candump_lines import HumanClock, are_deltas, human_times, read_candump_line
 from edge_agent.sources.crtd import CrtdParser, read_crtd_line
@@ -23,7 +23,6 @@ from edge_agent.sources.log_blocks import (
     MAX_PROBLEMS,
     BlockParser,
     Fault,
-    LineError,
     LogBatch,
     LogProblem,
     ParsedBlock,

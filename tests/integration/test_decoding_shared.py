@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 
 from bench.decode import Result, Work, kona_work, large_databases, measure, random_work
-from edge_agent.databases.errors import DatabaseError
+from can_stream.errors import DatabaseError, LogError
 from edge_agent.databases.lint import lint
 from edge_agent.databases.loading import load_databases
-from edge_agent.errors import LogError
 from edge_agent.sources.logs import open_log
 from signal_decoding.evaluate import decode
 from signal_decoding.table import SignalTable, read_table

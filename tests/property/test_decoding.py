@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.databases.errors import DatabaseError
+from can_stream.errors import DatabaseError
 from edge_agent.databases.lint import lint
 from edge_agent.databases.loading import load_databases
 from signal_decoding.changes import ChangeFilter

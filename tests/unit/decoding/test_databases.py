@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from can_stream.errors import DatabaseError
 from edge_agent.databases.dbc_limits import excesses
 from edge_agent.databases.dbc_statements import split_statements
-from edge_agent.databases.errors import DatabaseError
 from edge_agent.databases.findings import Finding
 from edge_agent.databases.isolated import load_isolated
 from edge_agent.databases.lint import lint

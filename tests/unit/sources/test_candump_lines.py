@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from can_stream.errors import LineError
 from edge_agent.sources.candump_lines import HumanClock, are_deltas, read_candump_line
-from edge_agent.sources.log_blocks import LineError, Row
+from edge_agent.sources.log_blocks import Row
 from wire_protocol.batches import FrameFlag
 
 S = 1_000_000_000

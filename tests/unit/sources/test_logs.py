@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.errors import LogError
+from can_stream.errors import LogError
 from edge_agent.sources.log_blocks import MAX_CHANNELS, MAX_LINE_BYTES, MAX_PROBLEMS
 from edge_agent.sources.logs import LogReader, open_log
 from wire_protocol.batches import FrameBatch, FrameFlag, concatenate

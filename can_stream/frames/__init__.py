@@ -1,0 +1,1 @@
+"""Frames as columns: the unit of work from the driver to the browser."""
