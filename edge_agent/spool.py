@@ -53,8 +53,7 @@ class Spool:
     """Keeps `lanes`, those that are spooled, on disk as far as need be; more may be added to the list.
 
     `wake` is called when packets have been read for sending, `greet_again` when another hello is needed,
-    `on_state` at each change. `opened` is set once it is known what earlier starts left, or that this cannot
-    be known: what a greeting does not name would be taken for lost by the server.
+    `on_state` at each change. `opened` is set once what earlier starts left is known, or cannot be known.
     """
 
     def __init__(
@@ -180,14 +179,12 @@ class Spool:
                 return
         for lane in self._lanes.values():
             lane.use_disk(False)
-        if error.is_in_use and not self._has_left:
-            waiting = f"{error}; until then the server is not greeted, for there may be frames in it"
-            self._tell(SpoolState(SourceCode.FAILED, waiting))
-            await self._pause(IN_USE_SECONDS)
-            return
+        if is_waiting := error.is_in_use and not self._has_left:
+            message = f"{error}; until then the server is not greeted, for there may be frames in it"
+        else:
+            self.opened.set()
         self._tell(SpoolState(SourceCode.FAILED, message))
-        self.opened.set()
-        await self._pause(RETRY_SECONDS)
+        await self._pause(IN_USE_SECONDS if is_waiting else RETRY_SECONDS)
 
     def _forget_disk(self) -> None:
         self._orphans.clear()
@@ -355,8 +352,6 @@ class Spool:
         await self._in_thread(self._opened.close)
         self._thread.shutdown(wait=False)
 
-    # -- reading
-
     async def _read(self) -> None:
         for key, lane in self._lanes.items():
             while (fetch := lane.next_fetch()) is not None:
@@ -365,8 +360,6 @@ class Spool:
                 rows = await self._in_thread(partial(self._opened.fetch, key, fetch, told, self._moment()))
                 lane.fetched(fetch, rows, marks)
                 self._wake()
-
-    # -- inside
 
     @property
     def _opened(self) -> SpoolStore:
