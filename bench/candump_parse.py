@@ -17,11 +17,11 @@ import can
 import numpy as np
 
 from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_skipped
-from edge_agent.sources.candump import CandumpParser
-from edge_agent.sources.log_blocks import read_blocks
+from can_stream.frames.batches import FrameBatch, batch_of, concatenate
+from can_stream.logs.formats.candump import CandumpParser
+from can_stream.logs.log_blocks import read_blocks
+from can_stream.text.candump_format import format_candump
 from tests.helpers.shared_data import ICSIM, KONA
-from wire_protocol.batches import FrameBatch, batch_of, concatenate
-from wire_protocol.candump_format import format_candump
 
 RUNS = 7
 FRAMES = 60_000

@@ -18,10 +18,11 @@ from pathlib import Path
 from cantools.database import Database
 
 from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_skipped
-from edge_agent.sources.candump import CandumpParser
-from edge_agent.sources.log_blocks import read_blocks
-from signal_decoding.evaluate import decode
-from signal_decoding.table import SignalTable
+from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch, concatenate
+from can_stream.logs.formats.candump import CandumpParser
+from can_stream.logs.log_blocks import read_blocks
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
 from tests.helpers.cantools_oracle import (
     SHARED_DATA,
     difference,
@@ -30,7 +31,6 @@ from tests.helpers.cantools_oracle import (
     load_both,
     random_data,
 )
-from wire_protocol.batches import CLASSIC_DATA_BYTES, FrameBatch, concatenate
 
 BATCH_FRAMES = 400
 FRAMES = 4_000

@@ -34,14 +34,14 @@ import numpy as np
 
 from bench.candump_parse import generated_log, read_ours
 from bench.report import Comparison, show
+from can_stream.frames.batches import FrameBatch, id_text
+from can_stream.protocol.control import DongleInfo, Heartbeat, Hello, LaneHello, LanesHello, encode_message
+from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
+from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+from can_stream.text.normalized import rows_of
 from tests.helpers.agents import registered_agents
 from tests.helpers.processes import StreamServer
 from tests.helpers.shared_data import KONA
-from wire_protocol.batches import FrameBatch, id_text
-from wire_protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
-from wire_protocol.messages import DongleInfo, Heartbeat, Hello, LaneHello, LanesHello, encode_message
-from wire_protocol.normalized import rows_of
-from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
 
 REQUIRED_RATIO: Final = 2.5
 START_IDS: Final = [f"{number:016x}" for number in range(1, 17)]

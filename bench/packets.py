@@ -23,14 +23,14 @@ import msgpack
 import numpy as np
 
 from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_skipped
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
+from can_stream.logs.log_reader import open_log
+from can_stream.protocol.hop import Envelope, HopDecoder, HopEncoder, RangeKind
+from can_stream.protocol.packets import PacketNumber, decode_packet, encode_frames
+from can_stream.text.normalized import rows_of
 from edge_agent.simulate import Traffic
 from edge_agent.simulate_databases import simulated_messages
-from edge_agent.sources.logs import open_log
 from tests.helpers.shared_data import KONA
-from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
-from wire_protocol.hop import Envelope, HopDecoder, HopEncoder, RangeKind
-from wire_protocol.normalized import rows_of
-from wire_protocol.packets import PacketNumber, decode_packet, encode_frames
 
 BATCH_SECONDS = 0.05
 DEMO_DATABASE = Path(__file__).parents[1] / "dbc" / "demo-vehicle.dbc"

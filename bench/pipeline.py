@@ -32,12 +32,12 @@ import numpy as np
 from bench.frame_block import FrameBlock
 from bench.receive import STAND_IN, Wire, has_interface
 from bench.report import Comparison, in_turn, show, show_skipped
-from edge_agent.databases.loading import load_databases
+from can_stream.databases.loading import load_databases
+from can_stream.frames.batches import FrameBatch, FrameFlag
+from can_stream.signals.decoded import numbers_of
 from edge_agent.simulate import Traffic
 from edge_agent.simulate_databases import simulated_messages
-from signal_decoding.decoded import numbers_of
 from tests.helpers.conditions import eventually
-from wire_protocol.batches import FrameBatch, FrameFlag
 
 Side = Literal["ours", "peer"]
 

@@ -21,13 +21,13 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from bench.receive import Wire, python_can_on
+from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.protocol.control import LanesHello, LanesWelcome, Welcome, decode_data_up, encode_message
+from can_stream.protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
+from can_stream.protocol.packets import MAX_PACKET_BYTES, PacketNumber, decode_packet
 from edge_agent import run_command
 from edge_agent.sources import socketcan
 from stream_server.recording import FLUSH_SECONDS
-from wire_protocol.batches import FrameBatch, SignalBatch
-from wire_protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
-from wire_protocol.messages import LanesHello, LanesWelcome, Welcome, decode_data_up, encode_message
-from wire_protocol.packets import MAX_PACKET_BYTES, PacketNumber, decode_packet
 
 
 def run_agent(config: Path, descriptors: Sequence[int]) -> None:

@@ -35,16 +35,16 @@ import numpy as np
 
 from bench.frame_block import FrameBlock
 from bench.report import Comparison, show, show_skipped
+from can_stream.frames.batches import FD_DATA_BYTES, FD_LENGTHS, FrameBatch, widen
+from can_stream.logs.formats.candump import CandumpParser
+from can_stream.logs.log_blocks import read_blocks
 from edge_agent.dongle_config import DongleSection
 from edge_agent.sources.base import Item, SourceCode, SourceState
 from edge_agent.sources.can_frames import ReceiveSlots
-from edge_agent.sources.candump import CandumpParser
-from edge_agent.sources.log_blocks import read_blocks
 from edge_agent.sources.reader import ReaderLimits, SourceReader
 from edge_agent.sources.socketcan import SocketCanBus, open_can_socket
 from tests.helpers.conditions import eventually
 from tests.vm.can_utils import receivers
-from wire_protocol.batches import FD_DATA_BYTES, FD_LENGTHS, FrameBatch, widen
 
 # Frames per second at which recorders are tried, from what must be kept everywhere to six full buses: of
 # more, a minute does not fit into the largest buffer that candump can have.

@@ -22,16 +22,16 @@ from sqlalchemy import Connection, insert
 
 from bench.packets import START_ID, demo_traffic
 from bench.report import Comparison, compare, in_turn, show
+from can_stream.frames.batches import FrameBatch
+from can_stream.protocol.control import LaneHello
+from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.packets import Packet, PacketNumber, encode_frames
+from can_stream.text.normalized import rows_of
 from stream_server import schema
 from stream_server.database import Database
 from stream_server.metrics import Metrics
 from stream_server.migrations import upgrade
 from stream_server.recording import Recorder
-from wire_protocol.batches import FrameBatch
-from wire_protocol.hop import RangeKind
-from wire_protocol.messages import LaneHello
-from wire_protocol.normalized import rows_of
-from wire_protocol.packets import Packet, PacketNumber, encode_frames
 
 DONGLES = 16
 PACKET_FRAMES = 400

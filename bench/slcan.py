@@ -19,11 +19,11 @@ from functools import partial
 import can
 
 from bench.report import Comparison, compare, cpu_seconds, in_turn, show
+from can_stream.frames.batches import FrameBatch, concatenate
 from edge_agent.dongle_config import DongleSection
 from edge_agent.sources.reader import ReaderLimits
 from edge_agent.sources.slcan import SlcanBus
 from tests.helpers.lawicel import LawicelAdapter
-from wire_protocol.batches import FrameBatch, concatenate
 
 RUNS = 5
 FRAMES = 12_000

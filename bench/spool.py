@@ -27,15 +27,15 @@ from typing import TypeVar
 
 from bench.packets import START_ID, cut, demo_traffic
 from bench.report import compare, cpu_seconds, in_turn, show, show_skipped
+from can_stream.frames.batches import FrameBatch
+from can_stream.lanes.sender import WindowLimits
+from can_stream.text.normalized import FrameRow, rows_of
 from edge_agent.config import SpoolSection
 from edge_agent.disk_backlog import SpoolRow
 from edge_agent.spool_files import thread_written_bytes
 from edge_agent.spool_store import Changes, LaneKey, Moment, SpoolStore
 from edge_agent.spool_timing import patience_seconds
 from edge_agent.spooled_lane import SpooledLane
-from wire_protocol.batches import FrameBatch
-from wire_protocol.lane_sender import WindowLimits
-from wire_protocol.normalized import FrameRow, rows_of
 
 T = TypeVar("T")
 RATES = (500, 2_000, 4_000, 8_000)

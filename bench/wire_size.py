@@ -16,12 +16,12 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from bench.report import Comparison, show, show_skipped
-from edge_agent.sources.logs import open_log
+from can_stream.logs.log_reader import open_log
+from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
 from tests.helpers.agents import replay_through
 from tests.helpers.metered_proxy import MeteredProxy
 from tests.helpers.processes import EnrolledAgent, StreamServer, replay_summary
 from tests.helpers.shared_data import ICSIM, KONA
-from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
 
 
 def ours(log: Path) -> float:

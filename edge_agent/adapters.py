@@ -10,10 +10,10 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from can_stream.protocol.control import Discovery
+from can_stream.protocol.identity import identifier_from
 from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
-from wire_protocol.identity import identifier_from
-from wire_protocol.messages import Discovery
 
 MAX_TEXT_CHARACTERS: Final = 128
 # In a sentence that a person reads.

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from can_stream.frames.batches import id_text
+from can_stream.lanes.sender import LaneSender
+from can_stream.protocol.control import DevicesReport, Discovery, DongleInfo, Hello
+from can_stream.protocol.identity import identifier_from
+from can_stream.service_manager import ServiceManager
 from edge_agent.bus_watch import BusWatch
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
@@ -32,16 +37,11 @@ from edge_agent.spooled_lane import SpooledLane
 from edge_agent.state_directory import state_directory
 from edge_agent.status_socket import serving_status, socket_path
 from edge_agent.uplink import Answers, Uplink, UplinkState
-from service_manager import ServiceManager
-from wire_protocol.batches import id_text
-from wire_protocol.identity import identifier_from
-from wire_protocol.lane_sender import LaneSender
-from wire_protocol.messages import DevicesReport, Discovery, DongleInfo, Hello
 
 if TYPE_CHECKING:
+    from can_stream.databases.configured import ConfiguredDatabases
     from edge_agent.budget import Stage
     from edge_agent.budget_keeper import BudgetKeeper
-    from edge_agent.databases.configured import ConfiguredDatabases
 
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0

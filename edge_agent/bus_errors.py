@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from wire_protocol.batches import FrameBatch, FrameFlag
+from can_stream.frames.batches import FrameBatch, FrameFlag
 
 
 class ErrorClass(IntFlag):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from can_stream.frames.batches import FrameBatch
 from edge_agent.bus_errors import ErrorNews, hears_the_bus, read_errors
 from edge_agent.can_settings import CanSettings, differences, set_up_by_hand
 from edge_agent.errors import SourceError
 from edge_agent.link_counters import STALL_SECONDS, Stall, TwoWitnesses, grown
 from edge_agent.rtnetlink import CanLink
 from edge_agent.sources.source_state import SourceCode, SourceState
-from wire_protocol.batches import FrameBatch
 
 # What is over is told for so long, so that nothing flaps that comes and goes.
 HOLD_SECONDS: Final = 5.0

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wire_protocol.clock_record import ClockRecord
+from can_stream.protocol.clock_record import ClockRecord
 
 # The kernel slews both clocks alike: what moves one against the other is that somebody set the wall clock.
 STEP_NS: Final = 500_000_000

@@ -11,13 +11,13 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-import strict_config
+from can_stream import strict_config
+from can_stream.protocol.control import MAX_DONGLES, DongleInfo
+from can_stream.protocol.identity import identifier_from
+from can_stream.strict_config import ConfigError, Problem
 from edge_agent.dongle_config import DongleSection, Id, Text, id_problems
 from edge_agent.server_url import url_problem, websocket_url
 from edge_agent.transmit_config import RelaySection, TransmitSection, permission_problems
-from strict_config import ConfigError, Problem
-from wire_protocol.identity import identifier_from
-from wire_protocol.messages import MAX_DONGLES, DongleInfo
 
 
 class AgentSection(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edge_agent.dongle import Dongle
 
 if TYPE_CHECKING:
-    from edge_agent.databases.configured import ConfiguredDatabases
+    from can_stream.databases.configured import ConfiguredDatabases
 
 
 class DatabaseKeeper:
@@ -53,6 +53,6 @@ class DatabaseKeeper:
 
 async def _load(patterns: tuple[str, ...]) -> ConfiguredDatabases:
     # Not at the top: an agent without databases has no memory for it.
-    from edge_agent.databases.configured import load_configured  # noqa: PLC0415
+    from can_stream.databases.configured import load_configured  # noqa: PLC0415
 
     return await asyncio.to_thread(load_configured, patterns)

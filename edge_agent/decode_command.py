@@ -10,11 +10,15 @@ from typing import Final
 
 import click
 
+from can_stream.databases.findings import Severity
+from can_stream.databases.lint import lint as lint_files
+from can_stream.databases.loading import load_databases
 from can_stream.errors import CanStreamError
+from can_stream.frames.batches import FrameBatch
+from can_stream.signals.errors import TableError
+from can_stream.signals.table import SignalTable
+from can_stream.text.normalized import FrameOrigin, Origins
 from edge_agent.databases.command import database_option, tell_findings
-from edge_agent.databases.findings import Severity
-from edge_agent.databases.lint import lint as lint_files
-from edge_agent.databases.loading import load_databases
 from edge_agent.decode_output import CSV_HEADER, DecodedText
 from edge_agent.decode_workers import DecodeWorkers
 from edge_agent.errors import OutputError
@@ -22,10 +26,6 @@ from edge_agent.log_selection import IdRange, Selection, check_logs, parse_id_ra
 from edge_agent.parameters import Parsed, tell_unreadable
 from edge_agent.progress import Progress
 from edge_agent.read_ahead import LogPart, ReadAhead
-from signal_decoding.errors import TableError
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import FrameBatch
-from wire_protocol.normalized import FrameOrigin, Origins
 
 _BATCH_FRAMES: Final = 16_384
 

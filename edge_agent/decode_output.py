@@ -11,16 +11,16 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, id_text
 from can_stream.frames.slots import slots_of
-from signal_decoding.decoded import Decoded
-from signal_decoding.evaluate import decode
-from signal_decoding.json_output import FrameTimes, JsonLines
-from signal_decoding.table import SignalTable
-from signal_decoding.value_text import SeenByName, ValueTexts, values_where
-from wire_protocol.batches import FrameBatch, FrameFlag, id_text
-from wire_protocol.normalized import Origins, time_texts
-from wire_protocol.pieces import Pieces, Places, Pool, Spans, Texts, join_lines
-from wire_protocol.repeats import find_repeats
+from can_stream.signals.decoded import Decoded
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
+from can_stream.text.json_output import FrameTimes, JsonLines
+from can_stream.text.normalized import Origins, time_texts
+from can_stream.text.pieces import Pieces, Places, Pool, Spans, Texts, join_lines
+from can_stream.text.repeats import find_repeats
+from can_stream.text.value_text import SeenByName, ValueTexts, values_where
 
 CSV_HEADER: Final = ("ts", "bus", "id", "message", "signal", "value", "raw", "unit")
 

@@ -8,14 +8,14 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
+from can_stream.frames.batches import EXTENDED_ID_MASK, FrameBatch, FrameFlag, SignalBatch
+from can_stream.lanes.sender import LaneSender
+from can_stream.protocol.packets import MAX_ROWS
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
 from edge_agent.lane_gate import LaneGate
 from edge_agent.signal_rules import SignalRule
 from edge_agent.signal_selection import SignalSelection
-from signal_decoding.evaluate import decode
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import EXTENDED_ID_MASK, FrameBatch, FrameFlag, SignalBatch
-from wire_protocol.lane_sender import LaneSender
-from wire_protocol.packets import MAX_ROWS
 
 # On a bus of random ids every one of them would be a discovery.
 MAX_UNKNOWN_IDS: Final = 256

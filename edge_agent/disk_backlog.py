@@ -8,9 +8,9 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from wire_protocol.backlog import Stretch, follows, joined
-from wire_protocol.intervals import IntervalSet
-from wire_protocol.packets import MAX_SEQ, Gap, PacketNumber
+from can_stream.lanes.backlog import Stretch, follows, joined
+from can_stream.lanes.intervals import IntervalSet
+from can_stream.protocol.packets import MAX_SEQ, Gap, PacketNumber
 
 MAX_STRETCHES: Final = 512
 _MAX_SENT_INTERVALS: Final = 32

@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from can_stream.strict_config import ConfigError
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig, load_agent_config
 from edge_agent.credentials import read_agent_token
@@ -23,7 +24,6 @@ from edge_agent.state_directory import state_directory
 from edge_agent.status_document import AgentStatus
 from edge_agent.status_finding import START, find_status
 from edge_agent.status_text import shown, verdict
-from strict_config import ConfigError
 
 LEAST_FREE_BYTES: Final = 8_000_000
 

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
+from can_stream.frames.batches import FrameBatch
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.control import MAX_TABLES, DongleInfo, LaneName
+from can_stream.protocol.packets import GapReason
 from edge_agent.adapters import Whereabouts
 from edge_agent.budget import Stage, rules_at
 from edge_agent.bus_monitor import BusMonitor
@@ -30,14 +34,10 @@ from edge_agent.sources.reader import SourceReader
 from edge_agent.spool_timing import patience_seconds, reading_seconds
 from edge_agent.spooled_lane import OpenBatch, SpooledLane
 from edge_agent.uplink import Uplink
-from wire_protocol.batches import FrameBatch
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.messages import MAX_TABLES, DongleInfo, LaneName
-from wire_protocol.packets import GapReason
 
 if TYPE_CHECKING:
+    from can_stream.databases.configured import ConfiguredDatabases
     from edge_agent.can_link import CanLink
-    from edge_agent.databases.configured import ConfiguredDatabases
     from edge_agent.decoder import Decoder
 
 STOP_LOOK_SECONDS: Final = 0.25

@@ -9,15 +9,15 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-import strict_config
+from can_stream import strict_config
+from can_stream.databases import MAX_DATABASES
+from can_stream.protocol.control import DongleInfo
+from can_stream.protocol.identity import Identifier, is_identifier
+from can_stream.strict_config import ConfigError
 from edge_agent.can_settings import CanSettings
-from edge_agent.databases import MAX_DATABASES
 from edge_agent.frame_filters import FrameFilter
 from edge_agent.signal_rules import MAX_RULES, SignalRule
 from edge_agent.sources.slcan_commands import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
-from strict_config import ConfigError
-from wire_protocol.identity import Identifier, is_identifier
-from wire_protocol.messages import DongleInfo
 
 MAX_FILTERS: Final = 256
 # Interfaces whose adapters are found wherever they are plugged in.

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from can_stream.lanes.sender import LaneSender
 from edge_agent.errors import UplinkError
 from edge_agent.spool import Spool
 from edge_agent.spooled_lane import SpooledLane
 from edge_agent.uplink import Uplink
-from wire_protocol.lane_sender import LaneSender
 
 STOP_SECONDS: Final = 5.0
 # What the spool keeps needs no ack before the agent ends; what is on its way has this long.

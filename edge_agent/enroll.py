@@ -11,10 +11,10 @@ from typing import Final
 
 import msgspec
 
+from can_stream.protocol.identity import is_identifier
+from can_stream.protocol.registration import RegisterRequest, RegisterResponse
 from edge_agent.errors import EnrollError
 from edge_agent.server_url import http_url, is_loopback, is_secure, url_problem
-from wire_protocol.identity import is_identifier
-from wire_protocol.registration import RegisterRequest, RegisterResponse
 
 REGISTER_PATH: Final = "/api/v1/agents/register"
 MAX_RESPONSE_BYTES: Final = 64 * 1024

@@ -10,11 +10,11 @@ from typing import Final
 
 import click
 
+from can_stream.protocol.identity import identifier_from
 from edge_agent import enroll as enrolment
 from edge_agent.credentials import default_token_file, read_enrolment_token, write_token
 from edge_agent.identity import VERSION
 from edge_agent.parameters import told_in_one_sentence
-from wire_protocol.identity import identifier_from
 
 ENROLMENT_VARIABLE: Final = "EDGE_AGENT_ENROLL_TOKEN"
 

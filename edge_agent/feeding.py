@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wire_protocol.batches import FrameBatch, concatenate, empty_batch
-from wire_protocol.packets import MAX_ROWS
+from can_stream.frames.batches import FrameBatch, concatenate, empty_batch
+from can_stream.protocol.packets import MAX_ROWS
 
 # A wake-up of its own costs as much again.
 _SOON_SECONDS: Final = 0.001

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
+from can_stream.protocol.control import DongleInfo, Hello
+from can_stream.protocol.identity import START_ID_BYTES
 from edge_agent.clock import Clock
-from wire_protocol.identity import START_ID_BYTES
-from wire_protocol.messages import DongleInfo, Hello
 
 VERSION: Final = version("can-edge-agent")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from wire_protocol.batches import FrameBatch, SignalBatch
-from wire_protocol.lane_sender import LaneSender
-from wire_protocol.packets import GapReason
+from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.lanes.sender import LaneSender
+from can_stream.protocol.packets import GapReason
 
 TELL_SECONDS: Final = 600.0
 

@@ -12,12 +12,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from can_stream.lanes.backlog import Stretch
+from can_stream.lanes.sender import Held, LaneSender, WindowLimits
+from can_stream.protocol.control import MAX_RANGES, LaneHello, LaneName
+from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_gap
 from edge_agent.disk_backlog import DiskBacklog, Marks, SpoolRow
-from wire_protocol.backlog import Stretch
-from wire_protocol.hop import RangeKind
-from wire_protocol.lane_sender import Held, LaneSender, WindowLimits
-from wire_protocol.messages import MAX_RANGES, LaneHello, LaneName
-from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_gap
 
 _FETCHED_AHEAD: Final = 64
 _MARKED_AHEAD: Final = 256

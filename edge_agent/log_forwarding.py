@@ -10,14 +10,14 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from can_stream.protocol.control import Log, LogLevel
 from edge_agent.clock import Clock
 from edge_agent.log_limit import MAX_KINDS, LogLimit
-from wire_protocol.messages import Log, LogLevel
 
 MAX_CHARACTERS: Final = 1_000
 SUMMARY_SECONDS: Final = 2.0
 # What the libraries below them say of a connection is in our own words already.
-OUR_LOGGERS: Final = ("edge_agent", "service_manager", "signal_decoding", "strict_config", "wire_protocol")
+OUR_LOGGERS: Final = ("edge_agent", "can_stream")
 
 
 class LogForwarder(logging.Handler):

@@ -10,10 +10,10 @@ import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
+from can_stream.frames.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK, FrameBatch, FrameFlag
+from can_stream.logs.log_blocks import BLOCK_BYTES, LogProblem
+from can_stream.logs.log_reader import LogReader, open_log
 from edge_agent.errors import ReplayError
-from edge_agent.sources.log_blocks import BLOCK_BYTES, LogProblem
-from edge_agent.sources.logs import LogReader, open_log
-from wire_protocol.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK, FrameBatch, FrameFlag
 
 
 class TimeBound(Struct, frozen=True):

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from can_stream.frames.batches import FrameBatch
 from edge_agent.clock import Clock
 from edge_agent.seen_ids import MAX_FILE_BYTES, MAX_IDS, BusId, BusIds, SeenIds, decode_seen, encode_seen
 from edge_agent.state_directory import write_whole
-from wire_protocol.batches import FrameBatch
 
 WRITE_SECONDS: Final = 60.0
 TELL_SECONDS: Final = 0.5

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from can_stream.service_manager import ServiceManager
 from edge_agent.backoff import UPLINK_POLICY
 from edge_agent.clock import Clock
 from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import ANSWER_TIMEOUT_SECONDS, OPEN_TIMEOUT_SECONDS, UplinkState
-from service_manager import ServiceManager
 
 STATUS_SECONDS: Final = 5.0
 _FEEDS_PER_TIMEOUT: Final = 4

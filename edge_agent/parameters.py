@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from can_stream.errors import CanStreamError
-from strict_config import ConfigError
+from can_stream.strict_config import ConfigError
 
 if TYPE_CHECKING:
-    from edge_agent.sources.log_blocks import LogProblem
+    from can_stream.logs.log_blocks import LogProblem
 
 
 SHOWN_PROBLEMS: Final = 20

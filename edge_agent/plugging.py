@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from can_stream.protocol.control import Discovery
 from edge_agent.adapters import Adapter, DiscoveryKind, Whereabouts, discovery
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import PLUGGABLE, DongleSection
 from edge_agent.inventory import Inventory
-from wire_protocol.messages import Discovery
 
 LOOK_SECONDS: Final = 1.0
 # A new adapter gets its name, its alias and its permissions after it has come.

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from can_stream.errors import CanStreamError
+from can_stream.frames.batches import FrameBatch
+from can_stream.logs.log_blocks import LogProblem
 from edge_agent.heap import keep_freed_memory
 from edge_agent.log_selection import SelectedFrames, Selection
-from edge_agent.sources.log_blocks import LogProblem
-from wire_protocol.batches import FrameBatch
 
 # Whoever reads all of a log as fast as possible has the memory for large blocks.
 _BLOCK_BYTES: Final = 512 * 1024

@@ -9,11 +9,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from can_stream.frames.batches import FrameBatch
 from edge_agent.errors import ReplayError
 from edge_agent.feeding import LogCutter, Window
 from edge_agent.log_selection import SelectedFrames, Selection
 from edge_agent.sources.pacing import Pacer
-from wire_protocol.batches import FrameBatch
 
 # A pace finer than this would wake the machine for every frame.
 BEAT_SECONDS: Final = 0.02

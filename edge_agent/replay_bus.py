@@ -6,11 +6,11 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from can_stream.frames.batches import FrameFlag
+from can_stream.text.normalized import FrameRow, rows_of
 from edge_agent.errors import ReplayError
 from edge_agent.replay import Replay, Totals
 from edge_agent.sources.can_errors import open_failure
-from wire_protocol.batches import FrameFlag
-from wire_protocol.normalized import FrameRow, rows_of
 
 if TYPE_CHECKING:
     import can

@@ -13,6 +13,8 @@ from typing import Any, Final
 import click
 
 from can_stream.errors import CanStreamError
+from can_stream.protocol.identity import identifier_from, is_identifier
+from can_stream.signals.table import SignalTable
 from edge_agent.databases.command import database_option, load_for_command
 from edge_agent.errors import ReplayError
 from edge_agent.log_selection import Selection, check_logs, parse_id_range, parse_time_bound
@@ -27,8 +29,6 @@ from edge_agent.replay_resume import resumed_start_id
 from edge_agent.replay_uplink import ReplayUplink, ServerTarget
 from edge_agent.server_url import url_problem
 from edge_agent.uplink import UplinkState
-from signal_decoding.table import SignalTable
-from wire_protocol.identity import identifier_from, is_identifier
 
 _PACED_FLUSH_SECONDS: Final = 0.05
 _UNPACED_FLUSH_SECONDS: Final = 0.25

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from can_stream.protocol.identity import identifier_from
+from can_stream.protocol.registration import AGENT_PREFIX
 from edge_agent import enroll
 from edge_agent.credentials import default_token_file, read_enrolment_token, read_token, write_token
 from edge_agent.errors import EnrollError
 from edge_agent.identity import VERSION
-from wire_protocol.identity import identifier_from
-from wire_protocol.registration import AGENT_PREFIX
 
 
 def agent_token(

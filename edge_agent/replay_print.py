@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
+from can_stream.text.json_output import frame_members
+from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
 from edge_agent.replay import Replay, by_channel
-from signal_decoding.evaluate import decode
-from signal_decoding.json_output import frame_members
-from signal_decoding.table import SignalTable
-from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
 
 
 async def print_frames(replay: Replay, out: BinaryIO, table: SignalTable | None) -> None:

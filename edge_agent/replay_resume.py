@@ -10,11 +10,11 @@ from typing import Final
 
 import msgspec
 
+from can_stream.protocol.identity import StartId
+from can_stream.signals.table import SignalTable
 from edge_agent.errors import ReplayError
 from edge_agent.identity import new_start_id
 from edge_agent.log_selection import Selection
-from signal_decoding.table import SignalTable
-from wire_protocol.identity import StartId
 
 _MAX_RESUME_BYTES: Final = 64 * 1024
 

@@ -10,6 +10,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from can_stream.frames.batches import FrameBatch
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.control import DongleInfo, Hello, LaneName
+from can_stream.protocol.identity import is_identifier
+from can_stream.protocol.packets import GapReason
+from can_stream.signals.table import SignalTable
 from edge_agent.clock import Clock
 from edge_agent.config import dongle_id
 from edge_agent.decoder import Decoder
@@ -17,12 +23,6 @@ from edge_agent.errors import ReplayError
 from edge_agent.identity import hello_of, new_start_id
 from edge_agent.replay import Replay, Totals, by_channel
 from edge_agent.uplink import Answers, Uplink, UplinkState
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import FrameBatch
-from wire_protocol.identity import is_identifier
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.messages import DongleInfo, Hello, LaneName
-from wire_protocol.packets import GapReason
 
 _WINDOW: Final = WindowLimits(4_000_000, trims=False)
 

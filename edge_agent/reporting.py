@@ -8,6 +8,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from can_stream.protocol.control import ServiceStatus, Status
+from can_stream.text.timestamps import format_timestamp
 from edge_agent.budget import Budget
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
@@ -28,8 +30,6 @@ from edge_agent.sources.reader import SourceReader
 from edge_agent.spool import Spool
 from edge_agent.status_document import AgentStatus, DongleStatus
 from edge_agent.uplink import Uplink
-from wire_protocol.messages import ServiceStatus, Status
-from wire_protocol.timestamps import format_timestamp
 
 # What changes more often is told as it is then.
 CHANGE_SECONDS: Final = 0.25

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
+from can_stream.service_manager import log_to_standard_error
+from can_stream.strict_config import ConfigError
 from edge_agent.agent import Agent
 from edge_agent.config import AgentConfig, load_agent_config
 from edge_agent.heap import share_one_heap, use_python_blocks
 from edge_agent.ownership import owning
 from edge_agent.parameters import told_in_one_sentence
 from edge_agent.transmit_config import transmit_sentence
-from service_manager import log_to_standard_error
-from strict_config import ConfigError
 
 
 @click.command()
@@ -59,7 +59,7 @@ def _reload(agent: Agent, path: Path) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 def check_config(path: Path) -> None:
     """Say everything that is wrong in a configuration file, or what it means."""
-    from edge_agent.databases.configured import load_configured  # noqa: PLC0415 - not for `run`
+    from can_stream.databases.configured import load_configured  # noqa: PLC0415 - not for `run`
 
     with told_in_one_sentence():
         config = load_agent_config(path)

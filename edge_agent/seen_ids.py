@@ -10,9 +10,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from wire_protocol.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK, FrameBatch, FrameFlag
-from wire_protocol.identity import Identifier
-from wire_protocol.messages import MAX_DONGLES
+from can_stream.frames.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK, FrameBatch, FrameFlag
+from can_stream.protocol.control import MAX_DONGLES
+from can_stream.protocol.identity import Identifier
 
 MAX_IDS: Final = 4096
 # Every dongle that this gateway ever had may be in the file.

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import asdict
 
+from can_stream.protocol.control import ServiceStatus
+from can_stream.text.timestamps import format_timestamp
 from edge_agent.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
 from edge_agent.budget import Budget
 from edge_agent.dongle import Dongle
@@ -16,8 +18,6 @@ from edge_agent.sources.base import SourceCode
 from edge_agent.sources.reader import SourceReader
 from edge_agent.spool import Spool
 from edge_agent.uplink import Uplink
-from wire_protocol.messages import ServiceStatus
-from wire_protocol.timestamps import format_timestamp
 
 
 class ServiceMaker:

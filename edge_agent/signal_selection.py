@@ -12,11 +12,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.signals.changes import ChangeFilter
+from can_stream.signals.decoded import Decoded, numbers_of
+from can_stream.signals.table import SignalTable
 from edge_agent.signal_rules import SignalRule, rule_of
-from signal_decoding.changes import ChangeFilter
-from signal_decoding.decoded import Decoded, numbers_of
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import FrameBatch, SignalBatch
 
 _NEVER_NS: Final = 2**63 - 1
 _NO_ROWS: Final = np.zeros(0, np.intp)

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from can_stream.frames.batches import FrameBatch
 from edge_agent.simulate_payloads import Payloads, SimulatedMessage
-from wire_protocol.batches import FrameBatch
 
 # A finer pace would wake the machine for every frame.
 BEAT_SECONDS: Final = 0.001

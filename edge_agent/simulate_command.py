@@ -17,6 +17,7 @@ from typing import Final
 import click
 
 from can_stream.errors import CanStreamError
+from can_stream.text.normalized import rows_of
 from edge_agent.databases.command import database_option, tell_findings
 from edge_agent.errors import ReplayError
 from edge_agent.parameters import Parsed, warn
@@ -24,7 +25,6 @@ from edge_agent.replay_bus import Transmitter, parse_target
 from edge_agent.simulate import Timetable, Traffic
 from edge_agent.simulate_databases import simulated_messages
 from edge_agent.simulate_payloads import SimulatedMessage
-from wire_protocol.normalized import rows_of
 
 MAX_RATE: Final = 100_000
 MAX_SECONDS: Final = 10_000_000

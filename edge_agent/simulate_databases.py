@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from can_stream.databases import MAX_DATABASES
+from can_stream.databases.checks import Placed, check_together
+from can_stream.databases.findings import Finding, Findings
+from can_stream.databases.loading import parse_database, place_messages, used_messages
 from can_stream.errors import DatabaseError
-from edge_agent.databases import MAX_DATABASES
-from edge_agent.databases.checks import Placed, check_together
-from edge_agent.databases.findings import Finding, Findings
-from edge_agent.databases.loading import parse_database, place_messages, used_messages
+from can_stream.signals.model import MessageModel
 from edge_agent.simulate_payloads import SimulatedMessage
-from signal_decoding.model import MessageModel
 
 if TYPE_CHECKING:
     from cantools.database.can import Message

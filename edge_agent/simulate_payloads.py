@@ -12,11 +12,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_DATA_BYTES, FD_LENGTHS, FrameBatch, FrameFlag
+from can_stream.signals.layout import Index
+from can_stream.signals.model import MessageModel, SignalModel
+from can_stream.signals.selecting import expand
 from edge_agent.simulate_values import Limits, Values, raw_range
-from signal_decoding.layout import Index
-from signal_decoding.model import MessageModel, SignalModel
-from signal_decoding.selecting import expand
-from wire_protocol.batches import CLASSIC_DATA_BYTES, FD_DATA_BYTES, FD_LENGTHS, FrameBatch, FrameFlag
 
 _MAX_VARIANTS: Final = 1024
 _MAX_VALUES_OF_RANGE: Final = 16

@@ -12,9 +12,9 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_decoding.exact import integer_scaling, scaled
-from signal_decoding.layout import Index, Words
-from signal_decoding.model import Encoding, SignalModel
+from can_stream.signals.exact import integer_scaling, scaled
+from can_stream.signals.layout import Index, Words
+from can_stream.signals.model import Encoding, SignalModel
 
 # Least and greatest value of a signal, None where the database has none.
 Limits: TypeAlias = tuple[float | None, float | None]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import Struct
 
+from can_stream.lanes.sender import LaneSender, WindowLimits
 from edge_agent.clock import Clock
 from edge_agent.config import SpoolSection
 from edge_agent.disk_backlog import SpoolRow
@@ -27,7 +28,6 @@ from edge_agent.spool_files import files_bytes, set_aside, spool_directory, thre
 from edge_agent.spool_timing import patience_seconds
 from edge_agent.spool_trim import trim
 from edge_agent.spooled_lane import SpooledLane
-from wire_protocol.lane_sender import LaneSender, WindowLimits
 
 if TYPE_CHECKING:
     from edge_agent.spool_store import Changes, LaneKey, Moment, SpoolStore

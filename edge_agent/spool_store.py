@@ -17,12 +17,9 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from edge_agent.disk_backlog import DiskBacklog, Marks, SpoolRow
-from edge_agent.lane_on_disk import Fetch, gap_of
-from edge_agent.spool_database import SpoolDatabase
-from wire_protocol.backlog import Stretch
-from wire_protocol.errors import PacketError
-from wire_protocol.packets import (
+from can_stream.lanes.backlog import Stretch
+from can_stream.protocol.errors import PacketError
+from can_stream.protocol.packets import (
     MAX_PACKET_BYTES,
     MAX_SEQ,
     Gap,
@@ -31,6 +28,9 @@ from wire_protocol.packets import (
     encode_gap,
     number_of,
 )
+from edge_agent.disk_backlog import DiskBacklog, Marks, SpoolRow
+from edge_agent.lane_on_disk import Fetch, gap_of
+from edge_agent.spool_database import SpoolDatabase
 
 LaneKey = tuple[str, str]
 """Dongle and lane."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from can_stream.protocol.packets import Gap, GapReason, encode_gap
 from edge_agent.disk_backlog import SpoolRow
 from edge_agent.lane_on_disk import LaneOnDisk, gap_of
-from wire_protocol.packets import Gap, GapReason, encode_gap
 
 
 class Trim(Struct, frozen=True):

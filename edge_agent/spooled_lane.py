@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from can_stream.frames.batches import FrameBatch
+from can_stream.lanes.sender import Held, WindowLimits
+from can_stream.protocol.control import LaneName
+from can_stream.protocol.packets import MAX_PACKET_BYTES, PacketNumber, encode_frames, encode_gap
 from edge_agent.disk_backlog import DiskBacklog, SpoolRow
 from edge_agent.lane_on_disk import LaneOnDisk, gap_of, row_of
-from wire_protocol.batches import FrameBatch
-from wire_protocol.lane_sender import Held, WindowLimits
-from wire_protocol.messages import LaneName
-from wire_protocol.packets import MAX_PACKET_BYTES, PacketNumber, encode_frames, encode_gap
 
 OpenBatch = tuple[FrameBatch, float]
 """Frames that are no packet yet, and when the first of them came."""

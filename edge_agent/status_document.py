@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from can_stream.protocol.control import ServiceStatus
 from edge_agent.accounting import Books
 from edge_agent.errors import StatusError
-from wire_protocol.messages import ServiceStatus
 
 MAX_DOCUMENT_BYTES: Final = 4 << 20
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from can_stream.protocol.control import ServiceStatus
 from edge_agent.accounting import grouped
 from edge_agent.status_document import AgentStatus, DongleStatus
-from wire_protocol.messages import ServiceStatus
 
 _OK, _DEGRADED, _FAILED, _STARTING = 0, 1, 2, 3
 _MAX_CHARACTERS: Final = 2_000

@@ -8,8 +8,14 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from can_stream.frames.batches import (
+    CLASSIC_DATA_BYTES,
+    EXTENDED_ID_MASK,
+    FD_LENGTHS,
+    STANDARD_ID_MASK,
+    id_text,
+)
 from edge_agent.frame_filters import FrameFilter
-from wire_protocol.batches import CLASSIC_DATA_BYTES, EXTENDED_ID_MASK, FD_LENGTHS, STANDARD_ID_MASK, id_text
 
 MAX_ENTRIES: Final = 256
 _DIGITS: Final = frozenset("0123456789ABCDEFabcdef*")

@@ -14,14 +14,14 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_agent.transmit_config import AllowEntry, Permission, RelaySection, Replay, TransmitSection
-from wire_protocol.batches import (
+from can_stream.frames.batches import (
     EXTENDED_ID_MASK,
     FD_LENGTHS,
     STANDARD_ID_MASK,
     FrameBatch,
     FrameFlag,
 )
+from edge_agent.transmit_config import AllowEntry, Permission, RelaySection, Replay, TransmitSection
 
 _EXTENDED_BIT: Final = np.uint32(1 << 29)
 _REMOTE_BIT: Final = np.uint32(1 << 30)

@@ -1,6 +1,6 @@
 """The uplink: two WebSockets to the stream server, kept open for as long as the agent runs.
 
-Rules live elsewhere (`wire_protocol.lane_sender`, `backoff`); this shell connects, moves bytes, and says how
+Rules live elsewhere (`can_stream.lanes.sender`, `backoff`); this shell connects, moves bytes, and says how
 things stand. Both connections live and die together: control first, so that the server knows the dongles.
 """
 
@@ -20,15 +20,8 @@ from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
-from edge_agent.backoff import Backoff
-from edge_agent.clock import Clock
-from edge_agent.errors import UplinkError
-from edge_agent.server_url import is_loopback, websocket_url
-from edge_agent.uplink_counts import CountedConnection, UplinkCounts
-from wire_protocol.errors import MessageError, WireError
-from wire_protocol.hop import Envelope, HopEncoder, decode_ack
-from wire_protocol.lane_sender import MAX_BACKLOG_FRAMES, LaneSender
-from wire_protocol.messages import (
+from can_stream.lanes.sender import MAX_BACKLOG_FRAMES, LaneSender
+from can_stream.protocol.control import (
     MAX_RANGES,
     AgentMessage,
     Command,
@@ -45,6 +38,13 @@ from wire_protocol.messages import (
     encode_message,
     table_parts,
 )
+from can_stream.protocol.errors import MessageError, WireError
+from can_stream.protocol.hop import Envelope, HopEncoder, decode_ack
+from edge_agent.backoff import Backoff
+from edge_agent.clock import Clock
+from edge_agent.errors import UplinkError
+from edge_agent.server_url import is_loopback, websocket_url
+from edge_agent.uplink_counts import CountedConnection, UplinkCounts
 
 MAX_DOWN_BYTES: Final = 256 * 1024
 OPEN_TIMEOUT_SECONDS: Final = 20.0

@@ -10,11 +10,11 @@ from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from can_stream.protocol.control import Error, encode_message
+from can_stream.protocol.errors import WireError
 from stream_server.api import Call
 from stream_server.connections import Endpoint
 from stream_server.errors import ApiError, StorageError
-from wire_protocol.errors import WireError
-from wire_protocol.messages import Error, encode_message
 
 HELLO_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0

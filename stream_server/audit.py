@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, insert, select
 
+from can_stream.text.timestamps import format_timestamp
 from stream_server import schema
 from stream_server.models import AuditPage, AuditRecord
-from wire_protocol.timestamps import format_timestamp
 
 
 def record(

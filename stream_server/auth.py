@@ -11,7 +11,7 @@ import hmac
 import secrets
 from typing import Final, Literal
 
-from wire_protocol.registration import AGENT_PREFIX, ENROLMENT_PREFIX
+from can_stream.protocol.registration import AGENT_PREFIX, ENROLMENT_PREFIX
 
 SecretKind = Literal["agent", "api", "enroll", "link", "session"]
 Role = Literal["viewer", "operator", "admin"]

@@ -16,7 +16,8 @@ import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 from sqlalchemy import select
 
-from service_manager import ServiceManager, log_to_standard_error
+from can_stream.protocol.identity import is_identifier
+from can_stream.service_manager import ServiceManager, log_to_standard_error
 from stream_server import credentials, data_directory, schema
 from stream_server.app import running_server
 from stream_server.auth import ROLES, Role
@@ -24,7 +25,6 @@ from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.data_directory import DataDirectory
 from stream_server.errors import ApiError, ServerError
 from stream_server.garbage import keep_pauses_short
-from wire_protocol.identity import is_identifier
 
 _ACTOR: Final = "command line"
 _FEEDS_PER_TIMEOUT: Final = 4

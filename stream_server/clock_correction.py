@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from wire_protocol.clock_record import OFFSET_LIMIT_NS
+from can_stream.protocol.clock_record import OFFSET_LIMIT_NS
 
 _NO_BOOT_ID: Final = ("", "unknown")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.packets import PacketKind
 from stream_server.clock_correction import ClockCorrection, StoredClock
 from stream_server.schema import clock_records, lane_starts, lanes
-from wire_protocol.clock_record import ClockRecord
-from wire_protocol.packets import PacketKind
 
 _AT_HELLO = 0
 

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from can_stream.strict_config import ConfigError, load
 from stream_server.errors import StartError
-from strict_config import ConfigError, load
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]

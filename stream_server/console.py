@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.protocol.packets import decode_packet
+from can_stream.text.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json
+from can_stream.text.timestamps import format_timestamp
 from stream_server.console_signals import FindTable, members_of, no_tables, signals_json
 from stream_server.ring import IdSource, ResetReason, Ring, RingLimits, Unseen, UnseenQueue
 from stream_server.sampler import Sampler
 from stream_server.sampling_log import SamplingLog
 from stream_server.signal_sampler import SignalSampler
 from stream_server.sse_format import encode_event, encode_payload, parse_event_id
-from wire_protocol.batches import FrameBatch, SignalBatch
-from wire_protocol.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json
-from wire_protocol.packets import decode_packet
-from wire_protocol.timestamps import format_timestamp
 
 DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
 STATE_SECONDS: Final = 30.0

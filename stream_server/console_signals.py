@@ -7,16 +7,16 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from signal_decoding.choices import named
-from signal_decoding.decoded import Value, numbers_of
-from signal_decoding.evaluate import decode
-from signal_decoding.json_output import frame_members, values_json
-from signal_decoding.table import SignalTable
+from can_stream.frames.batches import FD_LENGTHS, FrameFlag, batch_of
+from can_stream.signals.choices import named
+from can_stream.signals.decoded import Value, numbers_of
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
+from can_stream.text.json_output import frame_members, values_json
+from can_stream.text.normalized import FrameRow
+from can_stream.text.timestamps import format_timestamp
 from stream_server.signal_sampler import ShownMessage
 from stream_server.sse_format import encode_payload
-from wire_protocol.batches import FD_LENGTHS, FrameFlag, batch_of
-from wire_protocol.normalized import FrameRow
-from wire_protocol.timestamps import format_timestamp
 
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -9,17 +9,17 @@ from typing import Final
 
 from aiohttp import WSMsgType, web
 
-from signal_decoding.errors import TableVersionError
+from can_stream.protocol import control as messages
+from can_stream.protocol.control import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, AgentMessage, DongleInfo
+from can_stream.protocol.errors import MessageError, SessionError
+from can_stream.protocol.packets import MAX_PACKET_BYTES
+from can_stream.signals.errors import TableVersionError
 from stream_server import registry
 from stream_server.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
 from stream_server.api import Call, Route
 from stream_server.presence import SILENCE_SECONDS
 from stream_server.routes.agents import dongle_conflict
 from stream_server.table_uploads import TableUploads
-from wire_protocol import messages
-from wire_protocol.errors import MessageError, SessionError
-from wire_protocol.messages import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, AgentMessage, DongleInfo
-from wire_protocol.packets import MAX_PACKET_BYTES
 
 
 async def control(call: Call) -> web.WebSocketResponse:

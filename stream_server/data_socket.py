@@ -8,13 +8,13 @@ from typing import Final
 
 from aiohttp import WSMsgType, web
 
+from can_stream.protocol.control import PROTOCOL_VERSION, decode_data_up, encode_message
+from can_stream.protocol.errors import SessionError
+from can_stream.protocol.hop import MAX_DEFLATED_BYTES
 from stream_server.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
 from stream_server.api import Call, Route
 from stream_server.ingest import DataConnection
 from stream_server.presence import SILENCE_SECONDS
-from wire_protocol.errors import SessionError
-from wire_protocol.hop import MAX_DEFLATED_BYTES
-from wire_protocol.messages import PROTOCOL_VERSION, decode_data_up, encode_message
 
 
 async def data(call: Call) -> web.WebSocketResponse:

@@ -14,6 +14,9 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import Connection, Row
 
+from can_stream.protocol.clock_record import MAX_BOOT_ID_BYTES, OFFSET_LIMIT_NS, ClockRecord
+from can_stream.protocol.control import DongleInfo, Hello
+from can_stream.text.timestamps import format_timestamp
 from stream_server import audit, registry
 from stream_server.connections import Connections, Endpoint
 from stream_server.console import ConsoleStream, Now
@@ -23,9 +26,6 @@ from stream_server.fanout import FanOut
 from stream_server.last_value_store import LastValueStore
 from stream_server.presence import Presence, Transition
 from stream_server.views import presence_view
-from wire_protocol.clock_record import MAX_BOOT_ID_BYTES, OFFSET_LIMIT_NS, ClockRecord
-from wire_protocol.messages import DongleInfo, Hello
-from wire_protocol.timestamps import format_timestamp
 
 REPLACED: Final = 4001
 TOKEN_REPLACED: Final = 4002

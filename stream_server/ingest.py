@@ -7,6 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.lanes.receiver import LaneConnection
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.control import LaneHello, LanesHello, LanesWelcome
+from can_stream.protocol.errors import SessionError
+from can_stream.protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
+from can_stream.protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, Packet, PacketKind, decode_packet
+from can_stream.text.timestamps import format_timestamp
 from stream_server.console import ConsoleStream
 from stream_server.errors import ApiError
 from stream_server.fanout import FanOut
@@ -14,14 +22,6 @@ from stream_server.fleet import Dongle, Fleet
 from stream_server.last_value_store import LastValueStore
 from stream_server.metrics import Metrics
 from stream_server.recording import Lane, Recorder
-from wire_protocol.batches import FrameBatch, SignalBatch
-from wire_protocol.clock_record import ClockRecord
-from wire_protocol.errors import SessionError
-from wire_protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
-from wire_protocol.lane_receiver import LaneConnection
-from wire_protocol.messages import LaneHello, LanesHello, LanesWelcome
-from wire_protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, Packet, PacketKind, decode_packet
-from wire_protocol.timestamps import format_timestamp
 
 _PROGRESS_SECONDS: Final = 5.0
 _KIND_OF_LANE: Final = {"frames": PacketKind.FRAMES, "signals": PacketKind.SIGNALS}

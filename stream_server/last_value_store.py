@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from can_stream.frames.batches import SignalBatch
+from can_stream.protocol.packets import PacketKind, decode_packet
 from stream_server import schema, server_state
 from stream_server.database import Database
 from stream_server.errors import StorageError
 from stream_server.last_values import LastValues, restored
-from wire_protocol.batches import SignalBatch
-from wire_protocol.packets import PacketKind, decode_packet
 
 PERIOD_SECONDS: Final = 10.0
 _PAGE_PACKETS: Final = 500

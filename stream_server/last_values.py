@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from can_stream.frames.batches import SignalBatch
 from stream_server.newest_values import NewestValues
-from wire_protocol.batches import SignalBatch
 
 _COLUMNS: Final = (("timestamp_ns", "<i8"), ("signal", "<u4"), ("kind", "u1"), ("bits", "<u8"))
 _NO_HASH: Final = bytes(16)

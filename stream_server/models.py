@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from can_stream.protocol.control import ServiceStatus, Text
 from stream_server.auth import Role
-from wire_protocol.messages import ServiceStatus, Text
 
 
 class _Answer(msgspec.Struct, frozen=True):

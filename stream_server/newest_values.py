@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_decoding.checking import MAX_SIGNALS
-from wire_protocol.batches import SignalBatch
+from can_stream.frames.batches import SignalBatch
+from can_stream.signals.checking import MAX_SIGNALS
 
 _NONE: Final = 0xFF
 

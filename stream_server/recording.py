@@ -12,17 +12,17 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.lanes.receiver import LaneConnection, LaneReceiver, Opening
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.control import LaneHello, LaneName
+from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.packets import Body, Gap, Packet, encode_gap
 from stream_server import clock_store, recording_store
 from stream_server.database import Database
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
 from stream_server.recording_store import LaneChange, StoredPacket
-from wire_protocol.batches import FrameBatch, SignalBatch
-from wire_protocol.clock_record import ClockRecord
-from wire_protocol.hop import RangeKind
-from wire_protocol.lane_receiver import LaneConnection, LaneReceiver, Opening
-from wire_protocol.messages import LaneHello, LaneName
-from wire_protocol.packets import Body, Gap, Packet, encode_gap
 
 # Agents send a packet every 50 ms: one commit serves two of them, and one ack, which wakes the agent up.
 FLUSH_SECONDS: Final = 0.06

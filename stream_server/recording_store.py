@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from can_stream.lanes.intervals import IntervalSet
+from can_stream.lanes.receiver import Hole
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.control import LaneName
+from can_stream.protocol.packets import PacketKind
 from stream_server import clock_store
 from stream_server.schema import holes, lane_starts, lanes, packets, retention_totals
-from wire_protocol.clock_record import ClockRecord
-from wire_protocol.intervals import IntervalSet
-from wire_protocol.lane_receiver import Hole
-from wire_protocol.messages import LaneName
-from wire_protocol.packets import PacketKind
 
 RETENTION_PACKETS: Final = 500
 _PAGE_PACKETS: Final = 200

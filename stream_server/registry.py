@@ -8,11 +8,11 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from can_stream.protocol.control import DongleInfo, Hello, ServiceStatus
+from can_stream.protocol.registration import RegisterRequest
 from stream_server import audit, schema
 from stream_server.auth import hash_secret, new_secret
 from stream_server.errors import ApiError, not_found
-from wire_protocol.messages import DongleInfo, Hello, ServiceStatus
-from wire_protocol.registration import RegisterRequest
 
 MAXIMUM_SERVICES: Final = 512
 MAXIMUM_DONGLES: Final = 512

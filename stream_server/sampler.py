@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from can_stream.frames.batches import FrameBatch, FrameFlag
+from can_stream.text.normalized import FrameOrigin, FrameRow, rows_of
 from stream_server.rates import Budget, RateWindow
-from wire_protocol.batches import FrameBatch, FrameFlag
-from wire_protocol.normalized import FrameOrigin, FrameRow, rows_of
 
 MAXIMUM_KEYS: Final = 4_096
 _QUEUE_SECONDS: Final = 0.8

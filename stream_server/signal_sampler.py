@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_decoding.table import SignalTable
+from can_stream.frames.batches import SignalBatch
+from can_stream.signals.table import SignalTable
 from stream_server.newest_values import NewestValues
 from stream_server.rates import Budget, RateWindow
-from wire_protocol.batches import SignalBatch
 
 _QUEUE_SECONDS: Final = 0.8
 _SILENCE_SECONDS: Final = 0.75

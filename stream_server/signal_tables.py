@@ -12,12 +12,12 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, exists, insert, select
 
-from signal_decoding.checking import MAX_SIGNALS
-from signal_decoding.errors import TableError, TableVersionError
-from signal_decoding.table import SignalTable, read_table
+from can_stream.protocol.errors import SessionError
+from can_stream.signals.checking import MAX_SIGNALS
+from can_stream.signals.errors import TableError, TableVersionError
+from can_stream.signals.table import SignalTable, read_table
 from stream_server.database import Database
 from stream_server.schema import dongles, signal_tables
-from wire_protocol.errors import SessionError
 
 # As many as one table can have, about 130 MB. The tables of ordinary databases are small.
 SIGNALS_IN_MEMORY: Final = MAX_SIGNALS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from signal_decoding.choices import named
-from signal_decoding.decoded import Value, numbers_of
-from signal_decoding.json_output import value_json
-from signal_decoding.table import SignalTable
+from can_stream.frames.batches import SignalBatch
+from can_stream.signals.choices import named
+from can_stream.signals.decoded import Value, numbers_of
+from can_stream.signals.table import SignalTable
+from can_stream.text.json_output import value_json
+from can_stream.text.timestamps import format_timestamp
 from stream_server.models import SignalView
-from wire_protocol.batches import SignalBatch
-from wire_protocol.timestamps import format_timestamp
 
 
 def signal_views(values: SignalBatch, table: SignalTable) -> list[SignalView]:

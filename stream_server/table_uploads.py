@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from signal_decoding.table import MAX_COMPRESSED_BYTES
-from wire_protocol.errors import SessionError
-from wire_protocol.messages import SignalTable
+from can_stream.protocol.control import SignalTable
+from can_stream.protocol.errors import SessionError
+from can_stream.signals.table import MAX_COMPRESSED_BYTES
 
 MAX_UPLOADS: Final = 4
 _MAX_ASKED: Final = 4096

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from can_stream.protocol.control import ServiceStatus
+from can_stream.text.timestamps import format_timestamp
 from stream_server.models import AgentView, DongleView, PresenceView, RecordingView
 from stream_server.presence import Presence, Transition
-from wire_protocol.messages import ServiceStatus
-from wire_protocol.timestamps import format_timestamp
 
 
 def timestamp(wall_ns: int | None) -> str | None:

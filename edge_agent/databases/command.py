@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from edge_agent.databases.findings import Finding, Severity
-from edge_agent.databases.isolated import load_isolated
-from signal_decoding.table import SignalTable
+from can_stream.databases.findings import Finding, Severity
+from can_stream.databases.isolated import load_isolated
+from can_stream.signals.table import SignalTable
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -9,8 +9,8 @@ from typing import Final, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from can_stream.frames.batches import FrameBatch
 from edge_agent.sources.source_state import SourceCode, SourceState
-from wire_protocol.batches import FrameBatch
 
 __all__ = ["Dropped", "FrameQueue", "Item", "Patient", "Source", "SourceCode", "SourceState"]
 

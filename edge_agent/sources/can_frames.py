@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from wire_protocol.batches import (
+from can_stream.frames.batches import (
     CLASSIC_DATA_BYTES,
     EXTENDED_ID_MASK,
     FD_DATA_BYTES,

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from can_stream.errors import LogError
+from can_stream.frames.batches import FrameBatch, empty_batch
+from can_stream.logs.log_reader import open_log
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import LogOptions
 from edge_agent.errors import SourceEndedError, SourceError
-from edge_agent.sources.logs import open_log
 from edge_agent.sources.pacing import Pacer
-from wire_protocol.batches import FrameBatch, empty_batch
 
 _MAX_ROWS: Final = 2_000
 _MAX_LAP_PAUSE_SECONDS: Final = 1.0

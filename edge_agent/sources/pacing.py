@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wire_protocol.batches import FrameBatch
+from can_stream.frames.batches import FrameBatch
 
 # A log that was recorded in several runs: time starts again, or whole nights lie between the runs.
 MAX_GAP_NS: Final = 3600 * 10**9

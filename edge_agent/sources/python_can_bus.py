@@ -5,12 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_agent.clock import Clock
-from edge_agent.dongle_config import LISTEN_ONLY_OPTIONS, DongleSection
-from edge_agent.errors import SourceError
-from edge_agent.sources.can_errors import open_failure, read_failure, unknown_interface
-from edge_agent.sources.timestamps import TimestampMapper
-from wire_protocol.batches import (
+from can_stream.frames.batches import (
     EXTENDED_ID_MASK,
     FD_LENGTHS,
     STANDARD_ID_MASK,
@@ -19,6 +14,11 @@ from wire_protocol.batches import (
     batch_of,
     empty_batch,
 )
+from edge_agent.clock import Clock
+from edge_agent.dongle_config import LISTEN_ONLY_OPTIONS, DongleSection
+from edge_agent.errors import SourceError
+from edge_agent.sources.can_errors import open_failure, read_failure, unknown_interface
+from edge_agent.sources.timestamps import TimestampMapper
 
 if TYPE_CHECKING:
     import can

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 from msgspec.structs import replace
 
+from can_stream.frames.batches import FrameBatch
 from edge_agent.backoff import DEVICE_POLICY, Backoff
 from edge_agent.clock import Clock
 from edge_agent.errors import SourceEndedError, SourceError
@@ -30,7 +31,6 @@ from edge_agent.sources.base import (
     SourceCode,
     SourceState,
 )
-from wire_protocol.batches import FrameBatch
 
 _log = logging.getLogger(__name__)
 

@@ -17,16 +17,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_agent.sources.text_columns import (
-    Mask,
-    Positions,
-    TextBlock,
-    are_hex,
-    hex_bytes,
-    hex_number,
-)
-from edge_agent.sources.timestamps import TimestampMapper
-from wire_protocol.batches import (
+from can_stream.frames.batches import (
     CLASSIC_DATA_BYTES,
     EXTENDED_ID_MASK,
     FD_DATA_BYTES,
@@ -36,6 +27,15 @@ from wire_protocol.batches import (
     FrameFlag,
     empty_batch,
 )
+from can_stream.text.text_columns import (
+    Mask,
+    Positions,
+    TextBlock,
+    are_hex,
+    hex_bytes,
+    hex_number,
+)
+from edge_agent.sources.timestamps import TimestampMapper
 
 _STAMP_DIGITS: Final = 4
 _MINUTE_MS: Final = 60_000

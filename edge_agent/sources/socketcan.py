@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from can_stream.frames.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK
 from edge_agent.can_link import read_can_link
 from edge_agent.can_settings import set_up_by_hand
 from edge_agent.clock import Clock
@@ -29,7 +30,6 @@ from edge_agent.sources.can_frames import (
     Received,
     ReceiveSlots,
 )
-from wire_protocol.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK
 
 # linux/can/raw.h, linux/can.h; Python 3.11 does not name all of them.
 _CAN_RAW_FILTER: Final = 1

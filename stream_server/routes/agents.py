@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from can_stream.protocol.control import DevicesReport, Heartbeat
+from can_stream.protocol.registration import RegisterRequest, RegisterResponse
 from stream_server import registry
 from stream_server.api import API_PREFIX, Call, Route
 from stream_server.errors import ApiError, not_found
 from stream_server.fleet import TOKEN_REPLACED
 from stream_server.models import AgentList, AgentView, Done, ServiceList
 from stream_server.views import agent_views, service_view
-from wire_protocol.messages import DevicesReport, Heartbeat
-from wire_protocol.registration import RegisterRequest, RegisterResponse
 
 
 async def register(call: Call) -> RegisterResponse:

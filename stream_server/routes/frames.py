@@ -13,19 +13,19 @@ import numpy as np
 from aiohttp import web
 from msgspec.structs import replace
 
-from signal_decoding.evaluate import decode
-from signal_decoding.json_output import JsonLines
-from signal_decoding.table import SignalTable
+from can_stream.frames.batches import FrameBatch
+from can_stream.protocol.packets import Gap, decode_packet
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
+from can_stream.text.candump_format import format_candump
+from can_stream.text.json_output import JsonLines
+from can_stream.text.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json, rows_of, time_texts
+from can_stream.text.timestamps import format_timestamp
 from stream_server import clock_store, recording_store
 from stream_server.api import API_PREFIX, Call, Route
 from stream_server.clock_correction import Unsynchronised
 from stream_server.database import Database
 from stream_server.errors import ApiError
-from wire_protocol.batches import FrameBatch
-from wire_protocol.candump_format import format_candump
-from wire_protocol.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json, rows_of, time_texts
-from wire_protocol.packets import Gap, decode_packet
-from wire_protocol.timestamps import format_timestamp
 
 _CLOCKS: Final = ("recorded", "corrected")
 _TYPES: Final = {"candump": "text/plain", "jsonl": "application/jsonl"}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from signal_decoding.model import Encoding, SignalModel
+from can_stream.frames.batches import batch_of
+from can_stream.signals.model import Encoding, SignalModel
 from tests.browser.conftest import ConsoleServer
 from tests.helpers.chromium import require_chromium, watched_page
 from tests.helpers.signal_agent import values_of
 from tests.helpers.signal_tables import table_of
-from wire_protocol.batches import batch_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

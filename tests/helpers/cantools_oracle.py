@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_agent.databases.findings import Findings
-from edge_agent.databases.loading import load_databases, parse_database
-from signal_decoding.decoded import Value
-from signal_decoding.evaluate import decode
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
+from can_stream.databases.findings import Findings
+from can_stream.databases.loading import load_databases, parse_database
+from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
+from can_stream.signals.decoded import Value
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
 
 if TYPE_CHECKING:
     from cantools.database import Database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wire_protocol.batches import FrameBatch, FrameFlag, batch_of
+from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
 
 # Class and data.
 BUS_OFF: Final = (0x40, "")

@@ -8,14 +8,10 @@ from typing import Any, Final
 
 import aiohttp
 
-from signal_decoding.evaluate import decode
-from signal_decoding.table import SignalTable
-from tests.helpers.api_server import Api, Server
-from wire_protocol.batches import FrameBatch, SignalBatch
-from wire_protocol.clock_record import ClockRecord
-from wire_protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.messages import (
+from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.control import (
     LANES,
     LanesHello,
     LanesWelcome,
@@ -23,7 +19,11 @@ from wire_protocol.messages import (
     encode_message,
     table_parts,
 )
-from wire_protocol.packets import GapReason
+from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
+from can_stream.protocol.packets import GapReason
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
+from tests.helpers.api_server import Api, Server
 
 _SECONDS: Final = 10.0
 

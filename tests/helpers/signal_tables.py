@@ -10,13 +10,13 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from edge_agent.databases.loading import load_databases
-from signal_decoding.decoded import Value
-from signal_decoding.evaluate import decode
-from signal_decoding.model import Encoding, MessageModel, SignalModel
-from signal_decoding.table import SignalTable
+from can_stream.databases.loading import load_databases
+from can_stream.frames.batches import FrameBatch
+from can_stream.signals.decoded import Value
+from can_stream.signals.evaluate import decode
+from can_stream.signals.model import Encoding, MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
 from tests.helpers.cantools_oracle import frames_of
-from wire_protocol.batches import FrameBatch
 
 DBC: Final = Path(__file__).parents[2] / "dbc"
 

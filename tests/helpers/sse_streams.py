@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from can_stream.frames.batches import FrameBatch, batch_of
 from stream_server.console import ConsoleStream, Now, StreamLimits
 from stream_server.ring import IdSource, RingLimits
-from wire_protocol.batches import FrameBatch, batch_of
 
 WALL_US = 1_766_417_462_000_000
 

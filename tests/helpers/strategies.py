@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from wire_protocol.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
+from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
 
 Row = tuple[int, int, int, int, bytes]
 _YEAR_2100_NS = 4_102_444_800_000_000_000

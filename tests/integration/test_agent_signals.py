@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import pytest
 
-from edge_agent.databases.loading import load_databases
-from edge_agent.sources.candump import CandumpParser
-from signal_decoding.evaluate import decode
+from can_stream.databases.loading import load_databases
+from can_stream.frames.batches import FrameBatch, concatenate
+from can_stream.logs.formats.candump import CandumpParser
+from can_stream.signals.evaluate import decode
 from tests.helpers.agents import log_dongle, recorded_frames, replay_through, run_agent
 from tests.helpers.conditions import eventually
 from tests.helpers.console_client import ConsoleClient
@@ -25,7 +26,6 @@ from tests.helpers.processes import (
     replay_summary,
     run_command,
 )
-from wire_protocol.batches import FrameBatch, concatenate
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DATABASE: Final = ROOT / "dbc" / "demo-vehicle.dbc"

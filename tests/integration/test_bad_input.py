@@ -18,12 +18,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.helpers.agents import list_dongle, recorded_lines, registered_agents
-from tests.helpers.candump_logs import write_log
-from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary
-from wire_protocol.batches import batch_of
-from wire_protocol.hop import Envelope, HopEncoder, RangeKind
-from wire_protocol.messages import (
+from can_stream.frames.batches import batch_of
+from can_stream.protocol.control import (
     DongleInfo,
     Heartbeat,
     Hello,
@@ -32,7 +28,11 @@ from wire_protocol.messages import (
     Log,
     encode_message,
 )
-from wire_protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind
+from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+from tests.helpers.agents import list_dongle, recorded_lines, registered_agents
+from tests.helpers.candump_logs import write_log
+from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary
 
 START: Final = "0123456789abcdef"
 SECONDS: Final = 20.0

@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 
 from bench.decode import Result, Work, kona_work, large_databases, measure, random_work
+from can_stream.databases.lint import lint
+from can_stream.databases.loading import load_databases
 from can_stream.errors import DatabaseError, LogError
-from edge_agent.databases.lint import lint
-from edge_agent.databases.loading import load_databases
-from edge_agent.sources.logs import open_log
-from signal_decoding.evaluate import decode
-from signal_decoding.table import SignalTable, read_table
+from can_stream.frames.batches import FrameFlag
+from can_stream.logs.log_reader import open_log
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable, read_table
+from can_stream.text.normalized import rows_of
 from tests.helpers.cantools_oracle import (
     SHARED_DATA,
     compare,
@@ -32,8 +34,6 @@ from tests.helpers.cantools_oracle import (
     random_data,
     shared_data,
 )
-from wire_protocol.batches import FrameFlag
-from wire_protocol.normalized import rows_of
 
 if TYPE_CHECKING:
     from cantools.database.can import Message

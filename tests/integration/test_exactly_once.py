@@ -11,6 +11,8 @@ from typing import Final
 
 import pytest
 
+from can_stream.frames.batches import SignalBatch
+from can_stream.protocol.packets import PacketKind, decode_packet
 from tests.helpers.agents import (
     log_dongle,
     recorded_frames,
@@ -24,8 +26,6 @@ from tests.helpers.candump_logs import write_log
 from tests.helpers.candump_noise import write_noise
 from tests.helpers.metered_proxy import MeteredProxy
 from tests.helpers.processes import Argument, EnrolledAgent, StreamServer, replay_summary
-from wire_protocol.batches import SignalBatch
-from wire_protocol.packets import PacketKind, decode_packet
 
 # Fifty take a minute and a half, several times that on a busy machine: EXACTLY_ONCE_KILLS=50.
 KILLS: Final = int(os.environ.get("EXACTLY_ONCE_KILLS", "15"))

@@ -11,20 +11,20 @@ from typing import Final
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from can_stream.protocol.control import (
+    Command,
+    LanesWelcome,
+    Welcome,
+    encode_message,
+)
+from can_stream.protocol.hop import Ack, RangeKind, encode_ack
+from can_stream.protocol.packets import PacketNumber
 from tests.helpers.agents import recorded_lines, registered_agents, replay_through
 from tests.helpers.candump_logs import write_log
 from tests.helpers.conditions import eventually
 from tests.helpers.hostile_server import Behaviour, HostileServer
 from tests.helpers.metered_proxy import MeteredProxy
 from tests.helpers.processes import Process, StreamServer, replay_summary
-from wire_protocol.hop import Ack, RangeKind, encode_ack
-from wire_protocol.messages import (
-    Command,
-    LanesWelcome,
-    Welcome,
-    encode_message,
-)
-from wire_protocol.packets import PacketNumber
 
 START: Final = "0123456789abcdef"
 SECONDS: Final = 20.0

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
@@ -20,7 +21,6 @@ from edge_agent.sources.base import SourceCode, SourceState
 from edge_agent.sources.python_can_bus import PythonCanBus, row_of
 from edge_agent.sources.reader import ReaderLimits, SourceReader
 from tests.helpers.lawicel import LawicelAdapter
-from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
 
 SLCAN_OPTIONS: dict[str, Any] = {"sleep_after_open": 0}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.sources.logs import open_log
+from can_stream.logs.log_reader import open_log
 from tests.helpers.agents import list_dongle, recorded_lines, registered_agents, replay_through
 from tests.helpers.candump_logs import write_log
 from tests.helpers.candump_noise import write_noise

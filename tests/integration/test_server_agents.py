@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from can_stream.protocol.control import MAX_MESSAGE_BYTES
 from stream_server import data_directory
 from stream_server.app import running_server
 from stream_server.auth import PREFIXES
@@ -23,7 +24,6 @@ from tests.helpers.api_server import (
     listen,
     next_event,
 )
-from wire_protocol.messages import MAX_MESSAGE_BYTES
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from can_stream.frames.batches import FrameBatch, batch_of
+from can_stream.protocol.clock_record import ClockRecord
 from stream_server import data_directory
 from stream_server.app import running_server
 from tests.helpers.api_server import API, Api, Server, config, listen, next_event
 from tests.helpers.signal_agent import SignalAgent, signal_agent, values_of
 from tests.helpers.signal_tables import demo_samples, demo_table
-from wire_protocol.batches import FrameBatch, batch_of
-from wire_protocol.clock_record import ClockRecord
 
 SECOND = 1_000_000_000
 # Started in 1970, right in 2025: 40 s after the boot it is 15:31:42.

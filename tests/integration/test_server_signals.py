@@ -13,8 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from signal_decoding.evaluate import decode
-from signal_decoding.table import SignalTable
+from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
+from can_stream.text.timestamps import format_timestamp
 from stream_server import data_directory
 from stream_server.app import running_server
 from tests.helpers.agents import registered_agents
@@ -29,8 +31,6 @@ from tests.helpers.signal_tables import (
     odd_values_table,
     table_from,
 )
-from wire_protocol.batches import FrameBatch, FrameFlag, batch_of
-from wire_protocol.timestamps import format_timestamp
 
 SIGNALS = f"{API}/dongles/van7-can0/signals"
 

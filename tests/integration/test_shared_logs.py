@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.sources.logs import open_log
-from wire_protocol.batches import FrameFlag, concatenate
-from wire_protocol.candump_format import format_candump
+from can_stream.frames.batches import FrameFlag, concatenate
+from can_stream.logs.log_reader import open_log
+from can_stream.text.candump_format import format_candump
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 INDEX = DATA / "logs_index.csv"

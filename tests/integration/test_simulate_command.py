@@ -16,8 +16,14 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
-from edge_agent.databases.checks import overlapping
-from edge_agent.databases.loading import load_databases
+from can_stream.databases.checks import overlapping
+from can_stream.databases.loading import load_databases
+from can_stream.frames.batches import batch_of
+from can_stream.signals.decoded import Value, numbers_of
+from can_stream.signals.evaluate import decode
+from can_stream.signals.exact import scaled
+from can_stream.signals.table import SignalTable
+from can_stream.text.normalized import rows_of
 from edge_agent.errors import ReplayError
 from edge_agent.replay_bus import Transmitter
 from edge_agent.simulate import Traffic
@@ -26,14 +32,8 @@ from edge_agent.simulate_databases import simulated_messages
 from edge_agent.simulate_payloads import SimulatedMessage
 from edge_agent.simulate_values import Limits
 from edge_agent.sources.python_can_bus import row_of
-from signal_decoding.decoded import Value, numbers_of
-from signal_decoding.evaluate import decode
-from signal_decoding.exact import scaled
-from signal_decoding.table import SignalTable
 from tests.helpers.cantools_oracle import SHARED_DATA
 from tests.helpers.processes import Process
-from wire_protocol.batches import batch_of
-from wire_protocol.normalized import rows_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DATABASES: Final = sorted((ROOT / "dbc").glob("*.dbc"))

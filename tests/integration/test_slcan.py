@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
@@ -20,7 +21,6 @@ from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import ReaderLimits, SourceReader
 from edge_agent.sources.slcan import SlcanBus
 from tests.helpers.lawicel import LawicelAdapter
-from wire_protocol.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
 
 LIMITS = ReaderLimits(read_timeout_seconds=0.05)
 

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from bench.sse_fanout import STALLED, measure
+from can_stream.protocol.packets import PacketNumber, encode_frames
 from stream_server.console import StreamLimits
 from stream_server.fanout import FanOutSettings
 from stream_server.ring import RingLimits
@@ -27,7 +28,6 @@ from tests.helpers.sse_server import (
     until,
 )
 from tests.helpers.sse_streams import counted, frames, parse_events
-from wire_protocol.packets import PacketNumber, encode_frames
 
 
 @pytest.fixture

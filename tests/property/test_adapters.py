@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.protocol.control import decode_agent_message, encode_message
 from edge_agent.adapters import (
     MAX_TEXT_CHARACTERS,
     Adapter,
@@ -19,7 +20,6 @@ from edge_agent.adapters import (
 )
 from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
-from wire_protocol.messages import decode_agent_message, encode_message
 
 RAW = st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass"))
 NUMBERS = st.sampled_from(["", "A1", "A1-1", "B2"])

@@ -14,13 +14,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch, FrameFlag
 from edge_agent.accounting import Books
 from edge_agent.errors import StatusError
 from edge_agent.seen_ids import MAX_IDS, SeenIds, decode_seen, encode_seen
 from edge_agent.status_document import AgentStatus, DongleStatus, decode_status, encode_status
 from edge_agent.status_socket import ask_status
 from tests.helpers.strategies import frame_batches
-from wire_protocol.batches import FrameBatch, FrameFlag
 
 BOOKS = Books(1, 1, 0, 0, {"acknowledged": 1}, "0 lost of 1 frames")
 DONGLE = DongleStatus("van7-can0", "socketcan", "can0", "", 1.0, 0.5, BOOKS, BOOKS)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from edge_agent.bus_errors import ErrorClass, read_errors
 from edge_agent.bus_health import FAULTS, BusHealth
 from edge_agent.can_link import CanLink
@@ -14,7 +15,6 @@ from edge_agent.can_settings import CanSettings
 from edge_agent.sources.base import SourceCode, SourceState
 from tests.helpers.can_links import STATES, controller_link, virtual_link
 from tests.helpers.strategies import frame_batches
-from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
 
 COUNTERS = ("rx_packets", "rx_over_errors", "rx_fifo_errors", "rx_missed_errors", "rx_dropped")
 LINKS = st.one_of(

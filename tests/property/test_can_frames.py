@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of, concatenate
+from can_stream.protocol.packets import PacketNumber, decode_packet, encode_frames
 from edge_agent.dongle_config import DongleSection
 from edge_agent.frame_filters import FrameFilter, keep_matching
 from edge_agent.sources.can_frames import (
@@ -23,8 +25,6 @@ from edge_agent.sources.can_frames import (
 )
 from edge_agent.sources.socketcan import kernel_filters
 from tests.helpers.strategies import frame_batches
-from wire_protocol.batches import FrameBatch, FrameFlag, batch_of, concatenate
-from wire_protocol.packets import PacketNumber, decode_packet, encode_frames
 
 NOW_NS = 1_766_417_462_000_000_123
 SLOTS = 7

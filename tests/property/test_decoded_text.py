@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from can_stream.frames.batches import FrameBatch
+from can_stream.signals.decoded import Value
+from can_stream.signals.evaluate import decode
+from can_stream.signals.model import Encoding, MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
+from can_stream.text.json_output import JsonLines, frame_members, value_json
+from can_stream.text.normalized import FrameOrigin, Origins, can_frame_json, rows_of
+from can_stream.text.pieces import Pieces, Pool, Texts, join_behind, join_lines
 from edge_agent.decode_output import DecodedText
-from signal_decoding.decoded import Value
-from signal_decoding.evaluate import decode
-from signal_decoding.json_output import JsonLines, frame_members, value_json
-from signal_decoding.model import Encoding, MessageModel, SignalModel
-from signal_decoding.table import SignalTable
 from tests.helpers.strategies import frame_batches
-from wire_protocol.batches import FrameBatch
-from wire_protocol.normalized import FrameOrigin, Origins, can_frame_json, rows_of
-from wire_protocol.pieces import Pieces, Pool, Texts, join_behind, join_lines
 
 # Signs that JSON or CSV must quote, and texts longer than what is copied at once.
 NAMES = st.text("aB_ ,\"'\\\n\té\U0001f600\0", max_size=8) | st.text("xy,", min_size=120, max_size=300)

@@ -16,17 +16,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from can_stream.databases.lint import lint
+from can_stream.databases.loading import load_databases
 from can_stream.errors import DatabaseError
-from edge_agent.databases.lint import lint
-from edge_agent.databases.loading import load_databases
-from signal_decoding.changes import ChangeFilter
-from signal_decoding.errors import TableError
-from signal_decoding.evaluate import decode
-from signal_decoding.exact import raw_of, scaled
-from signal_decoding.model import Encoding, MessageModel, SignalModel
-from signal_decoding.table import SignalTable, read_table
+from can_stream.frames.batches import FD_LENGTHS
+from can_stream.signals.changes import ChangeFilter
+from can_stream.signals.errors import TableError
+from can_stream.signals.evaluate import decode
+from can_stream.signals.exact import raw_of, scaled
+from can_stream.signals.model import Encoding, MessageModel, SignalModel
+from can_stream.signals.table import SignalTable, read_table
 from tests.helpers.cantools_oracle import compare, frames_of, load_both, random_data
-from wire_protocol.batches import FD_LENGTHS
 
 FACTORS = st.one_of(
     st.integers(-(2**63), 2**63 - 1),

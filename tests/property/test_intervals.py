@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire_protocol.intervals import IntervalSet
+from can_stream.lanes.intervals import IntervalSet
 
 ranges = st.tuples(st.integers(1, 40), st.integers(0, 10)).map(lambda r: (r[0], r[0] + r[1]))
 

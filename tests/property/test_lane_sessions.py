@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire_protocol.batches import FrameBatch, batch_of
-from wire_protocol.clock_record import ClockRecord
-from wire_protocol.errors import SessionError
-from wire_protocol.hop import RangeKind
-from wire_protocol.intervals import IntervalSet
-from wire_protocol.lane_receiver import Hole, LaneConnection, LaneReceiver
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.packets import Gap, GapReason, Packet, PacketNumber, decode_packet
+from can_stream.frames.batches import FrameBatch, batch_of
+from can_stream.lanes.intervals import IntervalSet
+from can_stream.lanes.receiver import Hole, LaneConnection, LaneReceiver
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.errors import SessionError
+from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.packets import Gap, GapReason, Packet, PacketNumber, decode_packet
 
 Down = tuple[RangeKind, PacketNumber]
 

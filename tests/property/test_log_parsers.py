@@ -11,14 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from edge_agent.sources.candump import CandumpParser
-from edge_agent.sources.candump_lines import HumanClock, read_candump_line
-from edge_agent.sources.crtd import CrtdParser
-from edge_agent.sources.gvret import GvretParser
-from edge_agent.sources.log_blocks import BlockParser, ChannelNames, parse_lines, read_blocks, split_lines
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
+from can_stream.logs.formats.candump import CandumpParser
+from can_stream.logs.formats.candump_lines import HumanClock, read_candump_line
+from can_stream.logs.formats.crtd import CrtdParser
+from can_stream.logs.formats.gvret import GvretParser
+from can_stream.logs.log_blocks import BlockParser, ChannelNames, parse_lines, read_blocks, split_lines
+from can_stream.text.candump_format import format_candump
 from tests.helpers.strategies import frame_batches
-from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
-from wire_protocol.candump_format import format_candump
 
 PARSERS: list[Callable[[], BlockParser]] = [CandumpParser, GvretParser, CrtdParser]
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire_protocol import messages
-from wire_protocol.errors import MessageError
-from wire_protocol.identity import identifier_from, is_identifier
+from can_stream.protocol import control as messages
+from can_stream.protocol.errors import MessageError
+from can_stream.protocol.identity import identifier_from, is_identifier
 
 DECODERS: list[Callable[[str | bytes], object]] = [
     messages.decode_agent_message,

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers.strategies import frame_batches
-from wire_protocol.batches import FrameBatch, SignalBatch, ValueKind, batch_of
-from wire_protocol.clock_record import ClockRecord
-from wire_protocol.errors import PacketError
-from wire_protocol.hop import (
+from can_stream.frames.batches import FrameBatch, SignalBatch, ValueKind, batch_of
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.errors import PacketError
+from can_stream.protocol.hop import (
     Ack,
     Envelope,
     HopDecoder,
@@ -22,7 +21,7 @@ from wire_protocol.hop import (
     decode_ack,
     encode_ack,
 )
-from wire_protocol.packets import (
+from can_stream.protocol.packets import (
     Gap,
     GapReason,
     PacketKind,
@@ -33,6 +32,7 @@ from wire_protocol.packets import (
     encode_gap,
     encode_signals,
 )
+from tests.helpers.strategies import frame_batches
 
 numbers = st.builds(PacketNumber, st.binary(min_size=8, max_size=8).map(bytes.hex), st.integers(1, 2**53))
 

@@ -10,20 +10,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signal_decoding.checking import MAX_SIGNALS
-from signal_decoding.choices import named
-from signal_decoding.exact import scaled
-from signal_decoding.model import Encoding, SignalModel
-from signal_decoding.table import MAX_COMPRESSED_BYTES, SignalTable
+from can_stream.frames.batches import SignalBatch
+from can_stream.protocol.control import SignalTable as Part
+from can_stream.protocol.errors import SessionError
+from can_stream.signals.checking import MAX_SIGNALS
+from can_stream.signals.choices import named
+from can_stream.signals.exact import scaled
+from can_stream.signals.model import Encoding, SignalModel
+from can_stream.signals.table import MAX_COMPRESSED_BYTES, SignalTable
 from stream_server.console_signals import signals_json
 from stream_server.last_values import LastValues, restored
 from stream_server.signal_sampler import ShownMessage, SignalSampler
 from stream_server.signal_views import signal_views
 from stream_server.table_uploads import MAX_UPLOADS, TableUploads
 from tests.helpers.signal_tables import table_of
-from wire_protocol.batches import SignalBatch
-from wire_protocol.errors import SessionError
-from wire_protocol.messages import SignalTable as Part
 
 HASHES = [f"{number:032x}" for number in range(6)]
 Row = tuple[int, int, int, int]

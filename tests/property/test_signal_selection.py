@@ -7,12 +7,12 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import batch_of
+from can_stream.signals.evaluate import decode
+from can_stream.signals.model import MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
 from edge_agent.signal_rules import SignalRule
 from edge_agent.signal_selection import SignalSelection
-from signal_decoding.evaluate import decode
-from signal_decoding.model import MessageModel, SignalModel
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import batch_of
 
 TABLE = SignalTable(
     [

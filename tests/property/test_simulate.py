@@ -8,15 +8,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.databases.checks import overlapping
+from can_stream.databases.checks import overlapping
+from can_stream.frames.batches import FrameFlag, concatenate
+from can_stream.signals.evaluate import decode
+from can_stream.signals.exact import scaled
+from can_stream.signals.model import Encoding, MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
 from edge_agent.simulate import Traffic
 from edge_agent.simulate_payloads import SimulatedMessage
 from edge_agent.simulate_values import Limits, raw_range
-from signal_decoding.evaluate import decode
-from signal_decoding.exact import scaled
-from signal_decoding.model import Encoding, MessageModel, SignalModel
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import FrameFlag, concatenate
 
 SECOND = 10**9
 NUMBERS = st.one_of(st.integers(-1000, 1000), st.floats(-1e6, 1e6), st.floats(allow_nan=False))

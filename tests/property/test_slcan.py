@@ -8,9 +8,9 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
 from edge_agent.sources.slcan_codec import MAX_LINE_BYTES, Parsed, Reply, SlcanParser
 from tests.helpers.strategies import Row
-from wire_protocol.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
 
 NOW_NS = 1_766_417_462_000_000_123
 LETTERS = {

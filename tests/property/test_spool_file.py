@@ -12,6 +12,10 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import batch_of
+from can_stream.lanes.intervals import IntervalSet
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.packets import GapReason
 from edge_agent.clock import Clock
 from edge_agent.config import SpoolSection
 from edge_agent.disk_backlog import Marks
@@ -19,10 +23,6 @@ from edge_agent.sources.base import SourceCode
 from edge_agent.spool import Spool, SpoolState
 from edge_agent.spool_files import FILE_NAME, kept_files
 from edge_agent.spooled_lane import SpooledLane
-from wire_protocol.batches import batch_of
-from wire_protocol.intervals import IntervalSet
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.packets import GapReason
 
 
 @contextmanager

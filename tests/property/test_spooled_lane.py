@@ -11,16 +11,16 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch
+from can_stream.lanes.intervals import IntervalSet
+from can_stream.lanes.sender import WindowLimits
+from can_stream.protocol.packets import GapReason, PacketNumber
 from edge_agent.disk_backlog import SpoolRow
 from edge_agent.lane_on_disk import Fetch
 from edge_agent.spool_store import Changes, Moment, SpoolStore
 from edge_agent.spool_trim import trim
 from edge_agent.spooled_lane import SpooledLane
 from tests.property.test_lane_sessions import STEPS, World
-from wire_protocol.batches import FrameBatch
-from wire_protocol.intervals import IntervalSet
-from wire_protocol.lane_sender import WindowLimits
-from wire_protocol.packets import GapReason, PacketNumber
 
 KEY = ("d", "frames")
 DISK_STEPS = ("hand_over", "stored", "refused", "fetch", "fetched", "trim", "drop_gaps")

@@ -11,6 +11,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch
+from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
 from stream_server.console import ConsoleStream, Cursor, Now, StreamLimits
 from stream_server.ring import IdSource, RingLimits
 from stream_server.sampler import Sampler
@@ -22,8 +24,6 @@ from stream_server.sse_format import (
     parse_history,
 )
 from tests.helpers.sse_streams import WALL_US, Event, books, counted, frames, parse_events
-from wire_protocol.batches import FrameBatch
-from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
 
 DAY_US = 86_400_000_000
 

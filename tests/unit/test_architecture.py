@@ -12,34 +12,19 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = {
     "can_stream": {"can_stream"},
-    "wire_protocol": {"wire_protocol", "can_stream"},
-    "signal_decoding": {"signal_decoding", "wire_protocol", "can_stream"},
-    "strict_config": {"strict_config"},
-    "service_manager": {"service_manager"},
-    "edge_agent": {
-        "edge_agent",
-        "can_stream",
-        "wire_protocol",
-        "strict_config",
-        "service_manager",
-        "signal_decoding",
-    },
-    "stream_server": {
-        "stream_server",
-        "can_stream",
-        "wire_protocol",
-        "strict_config",
-        "service_manager",
-        "signal_decoding",
-    },
+    "edge_agent": {"edge_agent", "can_stream"},
+    "stream_server": {"stream_server", "can_stream"},
 }
 IMPURE: Final = {
     "aiohttp", "asyncio", "multiprocessing", "os", "select", "socket", "sqlalchemy", "sqlite3", "ssl",
     "subprocess", "threading", "time", "urllib", "websockets",
 }  # fmt: skip
 PURE_MODULES: Final = [
-    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("wire_protocol/*.py")),
-    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("signal_decoding/*.py")),
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for room in ("frames", "lanes", "protocol", "signals", "text")
+        for path in ROOT.glob(f"can_stream/{room}/*.py")
+    ),
     "edge_agent/accounting.py",
     "edge_agent/adapters.py",
     "edge_agent/backoff.py",
@@ -48,9 +33,9 @@ PURE_MODULES: Final = [
     "edge_agent/can_settings.py",
     "edge_agent/budget.py",
     "edge_agent/clock_watch.py",
-    "edge_agent/databases/dbc_limits.py",
-    "edge_agent/databases/dbc_statements.py",
-    "edge_agent/databases/locating.py",
+    "can_stream/databases/dbc/limits.py",
+    "can_stream/databases/dbc/statements.py",
+    "can_stream/databases/locating.py",
     "edge_agent/dongle_config.py",
     "edge_agent/diagnosis.py",
     "edge_agent/feeding.py",
@@ -71,16 +56,16 @@ PURE_MODULES: Final = [
     "edge_agent/status_document.py",
     "edge_agent/status_text.py",
     "edge_agent/sources/can_frames.py",
-    "edge_agent/sources/candump.py",
-    "edge_agent/sources/candump_lines.py",
-    "edge_agent/sources/crtd.py",
-    "edge_agent/sources/gvret.py",
-    "edge_agent/sources/log_blocks.py",
+    "can_stream/logs/formats/candump.py",
+    "can_stream/logs/formats/candump_lines.py",
+    "can_stream/logs/formats/crtd.py",
+    "can_stream/logs/formats/gvret.py",
+    "can_stream/logs/log_blocks.py",
     "edge_agent/sources/pacing.py",
     "edge_agent/sources/slcan_codec.py",
     "edge_agent/sources/slcan_commands.py",
     "edge_agent/sources/source_state.py",
-    "edge_agent/sources/text_columns.py",
+    "can_stream/text/text_columns.py",
     "edge_agent/sources/timestamps.py",
     "edge_agent/spool_trim.py",
     "edge_agent/spooled_lane.py",
@@ -135,7 +120,7 @@ def test_pure_modules_import_only_pure_modules(name: str) -> None:
         if package in PACKAGES:
             path = module.replace(".", "/")
             file = f"{path}.py" if (ROOT / f"{path}.py").exists() else f"{path}/__init__.py"
-            plain = package in ("wire_protocol", "can_stream") or file.endswith(("errors.py", "__init__.py"))
+            plain = package == "can_stream" or file.endswith(("errors.py", "__init__.py"))
             assert plain or file in PURE_MODULES, f"{name} imports {module}"
 
 

@@ -9,10 +9,10 @@ import click
 import msgspec
 import pytest
 
+from can_stream.frames.batches import FrameFlag
+from can_stream.protocol import control as messages
+from can_stream.protocol.packets import GapReason, PacketKind
 from edge_agent.cli import main
-from wire_protocol import messages
-from wire_protocol.batches import FrameFlag
-from wire_protocol.packets import GapReason, PacketKind
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CONTEXT: Final = click.Context(main)

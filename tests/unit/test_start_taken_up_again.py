@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from wire_protocol.batches import batch_of
-from wire_protocol.hop import RangeKind
-from wire_protocol.lane_receiver import LaneConnection, LaneReceiver
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.messages import BacklogRange, LaneHello
-from wire_protocol.packets import GapReason, Packet, decode_packet
+from can_stream.frames.batches import batch_of
+from can_stream.lanes.receiver import LaneConnection, LaneReceiver
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.control import BacklogRange, LaneHello
+from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.packets import GapReason, Packet, decode_packet
 
 START = "00000000000000aa"
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from strict_config import MAX_FILE_BYTES, ConfigError, check, load
+from can_stream.strict_config import MAX_FILE_BYTES, ConfigError, check, load
 
 
 class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from can_stream.protocol.control import decode_agent_message, encode_message
 from edge_agent.adapters import Adapter, DiscoveryKind, Whereabouts, discovery, identified
 from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
-from wire_protocol.messages import decode_agent_message, encode_message
 
 BY_ID = DongleSection(device_id="A1", id="van7-a1")
 BY_NAME = DongleSection("can0", id="van7-can0")

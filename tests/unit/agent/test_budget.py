@@ -15,6 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch, batch_of
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.budget import SLOW_SECONDS, Budget, Spent, Stage, rules_at
 from edge_agent.budget_keeper import BudgetKeeper
 from edge_agent.clock import Clock
@@ -22,9 +25,6 @@ from edge_agent.lane_gate import TELL_SECONDS, LaneGate
 from edge_agent.signal_rules import SignalRule
 from edge_agent.uplink import Uplink
 from edge_agent.uplink_counts import UplinkCounts
-from wire_protocol.batches import FrameBatch, batch_of
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.packets import Gap, GapReason, decode_packet
 
 DAY_NS = 86_400 * 10**9
 TODAY_NS = int(datetime(2025, 12, 22, 15, 31, tzinfo=UTC).timestamp()) * 10**9

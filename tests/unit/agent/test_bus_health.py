@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from can_stream.frames.batches import FrameBatch
 from edge_agent.bus_health import HOLD_SECONDS, BusHealth
 from edge_agent.bus_monitor import BusMonitor
 from edge_agent.can_link import CanLink
@@ -31,7 +32,6 @@ from tests.helpers.error_frames import (
     Error,
     errors,
 )
-from wire_protocol.batches import FrameBatch
 
 READING = SourceState(SourceCode.OK, "reading socketcan can0")
 LISTENING = SourceState(SourceCode.OK, "reading socketcan can0, 500000 bit/s, listen-only")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
+from can_stream.protocol.control import Hello
 from edge_agent.bus_watch import BusWatch
 from edge_agent.can_link import CanLink
 from edge_agent.clock import Clock
@@ -23,7 +24,6 @@ from edge_agent.sources.base import Source, SourceCode, SourceState
 from edge_agent.sources.reader import SourceReader
 from edge_agent.uplink import Answers, Uplink
 from tests.helpers.can_links import virtual_link
-from wire_protocol.messages import Hello
 
 
 def no_hello() -> Hello:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.protocol.clock_record import ClockRecord
 from edge_agent.clock_watch import LOOK_SECONDS, ClockWatch
-from wire_protocol.clock_record import ClockRecord
 
 MS = 1_000_000
 SECOND = 1000 * MS

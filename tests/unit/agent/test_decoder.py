@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, SignalBatch, batch_of
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.packets import MAX_ROWS, decode_packet
+from can_stream.signals.model import MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
 from edge_agent.decoder import MAX_UNKNOWN_IDS, Decoder
 from edge_agent.signal_rules import SignalRule
-from signal_decoding.model import MessageModel, SignalModel
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import FrameBatch, FrameFlag, SignalBatch, batch_of
-from wire_protocol.hop import RangeKind
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.packets import MAX_ROWS, decode_packet
 
 SECOND = 1_000_000_000
 TABLE = SignalTable(

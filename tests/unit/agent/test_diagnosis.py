@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from can_stream.protocol.control import ServiceStatus
 from edge_agent.accounting import Books
 from edge_agent.diagnosis import RULES, SILENCE_SECONDS, Fact, clock_fact, diagnose, facts_of
 from edge_agent.doctor_command import report
 from edge_agent.status_document import AgentStatus, DongleStatus
-from wire_protocol.messages import ServiceStatus
 
 FINE = Books(10, 10, 0, 0, {"acknowledged": 10}, "0 lost of 10 frames")
 BUS = DongleStatus("van7-can0", "socketcan", "can0", "", 5.0, 0.5, FINE)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch, batch_of, empty_batch
+from can_stream.protocol.packets import MAX_ROWS
 from edge_agent.feeding import LiveBatcher
-from wire_protocol.batches import FrameBatch, batch_of, empty_batch
-from wire_protocol.packets import MAX_ROWS
 
 FLUSH_SECONDS = 0.05
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
 from edge_agent.frame_filters import FrameFilter, keep_matching
-from wire_protocol.batches import FrameBatch, FrameFlag, batch_of
 
 EXT, ERR = int(FrameFlag.EXTENDED), int(FrameFlag.ERROR)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from can_stream.frames.batches import FrameBatch, concatenate
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import DongleSection, LogOptions
 from edge_agent.errors import SourceEndedError, SourceError
@@ -16,7 +17,6 @@ from edge_agent.sources.log_bus import LogBus
 from edge_agent.sources.opening import open_source
 from edge_agent.sources.python_can_bus import PythonCanBus
 from edge_agent.sources.reader import ReaderLimits, SourceReader
-from wire_protocol.batches import FrameBatch, concatenate
 
 
 class FastClock(Clock):

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from can_stream.protocol.control import Log, decode_agent_message, encode_message
 from edge_agent.clock import Clock
 from edge_agent.log_forwarding import MAX_CHARACTERS, LogForwarder
 from edge_agent.log_limit import (
@@ -22,7 +23,6 @@ from edge_agent.log_limit import (
     LogLimit,
 )
 from tests.helpers.conditions import Gathered
-from wire_protocol.messages import Log, decode_agent_message, encode_message
 
 LOGGER = logging.getLogger("edge_agent.sources.reader")
 

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FrameBatch, empty_batch
+from can_stream.service_manager import ServiceManager
 from edge_agent.backoff import UPLINK_POLICY
 from edge_agent.clock import Clock
 from edge_agent.notify import CONNECTING_SECONDS, Progress
 from edge_agent.sources.base import SourceCode
 from edge_agent.sources.reader import ReaderLimits, SourceReader
 from edge_agent.uplink import UplinkState
-from service_manager import ServiceManager
-from wire_protocol.batches import FrameBatch, empty_batch
 
 CONNECTED = UplinkState(True, "streaming to https://stream.example.com")
 
@@ -257,7 +257,7 @@ async def test_it_is_fed_often_enough_and_without_systemd_not_at_all(systemd: Sy
 
 LOGGING = """if True:
     import logging, os, sys
-    from service_manager import log_to_standard_error
+    from can_stream.service_manager import log_to_standard_error
     status = os.fstat(2)
     os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino + int(sys.argv[1])}"
     log_to_standard_error(logging.DEBUG)

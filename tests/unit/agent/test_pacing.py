@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from can_stream.frames.batches import FrameBatch, batch_of
 from edge_agent.sources.pacing import Pacer
-from wire_protocol.batches import FrameBatch, batch_of
 
 SECOND = 10**9
 

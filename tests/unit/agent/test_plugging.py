@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
+from can_stream.protocol.control import Discovery
 from edge_agent.adapters import Whereabouts
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import DongleSection
 from edge_agent.inventory import Inventory
 from edge_agent.plugging import PlugWatch, inventory_for
 from tests.helpers.sysfs import SysTree
-from wire_protocol.messages import Discovery
 
 
 class Bench:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
 from edge_agent.clock import Clock
 from edge_agent.new_ids import TELL_SECONDS, TOLD_AT_ONCE, NewIds
 from edge_agent.seen_ids import MAX_BUSES, MAX_IDS, BusId, SeenIds, decode_seen, encode_seen
 from tests.helpers.conditions import Gathered
-from wire_protocol.batches import FrameBatch, FrameFlag, batch_of
 
 BUS = "van7-can0"
 

@@ -7,12 +7,12 @@ import struct
 
 import pytest
 
+from can_stream.frames.batches import SignalBatch, batch_of
+from can_stream.signals.evaluate import decode
+from can_stream.signals.model import Encoding, MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
 from edge_agent.signal_rules import SignalRule
 from edge_agent.signal_selection import SignalSelection
-from signal_decoding.evaluate import decode
-from signal_decoding.model import Encoding, MessageModel, SignalModel
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import SignalBatch, batch_of
 
 TABLE = SignalTable(
     [

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
+from can_stream.signals.decoded import Decoded, Value
+from can_stream.signals.evaluate import decode
+from can_stream.signals.model import Encoding, MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
 from edge_agent.simulate import MAX_LATE_SECONDS, Timetable, Traffic
 from edge_agent.simulate_databases import simulated_messages
 from edge_agent.simulate_payloads import SimulatedMessage
 from edge_agent.simulate_values import Limits, raw_range
-from signal_decoding.decoded import Decoded, Value
-from signal_decoding.evaluate import decode
-from signal_decoding.model import Encoding, MessageModel, SignalModel
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
 
 DATABASES: Final = sorted((Path(__file__).resolve().parents[3] / "dbc").glob("*.dbc"))
 SECOND: Final = 10**9

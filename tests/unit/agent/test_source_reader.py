@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from pytest_mock import MockerFixture
 
+from can_stream.frames.batches import FrameBatch, batch_of, empty_batch
 from edge_agent.backoff import BackoffPolicy
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.sources.base import Dropped, FrameQueue, Item, QueueCounts, SourceCode, SourceState
 from edge_agent.sources.reader import ReaderLimits, SourceReader
-from wire_protocol.batches import FrameBatch, batch_of, empty_batch
 
 Step = FrameBatch | BaseException | threading.Event
 

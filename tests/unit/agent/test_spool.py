@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from can_stream.frames.batches import batch_of
+from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.protocol.control import LaneName
+from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.clock import Clock
 from edge_agent.config import SpoolSection
 from edge_agent.errors import SpoolError
@@ -22,10 +26,6 @@ from edge_agent.spool_store import Changes, Moment, SpoolStore
 from edge_agent.spool_trim import trim
 from edge_agent.spooled_lane import SpooledLane
 from tests.helpers.conditions import eventually
-from wire_protocol.batches import batch_of
-from wire_protocol.lane_sender import LaneSender, WindowLimits
-from wire_protocol.messages import LaneName
-from wire_protocol.packets import Gap, GapReason, decode_packet
 
 START = "01" * 8
 KEY: tuple[str, LaneName] = ("van7-can0", "frames")

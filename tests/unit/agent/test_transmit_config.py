@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.strict_config import ConfigError
 from edge_agent.config import AgentConfig, load_agent_config
 from edge_agent.run_command import check_config
 from edge_agent.transmit_config import AllowEntry
-from strict_config import ConfigError
 
 SERVER = '[server]\nurl = "https://stream.example.com"\n'
 LISTENER = '[[dongles]]\nchannel = "can0"\n'

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
+from can_stream.text.normalized import FrameRow, rows_of
 from edge_agent.transmit_config import (
     AllowEntry,
     Permission,
@@ -28,8 +30,6 @@ from edge_agent.transmit_policy import (
     counts_by_word,
 )
 from tests.helpers.strategies import frame_batches
-from wire_protocol.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
-from wire_protocol.normalized import FrameRow, rows_of
 
 EXT, REMOTE, ERROR, FD = (
     int(flag) for flag in (FrameFlag.EXTENDED, FrameFlag.REMOTE, FrameFlag.ERROR, FrameFlag.FD)

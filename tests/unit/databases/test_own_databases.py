@@ -12,8 +12,8 @@ from cantools.database import load_file
 from cantools.database.can import Database, Message
 from cantools.database.namedsignalvalue import NamedSignalValue
 
-from edge_agent.databases.loading import load_databases
-from signal_decoding.evaluate import decode
+from can_stream.databases.loading import load_databases
+from can_stream.signals.evaluate import decode
 from tests.helpers.cantools_oracle import frames_of
 
 ROOT: Final = Path(__file__).resolve().parents[3]

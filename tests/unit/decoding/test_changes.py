@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import struct
 
-from signal_decoding.changes import ChangeFilter
-from signal_decoding.evaluate import decode
-from signal_decoding.model import Encoding, MessageModel, SignalModel
-from signal_decoding.table import SignalTable
+from can_stream.signals.changes import ChangeFilter
+from can_stream.signals.evaluate import decode
+from can_stream.signals.model import Encoding, MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
 from tests.helpers.cantools_oracle import frames_of
 
 TABLE = SignalTable(

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from can_stream.databases.dbc.limits import excesses
+from can_stream.databases.dbc.statements import split_statements
+from can_stream.databases.findings import Finding
+from can_stream.databases.isolated import load_isolated
+from can_stream.databases.lint import lint
+from can_stream.databases.loading import load_databases
 from can_stream.errors import DatabaseError
-from edge_agent.databases.dbc_limits import excesses
-from edge_agent.databases.dbc_statements import split_statements
-from edge_agent.databases.findings import Finding
-from edge_agent.databases.isolated import load_isolated
-from edge_agent.databases.lint import lint
-from edge_agent.databases.loading import load_databases
-from signal_decoding.evaluate import decode
+from can_stream.signals.evaluate import decode
 from tests.helpers.cantools_oracle import frames_of
 
 GOOD = """VERSION ""
@@ -262,7 +262,7 @@ def test_loading_that_takes_too_much_memory_is_an_error(tmp_path: Path) -> None:
 
 
 def test_cantools_is_only_imported_where_a_database_is_loaded() -> None:
-    code = "import edge_agent.databases.isolated, sys; sys.exit('cantools' in sys.modules)"
+    code = "import can_stream.databases.isolated, sys; sys.exit('cantools' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -271,7 +271,7 @@ def test_loading_imports_no_more_of_cantools_than_its_parsers_and_spoils_none_of
 import subprocess
 import sys
 from pathlib import Path
-from edge_agent.databases.loading import load_databases
+from can_stream.databases.loading import load_databases
 paths = [Path(sys.argv[1])]
 first = load_databases(paths).table
 assert not {"can", "asyncio"} & set(sys.modules)

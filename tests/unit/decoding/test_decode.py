@@ -7,13 +7,13 @@ import struct
 
 import pytest
 
-from signal_decoding.decoded import Decoded, Value
-from signal_decoding.errors import TableError
-from signal_decoding.evaluate import SLICE_FRAMES, decode
-from signal_decoding.model import Encoding, MessageModel, SignalModel, pgn_of
-from signal_decoding.table import SignalTable, read_table
+from can_stream.frames.batches import FrameFlag, ValueKind, batch_of, empty_batch
+from can_stream.signals.decoded import Decoded, Value
+from can_stream.signals.errors import TableError
+from can_stream.signals.evaluate import SLICE_FRAMES, decode
+from can_stream.signals.model import Encoding, MessageModel, SignalModel, pgn_of
+from can_stream.signals.table import SignalTable, read_table
 from tests.helpers.cantools_oracle import frames_of
-from wire_protocol.batches import FrameFlag, ValueKind, batch_of, empty_batch
 
 
 def table_of(*signals: SignalModel, message: str = "M", number: int = 0x123, length: int = 8) -> SignalTable:

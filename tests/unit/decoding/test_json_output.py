@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from signal_decoding.decoded import Decoded, Value
-from signal_decoding.evaluate import decode
-from signal_decoding.json_output import JsonLines, frame_members, value_json, values_json
-from signal_decoding.model import Encoding, MessageModel, SignalModel
-from signal_decoding.table import SignalTable
-from wire_protocol.batches import FrameBatch, FrameFlag, batch_of
-from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
+from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
+from can_stream.signals.decoded import Decoded, Value
+from can_stream.signals.evaluate import decode
+from can_stream.signals.model import Encoding, MessageModel, SignalModel
+from can_stream.signals.table import SignalTable
+from can_stream.text.json_output import JsonLines, frame_members, value_json, values_json
+from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
 
 ORIGIN = FrameOrigin(None, "can0")
 FLOAT32 = SignalModel("S", 0, 32, encoding=Encoding.FLOAT)

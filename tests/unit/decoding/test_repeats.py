@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from wire_protocol import repeats
-from wire_protocol.batches import FrameBatch, FrameFlag, batch_of
-from wire_protocol.repeats import Repeats, find_repeats
+from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
+from can_stream.text import repeats
+from can_stream.text.repeats import Repeats, find_repeats
 
 
 def found(batch: FrameBatch, origin: list[int] | None = None) -> Repeats | None:

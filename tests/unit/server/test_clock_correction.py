@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert
 
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.packets import PacketKind
 from stream_server import clock_store, migrations, schema
 from stream_server.clock_correction import ClockCorrection, StoredClock, Unsynchronised
 from stream_server.database import Database
-from wire_protocol.clock_record import ClockRecord
-from wire_protocol.packets import PacketKind
 
 
 def corrected_by_hand(records: list[StoredClock], start_pk: int, seq: int) -> Unsynchronised | None:

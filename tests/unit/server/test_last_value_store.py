@@ -13,13 +13,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, insert
 
+from can_stream.frames.batches import SignalBatch
+from can_stream.protocol.packets import PacketKind, PacketNumber, encode_signals
 from stream_server import migrations, recording_store, schema
 from stream_server.database import Database, T, open_engine
 from stream_server.errors import StorageError
 from stream_server.last_value_store import LastValueStore
 from stream_server.recording_store import LaneChange, StoredPacket
-from wire_protocol.batches import SignalBatch
-from wire_protocol.packets import PacketKind, PacketNumber, encode_signals
 
 START = "00000000000000a1"
 TABLE, OTHER = "a" * 32, "b" * 32

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from signal_decoding.model import SignalModel
-from signal_decoding.table import SignalTable
+from can_stream.protocol.errors import SessionError
+from can_stream.signals.model import SignalModel
+from can_stream.signals.table import SignalTable
 from stream_server import migrations, schema
 from stream_server import signal_tables as module
 from stream_server.database import Database
 from stream_server.signal_tables import SignalTables
 from tests.helpers.signal_tables import table_of
-from wire_protocol.errors import SessionError
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wire_protocol.batches import FrameFlag, batch_of, empty_batch
-from wire_protocol.candump_format import format_candump
+from can_stream.frames.batches import FrameFlag, batch_of, empty_batch
+from can_stream.text.candump_format import format_candump
 
 S = 1_000_000_000
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from can_stream.errors import LineError
-from edge_agent.sources.candump_lines import HumanClock, are_deltas, read_candump_line
-from edge_agent.sources.log_blocks import Row
-from wire_protocol.batches import FrameFlag
+from can_stream.frames.batches import FrameFlag
+from can_stream.logs.formats.candump_lines import HumanClock, are_deltas, read_candump_line
+from can_stream.logs.log_blocks import Row
 
 S = 1_000_000_000
 EXTENDED, REMOTE, ERROR = FrameFlag.EXTENDED, FrameFlag.REMOTE, FrameFlag.ERROR

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from can_stream.errors import LogError
-from edge_agent.sources.log_blocks import MAX_CHANNELS, MAX_LINE_BYTES, MAX_PROBLEMS
-from edge_agent.sources.logs import LogReader, open_log
-from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
+from can_stream.logs.log_blocks import MAX_CHANNELS, MAX_LINE_BYTES, MAX_PROBLEMS
+from can_stream.logs.log_reader import LogReader, open_log
 
 DATA = Path(__file__).parents[2] / "data" / "logs"
 S = 1_000_000_000
@@ -273,7 +273,7 @@ def test_a_log_of_endless_channel_names_is_bounded(tmp_path: Path) -> None:
 
 def test_python_can_stays_unloaded_for_our_own_formats() -> None:
     code = (
-        "import sys; from pathlib import Path; from edge_agent.sources.logs import open_log;"
+        "import sys; from pathlib import Path; from can_stream.logs.log_reader import open_log;"
         f"list(open_log(Path({str(DATA / 'gvret.csv')!r}))); assert 'can' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from can_stream.frames.batches import FrameFlag
 from edge_agent.sources.slcan_codec import Parsed, Reply, ReplyKind, SlcanParser
 from edge_agent.sources.slcan_commands import LOSSES, AdapterFlag, trouble
-from wire_protocol.batches import FrameFlag
 
 NOW_NS = 1_766_417_462_000_000_000
 FD, BRS, EXTENDED, REMOTE = FrameFlag.FD, FrameFlag.BRS, FrameFlag.EXTENDED, FrameFlag.REMOTE

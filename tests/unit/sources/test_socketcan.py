@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
@@ -24,7 +25,6 @@ from edge_agent.frame_filters import FrameFilter
 from edge_agent.sources.base import Dropped, Item, SourceState
 from edge_agent.sources.reader import ReaderLimits, SourceReader
 from edge_agent.sources.socketcan import SocketCanBus, kernel_filters, open_can_socket
-from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
 
 EFF, RTR, ERR = 1 << 31, 1 << 30, 1 << 29
 DONGLE = DongleSection("can0")

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from signal_decoding.evaluate import decode
-from signal_decoding.json_output import frame_members
+from can_stream.frames.batches import FrameFlag, batch_of
+from can_stream.signals.evaluate import decode
+from can_stream.text.json_output import frame_members
+from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
 from stream_server.console import ConsoleStream, StreamLimits
 from stream_server.console_signals import members_of
 from stream_server.hub import StreamHub
@@ -24,8 +26,6 @@ from tests.helpers.sse_streams import (
     moment,
     parse_events,
 )
-from wire_protocol.batches import FrameFlag, batch_of
-from wire_protocol.normalized import FrameOrigin, can_frame_json, rows_of
 
 ONLINE: dict[str, Any] = {
     "dongle_id": "van7-can0",

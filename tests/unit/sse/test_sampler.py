@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from can_stream.frames.batches import FrameFlag
+from can_stream.text.normalized import FrameOrigin
 from stream_server.sampler import MAXIMUM_KEYS, Sampler, ShownFrame
 from tests.helpers.sse_streams import frames
-from wire_protocol.batches import FrameFlag
-from wire_protocol.normalized import FrameOrigin
 
 VAN = FrameOrigin("van7-can0", "can0")
 RARE = 0x7E8

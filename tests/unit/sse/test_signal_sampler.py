@@ -7,14 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from signal_decoding.model import SignalModel
-from signal_decoding.table import SignalTable
+from can_stream.frames.batches import SignalBatch, ValueKind
+from can_stream.signals.model import SignalModel
+from can_stream.signals.table import SignalTable
 from stream_server.console import ConsoleStream, StreamLimits
 from stream_server.ring import IdSource
 from stream_server.signal_sampler import ShownMessage, SignalSampler
 from tests.helpers.signal_tables import gear_table, table_of
 from tests.helpers.sse_streams import WALL_US, Event, frames, moment, parse_events
-from wire_protocol.batches import SignalBatch, ValueKind
 
 TICK = 0.05
 TABLE = table_of({f"M{number}": [SignalModel("A", 0, 8), SignalModel("B", 8, 8)] for number in range(40)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from can_stream.text.timestamps import format_timestamp
 from stream_server.sse_format import (
     RequestError,
     accepts_event_stream,
@@ -14,7 +15,6 @@ from stream_server.sse_format import (
     parse_event_id,
     parse_history,
 )
-from wire_protocol.timestamps import format_timestamp
 
 
 def test_an_event_has_its_id_first_and_ends_with_an_empty_line() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.protocol.packets import PacketNumber, encode_frames
 from stream_server.console import ConsoleStream
 from stream_server.ring import RingLimits
 from tests.helpers.sse_streams import Event, books, counted, frames, make_stream, moment, parse_events
-from wire_protocol.packets import PacketNumber, encode_frames
 
 _NUMBER: Final = PacketNumber("00" * 8, 1)
 _STEP: Final = 0.05

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bench.receive import RATES, REQUIRED_RATIO, keep, measure, record_ours
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from edge_agent.clock import Clock
 from edge_agent.dongle_config import DongleSection
 from edge_agent.errors import SourceError
@@ -26,7 +27,6 @@ from edge_agent.sources.opening import open_source
 from edge_agent.sources.reader import SourceReader
 from edge_agent.sources.socketcan import SocketCanBus
 from tests.vm.can_utils import send, set_link
-from wire_protocol.batches import FrameBatch, FrameFlag, concatenate
 
 BUS = "vcan1"
 SECONDS = 4.0

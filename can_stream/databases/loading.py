@@ -1,0 +1,115 @@
+"""Load databases and compile them to one signal table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from can_stream.databases import MAX_DATABASES
+from can_stream.databases.cantools_loading import load_with_cantools, reason_of, what_cantools_warns_of
+from can_stream.databases.checks import Placed, check_ids, check_message, check_together
+from can_stream.databases.compiling import compile_message, dbc_id_of, is_j1939
+from can_stream.databases.dbc.loading import DbcLoading
+from can_stream.databases.findings import Finding, Findings
+from can_stream.databases.loaded import LoadedDatabases
+from can_stream.databases.locating import Locator
+from can_stream.databases.reading import check_sizes, format_of, line_about, read_text
+from can_stream.errors import DatabaseError
+from can_stream.signals.errors import TableError
+from can_stream.signals.model import MessageModel
+from can_stream.signals.table import SignalTable
+
+if TYPE_CHECKING:
+    from cantools.database import Database
+
+
+_LEFT_OUT: Final = ("loaded_in_part", "set_aside", "unsupported")
+
+
+class ParsedDatabase(Struct, frozen=True):
+    """One file as cantools' model, after what cannot be read was set aside."""
+
+    database: Database
+    locator: Locator
+
+
+def load_databases(paths: Sequence[Path]) -> LoadedDatabases:
+    """All of `paths` for one bus, in their order: of one id the file listed first wins.
+
+    A DBC loads in part where it must; any file of which nothing can be loaded raises DatabaseError.
+    """
+    if len(paths) > MAX_DATABASES:
+        raise DatabaseError(paths[MAX_DATABASES], 1, f"more than {MAX_DATABASES} databases for one bus")
+    report: list[Finding] = []
+    files: list[list[Placed]] = []
+    for path in paths:
+        findings = Findings(path)
+        files.append(load_messages(path, findings))
+        report += findings.found
+    together = check_together(files)
+    try:
+        table = SignalTable(used_messages(files))
+    except TableError as error:
+        raise DatabaseError(paths[0], 1, error.reason) from error
+    return LoadedDatabases(table, (*report, *together))
+
+
+def used_messages(files: Iterable[Iterable[Placed]]) -> list[MessageModel]:
+    """What a table of these files has, once they were checked together."""
+    return [placed.message for file in files for placed in file if placed.is_used]
+
+
+def parse_database(path: Path, findings: Findings) -> ParsedDatabase:
+    """The file as cantools has it. Raises DatabaseError where nothing of it can be loaded."""
+    database_format = format_of(path)
+    text = read_text(path)
+    if database_format == "dbc":
+        loading = DbcLoading(text, findings)
+        locator = Locator(text, loading.file.statements)
+        return ParsedDatabase(loading.load(), locator)
+    check_sizes(path, database_format, text)
+    try:
+        with what_cantools_warns_of() as told:
+            database = load_with_cantools(text, database_format)
+        for reason in told:
+            findings.warn(line_about(text, reason), "unsupported", reason)
+        return ParsedDatabase(database, Locator(text, []))
+    except Exception as error:  # cantools raises whatever its parts raise
+        raise DatabaseError(path, line_about(text, str(error)), reason_of(error)) from error
+
+
+def place_messages(path: Path, parsed: ParsedDatabase, findings: Findings) -> list[Placed]:
+    """The messages of one file in cantools' order; those whose id a later one has too are marked as not used.
+
+    Raises DatabaseError where no table can hold them.
+    """
+    j1939, locator = is_j1939(parsed.database), parsed.locator
+    placed = []
+    for message in parsed.database.messages:
+        model = compile_message(message, j1939=j1939, locator=locator, findings=findings)
+        placed.append(Placed(model, path, locator.line(dbc_id_of(message), message.name)))
+    try:
+        # Here, so that what makes a table impossible is told with the file it comes from.
+        SignalTable([one.message for one in placed])
+    except TableError as error:
+        raise DatabaseError(path, 1, error.reason) from error
+    check_ids(placed, findings)
+    return placed
+
+
+def load_messages(path: Path, findings: Findings) -> list[Placed]:
+    """The messages of one file, with its findings. Raises DatabaseError."""
+    parsed = parse_database(path, findings)
+    placed = place_messages(path, parsed, findings)
+    for one in placed:
+        check_message(one.message, one.line, parsed.locator, findings)
+    in_part = any(finding.code in _LEFT_OUT for finding in findings.found)
+    kept = used_messages([placed])
+    signals = sum(len(model.signals) for model in kept)
+    how = "in part" if in_part else "whole"
+    group = ", matched by parameter group" if any(model.by_pgn for model in kept) else ""
+    findings.info(1, "loaded", f"loaded {how}: {len(kept)} messages, {signals} signals{group}")
+    return placed

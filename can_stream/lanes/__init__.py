@@ -1,0 +1,1 @@
+"""One lane between agent and server, as each side sees it: numbers, ranges, acks, holes."""

@@ -1,0 +1,1 @@
+"""Logs of frames, read in blocks of columns."""

@@ -1,0 +1,356 @@
+"""Data packets: self-contained, immutable, numbered. The byte layout is in docs/wire-protocol.md."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from can_stream.frames.batches import (
+    CLASSIC_DATA_BYTES,
+    EXTENDED_ID_MASK,
+    FD_DATA_BYTES,
+    FD_LENGTHS,
+    FLAG_MASK,
+    STANDARD_ID_MASK,
+    FrameBatch,
+    FrameFlag,
+    SignalBatch,
+    ValueKind,
+)
+from can_stream.frames.slots import slots_of
+from can_stream.protocol.clock_record import ClockRecord, put_clock, take_clock
+from can_stream.protocol.columns import (
+    U8,
+    U32,
+    U64,
+    column,
+    put_rows,
+    put_slots,
+    put_ticks,
+    take_rows,
+    take_slots,
+    take_ticks,
+)
+from can_stream.protocol.errors import PacketError
+from can_stream.protocol.varint import Reader, put_varint, zigzag
+
+PACKET_VERSION: Final = 1
+MAX_PACKET_BYTES: Final = 1024 * 1024
+MAX_ROWS: Final = 8192
+MAX_SEQ: Final = 2**53
+MAX_RESOLUTION_NS: Final = 10**9
+# The years 1824 to 2116: half of what 64 bits hold, so that no difference of two times overflows.
+_TIME_LIMIT_NS: Final = 2**62
+_LAST_TIME_NS: Final = _TIME_LIMIT_NS - 2 * MAX_RESOLUTION_NS
+_TABLE_HASH_BYTES: Final = 16
+_LONGEST_HEADER_BYTES: Final = 20
+_HIGHEST_KIND: Final = int(max(ValueKind))
+_SHORT_SIGNAL_BITS: Final = 14
+
+
+# What flags and length of a slot say is looked up in few calls of numpy: on packets this small they cost more
+# than the work they do.
+_FLAGS: Final = np.arange(256)
+_IS_FD: Final = (_FLAGS & FrameFlag.FD) != 0
+_IS_REMOTE: Final = (_FLAGS & FrameFlag.REMOTE) != 0
+_IS_POSSIBLE: Final = (_FLAGS <= FLAG_MASK) & ~(_IS_FD & _IS_REMOTE)
+# An error frame's id holds the error class bits, which are wider than a standard id.
+_HAS_WIDE_ID: Final = (_FLAGS & (FrameFlag.EXTENDED | FrameFlag.ERROR)) != 0
+_HIGHEST_ID: Final = np.where(_HAS_WIDE_ID, EXTENDED_ID_MASK, STANDARD_ID_MASK).astype(np.uint32)
+_BEHIND_DATA: Final = np.where(
+    np.arange(FD_DATA_BYTES) < np.arange(FD_DATA_BYTES + 1)[:, None], 0, 255
+).astype(np.uint8)
+
+
+def _data_bytes_table() -> NDArray[np.uint8]:
+    """uint8[flags, length]: how many bytes are data, 255 where there is no such length."""
+    table = np.full((len(_FLAGS), 256), 255, np.uint8)
+    table[:, :16] = np.minimum(np.arange(16), CLASSIC_DATA_BYTES)
+    table[_IS_REMOTE, :16] = 0
+    table[_IS_FD] = 255
+    table[np.ix_(_IS_FD, FD_LENGTHS)] = FD_LENGTHS
+    return table
+
+
+_DATA_BYTES: Final = _data_bytes_table()
+
+
+class PacketKind(IntEnum):
+    """What a packet holds."""
+
+    FRAMES = 1
+    SIGNALS = 2
+    GAP = 3
+    CLOCK = 4
+
+
+class GapReason(IntEnum):
+    """Where frames of a gap were lost."""
+
+    START = 1
+    WINDOW = 2
+    SOURCE = 3
+    ANNOUNCED = 4
+    SPOOL = 5
+    BUDGET = 6
+
+    @property
+    def where(self) -> str:
+        """The word of `gap` events: agent_start, agent_window..."""
+        return f"agent_{self.name.lower()}"
+
+
+class PacketNumber(NamedTuple):
+    """A packet's number: which start of the agent (8 random bytes as hex) and which in it, from 1."""
+
+    start_id: str
+    seq: int
+
+
+class Gap(Struct, frozen=True):
+    """Known loss. `frames` None: how many cannot be known. Times int ns UTC, None where unknown.
+
+    A gap stands for the numbers `first_seq` to its own.
+    """
+
+    reason: GapReason
+    first_seq: int
+    frames: int | None
+    first_ns: int | None = None
+    last_ns: int | None = None
+
+
+Body: TypeAlias = FrameBatch | SignalBatch | Gap | ClockRecord
+
+
+class Packet(Struct, frozen=True):
+    """One decoded packet."""
+
+    number: PacketNumber
+    body: Body
+
+    @property
+    def kind(self) -> PacketKind:
+        """What it holds."""
+        return _KINDS[type(self.body)]
+
+    @property
+    def first_seq(self) -> int:
+        """The first number this packet stands for."""
+        return self.body.first_seq if isinstance(self.body, Gap) else self.number.seq
+
+    @property
+    def frames(self) -> int | None:
+        """Rows of a batch, frames missing in a gap (None: unknown), 0 of what is neither."""
+        if isinstance(self.body, Gap):
+            return self.body.frames
+        return 0 if isinstance(self.body, ClockRecord) else len(self.body)
+
+
+_KINDS: Final = {
+    FrameBatch: PacketKind.FRAMES,
+    SignalBatch: PacketKind.SIGNALS,
+    Gap: PacketKind.GAP,
+    ClockRecord: PacketKind.CLOCK,
+}
+
+
+def encode_frames(number: PacketNumber, batch: FrameBatch, resolution_ns: int) -> bytes:
+    """A packet of 1 to MAX_ROWS frames; timestamps are rounded down to `resolution_ns`."""
+    slots = slots_of(_frame_key(batch))
+    first = slots.first
+    out = _header(PacketKind.FRAMES, number)
+    _put_times(out, batch.timestamp_ns, resolution_ns)
+    out.append(batch.width // CLASSIC_DATA_BYTES)
+    put_varint(out, len(first))
+    out += batch.arbitration_id.take(first).astype("<u4", copy=False).tobytes()
+    out += batch.flags.take(first).tobytes()
+    out += batch.length.take(first).tobytes()
+    put_slots(out, slots)
+    put_rows(out, slots, batch.data)
+    return bytes(out)
+
+
+def encode_signals(number: PacketNumber, batch: SignalBatch, resolution_ns: int) -> bytes:
+    """A packet of 1 to MAX_ROWS signal values."""
+    slots = slots_of(_signal_key(batch))
+    first = slots.first
+    out = _header(PacketKind.SIGNALS, number)
+    _put_times(out, batch.timestamp_ns, resolution_ns)
+    out += batch.table_hash
+    put_varint(out, len(first))
+    out += batch.signal.take(first).astype("<u4", copy=False).tobytes()
+    out += batch.kind.take(first).tobytes()
+    put_slots(out, slots)
+    put_rows(out, slots, batch.bits.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8))
+    return bytes(out)
+
+
+def _frame_key(batch: FrameBatch) -> NDArray[np.uint64]:
+    """By length, then by flags, then by id."""
+    key = batch.length.astype(np.uint64)
+    key <<= np.uint64(8)
+    key |= batch.flags
+    key <<= np.uint64(32)
+    key |= batch.arbitration_id
+    return key
+
+
+def _signal_key(batch: SignalBatch) -> NDArray[np.uint16] | NDArray[np.uint64]:
+    """By kind, then by signal. numpy sorts 16 bits in a third of the time."""
+    if int(np.maximum.reduce(batch.signal)) >= 1 << _SHORT_SIGNAL_BITS:
+        return batch.kind.astype(np.uint64) << np.uint64(32) | batch.signal
+    return batch.kind.astype(np.uint16) << np.uint16(_SHORT_SIGNAL_BITS) | batch.signal.astype(np.uint16)
+
+
+def encode_gap(number: PacketNumber, gap: Gap) -> bytes:
+    """A packet that says what is missing."""
+    out = _header(PacketKind.GAP, number)
+    put_varint(out, number.seq - gap.first_seq)
+    out.append(gap.reason)
+    for value in (gap.frames, gap.first_ns, gap.last_ns):
+        out.append(value is not None)
+        if value is not None:
+            put_varint(out, zigzag(max(-_LAST_TIME_NS, min(value, _LAST_TIME_NS))))
+    return bytes(out)
+
+
+def encode_clock(number: PacketNumber, record: ClockRecord) -> bytes:
+    """A packet that says by which clock the frames behind it are stamped."""
+    out = _header(PacketKind.CLOCK, number)
+    put_clock(out, record)
+    return bytes(out)
+
+
+def number_of(data: bytes) -> PacketNumber:
+    """A packet's number, from its header alone. Raises PacketError."""
+    return _take_header(Reader(data[:_LONGEST_HEADER_BYTES]))[1]
+
+
+def decode_packet(data: bytes) -> Packet:
+    """Any packet. Raises PacketError."""
+    if len(data) > MAX_PACKET_BYTES:
+        raise PacketError(f"packet of {len(data)} bytes, at most {MAX_PACKET_BYTES} are allowed")
+    reader = Reader(data)
+    kind, number = _take_header(reader)
+    body: Body
+    if kind == PacketKind.FRAMES:
+        body = _take_frames(reader)
+    elif kind == PacketKind.SIGNALS:
+        body = _take_signals(reader)
+    elif kind == PacketKind.GAP:
+        body = _take_gap(reader, number)
+    elif kind == PacketKind.CLOCK:
+        body = take_clock(reader)
+    else:
+        raise PacketError(f"packet kind {kind} is unknown", 1)
+    reader.end()
+    return Packet(number, body)
+
+
+def _take_header(reader: Reader) -> tuple[int, PacketNumber]:
+    version = reader.byte()
+    if version != PACKET_VERSION:
+        raise PacketError(f"packet version {version}, this side reads {PACKET_VERSION}", 0)
+    kind = reader.byte()
+    start_id = reader.take(8).hex()
+    return kind, PacketNumber(start_id, reader.varint("seq", MAX_SEQ, 1))
+
+
+def _header(kind: PacketKind, number: PacketNumber) -> bytearray:
+    out = bytearray((PACKET_VERSION, kind))
+    out += bytes.fromhex(number.start_id)
+    put_varint(out, number.seq)
+    return out
+
+
+def _put_times(out: bytearray, timestamp_ns: NDArray[np.int64], resolution_ns: int) -> None:
+    # A clock that shows nonsense must not make a packet that its receiver has to refuse for ever.
+    ticks = np.minimum(np.maximum(timestamp_ns, -_LAST_TIME_NS), _LAST_TIME_NS) // resolution_ns
+    put_varint(out, len(ticks))
+    put_varint(out, resolution_ns)
+    put_varint(out, zigzag(int(ticks[0])))
+    put_ticks(out, ticks)
+
+
+def _take_times(reader: Reader) -> NDArray[np.int64]:
+    count = reader.varint("row count", MAX_ROWS, 1)
+    resolution_ns = reader.varint("resolution", MAX_RESOLUTION_NS, 1)
+    first = reader.signed("first time")
+    return take_ticks(reader, first, count, _TIME_LIMIT_NS // resolution_ns) * resolution_ns
+
+
+def _take_frames(reader: Reader) -> FrameBatch:
+    timestamp_ns = _take_times(reader)
+    count = len(timestamp_ns)
+    width = reader.byte() * CLASSIC_DATA_BYTES
+    if width not in (CLASSIC_DATA_BYTES, FD_DATA_BYTES):
+        raise PacketError(f"data width {width}", reader.offset - 1)
+    slots = reader.varint("slot count", count, 1)
+    at = reader.offset
+    ids = column(reader, U32, slots)
+    flags, lengths = column(reader, U8, slots), column(reader, U8, slots)
+    data_bytes = _data_bytes_of_slots(ids, flags, lengths, width, at)
+    slot = take_slots(reader, count, slots)
+    at = reader.offset
+    data = take_rows(reader, slot, width)
+    if int(data_bytes.min()) < width and (data & _BEHIND_DATA[data_bytes, :width][slot]).any():
+        raise PacketError("data behind the length of a frame", at)
+    return FrameBatch(timestamp_ns, ids[slot], flags[slot], lengths[slot], data)
+
+
+def _data_bytes_of_slots(
+    ids: NDArray[np.uint32], flags: NDArray[np.uint8], lengths: NDArray[np.uint8], width: int, at: int
+) -> NDArray[np.uint8]:
+    """How many bytes of each row of a slot are data."""
+    if not _IS_POSSIBLE[flags].all():
+        raise PacketError("impossible flags in the slot table", at)
+    if (ids > _HIGHEST_ID[flags]).any():
+        raise PacketError("arbitration id out of range in the slot table", at)
+    data_bytes: NDArray[np.uint8] = _DATA_BYTES[flags, lengths]
+    if int(data_bytes.max()) > width:
+        raise PacketError("impossible length in the slot table", at)
+    return data_bytes
+
+
+def _take_signals(reader: Reader) -> SignalBatch:
+    timestamp_ns = _take_times(reader)
+    count = len(timestamp_ns)
+    table_hash = reader.take(_TABLE_HASH_BYTES)
+    slots = reader.varint("slot count", count, 1)
+    at = reader.offset
+    signals, kinds = column(reader, U32, slots), column(reader, U8, slots)
+    if int(kinds.max()) > _HIGHEST_KIND:
+        raise PacketError("unknown value kind in the slot table", at)
+    slot = take_slots(reader, count, slots)
+    bits = column(Reader(take_rows(reader, slot, 8).tobytes()), U64, count)
+    return SignalBatch(table_hash, timestamp_ns, signals[slot], kinds[slot], bits)
+
+
+def _take_gap(reader: Reader, number: PacketNumber) -> Gap:
+    first_seq = number.seq - reader.varint("numbers before", number.seq - 1)
+    at = reader.offset
+    reason = reader.byte()
+    if reason not in set(GapReason):
+        raise PacketError(f"gap reason {reason} is unknown", at)
+    frames, first_ns, last_ns = (_take_optional(reader) for _ in range(3))
+    if frames is not None and not 0 <= frames <= MAX_SEQ:
+        raise PacketError(f"gap of {frames} frames", at)
+    return Gap(GapReason(reason), first_seq, frames, first_ns, last_ns)
+
+
+def _take_optional(reader: Reader) -> int | None:
+    at = reader.offset
+    known = reader.byte()
+    if known > 1:
+        raise PacketError(f"presence byte is {known}", at)
+    if not known:
+        return None
+    value = reader.signed("optional number")
+    if abs(value) >= _TIME_LIMIT_NS:
+        raise PacketError(f"optional number {value} out of range", at)
+    return value

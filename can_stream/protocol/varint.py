@@ -1,0 +1,75 @@
+"""Variable-length integers: 7 bits per byte, least significant first, at most 64 bits; signed ones zigzag."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from can_stream.protocol.errors import PacketError
+
+_MAX_BYTES: Final = 10
+
+
+def put_varint(out: bytearray, value: int) -> None:
+    """Append an unsigned integer below 2**64."""
+    while value > 0x7F:
+        out.append((value & 0x7F) | 0x80)
+        value >>= 7
+    out.append(value)
+
+
+def zigzag(value: int) -> int:
+    """A signed integer as an unsigned one, small where the magnitude is small."""
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+def unzigzag(value: int) -> int:
+    """The inverse of `zigzag`."""
+    return value >> 1 if value & 1 == 0 else -((value + 1) >> 1)
+
+
+class Reader:
+    """Reads fields off the front of one binary message. Every method raises PacketError at its end."""
+
+    __slots__ = ("data", "offset")
+
+    def __init__(self, data: bytes, offset: int = 0) -> None:
+        self.data = data
+        self.offset = offset
+
+    def byte(self) -> int:
+        """One byte."""
+        if self.offset >= len(self.data):
+            raise PacketError("1 bytes expected, 0 left", self.offset)
+        self.offset += 1
+        return self.data[self.offset - 1]
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        start, end = self.offset, self.offset + count
+        if end > len(self.data):
+            raise PacketError(f"{count} bytes expected, {len(self.data) - start} left", start)
+        self.offset = end
+        return self.data[start:end]
+
+    def varint(self, name: str, maximum: int, minimum: int = 0) -> int:
+        """An unsigned integer within bounds; `name` is for the error."""
+        start, value = self.offset, 0
+        for i in range(_MAX_BYTES):
+            byte = self.byte()
+            value |= (byte & 0x7F) << (7 * i)
+            if byte < 0x80:
+                break
+        else:
+            raise PacketError(f"{name} has more than {_MAX_BYTES} bytes", start)
+        if not minimum <= value <= maximum:
+            raise PacketError(f"{name} is {value}, {minimum} to {maximum} are allowed", start)
+        return value
+
+    def signed(self, name: str) -> int:
+        """A zigzag integer of at most 64 bits."""
+        return unzigzag(self.varint(name, 2**64 - 1))
+
+    def end(self) -> None:
+        """Nothing may be left."""
+        if self.offset != len(self.data):
+            raise PacketError(f"{len(self.data) - self.offset} bytes behind the end", self.offset)

@@ -1,0 +1,1 @@
+"""A compiled signal table, and its evaluation over batches."""

@@ -1,0 +1,1 @@
+"""Frames and values as text: candump lines, JSON, CSV."""

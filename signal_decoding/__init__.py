@@ -1,1 +1,0 @@
-"""One compiled signal table and its evaluation over batches, used by agent and server (pure)."""

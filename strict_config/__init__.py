@@ -1,7 +1,0 @@
-"""Configuration files checked whole: a TOML document against a msgspec Struct, all its errors at once."""
-
-from strict_config.checking import check
-from strict_config.errors import ConfigError, Problem
-from strict_config.reading import MAX_FILE_BYTES, load, read_document
-
-__all__ = ["MAX_FILE_BYTES", "ConfigError", "Problem", "check", "load", "read_document"]

@@ -1,1 +1,0 @@
-"""What agent and server say to each other: batches, packets, messages, sessions. No I/O."""
