@@ -35,8 +35,8 @@ from bench.report import Comparison, in_turn, show, show_skipped
 from can_stream.databases.loading import load_databases
 from can_stream.frames.batches import FrameBatch, FrameFlag
 from can_stream.signals.decoded import numbers_of
-from edge_agent.simulate import Traffic
-from edge_agent.simulate_databases import simulated_messages
+from edge_agent.simulation.messages import simulated_messages
+from edge_agent.simulation.traffic import Traffic
 from tests.helpers.conditions import eventually
 
 Side = Literal["ours", "peer"]

@@ -25,8 +25,8 @@ from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.protocol.control import LanesHello, LanesWelcome, Welcome, decode_data_up, encode_message
 from can_stream.protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
 from can_stream.protocol.packets import MAX_PACKET_BYTES, PacketNumber, decode_packet
-from edge_agent import run_command
-from edge_agent.sources import socketcan
+from edge_agent.bus import socketcan
+from edge_agent.cli import run as run_command
 from stream_server.recording import FLUSH_SECONDS
 
 

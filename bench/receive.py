@@ -38,11 +38,11 @@ from bench.report import Comparison, show, show_skipped
 from can_stream.frames.batches import FD_DATA_BYTES, FD_LENGTHS, FrameBatch, widen
 from can_stream.logs.formats.candump import CandumpParser
 from can_stream.logs.log_blocks import read_blocks
-from edge_agent.dongle_config import DongleSection
-from edge_agent.sources.base import Item, SourceCode, SourceState
-from edge_agent.sources.can_frames import ReceiveSlots
-from edge_agent.sources.reader import ReaderLimits, SourceReader
-from edge_agent.sources.socketcan import SocketCanBus, open_can_socket
+from edge_agent.bus.reader import ReaderLimits, SourceReader
+from edge_agent.bus.socketcan import SocketCanBus, open_can_socket
+from edge_agent.bus.socketcan_frames import ReceiveSlots
+from edge_agent.bus.source import Item, SourceCode, SourceState
+from edge_agent.config.dongle import DongleSection
 from tests.helpers.conditions import eventually
 from tests.vm.can_utils import receivers
 

@@ -20,9 +20,9 @@ import can
 
 from bench.report import Comparison, compare, cpu_seconds, in_turn, show
 from can_stream.frames.batches import FrameBatch, concatenate
-from edge_agent.dongle_config import DongleSection
-from edge_agent.sources.reader import ReaderLimits
-from edge_agent.sources.slcan import SlcanBus
+from edge_agent.bus.reader import ReaderLimits
+from edge_agent.bus.slcan import SlcanBus
+from edge_agent.config.dongle import DongleSection
 from tests.helpers.lawicel import LawicelAdapter
 
 RUNS = 5

@@ -30,12 +30,12 @@ from bench.report import compare, cpu_seconds, in_turn, show, show_skipped
 from can_stream.frames.batches import FrameBatch
 from can_stream.lanes.sender import WindowLimits
 from can_stream.text.normalized import FrameRow, rows_of
-from edge_agent.config import SpoolSection
-from edge_agent.disk_backlog import SpoolRow
-from edge_agent.spool_files import thread_written_bytes
-from edge_agent.spool_store import Changes, LaneKey, Moment, SpoolStore
-from edge_agent.spool_timing import patience_seconds
-from edge_agent.spooled_lane import SpooledLane
+from edge_agent.config.loading import SpoolSection
+from edge_agent.lanes.disk_backlog import SpoolRow
+from edge_agent.lanes.spooled_lane import SpooledLane
+from edge_agent.lanes.timing import patience_seconds
+from edge_agent.spool.directory import thread_written_bytes
+from edge_agent.spool.store import Changes, LaneKey, Moment, SpoolStore
 
 T = TypeVar("T")
 RATES = (500, 2_000, 4_000, 8_000)

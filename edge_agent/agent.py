@@ -16,32 +16,32 @@ from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import DevicesReport, Discovery, DongleInfo, Hello
 from can_stream.protocol.identity import identifier_from
 from can_stream.service_manager import ServiceManager
-from edge_agent.bus_watch import BusWatch
-from edge_agent.clock import Clock
-from edge_agent.config import AgentConfig
-from edge_agent.credentials import read_agent_token
-from edge_agent.database_keeper import DatabaseKeeper
-from edge_agent.dongle import Dongle, DongleEvents
+from edge_agent.bus.reader import SourceReader
+from edge_agent.bus.source import SourceCode, SourceState
+from edge_agent.config.loading import AgentConfig
+from edge_agent.discovery.new_ids import NewIds
+from edge_agent.discovery.seen_ids import BusId
+from edge_agent.dongles.database_keeper import DatabaseKeeper
+from edge_agent.dongles.dongle import Dongle, DongleEvents
+from edge_agent.dongles.link_polling import BusWatch
+from edge_agent.dongles.plugging import PlugWatch, inventory_for
 from edge_agent.draining import acknowledged, drain
-from edge_agent.identity import hello_of, new_start_id
-from edge_agent.log_forwarding import LogForwarder
-from edge_agent.new_ids import NewIds
-from edge_agent.notify import Progress
-from edge_agent.plugging import PlugWatch, inventory_for
-from edge_agent.reporting import Reporter
-from edge_agent.seen_ids import BusId
-from edge_agent.sources.base import SourceCode, SourceState
-from edge_agent.sources.reader import SourceReader
-from edge_agent.spool import Spool, SpoolState
-from edge_agent.spooled_lane import SpooledLane
-from edge_agent.state_directory import state_directory
-from edge_agent.status_socket import serving_status, socket_path
-from edge_agent.uplink import Answers, Uplink, UplinkState
+from edge_agent.host.clock import Clock
+from edge_agent.host.state_directory import state_directory
+from edge_agent.lanes.spooled_lane import SpooledLane
+from edge_agent.spool.spool import Spool, SpoolState
+from edge_agent.status.log_forwarding import LogForwarder
+from edge_agent.status.reporting import Reporter
+from edge_agent.status.socket import serving_status, socket_path
+from edge_agent.status.watchdog import Progress
+from edge_agent.uplink.credentials import read_agent_token
+from edge_agent.uplink.hello import hello_of, new_start_id
+from edge_agent.uplink.uplink import Answers, Uplink, UplinkState
 
 if TYPE_CHECKING:
     from can_stream.databases.configured import ConfiguredDatabases
-    from edge_agent.budget import Stage
-    from edge_agent.budget_keeper import BudgetKeeper
+    from edge_agent.uplink.budget import Stage
+    from edge_agent.uplink.budget_keeper import BudgetKeeper
 
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
@@ -227,7 +227,7 @@ class Agent:
         if not max_bytes:
             return None
         # Not at the top: an agent without a budget has no memory for it.
-        from edge_agent.budget_keeper import BudgetKeeper  # noqa: PLC0415
+        from edge_agent.uplink.budget_keeper import BudgetKeeper  # noqa: PLC0415
 
         path = state_directory() / f"budget-{self._config.agent_id}.json"
         return BudgetKeeper(max_bytes, path, self._uplink, self._clock, self._limit)

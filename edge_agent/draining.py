@@ -10,9 +10,9 @@ from typing import Final
 
 from can_stream.lanes.sender import LaneSender
 from edge_agent.errors import UplinkError
-from edge_agent.spool import Spool
-from edge_agent.spooled_lane import SpooledLane
-from edge_agent.uplink import Uplink
+from edge_agent.lanes.spooled_lane import SpooledLane
+from edge_agent.spool.spool import Spool
+from edge_agent.uplink.uplink import Uplink
 
 STOP_SECONDS: Final = 5.0
 # What the spool keeps needs no ack before the agent ends; what is on its way has this long.

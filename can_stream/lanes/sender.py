@@ -49,7 +49,7 @@ class WindowLimits(Struct, frozen=True):
 
 
 class Held(Struct):
-    """A packet the server has not acknowledged; for `row` and what follows see `edge_agent.spooled_lane`."""
+    """A packet the server has not acknowledged; `row` and the rest: see `edge_agent.lanes.spooled_lane`."""
 
     number: PacketNumber
     packet: bytes

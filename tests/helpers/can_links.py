@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
-from edge_agent.can_link import CanLink, parse_link
+from edge_agent.host.can_link import CanLink, parse_link
 
 # linux/can/netlink.h, enum can_state
 STATES: Final = {

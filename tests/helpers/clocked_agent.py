@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_agent.agent import Agent
-from edge_agent.clock import Clock
-from edge_agent.config import AgentConfig
+from edge_agent.config.loading import AgentConfig
+from edge_agent.host.clock import Clock
 
 SPACING_NS: Final = 2_000_000
 RIGHT_NS: Final = 1_766_417_462 * 10**9

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.status_document import AgentStatus
-from edge_agent.status_socket import ask_status
+from edge_agent.status.document import AgentStatus
+from edge_agent.status.socket import ask_status
 from tests.helpers.agents import log_dongle, run_agent, wait_for_recorded
 from tests.helpers.candump_logs import write_log
 from tests.helpers.conditions import eventually

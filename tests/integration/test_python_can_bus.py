@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
-from edge_agent.clock import Clock
-from edge_agent.dongle_config import DongleSection
+from edge_agent.bus.python_can_bus import PythonCanBus, row_of
+from edge_agent.bus.reader import ReaderLimits, SourceReader
+from edge_agent.bus.source import SourceCode, SourceState
+from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
-from edge_agent.sources.base import SourceCode, SourceState
-from edge_agent.sources.python_can_bus import PythonCanBus, row_of
-from edge_agent.sources.reader import ReaderLimits, SourceReader
+from edge_agent.host.clock import Clock
 from tests.helpers.lawicel import LawicelAdapter
 
 SLCAN_OPTIONS: dict[str, Any] = {"sleep_after_open": 0}

@@ -10,9 +10,9 @@ import can
 import pytest
 from click.testing import CliRunner
 
-from edge_agent.replay_bus import parse_target
-from edge_agent.replay_command import replay
-from edge_agent.sources.python_can_bus import row_of
+from edge_agent.bus.python_can_bus import row_of
+from edge_agent.cli.logs.replay import replay
+from edge_agent.replay.to_bus import parse_target
 
 LOG = """\
 (1766417462.000001) can0 123#1122334455667788

@@ -24,14 +24,14 @@ from can_stream.signals.evaluate import decode
 from can_stream.signals.exact import scaled
 from can_stream.signals.table import SignalTable
 from can_stream.text.normalized import rows_of
+from edge_agent.bus.python_can_bus import row_of
+from edge_agent.cli.logs.simulate import simulate
 from edge_agent.errors import ReplayError
-from edge_agent.replay_bus import Transmitter
-from edge_agent.simulate import Traffic
-from edge_agent.simulate_command import simulate
-from edge_agent.simulate_databases import simulated_messages
-from edge_agent.simulate_payloads import SimulatedMessage
-from edge_agent.simulate_values import Limits
-from edge_agent.sources.python_can_bus import row_of
+from edge_agent.replay.to_bus import Transmitter
+from edge_agent.simulation.messages import simulated_messages
+from edge_agent.simulation.payloads import SimulatedMessage
+from edge_agent.simulation.traffic import Traffic
+from edge_agent.simulation.values import Limits
 from tests.helpers.cantools_oracle import SHARED_DATA
 from tests.helpers.processes import Process
 
@@ -39,7 +39,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 DATABASES: Final = sorted((ROOT / "dbc").glob("*.dbc"))
 DEMO: Final = ROOT / "dbc" / "demo-vehicle.dbc"
 INDEX: Final = SHARED_DATA / "dbc_index.csv"
-COMMAND: Final = [sys.executable, "-c", "from edge_agent.simulate_command import simulate; simulate()"]
+COMMAND: Final = [sys.executable, "-c", "from edge_agent.cli.logs.simulate import simulate; simulate()"]
 FD: Final = """VERSION ""
 BU_: E
 BO_ 256 Classic: 8 E

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
-from edge_agent.clock import Clock
-from edge_agent.dongle_config import DongleSection
+from edge_agent.bus.opening import open_source
+from edge_agent.bus.reader import ReaderLimits, SourceReader
+from edge_agent.bus.slcan import SlcanBus
+from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
-from edge_agent.sources.base import Dropped, Item, SourceCode, SourceState
-from edge_agent.sources.opening import open_source
-from edge_agent.sources.reader import ReaderLimits, SourceReader
-from edge_agent.sources.slcan import SlcanBus
+from edge_agent.host.clock import Clock
 from tests.helpers.lawicel import LawicelAdapter
 
 LIMITS = ReaderLimits(read_timeout_seconds=0.05)

@@ -289,7 +289,7 @@ def test_somebody_else_is_told_who_may(server: StreamServer, tmp_path: Path) -> 
         until(tmp_path, "status", shows="OK: agent private")
         path = tmp_path / "edge-agent" / "private.sock"
         program = (
-            "import os; from pathlib import Path; from edge_agent.status_socket import ask_status\n"
+            "import os; from pathlib import Path; from edge_agent.status.socket import ask_status\n"
             f"os.setuid(65534); ask_status(Path({str(path)!r}))"
         )
         command = [installed_command("edge-agent")[0], "-c", program]

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.protocol.control import decode_agent_message, encode_message
-from edge_agent.adapters import (
+from edge_agent.config.dongle import DongleSection
+from edge_agent.errors import SourceError
+from edge_agent.host.adapter import (
     MAX_TEXT_CHARACTERS,
     Adapter,
     DiscoveryKind,
@@ -18,8 +20,6 @@ from edge_agent.adapters import (
     discovery,
     identified,
 )
-from edge_agent.dongle_config import DongleSection
-from edge_agent.errors import SourceError
 
 RAW = st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass"))
 NUMBERS = st.sampled_from(["", "A1", "A1-1", "B2"])

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
-from edge_agent.accounting import Books
+from edge_agent.discovery.seen_ids import MAX_IDS, SeenIds, decode_seen, encode_seen
 from edge_agent.errors import StatusError
-from edge_agent.seen_ids import MAX_IDS, SeenIds, decode_seen, encode_seen
-from edge_agent.status_document import AgentStatus, DongleStatus, decode_status, encode_status
-from edge_agent.status_socket import ask_status
+from edge_agent.status.accounting import Books
+from edge_agent.status.document import AgentStatus, DongleStatus, decode_status, encode_status
+from edge_agent.status.socket import ask_status
 from tests.helpers.strategies import frame_batches
 
 BOOKS = Books(1, 1, 0, 0, {"acknowledged": 1}, "0 lost of 1 frames")

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
-from edge_agent.bus_errors import ErrorClass, read_errors
-from edge_agent.bus_health import FAULTS, BusHealth
-from edge_agent.can_link import CanLink
-from edge_agent.can_settings import CanSettings
-from edge_agent.sources.base import SourceCode, SourceState
+from edge_agent.bus.source import SourceCode, SourceState
+from edge_agent.config.can_settings import CanSettings
+from edge_agent.health.bus_errors import ErrorClass, read_errors
+from edge_agent.health.bus_health import FAULTS, BusHealth
+from edge_agent.host.can_link import CanLink
 from tests.helpers.can_links import STATES, controller_link, virtual_link
 from tests.helpers.strategies import frame_batches
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of, concatenate
 from can_stream.protocol.packets import PacketNumber, decode_packet, encode_frames
-from edge_agent.dongle_config import DongleSection
-from edge_agent.frame_filters import FrameFilter, keep_matching
-from edge_agent.sources.can_frames import (
+from edge_agent.bus.socketcan import kernel_filters
+from edge_agent.bus.socketcan_frames import (
     NATIVE,
     KernelLayouts,
     OverflowCounter,
@@ -23,7 +22,8 @@ from edge_agent.sources.can_frames import (
     ReceiveSlots,
     kernel_layouts,
 )
-from edge_agent.sources.socketcan import kernel_filters
+from edge_agent.config.dongle import DongleSection
+from edge_agent.config.frame_filters import FrameFilter, keep_matching
 from tests.helpers.strategies import frame_batches
 
 NOW_NS = 1_766_417_462_000_000_123

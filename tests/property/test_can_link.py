@@ -7,8 +7,8 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.can_link import CanLink, parse_link
 from edge_agent.errors import LinkError
+from edge_agent.host.can_link import CanLink, parse_link
 from tests.helpers.can_links import STATES, controller_data, controller_link, link_answer, message
 
 ANSWER = link_answer(info_data=controller_data(data_bitrate=2_000_000), statistics=(1, 2, 3, 4, 5, 6))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.strict_config import ConfigError, check
-from edge_agent.config import AgentConfig, load_agent_config
-from edge_agent.server_url import http_url, url_problem, websocket_url
+from edge_agent.config.loading import AgentConfig, load_agent_config
+from edge_agent.config.server_url import http_url, url_problem, websocket_url
 
 KEYS = [
     "agent", "id", "server", "url", "token_file", "dongles", "channel", "interface", "mode", "bitrate", "fd",

@@ -25,7 +25,7 @@ from can_stream.signals.table import SignalTable
 from can_stream.text.json_output import JsonLines, frame_members, value_json
 from can_stream.text.normalized import FrameOrigin, Origins, can_frame_json, rows_of
 from can_stream.text.pieces import Pieces, Pool, Texts, join_behind, join_lines
-from edge_agent.decode_output import DecodedText
+from edge_agent.decoding.decoded_text import DecodedText
 from tests.helpers.strategies import frame_batches
 
 # Signs that JSON or CSV must quote, and texts longer than what is copied at once.

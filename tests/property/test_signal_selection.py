@@ -11,8 +11,8 @@ from can_stream.frames.batches import batch_of
 from can_stream.signals.evaluate import decode
 from can_stream.signals.model import MessageModel, SignalModel
 from can_stream.signals.table import SignalTable
-from edge_agent.signal_rules import SignalRule
-from edge_agent.signal_selection import SignalSelection
+from edge_agent.config.signal_rules import SignalRule
+from edge_agent.decoding.signal_selection import SignalSelection
 
 TABLE = SignalTable(
     [

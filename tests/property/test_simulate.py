@@ -14,9 +14,9 @@ from can_stream.signals.evaluate import decode
 from can_stream.signals.exact import scaled
 from can_stream.signals.model import Encoding, MessageModel, SignalModel
 from can_stream.signals.table import SignalTable
-from edge_agent.simulate import Traffic
-from edge_agent.simulate_payloads import SimulatedMessage
-from edge_agent.simulate_values import Limits, raw_range
+from edge_agent.simulation.payloads import SimulatedMessage
+from edge_agent.simulation.traffic import Traffic
+from edge_agent.simulation.values import Limits, raw_range
 
 SECOND = 10**9
 NUMBERS = st.one_of(st.integers(-1000, 1000), st.floats(-1e6, 1e6), st.floats(allow_nan=False))

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
-from edge_agent.sources.slcan_codec import MAX_LINE_BYTES, Parsed, Reply, SlcanParser
+from edge_agent.bus.slcan_codec import MAX_LINE_BYTES, Parsed, Reply, SlcanParser
 from tests.helpers.strategies import Row
 
 NOW_NS = 1_766_417_462_000_000_123

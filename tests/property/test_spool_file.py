@@ -16,13 +16,13 @@ from can_stream.frames.batches import batch_of
 from can_stream.lanes.intervals import IntervalSet
 from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.packets import GapReason
-from edge_agent.clock import Clock
-from edge_agent.config import SpoolSection
-from edge_agent.disk_backlog import Marks
-from edge_agent.sources.base import SourceCode
-from edge_agent.spool import Spool, SpoolState
-from edge_agent.spool_files import FILE_NAME, kept_files
-from edge_agent.spooled_lane import SpooledLane
+from edge_agent.bus.source import SourceCode
+from edge_agent.config.loading import SpoolSection
+from edge_agent.host.clock import Clock
+from edge_agent.lanes.disk_backlog import Marks
+from edge_agent.lanes.spooled_lane import SpooledLane
+from edge_agent.spool.directory import FILE_NAME, kept_files
+from edge_agent.spool.spool import Spool, SpoolState
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from can_stream.frames.batches import FrameBatch
 from can_stream.lanes.intervals import IntervalSet
 from can_stream.lanes.sender import WindowLimits
 from can_stream.protocol.packets import GapReason, PacketNumber
-from edge_agent.disk_backlog import SpoolRow
-from edge_agent.lane_on_disk import Fetch
-from edge_agent.spool_store import Changes, Moment, SpoolStore
-from edge_agent.spool_trim import trim
-from edge_agent.spooled_lane import SpooledLane
+from edge_agent.lanes.disk_backlog import SpoolRow
+from edge_agent.lanes.lane_on_disk import Fetch
+from edge_agent.lanes.spooled_lane import SpooledLane
+from edge_agent.lanes.trim import trim
+from edge_agent.spool.store import Changes, Moment, SpoolStore
 from tests.property.test_lane_sessions import STEPS, World
 
 KEY = ("d", "frames")

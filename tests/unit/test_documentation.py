@@ -12,7 +12,7 @@ import pytest
 from can_stream.frames.batches import FrameFlag
 from can_stream.protocol import control as messages
 from can_stream.protocol.packets import GapReason, PacketKind
-from edge_agent.cli import main
+from edge_agent.cli.main import main
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CONTEXT: Final = click.Context(main)

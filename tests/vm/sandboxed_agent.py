@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from edge_agent.install_command import TEMPLATES
+from edge_agent.cli.set_up.install import TEMPLATES
 from tests.helpers.agents import Dongle, TokenHolder, agent_configuration
 from tests.helpers.processes import run_command
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.accounting import FRAME_HOPS, VALUE_HOPS, Ledger, grouped
+from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Ledger, grouped
 
 TAKEN_HOPS = [hop.name for hop in FRAME_HOPS if hop.fate not in ("unread", "unusable")]
 

@@ -9,11 +9,17 @@ import msgspec
 import pytest
 
 from can_stream.strict_config import ConfigError
-from edge_agent.config import AgentConfig, AgentSection, ServerSection, UplinkSection, load_agent_config
-from edge_agent.dongle_config import LISTEN_ONLY_OPTIONS, DongleSection, LogOptions, SlcanOptions
-from edge_agent.frame_filters import FrameFilter
-from edge_agent.signal_rules import SignalRule
-from edge_agent.transmit_config import AllowEntry, RelaySection, ReplayRule, TransmitSection
+from edge_agent.config.dongle import LISTEN_ONLY_OPTIONS, DongleSection, LogOptions, SlcanOptions
+from edge_agent.config.frame_filters import FrameFilter
+from edge_agent.config.loading import (
+    AgentConfig,
+    AgentSection,
+    ServerSection,
+    UplinkSection,
+    load_agent_config,
+)
+from edge_agent.config.signal_rules import SignalRule
+from edge_agent.config.transmit import AllowEntry, RelaySection, ReplayRule, TransmitSection
 
 SERVER = '[server]\nurl = "https://stream.example.com"\n'
 DOCS = Path(__file__).parents[3] / "docs" / "agent-configuration.md"

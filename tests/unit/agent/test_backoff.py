@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.backoff import DEVICE_POLICY, UPLINK_POLICY, Backoff, BackoffPolicy, BackoffState
+from edge_agent.host.backoff import DEVICE_POLICY, UPLINK_POLICY, Backoff, BackoffPolicy, BackoffState
 
 
 def test_the_limit_doubles_from_half_a_second_to_a_minute() -> None:

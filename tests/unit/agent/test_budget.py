@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
-from edge_agent.budget import SLOW_SECONDS, Budget, Spent, Stage, rules_at
-from edge_agent.budget_keeper import BudgetKeeper
-from edge_agent.clock import Clock
-from edge_agent.lane_gate import TELL_SECONDS, LaneGate
-from edge_agent.signal_rules import SignalRule
-from edge_agent.uplink import Uplink
-from edge_agent.uplink_counts import UplinkCounts
+from edge_agent.config.signal_rules import SignalRule
+from edge_agent.host.clock import Clock
+from edge_agent.lanes.gate import TELL_SECONDS, LaneGate
+from edge_agent.uplink.budget import SLOW_SECONDS, Budget, Spent, Stage, rules_at
+from edge_agent.uplink.budget_keeper import BudgetKeeper
+from edge_agent.uplink.counts import UplinkCounts
+from edge_agent.uplink.uplink import Uplink
 
 DAY_NS = 86_400 * 10**9
 TODAY_NS = int(datetime(2025, 12, 22, 15, 31, tzinfo=UTC).timestamp()) * 10**9

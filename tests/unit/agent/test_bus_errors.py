@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.bus_errors import ErrorNews, read_errors
+from edge_agent.health.bus_errors import ErrorNews, read_errors
 from tests.helpers.error_frames import (
     ACTIVE,
     BUS_OFF,

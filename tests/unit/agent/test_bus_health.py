@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from can_stream.frames.batches import FrameBatch
-from edge_agent.bus_health import HOLD_SECONDS, BusHealth
-from edge_agent.bus_monitor import BusMonitor
-from edge_agent.can_link import CanLink
-from edge_agent.can_settings import CanSettings
-from edge_agent.clock import Clock
-from edge_agent.dongle_config import DongleSection
+from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.config.can_settings import CanSettings
+from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
-from edge_agent.sources.base import Dropped, Item, SourceCode, SourceState
+from edge_agent.health.bus_health import HOLD_SECONDS, BusHealth
+from edge_agent.health.bus_monitor import BusMonitor
+from edge_agent.host.can_link import CanLink
+from edge_agent.host.clock import Clock
 from tests.helpers.can_links import controller_link, virtual_link
 from tests.helpers.error_frames import (
     ACTIVE,

@@ -12,17 +12,17 @@ import pytest
 from pytest_mock import MockerFixture
 
 from can_stream.protocol.control import Hello
-from edge_agent.bus_watch import BusWatch
-from edge_agent.can_link import CanLink
-from edge_agent.clock import Clock
-from edge_agent.config import UplinkSection
-from edge_agent.dongle import Dongle
-from edge_agent.dongle_config import DongleSection
+from edge_agent.bus.reader import SourceReader
+from edge_agent.bus.source import Source, SourceCode, SourceState
+from edge_agent.config.dongle import DongleSection
+from edge_agent.config.loading import UplinkSection
+from edge_agent.dongles.dongle import Dongle
+from edge_agent.dongles.link_polling import BusWatch
 from edge_agent.errors import SourceEndedError
-from edge_agent.identity import new_start_id
-from edge_agent.sources.base import Source, SourceCode, SourceState
-from edge_agent.sources.reader import SourceReader
-from edge_agent.uplink import Answers, Uplink
+from edge_agent.host.can_link import CanLink
+from edge_agent.host.clock import Clock
+from edge_agent.uplink.hello import new_start_id
+from edge_agent.uplink.uplink import Answers, Uplink
 from tests.helpers.can_links import virtual_link
 
 
@@ -88,7 +88,7 @@ async def test_a_loss_is_a_gap_and_a_dead_socket_is_opened_again(mocker: MockerF
         virtual_link({"rx_over_errors": 1, "rx_packets": 5}),
         virtual_link({"rx_over_errors": 1, "rx_packets": 5}, index=9),
     ]
-    mocker.patch("edge_agent.bus_watch.read_can_link", side_effect=lambda _: links[0])
+    mocker.patch("edge_agent.dongles.link_polling.read_can_link", side_effect=lambda _: links[0])
     watched = Watched(mocker, "vcan0")
     reopened = mocker.patch.object(watched.reader, "reopen")
     held = watched.dongle.frames.held_packets

@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from edge_agent.can_link import DeviceStatistics, parse_link, read_can_link
 from edge_agent.errors import LinkError
-from edge_agent.rtnetlink import link_request
+from edge_agent.host.can_link import DeviceStatistics, parse_link, read_can_link
+from edge_agent.host.rtnetlink import link_request
 from tests.helpers.can_links import (
     ARPHRD_CAN,
     IFF_NOARP,

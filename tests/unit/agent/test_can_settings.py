@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
-from edge_agent.can_settings import CanSettings, differences, missing_setting, set_up_by_hand, set_up_commands
-from edge_agent.dongle_config import DongleSection
-from edge_agent.rtnetlink import parse_link
+from edge_agent.config.can_settings import (
+    CanSettings,
+    differences,
+    missing_setting,
+    set_up_by_hand,
+    set_up_commands,
+)
+from edge_agent.config.dongle import DongleSection
+from edge_agent.host.rtnetlink import parse_link
 from tests.helpers.can_links import IFF_NOARP, controller_data, controller_link, link_answer, virtual_link
 
 LISTEN_ONLY, FD = 2, 0x20

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import clock
-from edge_agent.clock import Clock
+from edge_agent.host import clock
+from edge_agent.host.clock import Clock
 
 
 def test_monotonic_time_never_goes_back_and_seconds_are_the_same_clock() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.protocol.clock_record import ClockRecord
-from edge_agent.clock_watch import LOOK_SECONDS, ClockWatch
+from edge_agent.lanes.clock_watch import LOOK_SECONDS, ClockWatch
 
 MS = 1_000_000
 SECOND = 1000 * MS

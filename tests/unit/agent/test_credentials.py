@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.credentials import (
+from edge_agent.errors import CredentialError
+from edge_agent.uplink.credentials import (
     default_token_file,
     parse_token,
     read_agent_token,
@@ -17,7 +18,6 @@ from edge_agent.credentials import (
     token_file,
     write_token,
 )
-from edge_agent.errors import CredentialError
 
 
 def secret(path: Path, content: bytes = b"s3cret\n", mode: int = 0o600) -> Path:

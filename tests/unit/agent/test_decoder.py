@@ -10,8 +10,8 @@ from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.packets import MAX_ROWS, decode_packet
 from can_stream.signals.model import MessageModel, SignalModel
 from can_stream.signals.table import SignalTable
-from edge_agent.decoder import MAX_UNKNOWN_IDS, Decoder
-from edge_agent.signal_rules import SignalRule
+from edge_agent.config.signal_rules import SignalRule
+from edge_agent.decoding.decoder import MAX_UNKNOWN_IDS, Decoder
 
 SECOND = 1_000_000_000
 TABLE = SignalTable(

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from can_stream.protocol.control import ServiceStatus
-from edge_agent.accounting import Books
-from edge_agent.diagnosis import RULES, SILENCE_SECONDS, Fact, clock_fact, diagnose, facts_of
-from edge_agent.doctor_command import report
-from edge_agent.status_document import AgentStatus, DongleStatus
+from edge_agent.cli.look.doctor import report
+from edge_agent.diagnosis.diagnosis import RULES, SILENCE_SECONDS, Fact, clock_fact, diagnose, facts_of
+from edge_agent.status.accounting import Books
+from edge_agent.status.document import AgentStatus, DongleStatus
 
 FINE = Books(10, 10, 0, 0, {"acknowledged": 10}, "0 lost of 10 frames")
 BUS = DongleStatus("van7-can0", "socketcan", "can0", "", 5.0, 0.5, FINE)

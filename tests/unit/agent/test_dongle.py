@@ -13,15 +13,15 @@ from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import Hello
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
-from edge_agent.budget import Stage
-from edge_agent.clock import Clock
-from edge_agent.config import UplinkSection
-from edge_agent.dongle import Dongle
-from edge_agent.dongle_config import DongleSection
+from edge_agent.bus.reader import SourceReader
+from edge_agent.config.dongle import DongleSection
+from edge_agent.config.loading import UplinkSection
+from edge_agent.dongles.dongle import Dongle
 from edge_agent.errors import SourceEndedError
-from edge_agent.identity import new_start_id
-from edge_agent.sources.reader import SourceReader
-from edge_agent.uplink import Answers, Uplink
+from edge_agent.host.clock import Clock
+from edge_agent.uplink.budget import Stage
+from edge_agent.uplink.hello import new_start_id
+from edge_agent.uplink.uplink import Answers, Uplink
 
 DATABASE = Path(__file__).resolve().parents[3] / "dbc" / "demo-vehicle.dbc"
 GEARBOX_ID = 544

@@ -12,17 +12,17 @@ import pytest
 from click.testing import CliRunner
 from pytest_mock import MockerFixture
 
-from edge_agent.adapters import Adapter
-from edge_agent.cli import main
-from edge_agent.dongles_command import table
-from edge_agent.inventory import Inventory
+from edge_agent.cli.look.dongles import table
+from edge_agent.cli.main import main
+from edge_agent.host.adapter import Adapter
+from edge_agent.host.inventory import Inventory
 from tests.helpers.sysfs import SysTree
 
 
 @pytest.fixture
 def tree(tmp_path: Path, mocker: MockerFixture) -> SysTree:
     made = SysTree(tmp_path / "sys")
-    mocker.patch("edge_agent.dongles_command.Inventory", partial(Inventory, root=made.root))
+    mocker.patch("edge_agent.cli.look.dongles.Inventory", partial(Inventory, root=made.root))
     return made
 
 
@@ -62,7 +62,7 @@ def test_a_port_says_who_has_it(tree: SysTree, mocker: MockerFixture) -> None:
     ours, theirs = os.openpty()
     channel = os.ttyname(theirs)
     here = Adapter("slcan", channel, 1, frozenset({channel}), device_id="C3")
-    mocker.patch("edge_agent.dongles_command.Inventory").return_value.adapters.return_value = [here]
+    mocker.patch("edge_agent.cli.look.dongles.Inventory").return_value.adapters.return_value = [here]
     (one,) = json.loads(shown("--json"))
     assert one["state"].startswith("used by ")
     assert f"(process {os.getpid()})" in one["state"]

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.enroll import MAX_RESPONSE_BYTES, clear_text_warning, register
 from edge_agent.errors import EnrollError
+from edge_agent.uplink.enroll import MAX_RESPONSE_BYTES, clear_text_warning, register
 
 TOKEN = "enrol-s3cret"
 GOOD = {"agent_id": "van7", "agent_token": "agent-s3cret", "ws_url": "ws://x/ws/agent"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, batch_of, empty_batch
 from can_stream.protocol.packets import MAX_ROWS
-from edge_agent.feeding import LiveBatcher
+from edge_agent.lanes.batching import LiveBatcher
 
 FLUSH_SECONDS = 0.05
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
-from edge_agent.frame_filters import FrameFilter, keep_matching
+from edge_agent.config.frame_filters import FrameFilter, keep_matching
 
 EXT, ERR = int(FrameFlag.EXTENDED), int(FrameFlag.ERROR)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.frame_rate import SPAN_SECONDS, FrameRate
+from edge_agent.status.frame_rate import SPAN_SECONDS, FrameRate
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:

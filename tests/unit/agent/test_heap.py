@@ -7,7 +7,7 @@ import threading
 import numpy as np
 from numpy._core.multiarray import get_handler_name
 
-from edge_agent.heap import use_python_blocks
+from edge_agent.host.heap import use_python_blocks
 
 
 def arrays_of_a_thread() -> list[np.ndarray]:

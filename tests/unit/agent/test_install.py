@@ -11,9 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from edge_agent.cli import main
-from edge_agent.config import load_agent_config
-from edge_agent.install_command import (
+from edge_agent.bus.reader import ReaderLimits
+from edge_agent.cli.main import main
+from edge_agent.cli.set_up.install import (
     AGENT_CONFIG,
     AGENT_FILES,
     APPLY_LIMITS,
@@ -27,7 +27,7 @@ from edge_agent.install_command import (
     SystemFile,
     unusable,
 )
-from edge_agent.sources.reader import ReaderLimits
+from edge_agent.config.loading import load_agent_config
 from stream_server.config import read_config
 
 FILES = AGENT_FILES + SERVER_FILES

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters import MAX_TEXT_CHARACTERS, Adapter
-from edge_agent.inventory import MAX_ADAPTERS, Inventory
+from edge_agent.host.adapter import MAX_TEXT_CHARACTERS, Adapter
+from edge_agent.host.inventory import MAX_ADAPTERS, Inventory
 from tests.helpers.sysfs import SysTree
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from can_stream.frames.batches import FrameBatch, concatenate
-from edge_agent.clock import Clock
-from edge_agent.dongle_config import DongleSection, LogOptions
+from edge_agent.bus.log_bus import LogBus
+from edge_agent.bus.opening import open_source
+from edge_agent.bus.python_can_bus import PythonCanBus
+from edge_agent.bus.reader import ReaderLimits, SourceReader
+from edge_agent.bus.source import SourceCode, SourceState
+from edge_agent.config.dongle import DongleSection, LogOptions
 from edge_agent.errors import SourceEndedError, SourceError
-from edge_agent.sources.base import SourceCode, SourceState
-from edge_agent.sources.log_bus import LogBus
-from edge_agent.sources.opening import open_source
-from edge_agent.sources.python_can_bus import PythonCanBus
-from edge_agent.sources.reader import ReaderLimits, SourceReader
+from edge_agent.host.clock import Clock
 
 
 class FastClock(Clock):

@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from can_stream.protocol.control import Log, decode_agent_message, encode_message
-from edge_agent.clock import Clock
-from edge_agent.log_forwarding import MAX_CHARACTERS, LogForwarder
-from edge_agent.log_limit import (
+from edge_agent.host.clock import Clock
+from edge_agent.status.log_forwarding import MAX_CHARACTERS, LogForwarder
+from edge_agent.status.log_limit import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     MAX_KINDS,
@@ -24,7 +24,7 @@ from edge_agent.log_limit import (
 )
 from tests.helpers.conditions import Gathered
 
-LOGGER = logging.getLogger("edge_agent.sources.reader")
+LOGGER = logging.getLogger("edge_agent.bus.reader")
 
 
 class FastClock(Clock):

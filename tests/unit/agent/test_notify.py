@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, empty_batch
 from can_stream.service_manager import ServiceManager
-from edge_agent.backoff import UPLINK_POLICY
-from edge_agent.clock import Clock
-from edge_agent.notify import CONNECTING_SECONDS, Progress
-from edge_agent.sources.base import SourceCode
-from edge_agent.sources.reader import ReaderLimits, SourceReader
-from edge_agent.uplink import UplinkState
+from edge_agent.bus.reader import ReaderLimits, SourceReader
+from edge_agent.bus.source import SourceCode
+from edge_agent.host.backoff import UPLINK_POLICY
+from edge_agent.host.clock import Clock
+from edge_agent.status.watchdog import CONNECTING_SECONDS, Progress
+from edge_agent.uplink.uplink import UplinkState
 
 CONNECTED = UplinkState(True, "streaming to https://stream.example.com")
 
@@ -217,7 +217,7 @@ async def test_a_driver_that_hangs_starves_it_and_is_named_once(
         assert "WATCHDOG=1" in systemd.told()
 
     await watched(systemd, run)
-    said = [record for record in caplog.records if record.name == "edge_agent.notify"]
+    said = [record for record in caplog.records if record.name == "edge_agent.status.watchdog"]
     assert [record.levelno for record in said] == [logging.ERROR, logging.WARNING]
     assert "the driver of van7-can0 has not returned for more than 2.5 s" in said[0].getMessage()
 

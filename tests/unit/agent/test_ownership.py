@@ -12,13 +12,13 @@ from typing import Final
 
 import pytest
 
-from edge_agent import ownership
 from edge_agent.errors import OwnerError
-from edge_agent.ownership import owning
+from edge_agent.host import ownership
+from edge_agent.host.ownership import owning
 
 _OWNER: Final = """
 import sys
-from edge_agent.ownership import owning
+from edge_agent.host.ownership import owning
 with owning("van7", {sys.argv[1]: sys.argv[2]}):
     print("has it", flush=True)
     sys.stdin.read()

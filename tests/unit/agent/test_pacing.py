@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from can_stream.frames.batches import FrameBatch, batch_of
-from edge_agent.sources.pacing import Pacer
+from edge_agent.logs.pacing import Pacer
 
 SECOND = 10**9
 

@@ -11,11 +11,11 @@ import pytest
 from pytest_mock import MockerFixture
 
 from can_stream.protocol.control import Discovery
-from edge_agent.adapters import Whereabouts
-from edge_agent.clock import Clock
-from edge_agent.dongle_config import DongleSection
-from edge_agent.inventory import Inventory
-from edge_agent.plugging import PlugWatch, inventory_for
+from edge_agent.config.dongle import DongleSection
+from edge_agent.dongles.plugging import PlugWatch, inventory_for
+from edge_agent.host.adapter import Whereabouts
+from edge_agent.host.clock import Clock
+from edge_agent.host.inventory import Inventory
 from tests.helpers.sysfs import SysTree
 
 
@@ -47,8 +47,8 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, mocker: MockerFixture) -> Bench:
-    mocker.patch("edge_agent.plugging.LOOK_SECONDS", 0.01)
-    mocker.patch("edge_agent.plugging._SETTLE_SECONDS", 0.01)
+    mocker.patch("edge_agent.dongles.plugging.LOOK_SECONDS", 0.01)
+    mocker.patch("edge_agent.dongles.plugging._SETTLE_SECONDS", 0.01)
     return Bench(tmp_path / "sys")
 
 

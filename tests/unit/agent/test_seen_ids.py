@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
-from edge_agent.clock import Clock
-from edge_agent.new_ids import TELL_SECONDS, TOLD_AT_ONCE, NewIds
-from edge_agent.seen_ids import MAX_BUSES, MAX_IDS, BusId, SeenIds, decode_seen, encode_seen
+from edge_agent.discovery.new_ids import TELL_SECONDS, TOLD_AT_ONCE, NewIds
+from edge_agent.discovery.seen_ids import MAX_BUSES, MAX_IDS, BusId, SeenIds, decode_seen, encode_seen
+from edge_agent.host.clock import Clock
 from tests.helpers.conditions import Gathered
 
 BUS = "van7-can0"

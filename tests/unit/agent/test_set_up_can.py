@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from edge_agent.can_link import CanLink
-from edge_agent.can_settings import CanSettings, Command
-from edge_agent.cli import main
-from edge_agent.config import load_agent_config
+from edge_agent.cli.main import main
+from edge_agent.cli.set_up.set_up_can import Interfaces, configured, may_administer_network, set_up
+from edge_agent.config.can_settings import CanSettings, Command
+from edge_agent.config.loading import load_agent_config
 from edge_agent.errors import SetUpError
-from edge_agent.set_up_can_command import Interfaces, configured, may_administer_network, set_up
+from edge_agent.host.can_link import CanLink
 from tests.helpers.can_links import controller_link, virtual_link
 
 Obey = Callable[[CanLink, Command], CanLink]

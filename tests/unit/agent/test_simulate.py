@@ -16,10 +16,10 @@ from can_stream.signals.decoded import Decoded, Value
 from can_stream.signals.evaluate import decode
 from can_stream.signals.model import Encoding, MessageModel, SignalModel
 from can_stream.signals.table import SignalTable
-from edge_agent.simulate import MAX_LATE_SECONDS, Timetable, Traffic
-from edge_agent.simulate_databases import simulated_messages
-from edge_agent.simulate_payloads import SimulatedMessage
-from edge_agent.simulate_values import Limits, raw_range
+from edge_agent.simulation.messages import simulated_messages
+from edge_agent.simulation.payloads import SimulatedMessage
+from edge_agent.simulation.traffic import MAX_LATE_SECONDS, Timetable, Traffic
+from edge_agent.simulation.values import Limits, raw_range
 
 DATABASES: Final = sorted((Path(__file__).resolve().parents[3] / "dbc").glob("*.dbc"))
 SECOND: Final = 10**9

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from pytest_mock import MockerFixture
 
 from can_stream.frames.batches import FrameBatch, batch_of, empty_batch
-from edge_agent.backoff import BackoffPolicy
+from edge_agent.bus.reader import ReaderLimits, SourceReader
+from edge_agent.bus.source import Dropped, FrameQueue, Item, QueueCounts, SourceCode, SourceState
 from edge_agent.errors import SourceEndedError, SourceError
-from edge_agent.sources.base import Dropped, FrameQueue, Item, QueueCounts, SourceCode, SourceState
-from edge_agent.sources.reader import ReaderLimits, SourceReader
+from edge_agent.host.backoff import BackoffPolicy
 
 Step = FrameBatch | BaseException | threading.Event
 
@@ -195,7 +195,7 @@ async def test_a_missing_device_is_told_with_its_remedy_and_opened_when_it_is_th
 
 
 async def test_what_has_failed_is_tried_at_once_when_there_is_hope(mocker: MockerFixture) -> None:
-    mocker.patch("edge_agent.sources.reader.DEVICE_POLICY", BackoffPolicy(1e6, 1e6))
+    mocker.patch("edge_agent.bus.reader.DEVICE_POLICY", BackoffPolicy(1e6, 1e6))
     async with bench() as test:
         test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there")]
         test.reader.start()
@@ -205,7 +205,7 @@ async def test_what_has_failed_is_tried_at_once_when_there_is_hope(mocker: Mocke
 
 
 async def test_what_has_failed_is_stopped_at_once(mocker: MockerFixture) -> None:
-    mocker.patch("edge_agent.sources.reader.DEVICE_POLICY", BackoffPolicy(1e6, 1e6))
+    mocker.patch("edge_agent.bus.reader.DEVICE_POLICY", BackoffPolicy(1e6, 1e6))
     async with bench(replace(LIMITS, hang_read_seconds=60)) as test:
         test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there")]
         test.reader.start()
@@ -230,7 +230,7 @@ async def test_a_remark_is_said_while_a_source_is_read() -> None:
 
 
 async def test_failures_that_are_over_at_once_are_told_each_in_its_turn(mocker: MockerFixture) -> None:
-    mocker.patch("edge_agent.sources.reader.DEVICE_POLICY", BackoffPolicy(base_seconds=1e-9))
+    mocker.patch("edge_agent.bus.reader.DEVICE_POLICY", BackoffPolicy(base_seconds=1e-9))
     async with bench() as test:
         test.failures_at_open = [SourceError("NO_DEVICE", f"failure {number}") for number in range(20)]
         test.reader.start()

@@ -16,15 +16,15 @@ from can_stream.frames.batches import batch_of
 from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
-from edge_agent.clock import Clock
-from edge_agent.config import SpoolSection
+from edge_agent.bus.source import SourceCode
+from edge_agent.config.loading import SpoolSection
 from edge_agent.errors import SpoolError
-from edge_agent.sources.base import SourceCode
-from edge_agent.spool import Spool, SpoolState
-from edge_agent.spool_files import FILE_NAME, files_bytes, spool_directory
-from edge_agent.spool_store import Changes, Moment, SpoolStore
-from edge_agent.spool_trim import trim
-from edge_agent.spooled_lane import SpooledLane
+from edge_agent.host.clock import Clock
+from edge_agent.lanes.spooled_lane import SpooledLane
+from edge_agent.lanes.trim import trim
+from edge_agent.spool.directory import FILE_NAME, files_bytes, spool_directory
+from edge_agent.spool.spool import Spool, SpoolState
+from edge_agent.spool.store import Changes, Moment, SpoolStore
 from tests.helpers.conditions import eventually
 
 START = "01" * 8

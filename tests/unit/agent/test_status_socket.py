@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from edge_agent.accounting import Books
 from edge_agent.errors import StatusError
-from edge_agent.status_document import AgentStatus, DongleStatus, encode_status
-from edge_agent.status_socket import (
+from edge_agent.status.accounting import Books
+from edge_agent.status.document import AgentStatus, DongleStatus, encode_status
+from edge_agent.status.socket import (
     CLIENT_SECONDS,
     MAX_CLIENTS,
     ask_status,

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from can_stream.protocol.control import ServiceStatus
-from edge_agent.accounting import FRAME_HOPS, VALUE_HOPS, Books, Ledger
-from edge_agent.status_document import AgentStatus, DongleStatus, decode_status, encode_status
-from edge_agent.status_metrics import exposition
-from edge_agent.status_text import duration, is_well, size, status_lines, verdict
+from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Books, Ledger
+from edge_agent.status.document import AgentStatus, DongleStatus, decode_status, encode_status
+from edge_agent.status.metrics import exposition
+from edge_agent.status.text import duration, is_well, size, status_lines, verdict
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "edge-agent.md"
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_agent.sources.timestamps import NEAR_NS, TimestampMapper
+from edge_agent.bus.driver_times import NEAR_NS, TimestampMapper
 
 SECOND = 10**9
 NOW = 1_766_417_462 * SECOND

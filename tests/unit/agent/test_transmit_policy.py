@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
 from can_stream.text.normalized import FrameRow, rows_of
-from edge_agent.transmit_config import (
+from edge_agent.config.transmit import (
     AllowEntry,
     Permission,
     RelaySection,
@@ -20,7 +20,7 @@ from edge_agent.transmit_config import (
     ReplayRule,
     TransmitSection,
 )
-from edge_agent.transmit_policy import (
+from edge_agent.transmit.policy import (
     CommandPolicy,
     FramePermission,
     RateLimit,

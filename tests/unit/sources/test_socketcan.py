@@ -18,13 +18,13 @@ from collections.abc import Iterator
 import pytest
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
-from edge_agent.clock import Clock
-from edge_agent.dongle_config import DongleSection
+from edge_agent.bus.reader import ReaderLimits, SourceReader
+from edge_agent.bus.socketcan import SocketCanBus, kernel_filters, open_can_socket
+from edge_agent.bus.source import Dropped, Item, SourceState
+from edge_agent.config.dongle import DongleSection
+from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.errors import SourceError
-from edge_agent.frame_filters import FrameFilter
-from edge_agent.sources.base import Dropped, Item, SourceState
-from edge_agent.sources.reader import ReaderLimits, SourceReader
-from edge_agent.sources.socketcan import SocketCanBus, kernel_filters, open_can_socket
+from edge_agent.host.clock import Clock
 
 EFF, RTR, ERR = 1 << 31, 1 << 30, 1 << 29
 DONGLE = DongleSection("can0")

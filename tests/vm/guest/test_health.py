@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from edge_agent.can_link import read_can_link
+from edge_agent.host.can_link import read_can_link
 from tests.helpers.agents import recorded_gaps, wait_for_recorded
 from tests.helpers.conditions import eventually
 from tests.helpers.error_frames import (

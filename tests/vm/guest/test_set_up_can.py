@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.can_link import CanLink, read_can_link
+from edge_agent.host.can_link import CanLink, read_can_link
 from tests.helpers.conditions import eventually
 from tests.helpers.processes import installed_command, run_command
 from tests.vm.kernel_slcan import KernelSlcan

@@ -18,14 +18,14 @@ import pytest
 
 from bench.receive import RATES, REQUIRED_RATIO, keep, measure, record_ours
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
-from edge_agent.clock import Clock
-from edge_agent.dongle_config import DongleSection
+from edge_agent.bus.opening import open_source
+from edge_agent.bus.reader import SourceReader
+from edge_agent.bus.socketcan import SocketCanBus
+from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.config.dongle import DongleSection
+from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.errors import SourceError
-from edge_agent.frame_filters import FrameFilter
-from edge_agent.sources.base import Dropped, Item, SourceCode, SourceState
-from edge_agent.sources.opening import open_source
-from edge_agent.sources.reader import SourceReader
-from edge_agent.sources.socketcan import SocketCanBus
+from edge_agent.host.clock import Clock
 from tests.vm.can_utils import send, set_link
 
 BUS = "vcan1"
@@ -200,8 +200,8 @@ def test_what_the_kernel_drops_is_counted_where_it_is_missing(source: SocketCanB
 
 def test_without_privileges_the_receive_buffer_is_as_large_as_the_system_allows() -> None:
     look = """if True:
-        from edge_agent.dongle_config import DongleSection
-        from edge_agent.sources.opening import open_source
+        from edge_agent.config.dongle import DongleSection
+        from edge_agent.bus.opening import open_source
         import sys
         print(open_source(DongleSection(sys.argv[1])).info)
     """

@@ -1,0 +1,1 @@
+"""Buses and what reads them: batches of frames, and how each bus stands."""

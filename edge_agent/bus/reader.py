@@ -1,0 +1,299 @@
+"""The thread that keeps a source open and read, and its asyncio side.
+
+Drivers block, so a source is opened, read and closed in one thread of its own. `SourceReader` hands over
+what was read in batches, opens again what failed, and says how things stand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from can_stream.frames.batches import FrameBatch
+from edge_agent.bus.source import (
+    Dropped,
+    FrameQueue,
+    Item,
+    Patient,
+    QueueCounts,
+    Source,
+    SourceCode,
+    SourceState,
+)
+from edge_agent.errors import SourceEndedError, SourceError
+from edge_agent.host.backoff import DEVICE_POLICY, Backoff
+from edge_agent.host.clock import Clock
+from edge_agent.host.heap import use_python_blocks
+
+_log = logging.getLogger(__name__)
+
+
+class ReaderLimits(Struct, frozen=True):
+    """`beat_seconds` lies between two reads of a busy bus, where its source does not say how long may;
+
+    `hang_*` is how long a driver may not return.
+    """
+
+    queue_frames: int = 100_000
+    beat_seconds: float = 0.02
+    read_timeout_seconds: float = 0.25
+    hang_read_seconds: float = 2.5
+    hang_open_seconds: float = 30.0
+
+
+class SourceReader:
+    """Keeps one source open and read in a thread of its own, and hands its frames to the event loop.
+
+    `open_source` is called in that thread, again after every failure; `on_state` in the event loop, once
+    per change. A silent bus is no change. `remark` is added to what is said while the source is read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_source: Callable[[], Source],
+        on_state: Callable[[SourceState], None],
+        limits: ReaderLimits | None = None,
+        clock: Clock | None = None,
+        remark: Callable[[], str] = str,
+    ) -> None:
+        self.name = name
+        self.longest_beat_seconds = float("inf")
+        self._open_source = open_source
+        self._on_state = on_state
+        self._limits = limits or ReaderLimits()
+        self._clock = clock or Clock()
+        self._remark = remark
+        self._queue = FrameQueue(self._limits.queue_frames)
+        self._stop = threading.Event()
+        self._again = threading.Event()
+        self._backoff = Backoff(DEVICE_POLICY)
+        self._arrived = asyncio.Event()
+        self._ended = False
+        self._closed_malformed = 0
+        self._source: Source | None = None
+        self._thread_state = SourceState(SourceCode.STARTING, f"opening {name}")
+        self._to_tell: deque[SourceState] = deque()
+        self._told: SourceState | None = None
+        self._reopen: SourceError | None = None
+        # When the driver was last entered, and how long it may stay; None while it is not in use.
+        self._driver_call: tuple[float, float] | None = None
+
+    @property
+    def malformed(self) -> int:
+        """Frames the driver gave that are none, over all times the source was opened."""
+        source = self._source
+        return self._closed_malformed + (0 if source is None else source.malformed)
+
+    @property
+    def counts(self) -> QueueCounts:
+        """What has been read and lost since the start, and what waits to be taken."""
+        return self._queue.counts()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
+
+    @property
+    def state(self) -> SourceState:
+        """The state last told."""
+        return self._told or self._thread_state
+
+    def start(self) -> None:
+        """Starts reading; to be called once, in the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name=f"source {self.name}", daemon=True)
+        self._tell()
+        self._thread.start()
+        self._watchdog = self._loop.create_task(self._watch())
+
+    async def read(self) -> list[Item]:
+        """What has arrived since the last call, at least one item; [] once the source has ended."""
+        while (items := await self.read_within(None)) is None:
+            pass
+        return items
+
+    async def read_within(self, timeout_seconds: float | None) -> list[Item] | None:
+        """As `read`, but None where nothing has arrived, at the latest after `timeout_seconds`."""
+        # A timer, because asyncio's ways to wait for whatever comes first cost a task for each wait.
+        timer = None
+        if timeout_seconds is not None:
+            timer = self._loop.call_later(timeout_seconds, self._arrived.set)
+        try:
+            await self._arrived.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._arrived.clear()
+        ended = self._ended
+        items = self._queue.take()
+        if ended:
+            self._arrived.set()  # nothing more will wake us
+        return items if items or ended else None
+
+    def reopen(self, why: SourceError) -> None:
+        """Closes the source and opens it again, as if reading it had failed."""
+        self._reopen = why
+
+    def try_now(self) -> None:
+        """What has failed is tried again at once: there is a reason to hope."""
+        self._again.set()
+
+    async def stop(self) -> None:
+        """Stops reading and closes the device; a driver that hangs is left behind after a while."""
+        self._stop.set()
+        self._again.set()
+        patience = self._limits.hang_read_seconds
+        await self._loop.run_in_executor(None, self._thread.join, patience)
+        self._watchdog.cancel()
+        self._finish()
+
+    # In the reading thread.
+
+    def _run(self) -> None:
+        use_python_blocks()
+        try:
+            while not self._stop.is_set():
+                self._again.wait(self._open_and_read())
+                self._again.clear()
+            self._set_state(SourceState(SourceCode.STOPPED, f"{self.name} is not read any more"))
+        except SourceEndedError as end:
+            self._set_state(SourceState(SourceCode.STOPPED, str(end)))
+        finally:
+            self._call_in_loop(self._finish)
+
+    def _open_and_read(self) -> float:
+        """Reads until it fails, or until `stop`; returns how long to wait before the next attempt."""
+        try:
+            with self._in_driver(self._limits.hang_open_seconds):
+                source = self._source = self._open_source()
+            self._reopen = None
+            self._backoff.connected(self._clock.monotonic_seconds())
+            self._read_state(SourceState(SourceCode.OK, f"reading {source.info}"))
+            try:
+                self._read_until_stopped(source)
+            finally:
+                self._close(source)
+        except SourceEndedError:
+            raise
+        except SourceError as error:
+            return self._failed(str(error), error.fault)
+        except BaseException as error:  # a driver may raise anything, SystemExit too; reading must go on
+            _log.exception("the driver of %s failed", self.name)
+            return self._failed(
+                f"{self.name}: the driver failed: {type(error).__name__}: {error}", "dead_driver"
+            )
+        return 0.0
+
+    def _read_until_stopped(self, source: Source) -> None:
+        limits = self._limits
+        beat_seconds = source.patience_seconds if isinstance(source, Patient) else limits.beat_seconds
+        while not self._stop.is_set():
+            if (why := self._reopen) is not None:
+                raise why
+            with self._in_driver(limits.hang_read_seconds):
+                read = source.read(limits.read_timeout_seconds)
+            if not len(read):
+                continue
+            for item in [read] if isinstance(read, FrameBatch) else read:
+                self._hand_over(item, source)
+            self._call_in_loop(self._arrived.set)
+            if not source.can_wait:
+                # What comes meanwhile waits in the driver: one wake-up for many frames. After silence the
+                # first frame has passed at once, since `read` was waiting for it.
+                self._stop.wait(self._until_beat(min(beat_seconds, self.longest_beat_seconds)))
+
+    def _until_beat(self, beat_seconds: float) -> float:
+        # All readers of an agent wake up together, so that their frames are packed and sent in one go.
+        if beat_seconds <= 0:
+            return 0.0
+        left_seconds = beat_seconds - self._clock.monotonic_seconds() % beat_seconds
+        return max(left_seconds, beat_seconds / 2)
+
+    def _hand_over(self, item: Item | SourceState, source: Source) -> None:
+        if isinstance(item, SourceState):
+            self._read_state(item)
+            return
+        if isinstance(item, Dropped):
+            self._queue.put_loss(item)
+            return
+        if source.can_wait:
+            self._queue.put_when_room(item, self._stop)
+        else:
+            self._queue.put(item)
+
+    def _close(self, source: Source) -> None:
+        with self._in_driver(self._limits.hang_open_seconds):
+            source.close()
+        self._source = None
+        self._closed_malformed += source.malformed
+
+    def _failed(self, message: str, fault: str) -> float:
+        self._set_state(SourceState(SourceCode.FAILED, message, fault))
+        return self._backoff.failed(self._clock.monotonic_seconds())
+
+    def _read_state(self, state: SourceState) -> None:
+        remark = self._remark()
+        self._set_state(replace(state, message=f"{state.message}; {remark}") if remark else state)
+
+    def _set_state(self, state: SourceState) -> None:
+        self._thread_state = state
+        self._to_tell.append(state)
+        self._call_in_loop(self._tell)
+
+    def _call_in_loop(self, callback: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self._stop.set()
+
+    # In the event loop.
+
+    async def _watch(self) -> None:
+        while not self._ended:
+            await asyncio.sleep(self._limits.hang_read_seconds / 5)
+            self._tell()
+
+    def _tell(self) -> None:
+        # Each of them: a failure that is over already must be told all the same.
+        while self._to_tell:
+            self._tell_change(self._to_tell.popleft())
+        self._tell_change(self.hang() or self._thread_state)
+
+    def _tell_change(self, state: SourceState) -> None:
+        if state != self._told:
+            self._told = state
+            self._on_state(state)
+
+    def hang(self) -> SourceState | None:
+        """What to say while the driver does not return; None where it does."""
+        call = self._driver_call
+        if call is None or self._clock.monotonic_seconds() - call[0] < call[1]:
+            return None
+        remedy = "unplug the adapter and plug it in again; if that does not help, restart the agent"
+        reason = f"the driver of {self.name} has not returned for more than {call[1]:g} s"
+        return SourceState(SourceCode.FAILED, f"{reason}: {remedy}", "dead_driver")
+
+    def _finish(self) -> None:
+        self._ended = True
+        self._tell()
+        self._arrived.set()
+
+    # Anywhere.
+
+    @contextmanager
+    def _in_driver(self, patience_seconds: float) -> Iterator[None]:
+        """Marks the time spent in a driver, for the watchdog."""
+        self._driver_call = (self._clock.monotonic_seconds(), patience_seconds)
+        try:
+            yield
+        finally:
+            self._driver_call = None

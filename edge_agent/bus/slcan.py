@@ -1,0 +1,260 @@
+"""slcan: a serial CAN adapter as a source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from msgspec import Struct
+
+from edge_agent.bus.slcan_codec import Parsed, ReplyKind, SlcanParser
+from edge_agent.bus.slcan_commands import (
+    BITRATE_COMMANDS,
+    DATA_BITRATE_COMMANDS,
+    LOSSES,
+    AdapterFlag,
+    trouble,
+)
+from edge_agent.bus.slcan_port import SlcanPort
+from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.config.dongle import DongleSection
+from edge_agent.errors import SourceError
+from edge_agent.host.clock import Clock
+
+_PATIENCE_SECONDS: Final = 0.2
+# For an adapter that has left a command unanswered.
+_MUTE_PATIENCE_SECONDS: Final = 0.05
+_QUIET_SECONDS: Final = 0.02
+# Some restart when their port is opened, and hear nothing meanwhile (Arduino: up to 2 s).
+_RESTART_SECONDS: Final = 2.0
+_STATUS_SECONDS: Final = 3.0
+_ANSWER_SECONDS: Final = 1.0
+_MAX_UNANSWERED: Final = 3
+# More than an adapter's greeting, less than half a second of noise at 115200 bit/s.
+_MAX_GARBAGE_BYTES: Final = 4096
+
+# CR or BELL in a line of its own; the same, or a line with something in it.
+_ACKNOWLEDGEMENT: Final = re.compile(rb"(?<![^\r\n\a])[\r\a]")
+_SENTENCE: Final = re.compile(rb"([ -~]{1,64})[\r\n]|" + _ACKNOWLEDGEMENT.pattern)
+
+
+class _Step(Struct, frozen=True):
+    """A command of the set-up, and what it means when the adapter refuses it; None: nothing."""
+
+    command: str
+    refusal: SourceError | None
+
+
+class SlcanBus:
+    """An opened slcan adapter. The constructor opens the port, sets the adapter up and raises SourceError.
+
+    Frames have the time at which they were read, or with `options.timestamps` that of the adapter, in
+    milliseconds, brought to the wall clock by `TimestampMapper`. An adapter that answers `F` is asked every
+    3 s; what it says of lost frames stands as `Dropped` of an unknown count where it was said. One that has
+    answered and does not any more is dead. `answered`: the channels whose adapters have answered, kept for
+    the next time they are opened.
+    """
+
+    can_wait = False
+
+    def __init__(
+        self, dongle: DongleSection, clock: Clock | None = None, answered: set[str] | None = None
+    ) -> None:
+        self._dongle = dongle
+        self._options = dongle.slcan_options()
+        self._clock = clock or Clock()
+        self._malformed = 0
+        self._version = self._serial_number = ""
+        self._trouble: tuple[str, str] | None = None
+        self._unanswered = 0
+        self._answers_status = False
+        self._answered = set() if answered is None else answered
+        self._garbage_bytes = 0
+        self._port = self._opened_port()
+        try:
+            self._set_up()
+            if self._is_mute and dongle.channel in self._answered:
+                self._clock.sleep(_RESTART_SECONDS)
+                self._set_up()
+                if self._is_mute:
+                    raise self._dead()
+        except BaseException:
+            self._port.close()
+            raise
+        now_seconds = self._clock.monotonic_seconds()
+        self._again_at_seconds = now_seconds + _RESTART_SECONDS if self._is_mute else None
+
+    @property
+    def info(self) -> str:
+        """The port, what the adapter says of itself, and where its settings are not certain."""
+        text = f"slcan {self._dongle.channel}"
+        if self._version:
+            text += f", version {self._version}"
+        if self._serial_number:
+            text += f", serial number {self._serial_number}"
+        if self._is_mute:
+            text += ", which acknowledges nothing"
+            if self._dongle.mode == "listen_only":
+                text += " (without any frames: it may not know how to listen only)"
+        if self._dongle.bitrate in (750_000, 800_000):
+            text += "; S7 is 800 kbit/s with Lawicel, 750 kbit/s with CANable: check which the adapter is"
+        return text
+
+    @property
+    def malformed(self) -> int:
+        """Lines that are no frame and no reply: what noise has hit, and impossible frames."""
+        return self._malformed
+
+    def read(self, timeout_seconds: float) -> list[Item | SourceState]:
+        """What has arrived: waits for the first of it only. Raises SourceError."""
+        items: list[Item | SourceState] = []
+        now_seconds = self._clock.monotonic_seconds()
+        if self._again_at_seconds is not None and now_seconds >= self._again_at_seconds:
+            self._again_at_seconds = None
+            self._set_up()
+            items.append(self._state())
+        self._ask_status(now_seconds)
+        received = self._port.read(timeout_seconds)
+        if not received:
+            return items
+        if self._answers_status:
+            self._unanswered = 0
+        self._again_at_seconds = None
+        now_ns = self._clock.wall_ns()
+        parsed = self._parser.parse(received, now_ns)
+        self._malformed += parsed.malformed
+        if len(parsed.frames):
+            items.append(parsed.frames)
+        items += self._news(parsed, now_ns)
+        self._check_garbage(parsed, len(received))
+        return items
+
+    def close(self) -> None:
+        """Takes the adapter off the bus and closes the port."""
+        with suppress(SourceError):  # it may be gone, which was told when reading failed
+            self._port.write("C")
+        self._port.close()
+
+    def _set_up(self) -> None:
+        self._is_mute, self._patience_seconds = True, _PATIENCE_SECONDS
+        self._acknowledged("C")
+        self._port.discard(_QUIET_SECONDS)
+        self._version = self._sentence("V")
+        self._serial_number = self._sentence("N") if self._version else ""
+        stamped: bool | None = None
+        for step in self._steps():
+            acknowledged = self._acknowledged(step.command)
+            if acknowledged is False and step.refusal is not None:
+                raise step.refusal
+            if step.command[0] == "Z" and acknowledged is not None:
+                stamped = acknowledged and self._options.timestamps
+        if not self._is_mute:
+            self._answered.add(self._dongle.channel)
+        self._parser = SlcanParser(stamped)
+        self._status_at_seconds = self._clock.monotonic_seconds()
+        self._status_ns = self._clock.wall_ns()
+
+    def _steps(self) -> Iterator[_Step]:
+        dongle = self._dongle
+        rate = BITRATE_COMMANDS[dongle.bitrate or 0]
+        yield self._step(rate, "BAD_OPTION", f"{dongle.bitrate} bit/s", "choose a `bitrate` that it has")
+        if dongle.data_bitrate is not None:
+            remedy = "leave out `fd` and `data_bitrate`: only CANable 2 and adapters like it know CAN FD"
+            rate = DATA_BITRATE_COMMANDS[dongle.data_bitrate]
+            yield self._step(rate, "NO_FD", f"{dongle.data_bitrate} bit/s for data", remedy)
+        if self._options.timestamps:
+            yield self._step("Z1", "BAD_OPTION", "timestamps", "leave out `options.timestamps`")
+        else:
+            yield _Step("Z0", None)
+        if dongle.mode == "listen_only":
+            remedy = 'set `mode = "normal"` if it may acknowledge frames on this bus, or use another adapter'
+            yield self._step("L", "NO_LISTEN_ONLY", "to listen only", remedy)
+        else:
+            yield self._step("O", "CANNOT_OPEN", "to open the bus", "unplug it and plug it in again")
+
+    def _step(self, command: str, code: str, what: str, remedy: str) -> _Step:
+        reason = f"the adapter at {self._dongle.channel} refuses {what} ({command})"
+        return _Step(command, SourceError(code, reason, remedy))
+
+    def _acknowledged(self, command: str) -> bool | None:
+        """Whether the adapter says yes or no; None where it says nothing."""
+        answer = self._ask(command, _ACKNOWLEDGEMENT)
+        return None if answer is None else answer[0] == b"\r"
+
+    def _sentence(self, command: str) -> str:
+        """What the adapter says, without the letter in front; "" where it says nothing or no."""
+        answer = self._ask(command, _SENTENCE)
+        self._port.discard(_QUIET_SECONDS)
+        return "" if answer is None or answer[1] is None else answer[1].decode("ascii").removeprefix(command)
+
+    def _ask(self, command: str, answer: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        found = self._port.ask(command, answer, self._patience_seconds)
+        if found is None:
+            self._patience_seconds = _MUTE_PATIENCE_SECONDS
+        else:
+            self._is_mute = False
+        return found
+
+    def _ask_status(self, now_seconds: float) -> None:
+        if now_seconds < self._status_at_seconds:
+            return
+        if self._unanswered >= _MAX_UNANSWERED:
+            if self._answers_status:
+                raise self._dead()
+            return
+        self._status_at_seconds = now_seconds + _ANSWER_SECONDS
+        self._unanswered += 1
+        self._port.write("F")
+
+    def _news(self, parsed: Parsed, now_ns: int) -> Iterator[Item | SourceState]:
+        """What the adapter's answers to `F` tell."""
+        for reply in parsed.replies:
+            if reply.kind is not ReplyKind.STATUS:
+                continue
+            self._unanswered, self._answers_status = 0, True
+            self._status_at_seconds = self._clock.monotonic_seconds() + _STATUS_SECONDS
+            flags = AdapterFlag(int(reply.text, 16))
+            if flags & LOSSES:
+                yield Dropped(None, min(self._status_ns, now_ns), now_ns)
+            self._status_ns = now_ns
+            before, self._trouble = self._trouble, trouble(flags)
+            if self._trouble != before:
+                yield self._state()
+
+    def _state(self) -> SourceState:
+        if self._trouble is None:
+            return SourceState(SourceCode.OK, f"reading {self.info}")
+        fault, text = self._trouble
+        return SourceState(SourceCode.DEGRADED, f"{self._dongle.channel}: {text}", fault)
+
+    def _opened_port(self) -> SlcanPort:
+        channel = self._dongle.channel
+        try:
+            return SlcanPort(channel, self._options.serial_baudrate, self._clock)
+        except SourceError as error:
+            if error.code == "NO_DEVICE":  # what is plugged in next may be another one
+                self._answered.discard(channel)
+            raise
+
+    def _dead(self) -> SourceError:
+        reason = f"the adapter at {self._dongle.channel} has answered before and does not any more"
+        return SourceError("DEAD", reason, "it is opened again; if that does not help, plug it in again")
+
+    def _check_garbage(self, parsed: Parsed, received_bytes: int) -> None:
+        """Raises SourceError where nothing has made sense for long. CR and BELL prove nothing."""
+        sensible = {ReplyKind.STATUS, ReplyKind.VERSION, ReplyKind.SERIAL_NUMBER}
+        if len(parsed.frames) or any(reply.kind in sensible for reply in parsed.replies):
+            self._garbage_bytes = 0
+            return
+        self._garbage_bytes += received_bytes
+        if self._garbage_bytes > _MAX_GARBAGE_BYTES:
+            options = self._options
+            reason = f"what {self._dongle.channel} says at {options.serial_baudrate} baud is not slcan"
+            remedy = (
+                "set `options.serial_baudrate` to the adapter's; check that no other program uses the port"
+            )
+            if options.timestamps:
+                remedy += "; leave out `options.timestamps` if the adapter has none"
+            raise SourceError("GARBAGE", reason, remedy)

@@ -1,0 +1,124 @@
+"""The commands `edge-agent decode` and `edge-agent dbc lint`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import click
+
+from can_stream.databases.findings import Severity
+from can_stream.databases.lint import lint as lint_files
+from can_stream.databases.loading import load_databases
+from can_stream.errors import CanStreamError
+from can_stream.frames.batches import FrameBatch
+from can_stream.signals.errors import TableError
+from can_stream.signals.table import SignalTable
+from can_stream.text.normalized import FrameOrigin, Origins
+from edge_agent.cli.databases import database_option, tell_findings
+from edge_agent.cli.parameters import Parsed, tell_unreadable
+from edge_agent.cli.progress import Progress
+from edge_agent.decoding.decode_workers import DecodeWorkers
+from edge_agent.decoding.decoded_text import CSV_HEADER, DecodedText
+from edge_agent.errors import OutputError
+from edge_agent.logs.read_ahead import LogPart, ReadAhead
+from edge_agent.logs.selection import IdRange, Selection, check_logs, parse_id_range
+
+_BATCH_FRAMES: Final = 16_384
+
+
+@click.command()
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="LOG...")
+@database_option(required=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="A normalized frame per line, or a row per value.",
+)
+@click.option("--raw", is_flag=True, help="Add the unscaled numbers.")
+@click.option(
+    "--signals", multiple=True, metavar="GLOB", help="Only these signals: EngineData.*, *Speed. Repeatable."
+)
+@click.option(
+    "--id",
+    "ids",
+    multiple=True,
+    type=Parsed("ID|FIRST-LAST", parse_id_range),
+    help="Only these arbitration ids, in hex. Repeatable.",
+)
+def decode(
+    logs: tuple[Path, ...], databases: tuple[Path, ...], form: str, *, raw: bool,
+    signals: tuple[str, ...], ids: tuple[IdRange, ...],
+) -> None:  # fmt: skip
+    """Decode logs with databases, as fast as this machine allows.
+
+    What could not be read or decoded is summed up on standard error.
+    """
+    try:
+        check_logs(logs)
+        with ReadAhead(Selection(logs, ids=ids)) as source:
+            text = DecodedText(_load(databases), signals, raw=raw)
+            text_of = partial(_text_of, text.csv_rows if form == "csv" else text.json_lines)
+            head = ",".join(CSV_HEADER).encode() + b"\n" if form == "csv" else b""
+            with DecodeWorkers(source, text_of, text.summary, _output(), head) as workers:
+                _follow(workers)
+    except (CanStreamError, TableError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(str(workers.summary), err=True)
+    tell_unreadable(workers.end.unreadable, workers.end.problems)
+
+
+def _load(databases: tuple[Path, ...]) -> SignalTable:
+    # In this process: a command that takes too long for its user can be stopped, unlike the service.
+    loaded = load_databases(databases)
+    tell_findings(loaded.report)
+    return loaded.table
+
+
+def _text_of(lines_of: Callable[[FrameBatch, Origins], bytes], part: LogPart) -> bytes:
+    frames, channel, names, _ = part
+    origins = [FrameOrigin(None, name) for name in names]
+    slices = (slice(begin, begin + _BATCH_FRAMES) for begin in range(0, len(frames), _BATCH_FRAMES))
+    return b"".join(lines_of(frames[one], Origins(origins, channel[one])) for one in slices)
+
+
+def _output() -> int:
+    """The descriptor of standard output."""
+    if sys.stdout is None:  # another file may have its number by now
+        raise OutputError("what is decoded cannot be written: standard output is closed")
+    return sys.stdout.fileno()
+
+
+def _follow(workers: DecodeWorkers) -> None:
+    """Until all is written: a progress bar on a terminal, where the lines go elsewhere."""
+    frames = 0
+    with Progress(hidden=sys.stdout.isatty()) as progress:
+        for written in workers:
+            frames += written.frames
+            if progress.is_due:
+                progress.show(written.fraction, f"{frames:,} frames decoded")
+        progress.show(1.0, f"{frames:,} frames decoded")
+
+
+@click.group()
+def dbc() -> None:
+    """Work with database files."""
+
+
+@dbc.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+def lint(files: tuple[Path, ...]) -> None:
+    """Say what loads, what does not and why, and what may not mean what it seems to.
+
+    All files are taken as those of one bus. Exit status 1 where something cannot be loaded.
+    """
+    found = lint_files(files)
+    for finding in found:
+        click.echo(str(finding))
+    sys.exit(any(finding.severity is Severity.ERROR for finding in found))

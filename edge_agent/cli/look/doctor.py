@@ -1,0 +1,141 @@
+"""The command `edge-agent doctor`: why there is no data, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from can_stream.strict_config import ConfigError
+from edge_agent.cli.set_up.install import AGENT_CONFIG
+from edge_agent.config.loading import AgentConfig, load_agent_config
+from edge_agent.diagnosis.diagnosis import Fact, Finding, clock_fact, diagnose, facts_of
+from edge_agent.diagnosis.dongle_probe import dongle_facts
+from edge_agent.diagnosis.server_probe import server_fact
+from edge_agent.errors import CredentialError, StatusError
+from edge_agent.host.clock import Clock
+from edge_agent.host.inventory import Inventory
+from edge_agent.host.state_directory import state_directory
+from edge_agent.status.document import AgentStatus
+from edge_agent.status.finding import START, find_status
+from edge_agent.status.text import shown, verdict
+from edge_agent.uplink.credentials import read_agent_token
+
+LEAST_FREE_BYTES: Final = 8_000_000
+
+
+@click.command()
+@click.option(
+    "--config", "path", type=click.Path(path_type=Path),
+    help=f"The agent's configuration; default: {AGENT_CONFIG}",
+)  # fmt: skip
+def doctor(path: Path | None) -> None:
+    """Say why there is no data, and what to do about it.
+
+    Asks the running agent; where none runs, looks at configuration, adapters and server itself. Exit status 1
+    when something is wrong.
+    """
+    if path is None and AGENT_CONFIG.exists():
+        path = AGENT_CONFIG
+    try:
+        status, facts = _examine(path)
+    except StatusError as error:
+        raise click.ClickException(str(error)) from error
+    findings = diagnose(facts)
+    for line in report(findings, status):
+        click.echo(shown(line))
+    sys.exit(1 if any(not one.is_note for one in findings) else 0)
+
+
+def report(findings: Sequence[Finding], status: AgentStatus | None) -> Iterator[str]:
+    """The text: root causes by number, then what follows from them, then notes."""
+    causes = [one.fact for one in findings if not one.is_note and one.because is None]
+    if not causes:
+        yield "Nothing is wrong." if status is None else f"Nothing is wrong. {verdict(status)}"
+    elif len(causes) == 1:
+        yield "One thing is wrong:"
+    else:
+        yield f"{len(causes)} things are wrong, the most fundamental first:"
+    for number, fact in enumerate(causes, 1):
+        yield f"{number:>3}. {fact.about}: {fact.text}"
+    for finding in findings:
+        if not finding.is_note and finding.because is not None:
+            yield f"     {finding.fact.about}: {finding.fact.text} (because of: {finding.because})"
+    for finding in findings:
+        if finding.is_note and finding.because is None:
+            yield f"note {finding.fact.about}: {finding.fact.text}"
+
+
+def _examine(path: Path | None) -> tuple[AgentStatus | None, list[Fact]]:
+    """What the running agent says, and what can be seen without it. StatusError where neither can be had."""
+    try:
+        config = None if path is None else load_agent_config(path)
+    except ConfigError as error:
+        return None, [Fact("config_error", str(path), str(problem)) for problem in error.problems]
+    try:
+        status = find_status(path, None)
+    except StatusError as error:
+        if error.code == "HANGS":
+            return None, [Fact("agent_hangs", "agent", str(error))]
+        if error.code != "NOT_RUNNING":
+            raise
+        if config is None:
+            reason = f"{error.reason}, and there is no {AGENT_CONFIG}"
+            raise StatusError("NO_CONFIG", reason, "say which agent is meant with --config FILE") from None
+        not_running = Fact("not_running", "agent", f"{error.reason}: {START}")
+        return None, [not_running, *_facts_without_agent(config)]
+    return status, list(_facts_beside_agent(status, config))
+
+
+def _facts_beside_agent(status: AgentStatus, config: AgentConfig | None) -> Iterator[Fact]:
+    yield from facts_of(status)
+    yield from _disk_facts()
+    uplink = status.service("uplink")
+    if uplink is not None and uplink.status_code != 0 and uplink.metrics.get("refused") is not True:
+        ca_file = None if status.ca_file is None else Path(status.ca_file)
+        token, _ = (None, None) if config is None else _token(config)
+        fact = server_fact(status.server_url, ca_file, token)
+        if fact is not None:
+            yield fact
+
+
+def _facts_without_agent(config: AgentConfig) -> Iterator[Fact]:
+    clock, server = Clock(), config.server
+    token, fact = _token(config)
+    if fact is not None:
+        yield fact
+    yield from _disk_facts()
+    if not clock.synchronised():
+        yield clock_fact()
+    adapters = Inventory().adapters()
+    for section in config.dongles:
+        yield from dongle_facts(section, adapters, clock)
+    found = server_fact(server.url, None if server.ca_file is None else Path(server.ca_file), token)
+    if found is not None:
+        yield found
+
+
+def _token(config: AgentConfig) -> tuple[str | None, Fact | None]:
+    try:
+        return read_agent_token(config.server.token_file), None
+    except CredentialError as error:
+        if isinstance(error.__cause__, PermissionError):
+            text = f"{error.path} may only be read by somebody else: run this as root to have the token tried"
+            return None, Fact("not_looked_at", "token", text)
+        return None, Fact("token_missing", "token", str(error))
+
+
+def _disk_facts() -> Iterator[Fact]:
+    directory = state_directory()
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if free_bytes < LEAST_FREE_BYTES:
+        text = f"only {free_bytes} bytes are free where {directory} is: make room"
+        yield Fact("disk_full", "disk", text)

@@ -1,0 +1,1 @@
+"""The agent's file as Structs, each with its rules."""

@@ -1,0 +1,192 @@
+"""[transmit] and [relay] of the agent's configuration: what may be put on a bus of this gateway (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from can_stream.frames.batches import (
+    CLASSIC_DATA_BYTES,
+    EXTENDED_ID_MASK,
+    FD_LENGTHS,
+    STANDARD_ID_MASK,
+    id_text,
+)
+from edge_agent.config.frame_filters import FrameFilter
+
+MAX_ENTRIES: Final = 256
+_DIGITS: Final = frozenset("0123456789ABCDEFabcdef*")
+_SHOWN_IDS: Final = 8
+
+Permission = Literal["off", "allowlist", "all"]
+Replay = Literal["all", "latest", "never"]
+
+
+class AllowEntry(FrameFilter, frozen=True):
+    """Frames that may be transmitted: those of these ids, with this `data` where that is given.
+
+    `data` is a byte per pair of digits, `*` in the place of a digit that may be any: "02 01 ** 0*". It fits
+    frames of exactly so many bytes, and no remote frame.
+    """
+
+    data: Annotated[str, Meta(max_length=256)] | None = None
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """What is unclear: a permission must not mean more than it seems to."""
+        bad = list(super().problems())
+        yield from bad
+        if not bad:
+            yield from self._id_problems()
+        if self.data is not None:
+            yield from self._data_problems(self.data.split())
+
+    def data_masks(self) -> tuple[bytes, bytes] | None:
+        """(wanted, mask) of each byte, of an entry without problems; None where any data will do."""
+        if self.data is None:
+            return None
+        pairs = self.data.split()
+        wanted = bytes.fromhex("".join(pairs).replace("*", "0"))
+        return wanted, bytes(
+            sum(15 << shift for shift, d in zip((4, 0), p, strict=True) if d != "*") for p in pairs
+        )
+
+    def _id_problems(self) -> Iterable[tuple[str, str]]:
+        wanted, mask, _ = self.terms()
+        if wanted & ~mask:
+            yield "mask", f"leaves out bits that `id` sets; with this mask `id` is 0x{wanted & mask:X}"
+        is_long = self.mask is not None and mask > STANDARD_ID_MASK
+        if is_long and wanted <= STANDARD_ID_MASK and self.extended is None:
+            yield "extended", "is needed: `id` has 11 bits and `mask` more"
+
+    def _data_problems(self, pairs: Sequence[str]) -> Iterable[tuple[str, str]]:
+        if any(len(pair) != 2 or not _DIGITS.issuperset(pair) for pair in pairs):
+            yield "data", 'expected bytes like "02 01 ** 0*": two digits or `*` each, spaces between them'
+        elif len(pairs) not in FD_LENGTHS:
+            lengths = ", ".join(map(str, FD_LENGTHS[CLASSIC_DATA_BYTES + 1 :]))
+            yield (
+                "data",
+                f"is {len(pairs)} bytes, a frame has 0 to {CLASSIC_DATA_BYTES}, with CAN FD {lengths}",
+            )
+
+
+class ReplayRule(msgspec.Struct, frozen=True):
+    """How relayed frames of one id are treated when they have waited."""
+
+    id: int | str
+    replay: Replay
+    extended: bool | None = None
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """What is no arbitration id."""
+        return self._filter.problems()
+
+    def key(self) -> tuple[int, bool]:
+        """(arbitration id, is extended), of a rule without problems."""
+        wanted, _, extended = self._filter.terms()
+        return wanted, extended
+
+    @property
+    def _filter(self) -> FrameFilter:
+        return FrameFilter(self.id, None, self.extended)
+
+
+Allow = Annotated[list[AllowEntry], Meta(max_length=MAX_ENTRIES)]
+
+
+class TransmitSection(msgspec.Struct, frozen=True):
+    """[transmit]: what commands may put on a bus of this gateway."""
+
+    mode: Permission = "off"
+    allow: Allow = []
+    max_frames_per_second: Annotated[float, Meta(gt=0, le=20_000)] = 100.0
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """A list that contradicts the mode."""
+        return _allow_problems("mode", self.mode, self.allow)
+
+
+class RelaySection(msgspec.Struct, frozen=True):
+    """[relay]: what a group's other side may put on a bus of this gateway."""
+
+    transmit: Permission = "off"
+    allow: Allow = []
+    max_age_seconds: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    max_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    policy: Annotated[list[ReplayRule], Meta(max_length=MAX_ENTRIES)] = []
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """A list that contradicts `transmit`, no age, two rules for one id."""
+        yield from _allow_problems("transmit", self.transmit, self.allow)
+        if self.transmit != "off" and self.max_age_seconds is None:
+            yield (
+                "max_age_seconds",
+                "is required where `transmit` is not off: old frames on a live bus are dangerous, "
+                "and only you know how old is too old",
+            )
+        first: dict[tuple[int, bool], int] = {}
+        for index, rule in enumerate(self.policy):
+            if not list(rule.problems()) and first.setdefault(rule.key(), index) != index:
+                yield f"policy[{index}].id", f"has a rule already, policy[{first[rule.key()]}]"
+
+
+def permission_problems(
+    transmit: TransmitSection, relay: RelaySection, modes: Iterable[tuple[str, str]]
+) -> Iterable[tuple[str, str]]:
+    """A permission that no dongle could use, where `modes` are (interface, mode) of each.
+
+    One dongle in normal mode is enough: what of the others is listen-only never transmits all the same.
+    """
+    if any(may_transmit(interface, mode) for interface, mode in modes):
+        return
+    for key, permission in (("transmit.mode", transmit.mode), ("relay.transmit", relay.transmit)):
+        if permission != "off":
+            yield key, 'needs `mode = "normal"` in a dongle that is no log: a listen-only one never transmits'
+
+
+def may_transmit(interface: str, mode: str) -> bool:
+    """Whether a dongle could put a frame on a bus at all."""
+    return mode == "normal" and interface != "log"
+
+
+def transmit_sentence(transmit: TransmitSection, relay: RelaySection, interface: str, mode: str) -> str:
+    """What this gateway's configuration lets others put on the bus of one dongle."""
+    said = []
+    if may_transmit(interface, mode):
+        if transmit.mode != "off":
+            limit = f"at most {transmit.max_frames_per_second:g} frames/s by commands"
+            said.append(f"{_ids(transmit.mode, transmit.allow)}, {limit}")
+        if relay.transmit != "off":
+            limit = f"none older than {relay.max_age_seconds:g} s, by the relay"
+            said.append(f"{_ids(relay.transmit, relay.allow)}, {limit}")
+    return f"may transmit {'; and '.join(said)}" if said else "never transmits"
+
+
+def _ids(permission: Permission, allow: Sequence[AllowEntry]) -> str:
+    if permission == "all":
+        return "every frame"
+    shown = [_entry_text(entry) for entry in allow[:_SHOWN_IDS]]
+    more = len(allow) - len(shown)
+    return f"ids {', '.join(shown)}{f' and {more} more entries' if more else ''}"
+
+
+def _entry_text(entry: AllowEntry) -> str:
+    wanted, mask, extended = entry.terms()
+    every_bit = EXTENDED_ID_MASK if extended else STANDARD_ID_MASK
+    text = id_text(wanted, extended=extended)
+    if mask & every_bit != every_bit:
+        text += f" mask {id_text(mask & every_bit, extended=extended)}"
+    return (
+        text if entry.data is None else f"{text} with data {' '.join(entry.data.split()).upper() or 'none'}"
+    )
+
+
+def _allow_problems(
+    key: str, permission: Permission, allow: Sequence[AllowEntry]
+) -> Iterable[tuple[str, str]]:
+    if permission == "allowlist" and not allow:
+        yield "allow", f'is empty: list what may be transmitted, or set `{key} = "off"`'
+    if permission == "all" and allow:
+        yield "allow", f'has no effect with `{key} = "all"`: set `{key} = "allowlist"`, or leave it out'

@@ -1,0 +1,1 @@
+"""Frames decoded by a signal table, and which of the values are worth telling."""

@@ -1,0 +1,1 @@
+"""Why there is no data: facts, and what to do."""

@@ -1,0 +1,1 @@
+"""What is seen for the first time."""

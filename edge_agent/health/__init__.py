@@ -1,0 +1,1 @@
+"""What error frames, counters and the kernel say of a bus."""

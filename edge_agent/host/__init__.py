@@ -1,0 +1,1 @@
+"""The machine: its clock, its memory, its directories, its interfaces and adapters."""

@@ -1,0 +1,76 @@
+"""One owner per agent id: who reads its buses and speaks for it to the server.
+
+A second one would greet the server as the same agent, and what it does not hold would be taken for lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from edge_agent.errors import OwnerError
+from edge_agent.host.runtime_directory import SYSTEM_DIRECTORY, make_runtime_directory, runtime_directory
+
+_FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of fcntl(2)
+
+
+@contextlib.contextmanager
+def owning(agent_id: str, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """This process alone is `agent_id` meanwhile. Raises OwnerError, which names who is it already.
+
+    A record lock of fcntl(2): it ends with this process, is not inherited by its children, and tells its
+    owner's process id. The file stays: taking it away would let two agents lock two files of one name.
+    """
+    directory = runtime_directory(environment)
+    path = directory / f"{agent_id}.lock"
+    if directory != SYSTEM_DIRECTORY:
+        _refuse_where_locked(agent_id, SYSTEM_DIRECTORY / path.name)
+    try:
+        make_runtime_directory(directory)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        reason = f"no lock at {path}: {error.strerror or error}"
+        raise OwnerError(agent_id, reason, "set XDG_RUNTIME_DIR to a directory of this user") from error
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _owned(agent_id, _owner(descriptor)) from None
+        # The umask of a service keeps others from asking who it is.
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, 0o644)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_where_locked(agent_id: str, path: Path) -> None:
+    """Somebody who starts an agent by hand does not see that the service runs: its directory is another."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        owner = _owner(descriptor)
+    finally:
+        os.close(descriptor)
+    if owner is not None:
+        raise _owned(agent_id, owner)
+
+
+def _owner(descriptor: int) -> int | None:
+    """The process that has the lock: None where nobody has, 0 where it is of another pid namespace."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, *_, process_id = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    return None if kind == fcntl.F_UNLCK else process_id
+
+
+def _owned(agent_id: str, process_id: int | None) -> OwnerError:
+    who = f"process {process_id}" if process_id else "another process"
+    remedy = "stop it first, or give this one another id"
+    return OwnerError(agent_id, f"{who} runs as this agent already", remedy)

@@ -1,0 +1,1 @@
+"""Logs as they are played: which frames, at what pace, read ahead."""

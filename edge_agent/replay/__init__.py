@@ -1,0 +1,1 @@
+"""Logs played to a server, a bus or a terminal."""

@@ -1,0 +1,1 @@
+"""Plausible traffic for the messages of a database."""

@@ -1,0 +1,1 @@
+"""The disk queue of what the server has not acknowledged."""

@@ -1,0 +1,150 @@
+"""The spool's SQLite file: opened and locked, set up to spare the disk, and held within its bound.
+
+Everything here blocks, and belongs to one thread. The file is locked for as long as it is open, and so needs
+no shared memory beside it. Small pages: every commit writes whole ones, four times a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+from edge_agent.spool.directory import FILE_NAME, WAL_NAME, kept_files, others_bytes
+from edge_agent.spool.errors import corrupt, spool_error
+
+T = TypeVar("T")
+
+SCHEMA_VERSION: Final = 1
+PAGE_BYTES: Final = 512
+_LARGEST_LOG_BYTES: Final = 4 * 1024 * 1024
+_CACHE_KIB: Final = 128
+_SCHEMA: Final = """
+CREATE TABLE lanes (lane INTEGER PRIMARY KEY, dongle_id TEXT NOT NULL, name TEXT NOT NULL,
+  UNIQUE (dongle_id, name));
+CREATE TABLE starts (start INTEGER PRIMARY KEY, start_id TEXT NOT NULL UNIQUE, boot_id TEXT NOT NULL,
+  boot_wall_ms INTEGER);
+CREATE TABLE marks (lane INTEGER NOT NULL, start INTEGER NOT NULL, marks TEXT NOT NULL,
+  PRIMARY KEY (lane, start)) WITHOUT ROWID;
+CREATE TABLE packets (id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, start INTEGER NOT NULL,
+  first_seq INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER, gap INTEGER, first_ns INTEGER,
+  last_ns INTEGER, made_ms INTEGER NOT NULL);
+CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+"""
+
+
+class SpoolDatabase:
+    """The open file. Every method raises SpoolError; after that it must be closed and made anew.
+
+    All files in `directory` together stay within `max_bytes`: the database has what the log leaves, and a
+    transaction of `transaction_bytes` always fits.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self.directory = directory
+        self.max_bytes = max_bytes
+        self.log_bytes = min(max_bytes // 4, _LARGEST_LOG_BYTES)
+        self.transaction_bytes = self.log_bytes // 4
+        self.next_row = 1
+        self._log_descriptor = -1
+        self._db = self._guarded(self._open)
+
+    def close(self) -> None:
+        """Writes the log back where that is possible. Never raises."""
+        if self._log_descriptor >= 0:
+            os.close(self._log_descriptor)
+            self._log_descriptor = -1
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+
+    def sync(self) -> None:
+        """What was written lasts through a power cut from now on."""
+        self._guarded(self._sync)
+
+    # -- inside
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except (sqlite3.Error, OSError) as error:
+            raise spool_error(self.directory, error) from error
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise corrupt(self.directory, f"{error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        db = sqlite3.connect(
+            self.directory / FILE_NAME, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._set_up(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _set_up(self, db: sqlite3.Connection) -> None:
+        db.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        # Debian's SQLite overwrites what is deleted: as many bytes again, for data that is not secret here.
+        db.execute("PRAGMA secure_delete=OFF")
+        db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        db.execute(f"PRAGMA wal_autocheckpoint={self.log_bytes // 3 // PAGE_BYTES}")
+        db.execute(f"PRAGMA journal_size_limit={self.log_bytes}")
+        db.execute("BEGIN IMMEDIATE")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version == 0 and tables == 0:
+            for statement in _SCHEMA.split(";")[:-1]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif version != SCHEMA_VERSION:
+            raise ValueError(f"its version is {version}, this agent reads {SCHEMA_VERSION}")
+        (last,) = db.execute("SELECT max(id) FROM packets").fetchone()
+        self.next_row = (last or 0) + 1
+        db.execute("COMMIT")
+        _sync_directory(self.directory)
+
+    def _bound(self) -> int:
+        """How large the database itself may become; what was set aside goes first."""
+        while True:
+            room = self.max_bytes - self.log_bytes - others_bytes(self.directory)
+            kept = kept_files(self.directory)
+            if room >= self.max_bytes // 2 or not kept:
+                self._db.execute(f"PRAGMA max_page_count={max(1, room // PAGE_BYTES)}")
+                return room
+            kept[0].unlink(missing_ok=True)
+
+    def _excess(self) -> int:
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        return int(pages - free) * PAGE_BYTES - (self._bound() - 3 * self.transaction_bytes)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _sync(self) -> None:
+        if self._log_descriptor < 0:
+            self._log_descriptor = os.open(self.directory / WAL_NAME, os.O_RDONLY)
+        os.fsync(self._log_descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

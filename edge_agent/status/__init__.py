@@ -1,0 +1,1 @@
+"""How everything stands, told to the server and on this machine."""

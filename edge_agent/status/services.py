@@ -1,0 +1,157 @@
+"""What the agent says of its services: itself, its uplink and spool, each dongle's bus and its decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec.structs import asdict
+
+from can_stream.protocol.control import ServiceStatus
+from can_stream.text.timestamps import format_timestamp
+from edge_agent.bus.reader import SourceReader
+from edge_agent.bus.source import SourceCode
+from edge_agent.dongles.dongle import Dongle
+from edge_agent.spool.spool import Spool
+from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
+from edge_agent.uplink.budget import Budget
+from edge_agent.uplink.hello import VERSION
+from edge_agent.uplink.uplink import Uplink
+
+
+class ServiceMaker:
+    """Makes services of one agent as they are at `now_ns`."""
+
+    def __init__(self, agent_id: str, now_ns: int) -> None:
+        self._agent_id = agent_id
+        self._last_seen = format_timestamp(now_ns // 1000)
+
+    def make(
+        self, kind: str, label: str, code: SourceCode, message: str, metrics: Mapping[str, Any], of: str = ""
+    ) -> ServiceStatus:
+        """A service of `kind`, `of` a dongle where it is one's."""
+        name = f"{kind}.{of}" if of else kind
+        return ServiceStatus(
+            service_id=f"{self._agent_id}/{name}",
+            agent_service_id=name,
+            label=label,
+            service_type=kind,
+            status_code=code,
+            status=code.name,
+            message=message,
+            last_seen=self._last_seen,
+            metrics=dict(metrics),
+        )
+
+
+def agent_service(maker: ServiceMaker, uptime_seconds: float, budget: Budget | None) -> ServiceStatus:
+    """The agent itself: it can say so, so it runs; whole, or as far as its byte budget goes."""
+    code, message = SourceCode.OK, f"version {VERSION}"
+    metrics: dict[str, float] = {"uptime_seconds": round(uptime_seconds, 1)}
+    if budget is not None:
+        metrics |= {"bytes_today": budget.bytes_today, "max_bytes_per_day": budget.max_bytes}
+        metrics["budget_stage"] = int(budget.stage)
+        message = f"{message}; {budget.message}"
+        code = SourceCode.DEGRADED if budget.stage else code
+    return maker.make("agent", "Edge agent", code, message, metrics)
+
+
+def bus_service(
+    maker: ServiceMaker, dongle: Dongle, reader: SourceReader, frames_per_second: float
+) -> ServiceStatus:
+    """One dongle's bus: how it stands, and what became of its frames."""
+    state, ledger = dongle.bus.state, frames_ledger(dongle, reader)
+    metrics = {
+        **dongle.bus.metrics,
+        "frames_read": ledger.taken,
+        **ledger.metrics(),
+        "frames_per_second": round(frames_per_second, 1),
+    }
+    label = f"Bus {dongle.info.channel}"
+    return maker.make("bus", label, state.code, state.message, metrics, of=dongle.dongle_id)
+
+
+def spool_service(maker: ServiceMaker, spool: Spool) -> ServiceStatus:
+    """The disk queue: what waits there, and what it had to let go."""
+    oldest = spool.oldest_age_seconds
+    metrics = {
+        "frames": spool.frames,
+        "bytes": spool.file_bytes,
+        "oldest_age_seconds": 0.0 if oldest is None else round(oldest, 1),
+        "frames_trimmed": spool.trimmed_frames,
+        "bytes_written": spool.written_bytes,
+        "failures": spool.failures,
+    }
+    return maker.make("spool", "Spool", spool.state.code, spool.state.message, metrics)
+
+
+def decoder_service(maker: ServiceMaker, dongle: Dongle) -> ServiceStatus:
+    """What one dongle's databases are, and what was made of its frames; of a dongle with a decoder."""
+    assert dongle.decoder is not None
+    databases, ledger = dongle.databases, values_ledger(dongle)
+    assert ledger is not None
+    code = SourceCode.STARTING
+    if databases is not None:
+        code = SourceCode.FAILED if databases.table is None else SourceCode.OK
+        code = SourceCode.DEGRADED if databases.table and databases.problems else code
+    message = "loading databases" if databases is None else databases.message
+    metrics = {**asdict(dongle.decoder.counts), **ledger.metrics()}
+    return maker.make(
+        "decoder", f"Decoder {dongle.info.channel}", code, message, metrics, of=dongle.dongle_id
+    )
+
+
+def uplink_service(
+    maker: ServiceMaker, uplink: Uplink, url: str, now_seconds: float, now_ns: int
+) -> ServiceStatus:
+    """The connection to the server: how it stands, what it has moved and what waits for it."""
+    state, counts = uplink.state, uplink.counts
+    code = SourceCode.FAILED if state.failed else SourceCode.OK if state.connected else SourceCode.STARTING
+    up_today, down_today = counts.today(now_ns)
+    since_ns = counts.connected_since_ns
+    oldest = [made for lane in uplink.lanes if (made := lane.oldest_made_at_seconds) is not None]
+    metrics = {
+        "server_host": urlsplit(url).hostname,
+        "connected_since": None if since_ns is None else format_timestamp(since_ns // 1000),
+        "refused": state.refused,
+        "reconnects": max(0, counts.connections - 1),
+        "refusals": counts.refusals,
+        "bytes_up": counts.bytes_up,
+        "bytes_down": counts.bytes_down,
+        "bytes_up_today": up_today,
+        "bytes_down_today": down_today,
+        "packets_unacknowledged": sum(lane.held_packets for lane in uplink.lanes),
+        "oldest_unacknowledged_seconds": round(now_seconds - min(oldest), 3) if oldest else None,
+        "messages_dropped": counts.messages_dropped,
+    }
+    return maker.make("uplink", "Uplink", code, state.message, metrics)
+
+
+def frames_ledger(dongle: Dongle, reader: SourceReader) -> Ledger:
+    """What became of the frames of a dongle's bus, all at one moment."""
+    read, lane = reader.counts, dongle.frames
+    counts = {
+        **{f"lost_{place}": frames for place, frames in read.lost.items()},
+        "malformed": reader.malformed,
+        "left_out": dongle.left_out_frames,
+        "over_budget": dongle.gates[0].left_out,
+        "trimmed": lane.trimmed_frames,
+        "acknowledged": lane.acknowledged_frames,
+        "waiting": read.waiting + dongle.gathered_frames + lane.waiting_frames,
+    }
+    return Ledger("frames", FRAME_HOPS, read.read, counts, dongle.uncounted_losses)
+
+
+def values_ledger(dongle: Dongle) -> Ledger | None:
+    """What became of the values of a dongle's signals lane; None where it has none."""
+    if dongle.decoder is None:
+        return None
+    lane = dongle.decoder.lane
+    counts = {
+        "over_budget": dongle.decoder.gate.left_out,
+        "trimmed": lane.trimmed_frames,
+        "acknowledged": lane.acknowledged_frames,
+        "waiting": lane.waiting_frames,
+    }
+    return Ledger("values", VALUE_HOPS, dongle.decoder.counts.values_sent, counts)

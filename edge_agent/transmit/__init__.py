@@ -1,0 +1,1 @@
+"""What may be put on a bus of this gateway."""

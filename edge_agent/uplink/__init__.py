@@ -1,0 +1,1 @@
+"""The way to the server: who the agent is, two connections, what they cost."""
