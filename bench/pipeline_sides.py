@@ -27,7 +27,7 @@ from can_stream.protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
 from can_stream.protocol.packets import MAX_PACKET_BYTES, PacketNumber, decode_packet
 from edge_agent.bus import socketcan
 from edge_agent.cli import run as run_command
-from stream_server.recording import FLUSH_SECONDS
+from stream_server.recording.recorder import FLUSH_SECONDS
 
 
 def run_agent(config: Path, descriptors: Sequence[int]) -> None:

@@ -27,11 +27,11 @@ from can_stream.protocol.control import LaneHello
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.packets import Packet, PacketNumber, encode_frames
 from can_stream.text.normalized import rows_of
-from stream_server import schema
-from stream_server.database import Database
 from stream_server.metrics import Metrics
-from stream_server.migrations import upgrade
-from stream_server.recording import Recorder
+from stream_server.recording.recorder import Recorder
+from stream_server.storage import schema
+from stream_server.storage.database import Database
+from stream_server.storage.migrations import upgrade
 
 DONGLES = 16
 PACKET_FRAMES = 400

@@ -38,9 +38,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
-from stream_server.fanout import FanOut
-from stream_server.ring import IdSource
-from stream_server.sse_endpoint import serve_console
+from stream_server.sse.endpoint import serve_console
+from stream_server.sse.fanout import FanOut
+from stream_server.streams.ring import IdSource
 
 BURST_SECONDS = 0.01
 RING_EVENTS = 10_000

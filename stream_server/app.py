@@ -12,9 +12,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from stream_server import control_socket, data_socket, openapi, server_state
-from stream_server.access import Access
-from stream_server.api import (
+from stream_server.access.access import Access
+from stream_server.agents import control_socket, data_socket
+from stream_server.config import ServerConfig
+from stream_server.errors import StartError, StorageError
+from stream_server.fleet.fleet import Fleet
+from stream_server.http import openapi
+from stream_server.http.api import (
     API_PREFIX,
     MAX_BODY_BYTES,
     Call,
@@ -24,21 +28,19 @@ from stream_server.api import (
     errors_as_json,
     json_response,
 )
-from stream_server.config import ServerConfig
-from stream_server.console import StreamLimits
-from stream_server.context import Services
-from stream_server.data_directory import DataDirectory
-from stream_server.database import Database
-from stream_server.errors import StartError, StorageError
-from stream_server.fanout import FanOut, FanOutSettings
-from stream_server.fleet import Fleet
-from stream_server.last_value_store import LastValueStore
+from stream_server.http.routes import agents, dongles, frames, operations, sessions
+from stream_server.http.services import Services
 from stream_server.metrics import Metrics
-from stream_server.recording import Recorder
-from stream_server.retention import Retention
-from stream_server.ring import IdSource, RingLimits
-from stream_server.routes import agents, dongles, frames, operations, sessions
-from stream_server.signal_tables import SignalTables
+from stream_server.recording.recorder import Recorder
+from stream_server.recording.retention import Retention
+from stream_server.signals.last_value_store import LastValueStore
+from stream_server.signals.tables import SignalTables
+from stream_server.sse.fanout import FanOut, FanOutSettings
+from stream_server.storage import server_state
+from stream_server.storage.data_directory import DataDirectory
+from stream_server.storage.database import Database
+from stream_server.streams.console import StreamLimits
+from stream_server.streams.ring import IdSource, RingLimits
 
 HOUSEKEEPING_SECONDS: Final = 1.0
 TIDY_EVERY: Final = 5

@@ -18,13 +18,14 @@ from sqlalchemy import select
 
 from can_stream.protocol.identity import is_identifier
 from can_stream.service_manager import ServiceManager, log_to_standard_error
-from stream_server import credentials, data_directory, schema
+from stream_server.access import credentials
+from stream_server.access.secrets import ROLES, Role
 from stream_server.app import running_server
-from stream_server.auth import ROLES, Role
 from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
-from stream_server.data_directory import DataDirectory
 from stream_server.errors import ApiError, ServerError
 from stream_server.garbage import keep_pauses_short
+from stream_server.storage import data_directory, schema
+from stream_server.storage.data_directory import DataDirectory
 
 _ACTOR: Final = "command line"
 _FEEDS_PER_TIMEOUT: Final = 4

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import aiohttp
 import pytest
 
-from stream_server import credentials, data_directory
+from stream_server.access import credentials
 from stream_server.app import running_server
+from stream_server.storage import data_directory
 from tests.helpers.api_server import Server, config
 from tests.helpers.candump_logs import write_log
 from tests.helpers.chromium import running_chromium

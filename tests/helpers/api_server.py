@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from stream_server import credentials
+from stream_server.access import credentials
+from stream_server.access.secrets import Role
 from stream_server.app import RunningServer
-from stream_server.auth import Role
 from stream_server.config import LimitsSection, ServerConfig, ServerSection
 
 API = "/api/v1"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from stream_server.console import ConsoleStream, StreamLimits
-from stream_server.fanout import FanOut, FanOutSettings
-from stream_server.ring import IdSource
-from stream_server.sse_endpoint import serve_console
+from stream_server.sse.endpoint import serve_console
+from stream_server.sse.fanout import FanOut, FanOutSettings
+from stream_server.streams.console import ConsoleStream, StreamLimits
+from stream_server.streams.ring import IdSource
 from tests.helpers.sse_streams import Event, parse_events
 
 PATH = "/api/v1/streams/dongles/van7-can0/console"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from can_stream.frames.batches import FrameBatch, batch_of
-from stream_server.console import ConsoleStream, Now, StreamLimits
-from stream_server.ring import IdSource, RingLimits
+from stream_server.streams.console import ConsoleStream, Now, StreamLimits
+from stream_server.streams.ring import IdSource, RingLimits
 
 WALL_US = 1_766_417_462_000_000
 

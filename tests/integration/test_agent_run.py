@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import can
 import pytest
 
 from tests.helpers.agents import (
+    RegisteredAgent,
     log_dongle,
     recorded_frames,
     recorded_gaps,
@@ -117,11 +119,14 @@ def test_two_agents_with_one_token_are_told_apart_from_one(
 ) -> None:
     log = write_log(tmp_path / "drive.log", 8_000, 100)
     agent = EnrolledAgent(server, "twin", tmp_path)
+    (tmp_path / "another-machine").mkdir()
+    twin = RegisteredAgent("twin", tmp_path / "another-machine" / "twin.token")
+    shutil.copy(agent.token_file, twin.token_file)
     with run_agent(agent, server.url, [log_dongle(log, "twin-log")]) as first:
         wait_for_recorded(server, "twin-log", viewer, 50)
         with (
             ConsoleClient(server.url, "twin-log", viewer) as console,
-            run_agent(agent, server.url, [log_dongle(log, "twin-log")]) as second,
+            run_agent(twin, server.url, [log_dongle(log, "twin-log")]) as second,
         ):
             said(first, "replaced by a newer connection")
             told = console.wait_for(lambda events: [e for e in events if "duplicate" in str(e.payload)])

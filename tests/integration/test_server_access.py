@@ -11,9 +11,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from stream_server import credentials, data_directory
+from stream_server.access import credentials
 from stream_server.app import ROUTES, running_server
 from stream_server.config import ServerConfig, ServerSection
+from stream_server.storage import data_directory
 from tests.helpers.api_server import API, HEARTBEAT, OPEN, Api, Server, config
 
 

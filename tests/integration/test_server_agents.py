@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from can_stream.protocol.control import MAX_MESSAGE_BYTES
-from stream_server import data_directory
+from stream_server.access.secrets import PREFIXES
 from stream_server.app import running_server
-from stream_server.auth import PREFIXES
+from stream_server.storage import data_directory
 from tests.helpers.api_server import (
     API,
     HEARTBEAT,

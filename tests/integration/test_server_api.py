@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 import sqlalchemy
 
-from stream_server import data_directory
 from stream_server.app import running_server
 from stream_server.errors import StorageError
+from stream_server.storage import data_directory
 from tests.helpers.api_server import API, Server, closing, config, listen
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.protocol.clock_record import ClockRecord
-from stream_server import data_directory
 from stream_server.app import running_server
+from stream_server.storage import data_directory
 from tests.helpers.api_server import API, Api, Server, config, listen, next_event
 from tests.helpers.signal_agent import SignalAgent, signal_agent, values_of
 from tests.helpers.signal_tables import demo_samples, demo_table

@@ -8,8 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from stream_server import credentials, data_directory
+from stream_server.access import credentials
 from stream_server.app import running_server
+from stream_server.storage import data_directory
 from tests.helpers.api_server import API, Server, closing, config, eventually, listen, next_event
 
 

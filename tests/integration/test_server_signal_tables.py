@@ -16,8 +16,8 @@ import pytest
 from can_stream.protocol.control import TABLE_PART_BYTES
 from can_stream.signals.model import SignalModel
 from can_stream.signals.table import SignalTable
-from stream_server import data_directory
 from stream_server.app import running_server
+from stream_server.storage import data_directory
 from tests.helpers.api_server import API, Server, config, listen, next_event
 from tests.helpers.signal_agent import signal_agent
 from tests.helpers.signal_tables import gear_table, table_of

@@ -17,8 +17,8 @@ from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
 from can_stream.text.timestamps import format_timestamp
-from stream_server import data_directory
 from stream_server.app import running_server
+from stream_server.storage import data_directory
 from tests.helpers.agents import registered_agents
 from tests.helpers.api_server import API, Api, Server, config, eventually, listen, next_event
 from tests.helpers.cantools_oracle import SHARED_DATA, frames_of, shared_data

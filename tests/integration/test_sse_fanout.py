@@ -15,9 +15,9 @@ from aiohttp import web
 
 from bench.sse_fanout import STALLED, measure
 from can_stream.protocol.packets import PacketNumber, encode_frames
-from stream_server.console import StreamLimits
-from stream_server.fanout import FanOutSettings
-from stream_server.ring import RingLimits
+from stream_server.sse.fanout import FanOutSettings
+from stream_server.streams.console import StreamLimits
+from stream_server.streams.ring import RingLimits
 from tests.helpers.sse_server import (
     PADDING,
     PATH,

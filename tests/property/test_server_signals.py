@@ -18,11 +18,11 @@ from can_stream.signals.choices import named
 from can_stream.signals.exact import scaled
 from can_stream.signals.model import Encoding, SignalModel
 from can_stream.signals.table import MAX_COMPRESSED_BYTES, SignalTable
-from stream_server.console_signals import signals_json
-from stream_server.last_values import LastValues, restored
-from stream_server.signal_sampler import ShownMessage, SignalSampler
-from stream_server.signal_views import signal_views
-from stream_server.table_uploads import MAX_UPLOADS, TableUploads
+from stream_server.agents.table_uploads import MAX_UPLOADS, TableUploads
+from stream_server.http.signal_views import signal_views
+from stream_server.signals.last_values import LastValues, restored
+from stream_server.streams.console_signals import signals_json
+from stream_server.streams.signal_sampler import ShownMessage, SignalSampler
 from tests.helpers.signal_tables import table_of
 
 HASHES = [f"{number:032x}" for number in range(6)]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch
 from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
-from stream_server.console import ConsoleStream, Cursor, Now, StreamLimits
-from stream_server.ring import IdSource, RingLimits
-from stream_server.sampler import Sampler
-from stream_server.sse_format import (
+from stream_server.streams.console import ConsoleStream, Cursor, Now, StreamLimits
+from stream_server.streams.ring import IdSource, RingLimits
+from stream_server.streams.sampler import Sampler
+from stream_server.streams.sse_format import (
     RequestError,
     accepts_event_stream,
     choose_last_event_id,

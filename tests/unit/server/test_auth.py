@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.access import Credential
-from stream_server.auth import PREFIXES, ROLES, SecretKind, csrf_token, hash_secret, kind_of, new_secret
-from stream_server.auth import role_suffices as suffices
+from stream_server.access.access import Credential
+from stream_server.access.secrets import (
+    PREFIXES,
+    ROLES,
+    SecretKind,
+    csrf_token,
+    hash_secret,
+    kind_of,
+    new_secret,
+)
+from stream_server.access.secrets import role_suffices as suffices
 
 
 @pytest.mark.parametrize("kind", list(PREFIXES))

@@ -9,10 +9,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from stream_server import data_directory
-from stream_server.auth import kind_of
+from stream_server.access.secrets import kind_of
 from stream_server.cli import main
 from stream_server.errors import StartError
+from stream_server.storage import data_directory
 
 
 def invoke(*arguments: str | Path) -> Result:

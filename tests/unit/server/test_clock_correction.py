@@ -15,9 +15,10 @@ from sqlalchemy import Connection, insert
 
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.packets import PacketKind
-from stream_server import clock_store, migrations, schema
-from stream_server.clock_correction import ClockCorrection, StoredClock, Unsynchronised
-from stream_server.database import Database
+from stream_server.recording import clock_store
+from stream_server.recording.clock_correction import ClockCorrection, StoredClock, Unsynchronised
+from stream_server.storage import migrations, schema
+from stream_server.storage.database import Database
 
 
 def corrected_by_hand(records: list[StoredClock], start_pk: int, seq: int) -> Unsynchronised | None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.connections import Connections
+from stream_server.fleet.connections import Connections
 
 
 def test_the_newest_wins_and_the_older_leaving_changes_nothing() -> None:

@@ -14,10 +14,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, func, select
 
-from stream_server import migrations
-from stream_server.database import Database, open_engine
 from stream_server.errors import StartError, StorageError
-from stream_server.schema import metadata, server_state
+from stream_server.storage import migrations
+from stream_server.storage.database import Database, open_engine
+from stream_server.storage.schema import metadata, server_state
 
 
 @pytest.fixture
@@ -160,8 +160,8 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 import asyncio, os, signal, sys
 from pathlib import Path
 import sqlalchemy
-from stream_server.database import Database
-from stream_server.schema import server_state
+from stream_server.storage.database import Database
+from stream_server.storage.schema import server_state
 async def main():
     database = Database(Path(sys.argv[1]))
     for key in range(20):

@@ -15,11 +15,12 @@ from sqlalchemy import Connection, insert
 
 from can_stream.frames.batches import SignalBatch
 from can_stream.protocol.packets import PacketKind, PacketNumber, encode_signals
-from stream_server import migrations, recording_store, schema
-from stream_server.database import Database, T, open_engine
 from stream_server.errors import StorageError
-from stream_server.last_value_store import LastValueStore
-from stream_server.recording_store import LaneChange, StoredPacket
+from stream_server.recording import recording_store
+from stream_server.recording.recording_store import LaneChange, StoredPacket
+from stream_server.signals.last_value_store import LastValueStore
+from stream_server.storage import migrations, schema
+from stream_server.storage.database import Database, T, open_engine
 
 START = "00000000000000a1"
 TABLE, OTHER = "a" * 32, "b" * 32

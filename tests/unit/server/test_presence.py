@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.presence import Presence, Transition
+from stream_server.fleet.presence import Presence, Transition
 
 
 def stand(presence: Presence, now_seconds: float) -> list[tuple[bool, str]]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.rate_limit import MAXIMUM_KEYS, TokenBuckets, address_key
+from stream_server.access.rate_limit import MAXIMUM_KEYS, TokenBuckets, address_key
 
 
 def test_a_burst_passes_then_the_rate_holds() -> None:

@@ -12,10 +12,10 @@ from sqlalchemy import func, insert, select, update
 from can_stream.protocol.errors import SessionError
 from can_stream.signals.model import SignalModel
 from can_stream.signals.table import SignalTable
-from stream_server import migrations, schema
-from stream_server import signal_tables as module
-from stream_server.database import Database
-from stream_server.signal_tables import SignalTables
+from stream_server.signals import tables as module
+from stream_server.signals.tables import SignalTables
+from stream_server.storage import migrations, schema
+from stream_server.storage.database import Database
 from tests.helpers.signal_tables import table_of
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stream_server.agent_socket import Silence
+from stream_server.agents.agent_socket import Silence
 
 SHORT_SECONDS = 0.02
 FOR_EVER_SECONDS = 3600.0

@@ -11,10 +11,10 @@ from can_stream.frames.batches import FrameFlag, batch_of
 from can_stream.signals.evaluate import decode
 from can_stream.text.json_output import frame_members
 from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
-from stream_server.console import ConsoleStream, StreamLimits
-from stream_server.console_signals import members_of
-from stream_server.hub import StreamHub
-from stream_server.ring import IdSource, RingLimits
+from stream_server.streams.console import ConsoleStream, StreamLimits
+from stream_server.streams.console_signals import members_of
+from stream_server.streams.hub import StreamHub
+from stream_server.streams.ring import IdSource, RingLimits
 from tests.helpers.signal_tables import demo_samples, demo_table
 from tests.helpers.sse_streams import (
     WALL_US,

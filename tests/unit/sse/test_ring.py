@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_server.ring import IdsExhaustedError, IdSource, Ring, RingLimits
+from stream_server.streams.ring import IdsExhaustedError, IdSource, Ring, RingLimits
 
 NOW_US = 1_766_417_462_000_000
 DAY_US = 86_400_000_000

@@ -9,7 +9,7 @@ import pytest
 
 from can_stream.frames.batches import FrameFlag
 from can_stream.text.normalized import FrameOrigin
-from stream_server.sampler import MAXIMUM_KEYS, Sampler, ShownFrame
+from stream_server.streams.sampler import MAXIMUM_KEYS, Sampler, ShownFrame
 from tests.helpers.sse_streams import frames
 
 VAN = FrameOrigin("van7-can0", "can0")

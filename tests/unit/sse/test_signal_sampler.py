@@ -10,9 +10,9 @@ import pytest
 from can_stream.frames.batches import SignalBatch, ValueKind
 from can_stream.signals.model import SignalModel
 from can_stream.signals.table import SignalTable
-from stream_server.console import ConsoleStream, StreamLimits
-from stream_server.ring import IdSource
-from stream_server.signal_sampler import ShownMessage, SignalSampler
+from stream_server.streams.console import ConsoleStream, StreamLimits
+from stream_server.streams.ring import IdSource
+from stream_server.streams.signal_sampler import ShownMessage, SignalSampler
 from tests.helpers.signal_tables import gear_table, table_of
 from tests.helpers.sse_streams import WALL_US, Event, frames, moment, parse_events
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from can_stream.text.timestamps import format_timestamp
-from stream_server.sse_format import (
+from stream_server.streams.sse_format import (
     RequestError,
     accepts_event_stream,
     choose_last_event_id,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.protocol.packets import PacketNumber, encode_frames
-from stream_server.console import ConsoleStream
-from stream_server.ring import RingLimits
+from stream_server.streams.console import ConsoleStream
+from stream_server.streams.ring import RingLimits
 from tests.helpers.sse_streams import Event, books, counted, frames, make_stream, moment, parse_events
 
 _NUMBER: Final = PacketNumber("00" * 8, 1)

@@ -1,0 +1,1 @@
+"""Who may do what: credentials, limits, the audit trail."""

@@ -1,0 +1,216 @@
+"""Who may do what: credentials of a request, roles, CSRF, rate limits, open streams per credential."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from aiohttp import web
+from sqlalchemy import Connection
+
+from stream_server.access import credentials
+from stream_server.access.rate_limit import TokenBuckets, address_key
+from stream_server.access.secrets import Role, csrf_token, kind_of, role_suffices, same
+from stream_server.config import LimitsSection
+from stream_server.errors import ApiError
+from stream_server.metrics import Metrics
+from stream_server.storage.database import Database
+
+Needs = Literal["open", "agent", "viewer", "operator", "admin"]
+
+SESSION_COOKIE: Final = "stream_server_session"
+CSRF_HEADER: Final = "X-CSRF-Token"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="stream-server"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Who asks. `subject` is the name in the audit trail; `secret` never leaves this object."""
+
+    kind: Literal["token", "session", "agent"]
+    subject: str
+    role: Role | None
+    agent_id: str | None
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Credential({self.subject})"
+
+
+class Access:
+    """The door of one server. `trust_forwarded`: believe the proxy's X-Forwarded-For and -Proto."""
+
+    def __init__(
+        self, database: Database, limits: LimitsSection, metrics: Metrics, *, trust_forwarded: bool
+    ) -> None:
+        self._database = database
+        self._limits = limits
+        self._metrics = metrics
+        self._trust_forwarded = trust_forwarded
+        self._requests = TokenBuckets(limits.requests_per_second, limits.request_burst)
+        self._failures = TokenBuckets(
+            limits.failed_authentications_per_minute / 60, limits.failed_authentication_burst
+        )
+        self._streams: dict[asyncio.Task[object], Credential] = {}
+        self._used_tokens: dict[int, int] = {}
+
+    def remote(self, request: web.Request) -> str:
+        """The address of the client, as the audit trail shows it."""
+        if self._trust_forwarded:
+            # The last entry is the one our own proxy wrote; those before it are the client's word.
+            forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+            if forwarded:
+                return forwarded[:64]
+        return request.remote or "unknown"
+
+    def is_https(self, request: web.Request) -> bool:
+        """Whether the client came over TLS."""
+        if self._trust_forwarded:
+            return request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
+        return request.scheme == "https"
+
+    async def admit(self, request: web.Request, needs: Needs) -> Credential | None:
+        """The credential of a request that may pass, None on an open route. ApiError 401, 403 or 429."""
+        if needs == "open":
+            return None
+        credential = await self.identify(request)
+        if credential is None:
+            raise ApiError(
+                401,
+                "UNAUTHENTICATED",
+                "this needs a credential: an Authorization: Bearer token, or a browser session",
+                headers=_CHALLENGE,
+            )
+        self._limit(credential)
+        self._authorise(credential, needs)
+        if credential.kind == "session" and request.method not in SAFE_METHODS:
+            self._check_csrf(request, credential)
+        return credential
+
+    async def identify(self, request: web.Request) -> Credential | None:
+        """Whose request this is, None when it carries no credential. ApiError 401 for one that is void."""
+        secret, kind = _presented(request)
+        if secret is None:
+            return None
+        known = kind_of(secret)
+        identity = None
+        if kind == "session" and known == "session":
+            identity = await self._database.read(
+                lambda connection: credentials.identify_session(connection, secret, time.time_ns())
+            )
+        elif kind == "bearer" and known == "api":
+            identity = await self._database.read(
+                lambda connection: credentials.identify_api_token(connection, secret)
+            )
+        elif kind == "bearer" and known == "agent":
+            identity = await self._database.read(
+                lambda connection: credentials.identify_agent(connection, secret)
+            )
+        if identity is None:
+            message = "this credential is unknown, expired or revoked"
+            if known == "session":
+                # A browser sends its expired cookie again and again; 256 random bits are nobody's guess.
+                raise ApiError(401, "UNAUTHENTICATED", message, headers=_CHALLENGE)
+            raise self.refused(request, "UNAUTHENTICATED", message)
+        if known == "api":
+            self._used_tokens[int(identity.subject.partition(":")[2])] = time.time_ns()
+        return Credential(
+            "session" if kind == "session" else "agent" if known == "agent" else "token",
+            identity.subject,
+            identity.role,
+            identity.agent_id,
+            secret,
+        )
+
+    def refused(self, request: web.Request, code: str, message: str) -> ApiError:
+        """The 401 for a credential that is void; 429 when this address has tried too many."""
+        self._metrics.authentication_failures.inc()
+        wait = self._failures.take(address_key(self.remote(request)), time.monotonic())
+        if wait > 0:
+            return self._too_many("TOO_MANY_FAILURES", "too many refused credentials from this address", wait)
+        return ApiError(401, code, message, headers=_CHALLENGE)
+
+    @contextlib.contextmanager
+    def stream_slot(self, credential: Credential) -> Iterator[None]:
+        """Hold one of the credential's open streams in this task. ApiError 429 when all are taken.
+
+        The task is cancelled when the credential becomes void.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        limit = self._limits.streams_per_credential
+        taken = Counter(holder.subject for holder in self._streams.values())[credential.subject]
+        if taken >= limit:
+            raise self._too_many(
+                "TOO_MANY_STREAMS", f"{limit} streams are open with this credential; close one", 5.0
+            )
+        self._streams[task] = credential
+        try:
+            yield
+        finally:
+            del self._streams[task]
+
+    async def tidy(self) -> None:
+        """End the streams of void credentials; store when tokens were used. Call it every few seconds."""
+        holders = {holder.subject: holder for holder in self._streams.values()}
+
+        def void(connection: Connection) -> set[str]:
+            return {subject for subject, holder in holders.items() if not _valid(connection, holder)}
+
+        if holders:
+            gone = await self._database.read(void)
+            for task, holder in list(self._streams.items()):
+                if holder.subject in gone:
+                    task.cancel()
+        used, self._used_tokens = self._used_tokens, {}
+        if used:
+            await self._database.write(lambda connection: credentials.touch_api_tokens(connection, used))
+
+    def _limit(self, credential: Credential) -> None:
+        wait = self._requests.take(credential.subject, time.monotonic())
+        if wait > 0:
+            raise self._too_many("RATE_LIMITED", "too many requests with this credential", wait)
+
+    def _too_many(self, code: str, message: str, wait_seconds: float) -> ApiError:
+        self._metrics.rate_limited.inc()
+        seconds = max(1, round(wait_seconds + 0.5))
+        return ApiError(429, code, message, {"retry_after_seconds": seconds}, {"Retry-After": str(seconds)})
+
+    @staticmethod
+    def _authorise(credential: Credential, needs: Needs) -> None:
+        if needs == "agent":
+            if credential.agent_id is None:
+                raise ApiError(403, "FORBIDDEN", "this is for agents, with their agent token")
+        elif needs != "open" and (credential.role is None or not role_suffices(credential.role, needs)):
+            raise ApiError(403, "FORBIDDEN", f"this needs the role {needs}", {"needed_role": needs})
+
+    @staticmethod
+    def _check_csrf(request: web.Request, credential: Credential) -> None:
+        if not same(request.headers.get(CSRF_HEADER, ""), csrf_token(credential.secret)):
+            raise ApiError(
+                403,
+                "CSRF_TOKEN_INVALID",
+                f"a browser session needs the header {CSRF_HEADER}; GET /api/v1/auth/csrf tells its value",
+            )
+
+
+def _presented(request: web.Request) -> tuple[str | None, Literal["bearer", "session"]]:
+    header = request.headers.get("Authorization")
+    if header is not None:
+        scheme, _, secret = header.partition(" ")
+        return (secret.strip() if scheme.lower() == "bearer" else ""), "bearer"
+    return request.cookies.get(SESSION_COOKIE), "session"
+
+
+def _valid(connection: Connection, holder: Credential) -> bool:
+    if holder.kind == "session":
+        return credentials.identify_session(connection, holder.secret, time.time_ns()) is not None
+    if holder.kind == "agent":
+        return credentials.identify_agent(connection, holder.secret) is not None
+    return credentials.identify_api_token(connection, holder.secret) is not None

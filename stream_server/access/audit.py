@@ -1,0 +1,60 @@
+"""The audit trail: who did what to which, when, from where, before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select
+
+from can_stream.text.timestamps import format_timestamp
+from stream_server.http.bodies import AuditPage, AuditRecord
+from stream_server.storage import schema
+
+
+def record(
+    connection: Connection,
+    at_ns: int,
+    *,
+    actor: str,
+    action: str,
+    subject: str,
+    remote: str | None = None,
+    before: Any = None,
+    after: Any = None,
+) -> None:
+    """Write one record, in the transaction of the deed it is about. Never pass a secret."""
+    connection.execute(
+        insert(schema.audit),
+        {
+            "at_ns": at_ns,
+            "actor": actor,
+            "action": action,
+            "subject": subject,
+            "remote": remote,
+            "before": None if before is None else msgspec.json.encode(before).decode(),
+            "after": None if after is None else msgspec.json.encode(after).decode(),
+        },
+    )
+
+
+def page(connection: Connection, before_id: int | None, limit: int) -> AuditPage:
+    """At most `limit` records older than record `before_id`, newest first."""
+    query = select(schema.audit).order_by(schema.audit.c.id.desc()).limit(limit + 1)
+    if before_id is not None:
+        query = query.where(schema.audit.c.id < before_id)
+    rows = connection.execute(query).all()
+    records = [
+        AuditRecord(
+            id=row.id,
+            at=format_timestamp(row.at_ns // 1000),
+            actor=row.actor,
+            action=row.action,
+            subject=row.subject,
+            remote=row.remote,
+            before=None if row.before is None else msgspec.json.decode(row.before),
+            after=None if row.after is None else msgspec.json.decode(row.after),
+        )
+        for row in rows[:limit]
+    ]
+    return AuditPage(records=records, next_before=records[-1].id if len(rows) > limit else None)

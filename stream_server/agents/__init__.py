@@ -1,0 +1,1 @@
+"""Connections of agents: what they say, and the packets they bring."""

@@ -1,0 +1,167 @@
+"""What both WebSockets of an agent share: upgrade, the newest connection wins, errors said before closing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import WSMessage, WSMsgType, web
+
+from can_stream.protocol.control import Error, encode_message
+from can_stream.protocol.errors import WireError
+from stream_server.errors import ApiError, StorageError
+from stream_server.fleet.connections import Endpoint
+from stream_server.http.api import Call
+
+HELLO_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 5.0
+_CLOSED: Final = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
+_PINGS: Final = frozenset({WSMsgType.PING, WSMsgType.PONG})
+_logger: Final = logging.getLogger(__name__)
+
+
+class WrongKindError(Exception):
+    """A text message where binary is spoken, or the other way round."""
+
+
+class Silence:
+    """Ends a wait that takes too long: TimeoutError at the end of the block of its timeout.
+
+    One timer looks again and again: a timeout for each message costs a tenth of what taking it in does.
+    """
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._limit_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begins(self, seconds: float) -> None:
+        """A wait that may take so long."""
+        self._limit_at = self._loop.time() + seconds
+        if self._timer is None or self._limit_at < self._timer.when():
+            self.close()
+            self._timer = self._loop.call_at(self._limit_at, self._look)
+
+    def ends(self) -> None:
+        """Something has come."""
+        self._limit_at = None
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._limit_at is None:
+            return
+        if self._limit_at > self._loop.time():
+            self._timer = self._loop.call_at(self._limit_at, self._look)
+        else:
+            self._timeout.reschedule(self._loop.time())
+
+
+class AgentSocket:
+    """One agent on one WebSocket."""
+
+    def __init__(
+        self, call: Call, agent_id: str, endpoint: Endpoint, websocket: web.WebSocketResponse
+    ) -> None:
+        self.services = call.services
+        self.remote = call.remote
+        self.agent_id = agent_id
+        self.websocket = websocket
+        self._endpoint = endpoint
+        self._silence: Silence | None = None
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """What `next` is called in. TimeoutError at its end where not even a ping has come for too long."""
+        async with asyncio.timeout(None) as timeout:
+            self._silence = Silence(timeout)
+            try:
+                yield
+            finally:
+                self._silence.close()
+
+    async def next(self, timeout_seconds: float) -> WSMessage | None:
+        """The next message, None at the end of the connection or once a newer one has replaced it."""
+        received = await self._receive(timeout_seconds)
+        while received.type in _PINGS:
+            if received.type is WSMsgType.PING:
+                await self.websocket.pong(received.data)
+            received = await self._receive(timeout_seconds)
+        fleet = self.services.fleet
+        if received.type is WSMsgType.ERROR:  # too large, or not a WebSocket's bytes; aiohttp has closed it
+            self.services.metrics.protocol_errors.labels(self._endpoint).inc()
+            _logger.warning("%s connection of %s refused: %s", self._endpoint, self.agent_id, received.data)
+        if received.type in _CLOSED or not fleet.connections.is_current(
+            self.agent_id, self._endpoint, self.websocket
+        ):
+            return None
+        fleet.seen(self.agent_id)
+        return received
+
+    async def _receive(self, timeout_seconds: float) -> WSMessage:
+        assert self._silence is not None
+        self._silence.begins(timeout_seconds)
+        try:
+            return await self.websocket.receive()
+        finally:
+            self._silence.ends()
+
+    async def refuse(self, close_code: int, code: str, reason: str) -> None:
+        """Count a broken rule, say which, and close."""
+        self.services.metrics.protocol_errors.labels(self._endpoint).inc()
+        _logger.warning(
+            "%s connection of %s refused: %s: %s", self._endpoint, self.agent_id, code, reason[:500]
+        )
+        await self.end(close_code, code, reason)
+
+    async def end(self, close_code: int, code: str, reason: str) -> None:
+        """Say why, and close. A close reason has at most 123 bytes (RFC 6455, section 5.5)."""
+        try:
+            await self.websocket.send_str(encode_message(Error(code, reason[:8000])))
+        except ConnectionError:
+            return
+        shown = f"{code}: {reason}".encode()[:120].decode(errors="ignore").encode()
+        await self.websocket.close(code=close_code, message=shown)
+
+
+async def serve_agent(
+    call: Call, endpoint: Endpoint, max_message_bytes: int, talk: Callable[[AgentSocket], Awaitable[None]]
+) -> web.WebSocketResponse:
+    """Upgrade, let `talk` speak until it returns or fails, say what failed. ApiError 426 for no upgrade."""
+    agent_id = call.credential.agent_id
+    assert agent_id is not None
+    # aiohttp refuses what reaches its limit, with close code 1009.
+    websocket = web.WebSocketResponse(
+        timeout=CLOSE_SECONDS, max_msg_size=max_message_bytes + 1, compress=False, autoping=False
+    )
+    if not websocket.can_prepare(call.request).ok:
+        raise ApiError(426, "UPGRADE_REQUIRED", "this is a WebSocket", headers={"Upgrade": "websocket"})
+    await websocket.prepare(call.request)
+    async with call.services.fleet.connected(agent_id, endpoint, websocket, call.remote):
+        socket = AgentSocket(call, agent_id, endpoint, websocket)
+        try:
+            async with socket.listening():
+                await talk(socket)
+        except WireError as error:
+            await socket.refuse(1008, "PROTOCOL_ERROR", str(error))
+        except WrongKindError as error:
+            await socket.refuse(1003, "PROTOCOL_ERROR", str(error))
+        except ApiError as error:
+            await socket.refuse(1008, error.code, error.message)
+        except StorageError as error:
+            _logger.error("%s connection of %s: %s", endpoint, agent_id, error)
+            await socket.end(1013, "STORAGE_UNAVAILABLE", "nothing can be stored now, try again later")
+        except TimeoutError:
+            await socket.end(1008, "SILENT", "nothing was said for too long")
+        except ConnectionError:
+            pass
+    return websocket

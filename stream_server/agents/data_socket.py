@@ -1,0 +1,58 @@
+"""/ws/data: the lanes of an agent, for as long as it is connected."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from aiohttp import WSMsgType, web
+
+from can_stream.protocol.control import PROTOCOL_VERSION, decode_data_up, encode_message
+from can_stream.protocol.errors import SessionError
+from can_stream.protocol.hop import MAX_DEFLATED_BYTES
+from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
+from stream_server.agents.ingest import DataConnection
+from stream_server.fleet.presence import SILENCE_SECONDS
+from stream_server.http.api import Call, Route
+
+
+async def data(call: Call) -> web.WebSocketResponse:
+    """Serve one data connection to its end."""
+    return await serve_agent(call, "data", MAX_DEFLATED_BYTES, _talk)
+
+
+async def _talk(socket: AgentSocket) -> None:
+    """Lanes, their welcome, then packets; acks go back as they are stored."""
+    first = await socket.next(HELLO_SECONDS)
+    if first is None:
+        return
+    if first.type is not WSMsgType.TEXT:
+        raise WrongKindError("the first message must be lanes, as text")
+    hello = decode_data_up(first.data)
+    if hello.protocol != PROTOCOL_VERSION:
+        raise SessionError(f"protocol: {hello.protocol} is not {PROTOCOL_VERSION}, update the older side")
+    services = socket.services
+    connection = DataConnection(
+        socket.agent_id,
+        services.fleet,
+        services.fanout,
+        services.recorder,
+        services.last_values,
+        services.metrics,
+    )
+    await socket.websocket.send_str(encode_message(await connection.open(hello)))
+    acks = asyncio.create_task(connection.send_acks(socket.websocket.send_bytes))
+    try:
+        # Pings of the agent keep a silent bus's connection from timing out.
+        while (message := await socket.next(SILENCE_SECONDS)) is not None:
+            if message.type is not WSMsgType.BINARY:
+                raise WrongKindError("only packets are spoken here, messages go to /ws/agent")
+            await connection.receive(message.data)
+    finally:
+        acks.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await acks
+
+
+ROUTES: Final = (Route("GET", "/ws/data", "agent", data, "WebSocket: data packets of an agent"),)

@@ -1,0 +1,228 @@
+"""One data connection from its first byte to its last: packets in, recording and console fed, acks out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.lanes.receiver import LaneConnection
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.control import LaneHello, LanesHello, LanesWelcome
+from can_stream.protocol.errors import SessionError
+from can_stream.protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
+from can_stream.protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, Packet, PacketKind, decode_packet
+from can_stream.text.timestamps import format_timestamp
+from stream_server.errors import ApiError
+from stream_server.fleet.fleet import Dongle, Fleet
+from stream_server.metrics import Metrics
+from stream_server.recording.recorder import Lane, Recorder
+from stream_server.signals.last_value_store import LastValueStore
+from stream_server.sse.fanout import FanOut
+from stream_server.streams.console import ConsoleStream
+
+_PROGRESS_SECONDS: Final = 5.0
+_KIND_OF_LANE: Final = {"frames": PacketKind.FRAMES, "signals": PacketKind.SIGNALS}
+_ROWS_OF_LANE: Final = {"frames": "frames", "signals": "values"}
+
+SendBytes = Callable[[bytes], Awaitable[None]]
+
+
+class Backlog:
+    """What a lane said it still holds, and how the console is told that it comes in."""
+
+    def __init__(self, hello: LaneHello, frames: int) -> None:
+        self.waiting_frames = frames
+        self.received_frames = 0
+        self.rows: Final = _ROWS_OF_LANE[hello.lane]
+        self.oldest_age_seconds = max((r.age_seconds or 0.0 for r in hello.backlog), default=0.0)
+        self._told_at_seconds = float("-inf")
+
+    def received(self, frames: int, now_seconds: float) -> str | None:
+        """A backlog packet is in: what to say about it, at most every five seconds and at the end."""
+        if not self.waiting_frames:
+            return None
+        self.received_frames += frames
+        self.waiting_frames = max(0, self.waiting_frames - frames)
+        if self.waiting_frames and now_seconds - self._told_at_seconds < _PROGRESS_SECONDS:
+            return None
+        self._told_at_seconds = now_seconds
+        if not self.waiting_frames:
+            return f"backlog complete: {self.received_frames} {self.rows} are in the recording"
+        return f"backlog: {self.received_frames} {self.rows} received, {self.waiting_frames} to come"
+
+
+class OpenLane:
+    """One lane of this connection."""
+
+    def __init__(self, lane: Lane, session: LaneConnection, dongle: Dongle, backlog: Backlog) -> None:
+        self.lane = lane
+        self.session = session
+        self.dongle = dongle
+        self.backlog = backlog
+        self._clock_seq, self.clock_synchronised = lane.clock
+
+    def note_clock(self, packet: Packet) -> bool:
+        """A clock record is in: whether it says what holds now. An older one may come after it."""
+        number = packet.number
+        if (
+            not isinstance(packet.body, ClockRecord)
+            or number.start_id != self.session.start_id
+            or number.seq < self._clock_seq
+        ):
+            return False
+        self._clock_seq, self.clock_synchronised = number.seq, packet.body.synchronised
+        return True
+
+
+class DataConnection:
+    """A data connection after its upgrade. `receive` takes its messages in order; `send_acks` runs beside."""
+
+    def __init__(
+        self,
+        agent_id: str,
+        fleet: Fleet,
+        fanout: FanOut,
+        recorder: Recorder,
+        last_values: LastValueStore,
+        metrics: Metrics,
+    ) -> None:
+        self.agent_id = agent_id
+        self._fleet = fleet
+        self._fanout = fanout
+        self._recorder = recorder
+        self._last_values = last_values
+        self._metrics = metrics
+        self._decoder = HopDecoder()
+        self._lanes: list[OpenLane] = []
+        self._ack_due = asyncio.Event()
+
+    async def open(self, hello: LanesHello) -> LanesWelcome:
+        """The lanes this connection carries. SessionError, StorageError, ApiError for an unknown dongle."""
+        names = [(lane.dongle_id, lane.lane) for lane in hello.lanes]
+        if len(set(names)) != len(names):
+            raise SessionError("a lane is listed twice")
+        taken_through = []
+        for lane_hello in hello.lanes:
+            dongle = self._fleet.dongle(lane_hello.dongle_id)
+            if dongle.agent_id != self.agent_id:
+                raise ApiError(403, "DONGLE_CONFLICT", f"{dongle.dongle_id} belongs to another agent")
+            lane, session = await self._recorder.open_lane(
+                dongle.dongle_id,
+                lane_hello,
+                hello.start_id,
+                self._ack_due.set,
+                self._fleet.right_clock(self.agent_id),
+            )
+            holes = sum(hole.frames for hole in lane.receiver.holes)
+            opened = OpenLane(lane, session, dongle, Backlog(lane_hello, holes))
+            self._lanes.append(opened)
+            taken_through.append(lane.receiver.taken[hello.start_id].prefix())
+            self._show_clock(opened)
+            self._announce_backlog(opened)
+        return LanesWelcome(taken_through, MAX_PACKET_BYTES)
+
+    async def receive(self, message: bytes) -> None:
+        """One binary message. PacketError, SessionError."""
+        await self._recorder.room()
+        envelope = self._decoder.decode(message)
+        if envelope.lane_index >= len(self._lanes):
+            raise SessionError(f"lane {envelope.lane_index} was not opened")
+        opened = self._lanes[envelope.lane_index]
+        packet = decode_packet(envelope.packet)
+        _check_lane(opened, packet)
+        self._count(packet)
+        if not opened.session.received(envelope.range_kind, packet):
+            self._metrics.packets_duplicate.inc()
+            self._recorder.wake(opened.lane)
+            return
+        self._recorder.add(opened.lane, packet, envelope.packet, envelope.range_kind)
+        self._show(opened, packet, envelope)
+
+    def _count(self, packet: Packet) -> None:
+        self._metrics.packets_received.inc()
+        if isinstance(packet.body, FrameBatch):
+            self._metrics.frames_received.inc(len(packet.body))
+        elif isinstance(packet.body, SignalBatch):
+            self._metrics.values_received.inc(len(packet.body))
+
+    async def send_acks(self, send: SendBytes) -> None:
+        """Send what the recorder has committed, until cancelled."""
+        while True:
+            await self._ack_due.wait()
+            self._ack_due.clear()
+            for index, opened in enumerate(self._lanes):
+                for kind, number in opened.session.acks():
+                    await send(encode_ack(Ack(index, kind, number)))
+
+    def _show(self, opened: OpenLane, packet: Packet, envelope: Envelope) -> None:
+        dongle_id, body, is_live = opened.dongle.dongle_id, packet.body, envelope.range_kind is RangeKind.LIVE
+        stream = self._fanout.hub.get(dongle_id)
+        shown = is_live
+        if isinstance(body, SignalBatch):
+            self._last_values.take(dongle_id, body, is_backlog=not is_live)
+            shown = is_live and not self._fleet.dongle(dongle_id).sends_frames
+        if isinstance(body, ClockRecord):
+            if opened.note_clock(packet):
+                self._show_clock(opened)
+        elif isinstance(body, Gap):
+            self._show_gap(stream, opened, body)
+        elif shown:
+            stream.offer_packet(body, envelope.packet, opened.dongle.bus, self._fanout.now())
+        if not is_live:
+            text = opened.backlog.received(packet.frames or 0, time.monotonic())
+            if text is not None:
+                self._log(opened, text)
+
+    def _show_clock(self, opened: OpenLane) -> None:
+        stream = self._fanout.hub.get(opened.dongle.dongle_id)
+        stream.set_clock(self._fanout.now(), synchronised=opened.clock_synchronised)
+
+    def _show_gap(self, stream: ConsoleStream, opened: OpenLane, gap: Gap) -> None:
+        dongle_id, lane = opened.dongle.dongle_id, opened.session.lane
+        told_by_frames = lane == "signals" and self._fleet.dongle(dongle_id).sends_frames
+        if gap.reason is GapReason.START and told_by_frames:
+            return
+        payload = {
+            "dongle_id": dongle_id,
+            "lane": lane,
+            "from": None if gap.first_ns is None else format_timestamp(gap.first_ns // 1000),
+            "to": None if gap.last_ns is None else format_timestamp(gap.last_ns // 1000),
+            "frames": gap.frames,
+            "where": gap.reason.where,
+        }
+        stream.emit("gap", payload, self._fanout.now())
+
+    def _announce_backlog(self, opened: OpenLane) -> None:
+        backlog = opened.backlog
+        if not backlog.waiting_frames:
+            return
+        now = self._fanout.now()
+        payload = {
+            "dongle_id": opened.dongle.dongle_id,
+            "lane": opened.session.lane,
+            "from": format_timestamp(now.wall_us - int(backlog.oldest_age_seconds * 1e6)),
+            "to": format_timestamp(now.wall_us),
+            "frames": backlog.waiting_frames,
+            "where": "backlog",
+        }
+        self._fanout.hub.get(opened.dongle.dongle_id).emit("gap", payload, now)
+        self._log(
+            opened, f"backlog of {backlog.waiting_frames} {backlog.rows} is on its way to the recording"
+        )
+
+    def _log(self, opened: OpenLane, message: str) -> None:
+        details = {
+            "lane": opened.session.lane,
+            "received_frames": opened.backlog.received_frames,
+            "waiting_frames": opened.backlog.waiting_frames,
+        }
+        payload = {"level": "info", "source": "ingest", "message": message, "details": details}
+        self._fleet.log(self.agent_id, payload, dongle_id=opened.dongle.dongle_id)
+
+
+def _check_lane(opened: OpenLane, packet: Packet) -> None:
+    if packet.kind not in (_KIND_OF_LANE[opened.session.lane], PacketKind.GAP, PacketKind.CLOCK):
+        raise SessionError(f"a packet of {packet.kind.name.lower()} in the {opened.session.lane} lane")

@@ -1,0 +1,1 @@
+"""Who is there: agents, dongles, their presence and services."""

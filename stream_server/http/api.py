@@ -1,0 +1,184 @@
+"""One table of routes: what aiohttp serves, who may call it, and what OpenAPI says about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from stream_server.access.access import Credential, Needs
+from stream_server.errors import ApiError, StorageError
+from stream_server.http.services import Services
+
+_logger: Final = logging.getLogger(__name__)
+_encoder: Final = msgspec.json.Encoder()
+
+API_PREFIX: Final = "/api/v1"
+MAX_BODY_BYTES: Final = 256 * 1024
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that was let in. `body` is of the route's request type."""
+
+    request: web.Request
+    services: Services
+    who: Credential | None
+    body: Any
+
+    @property
+    def credential(self) -> Credential:
+        """Who asks; there is always somebody where the route is not open."""
+        assert self.who is not None
+        return self.who
+
+    @property
+    def remote(self) -> str:
+        """The client's address."""
+        return self.services.access.remote(self.request)
+
+    def path(self, name: str) -> str:
+        """A variable part of the path."""
+        return self.request.match_info[name]
+
+    def query_int(self, name: str, default: int | None, low: int, high: int) -> int | None:
+        """A whole number of the query. ApiError 400 when it is none or out of range."""
+        text = self.request.query.get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) <= 19 and low <= int(text) <= high):
+            raise ApiError(
+                400, "BAD_REQUEST", f"{name} must be a whole number from {low} to {high}", {"field": name}
+            )
+        return int(text)
+
+
+Answer = msgspec.Struct | web.StreamResponse
+RouteHandler = Callable[[Call], Awaitable[Answer]]
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path, who may use it, and what goes in and out.
+
+    `request_type` is decoded into `Call.body`; `response_type` is a Struct, or the media type of an answer
+    that is no JSON, or None for a WebSocket. `query` names the query parameters.
+    """
+
+    method: Method
+    path: str
+    needs: Needs
+    handler: RouteHandler
+    summary: str
+    request_type: type[msgspec.Struct] | None = None
+    response_type: type[msgspec.Struct] | str | None = None
+    status: int = 200
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+def add_routes(app: web.Application, routes: Iterable[Route], services: Services) -> None:
+    """Serve every route."""
+    for route in routes:
+        handler = _adapted(route, services)
+        if route.method == "GET":
+            app.router.add_get(route.path, handler, allow_head=route.response_type is not None)
+        else:
+            app.router.add_route(route.method, route.path, handler)
+
+
+def _adapted(route: Route, services: Services) -> Handler:
+    decoder = None if route.request_type is None else msgspec.json.Decoder(route.request_type)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        who = await services.access.admit(request, route.needs)
+        body = None if decoder is None else _decoded(decoder, await request.read())
+        answer = await route.handler(Call(request, services, who, body))
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        return json_response(answer, route.status)
+
+    return handle
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ApiError(400, "BAD_REQUEST", f"the body cannot be read: {error}") from error
+
+
+def json_response(answer: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """`answer` as JSON that no cache keeps."""
+    return web.Response(
+        body=_encoder.encode(answer),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def error_response(error: ApiError) -> web.Response:
+    """The JSON answer for an error."""
+    body = {"code": error.code, "message": error.message, "details": error.details}
+    return json_response(body, error.status, error.headers)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error leaves as {"code","message","details"}; what was not foreseen tells no internals."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return error_response(error)
+    except web.HTTPException as error:
+        return error_response(_from_http(request, error))
+    except StorageError as error:
+        _logger.error("%s %s: %s", request.method, request.path, error)
+        return error_response(
+            ApiError(503, "STORAGE_UNAVAILABLE", "nothing can be stored now", headers={"Retry-After": "5"})
+        )
+    except (ConnectionResetError, ConnectionAbortedError):
+        raise
+    except Exception:
+        _logger.exception("%s %s failed", request.method, request.path)
+        return error_response(ApiError(500, "INTERNAL_ERROR", "the server failed; its log says how"))
+
+
+def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:
+    match error:
+        case web.HTTPNotFound():
+            return ApiError(404, "NOT_FOUND", f"there is nothing at {request.path[:200]}")
+        case web.HTTPMethodNotAllowed():
+            allowed = sorted(error.allowed_methods)
+            return ApiError(
+                405,
+                "METHOD_NOT_ALLOWED",
+                f"{request.path[:200]} takes {', '.join(allowed)}",
+                {"allowed": allowed},
+                {"Allow": ", ".join(allowed)},
+            )
+        case web.HTTPRequestEntityTooLarge():
+            return ApiError(413, "BODY_TOO_LARGE", f"a body has at most {MAX_BODY_BYTES} bytes")
+        case _:
+            status = HTTPStatus(error.status)
+            return ApiError(error.status, status.name, status.phrase)
+
+
+async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """What browsers must know about every answer, streams included."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)

@@ -1,0 +1,113 @@
+"""Dongles: the inventory, the live console and its sampling limit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from stream_server.errors import not_found
+from stream_server.fleet import registry
+from stream_server.http.api import API_PREFIX, Call, Route
+from stream_server.http.bodies import DongleList, DongleView, Sampling, SignalValues
+from stream_server.http.signal_views import signal_views
+from stream_server.http.views import dongle_view
+from stream_server.sse.endpoint import serve_console
+from stream_server.streams.sse_format import CONTENT_TYPE
+
+
+async def dongles(call: Call) -> DongleList:
+    """Every dongle an agent has ever listed."""
+    rows = await call.services.database.read(registry.dongle_rows)
+    return DongleList(dongles=[dongle_view(row, call.services.fleet.presence) for row in rows])
+
+
+async def dongle(call: Call) -> DongleView:
+    """One dongle."""
+    dongle_id = call.path("dongle_id")
+    rows = await call.services.database.read(lambda connection: registry.dongle_rows(connection, dongle_id))
+    if not rows:
+        raise not_found("dongle", dongle_id)
+    return dongle_view(rows[0], call.services.fleet.presence)
+
+
+async def signals(call: Call) -> SignalValues:
+    """What each signal said last."""
+    services, dongle_id = call.services, call.path("dongle_id")
+    services.fleet.dongle(dongle_id)
+    table_hash = services.last_values.of(dongle_id).table_hash
+    table = await services.signal_tables.fetch(table_hash)
+    values = services.last_values.of(dongle_id).columns()
+    if table is None or values.table_hash != table.hash:
+        return SignalValues(dongle_id=dongle_id, hash=None, signals=[])
+    # In a thread, since a table can be large.
+    views = await asyncio.to_thread(signal_views, values, table)
+    return SignalValues(dongle_id=dongle_id, hash=table_hash, signals=views)
+
+
+async def console(call: Call) -> web.StreamResponse:
+    """The live events of a dongle, until the client goes."""
+    stream = call.services.fleet.stream(call.path("dongle_id"))
+    with call.services.access.stream_slot(call.credential):
+        return await serve_console(call.request, call.services.fanout, stream)
+
+
+async def sampling(call: Call) -> Sampling:
+    """The limit in force."""
+    stream = call.services.fleet.stream(call.path("dongle_id"))
+    return Sampling(max_frames_per_second=stream.max_frames_per_second)
+
+
+async def set_sampling(call: Call) -> Sampling:
+    """A new limit, in force at once and after restarts."""
+    body: Sampling = call.body
+    await call.services.fleet.set_sampling(
+        call.path("dongle_id"), body.max_frames_per_second, call.credential.subject, call.remote
+    )
+    return body
+
+
+_STREAM: Final = f"{API_PREFIX}/streams/dongles/{{dongle_id}}"
+ROUTES: Final = (
+    Route("GET", f"{API_PREFIX}/dongles", "viewer", dongles, "All dongles", response_type=DongleList),
+    Route(
+        "GET",
+        f"{API_PREFIX}/dongles/{{dongle_id}}",
+        "viewer",
+        dongle,
+        "One dongle: inventory, presence, recording",
+        response_type=DongleView,
+    ),
+    Route(
+        "GET",
+        f"{API_PREFIX}/dongles/{{dongle_id}}/signals",
+        "viewer",
+        signals,
+        "The last value of every signal",
+        response_type=SignalValues,
+    ),
+    Route(
+        "GET",
+        f"{_STREAM}/console",
+        "viewer",
+        console,
+        "Server-sent events of one dongle",
+        response_type=CONTENT_TYPE,
+        query={
+            "history": "seconds of the ring to replay first",
+            "last_event_id": "resume after this event, for clients that cannot set Last-Event-ID",
+        },
+    ),
+    Route(
+        "GET",
+        f"{_STREAM}/sampling",
+        "viewer",
+        sampling,
+        "The console's sampling limit",
+        response_type=Sampling,
+    ),
+    Route(
+        "PUT", f"{_STREAM}/sampling", "operator", set_sampling, "Set the sampling limit", Sampling, Sampling
+    ),
+)

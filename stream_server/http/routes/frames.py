@@ -1,0 +1,205 @@
+"""The recording of a dongle, as candump text or JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import msgspec
+import numpy as np
+from aiohttp import web
+from msgspec.structs import replace
+
+from can_stream.frames.batches import FrameBatch
+from can_stream.protocol.packets import Gap, decode_packet
+from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
+from can_stream.text.candump_format import format_candump
+from can_stream.text.json_output import JsonLines
+from can_stream.text.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json, rows_of, time_texts
+from can_stream.text.timestamps import format_timestamp
+from stream_server.errors import ApiError
+from stream_server.http.api import API_PREFIX, Call, Route
+from stream_server.recording import clock_store, recording_store
+from stream_server.recording.clock_correction import Unsynchronised
+from stream_server.storage.database import Database
+
+_CLOCKS: Final = ("recorded", "corrected")
+_TYPES: Final = {"candump": "text/plain", "jsonl": "application/jsonl"}
+
+
+class _FrameDecoder:
+    """Frames as JSON lines with what one table knows of them."""
+
+    def __init__(self, table: SignalTable) -> None:
+        self._table = table
+        self._json = JsonLines(table)
+
+    def lines(self, batch: FrameBatch, origin: FrameOrigin) -> bytes:
+        """A line for each frame."""
+        return self._json.lines(decode(self._table, batch), batch, origin, count=1)
+
+
+async def frames(call: Call) -> web.StreamResponse:
+    """Every recorded frame from a time to before another, in the order of the bus."""
+    dongle = call.services.fleet.dongle(call.path("dongle_id"))
+    wanted = call.request.query.get("format", "candump")
+    if wanted not in _TYPES:
+        raise ApiError(400, "BAD_REQUEST", "format must be candump or jsonl", {"field": "format"})
+    clock = call.request.query.get("clock", "recorded")
+    if clock not in _CLOCKS:
+        raise ApiError(400, "BAD_REQUEST", "clock must be recorded or corrected", {"field": "clock"})
+    from_ns, to_ns = _moment(call, "from"), _moment(call, "to")
+    database = call.services.database
+    gaps, lost = await database.read(partial(recording_store.known_gaps, dongle_id=dongle.dongle_id))
+    table = await call.services.signal_tables.fetch(dongle.signal_table) if wanted == "jsonl" else None
+    # In a thread, since a table can be large.
+    decoder = None if table is None else await asyncio.to_thread(_FrameDecoder, table)
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": f"{_TYPES[wanted]}; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Known-Gaps": str(gaps),
+            "X-Frames-Lost": str(lost),
+        }
+    )
+    await response.prepare(call.request)
+    if call.request.method == "HEAD":
+        return response
+    lines = _Lines(wanted, FrameOrigin(dongle.dongle_id, dongle.bus), decoder, corrects=clock == "corrected")
+    async for body, unsynchronised in _bodies(database, dongle.dongle_id, from_ns, to_ns):
+        text = lines.of(body, unsynchronised)
+        if text:
+            await response.write(text)
+    await response.write_eof()
+    return response
+
+
+def _moment(call: Call, name: str) -> int | None:
+    text = call.request.query.get(name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6) * 1000
+    except (ValueError, OverflowError):
+        message = f"{name} must be a time such as 2025-12-22T15:31:02Z"
+        raise ApiError(400, "BAD_REQUEST", message, {"field": name}) from None
+
+
+async def _bodies(
+    database: Database, dongle_id: str, from_ns: int | None, to_ns: int | None
+) -> AsyncIterator[tuple[FrameBatch | Gap, Unsynchronised | None]]:
+    """What was recorded, page by page, so that a large recording takes little memory."""
+    clocks = await database.read(partial(clock_store.load, dongle_id=dongle_id))
+    after = (0, 0)
+    while True:
+        page = await database.read(
+            partial(
+                recording_store.recorded_packets,
+                dongle_id=dongle_id,
+                after=after,
+                from_ns=from_ns,
+                to_ns=to_ns,
+            )
+        )
+        if not page:
+            return
+        for row in page:
+            body = decode_packet(row.body).body
+            if isinstance(body, Gap):
+                yield body, None
+            elif isinstance(body, FrameBatch):
+                yield _within(body, from_ns, to_ns), clocks.of(row.start_pk, row.seq)
+        after = (page[-1].start_pk, page[-1].seq)
+
+
+def _within(batch: FrameBatch, from_ns: int | None, to_ns: int | None) -> FrameBatch:
+    keep = np.ones(len(batch), np.bool_)
+    if from_ns is not None:
+        keep &= batch.timestamp_ns >= from_ns
+    if to_ns is not None:
+        keep &= batch.timestamp_ns < to_ns
+    return batch if keep.all() else batch[keep]
+
+
+class _Lines:
+    """What one reader gets of the recording: `wanted` is the format, `corrects` is for candump."""
+
+    def __init__(
+        self, wanted: str, origin: FrameOrigin, decoder: _FrameDecoder | None, *, corrects: bool
+    ) -> None:
+        self._candump = wanted == "candump"
+        self._origin = origin
+        self._channel = origin.bus.rpartition("/")[2].replace(" ", "_")
+        self._decoder = decoder
+        self._corrects = corrects
+
+    def of(self, body: FrameBatch | Gap, unsynchronised: Unsynchronised | None) -> bytes:
+        """The lines of one packet."""
+        if isinstance(body, Gap):
+            return b"" if self._candump else _gap_line(body, self._origin)
+        if self._candump:
+            shown = _corrected(body, unsynchronised) if self._corrects and unsynchronised else body
+            return format_candump(shown, self._channel)
+        lines = self._json(body)
+        return lines if unsynchronised is None else _marked(lines, body, unsynchronised)
+
+    def _json(self, batch: FrameBatch) -> bytes:
+        if self._decoder is not None:
+            return self._decoder.lines(batch, self._origin)
+        return b"".join(can_frame_json(row, self._origin, 1) + b"\n" for row in rows_of(batch))
+
+
+def _corrected(batch: FrameBatch, unsynchronised: Unsynchronised) -> FrameBatch:
+    """The frames with the times that they really had, as far as that is known."""
+    return replace(batch, timestamp_ns=batch.timestamp_ns + (unsynchronised.shift_ns or 0))
+
+
+def _marked(lines: bytes, batch: FrameBatch, unsynchronised: Unsynchronised) -> bytes:
+    """Each line with the mark, and with the corrected time where it is known."""
+    members = [UNSYNCHRONISED_MEMBER] * len(batch)
+    if unsynchronised.shift_ns is not None:
+        times = time_texts(_corrected(batch, unsynchronised).timestamp_ns)
+        members = [
+            b'%b,"corrected_ts":"%b"' % (member, time.tobytes())
+            for member, time in zip(members, times, strict=True)
+        ]
+    return b"".join(
+        line[:-1] + member + b"}\n" for line, member in zip(lines.splitlines(), members, strict=True)
+    )
+
+
+def _gap_line(gap: Gap, origin: FrameOrigin) -> bytes:
+    record = {
+        "type": "gap",
+        "dongle_id": origin.dongle_id,
+        "from": None if gap.first_ns is None else format_timestamp(gap.first_ns // 1000),
+        "to": None if gap.last_ns is None else format_timestamp(gap.last_ns // 1000),
+        "frames": gap.frames,
+        "where": gap.reason.where,
+    }
+    return msgspec.json.encode(record) + b"\n"
+
+
+ROUTES: Final = (
+    Route(
+        "GET",
+        f"{API_PREFIX}/dongles/{{dongle_id}}/frames",
+        "viewer",
+        frames,
+        "The recorded frames; X-Frames-Lost says how many are known to be missing in the whole recording",
+        response_type="text/plain",
+        query={
+            "from": "leave out frames before this time (ISO 8601)",
+            "to": "leave out frames at or after this time",
+            "clock": "recorded (default), or corrected: candump lines have the time that frames of a clock "
+            "that was not synchronised really had, where it is known; jsonl always has both",
+            "format": "candump (default) or jsonl: decoded with the dongle's current signal table, with a "
+            "line of type gap where frames are missing",
+        },
+    ),
+)

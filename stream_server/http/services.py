@@ -1,0 +1,30 @@
+"""What every handler may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stream_server.access.access import Access
+from stream_server.config import ServerConfig
+from stream_server.fleet.fleet import Fleet
+from stream_server.metrics import Metrics
+from stream_server.recording.recorder import Recorder
+from stream_server.signals.last_value_store import LastValueStore
+from stream_server.signals.tables import SignalTables
+from stream_server.sse.fanout import FanOut
+from stream_server.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one running server."""
+
+    config: ServerConfig
+    database: Database
+    metrics: Metrics
+    access: Access
+    fanout: FanOut
+    fleet: Fleet
+    recorder: Recorder
+    signal_tables: SignalTables
+    last_values: LastValueStore

@@ -1,0 +1,1 @@
+"""Packets as received, in storage: the ack means that they are there."""

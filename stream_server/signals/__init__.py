@@ -1,0 +1,1 @@
+"""Signal tables, and the last value of every signal."""

@@ -1,0 +1,1 @@
+"""Console streams: sampling, ids, the ring."""
