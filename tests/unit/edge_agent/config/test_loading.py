@@ -22,7 +22,7 @@ from edge_agent.config.signal_rules import SignalRule
 from edge_agent.config.transmit import AllowEntry, RelaySection, ReplayRule, TransmitSection
 
 SERVER = '[server]\nurl = "https://stream.example.com"\n'
-DOCS = Path(__file__).parents[3] / "docs" / "agent-configuration.md"
+DOCS = Path(__file__).parents[4] / "docs" / "agent-configuration.md"
 
 
 def config_of(tmp_path: Path, text: str, host_name: str = "Van7") -> AgentConfig:

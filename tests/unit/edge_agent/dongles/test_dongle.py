@@ -23,7 +23,7 @@ from edge_agent.uplink.budget import Stage
 from edge_agent.uplink.hello import new_start_id
 from edge_agent.uplink.uplink import Answers, Uplink
 
-DATABASE = Path(__file__).resolve().parents[3] / "dbc" / "demo-vehicle.dbc"
+DATABASE = Path(__file__).resolve().parents[4] / "dbc" / "demo-vehicle.dbc"
 GEARBOX_ID = 544
 READS = 60
 

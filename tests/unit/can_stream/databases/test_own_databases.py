@@ -16,7 +16,7 @@ from can_stream.databases.loading import load_databases
 from can_stream.signals.evaluate import decode
 from tests.helpers.cantools_oracle import frames_of
 
-ROOT: Final = Path(__file__).resolve().parents[3]
+ROOT: Final = Path(__file__).resolve().parents[4]
 NAMES: Final = ("demo-vehicle", "j1939", "obd2")
 SAMPLES: Final[list[tuple[str, dict[str, Any]]]] = [
     (name, json.loads(line))

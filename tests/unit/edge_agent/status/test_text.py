@@ -15,7 +15,7 @@ from edge_agent.status.document import AgentStatus, DongleStatus, decode_status,
 from edge_agent.status.metrics import exposition
 from edge_agent.status.text import duration, is_well, size, status_lines, verdict
 
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "edge-agent.md"
+DOCS = Path(__file__).resolve().parents[4] / "docs" / "edge-agent.md"
 
 
 def books(taken: int, **counts: int) -> Books:

@@ -21,7 +21,7 @@ from edge_agent.simulation.payloads import SimulatedMessage
 from edge_agent.simulation.traffic import MAX_LATE_SECONDS, Timetable, Traffic
 from edge_agent.simulation.values import Limits, raw_range
 
-DATABASES: Final = sorted((Path(__file__).resolve().parents[3] / "dbc").glob("*.dbc"))
+DATABASES: Final = sorted((Path(__file__).resolve().parents[4] / "dbc").glob("*.dbc"))
 SECOND: Final = 10**9
 
 

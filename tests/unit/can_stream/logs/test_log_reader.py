@@ -16,7 +16,7 @@ from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from can_stream.logs.log_blocks import MAX_CHANNELS, MAX_LINE_BYTES, MAX_PROBLEMS
 from can_stream.logs.log_reader import LogReader, open_log
 
-DATA = Path(__file__).parents[2] / "data" / "logs"
+DATA = Path(__file__).parents[3] / "data" / "logs"
 S = 1_000_000_000
 
 
