@@ -14,7 +14,7 @@ help:
 	@echo "make clean  remove the virtual environment and the demo's data"
 
 demo: $(VENV)/.run
-	@$(BIN)/python demo/demo.py
+	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.dev
 	@$(BIN)/python scripts/lanes.py

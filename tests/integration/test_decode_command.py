@@ -45,7 +45,9 @@ def csv_rows(log: Path, *options: str) -> list[dict[str, str]]:
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     path = tmp_path / "drive.log"
-    made = subprocess.run([sys.executable, ROOT / "demo" / "drive.py"], capture_output=True, check=True)
+    made = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "demo_drive.py"], capture_output=True, check=True
+    )
     path.write_bytes(made.stdout)
     return path
 

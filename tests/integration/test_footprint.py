@@ -80,7 +80,7 @@ def test_an_agent_on_a_live_bus_does_not_grow(tmp_path: Path) -> None:
 
 def test_an_agent_that_decodes_stays_small(tmp_path: Path) -> None:
     log = tmp_path / "drive.log"
-    log.write_bytes(subprocess.check_output([sys.executable, ROOT / "demo" / "drive.py"]))
+    log.write_bytes(subprocess.check_output([sys.executable, ROOT / "scripts" / "demo_drive.py"]))
     with StreamServer(tmp_path / "server") as server:
         agent = EnrolledAgent(server, "van7", tmp_path)
         token = server.create_token("viewer")

@@ -42,7 +42,7 @@ Value = float | str
 
 def written() -> str:
     return subprocess.run(
-        [sys.executable, ROOT / "demo" / "drive.py"], check=True, capture_output=True, text=True
+        [sys.executable, ROOT / "scripts" / "demo_drive.py"], check=True, capture_output=True, text=True
     ).stdout
 
 

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 from typing import IO
 
-import drive
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts import demo_drive  # noqa: E402 - the path above is where it is
+
 DATA = ROOT / "demo-data"
 BIN = Path(sys.executable).parent
 PORT = 8080
@@ -39,7 +41,7 @@ def main() -> int:
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(mode=0o700)
     log = DATA / "drive.log"
-    log.write_text("".join(drive.lines()))
+    log.write_text("".join(demo_drive.lines()))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = _start_server()
     agent = None
