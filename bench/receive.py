@@ -41,8 +41,9 @@ from can_stream.logs.log_blocks import read_blocks
 from edge_agent.bus.reader import ReaderLimits, SourceReader
 from edge_agent.bus.socketcan import SocketCanBus, open_can_socket
 from edge_agent.bus.socketcan_frames import ReceiveSlots
-from edge_agent.bus.source import Item, SourceCode, SourceState
+from edge_agent.bus.source import Item
 from edge_agent.config.dongle import DongleSection
+from edge_agent.state import State, StatusCode
 from tests.helpers.conditions import eventually
 from tests.vm.can_utils import receivers
 
@@ -297,8 +298,8 @@ def record_ours(wire: Wire, frames: int, begin: Callable[[], None]) -> Recorded:
 async def _record_ours(wire: Wire, frames: int, begin: Callable[[], None]) -> Recorded:
     is_open = asyncio.Event()
 
-    def on_state(state: SourceState) -> None:
-        if state.code is SourceCode.OK:
+    def on_state(state: State) -> None:
+        if state.code is StatusCode.OK:
             is_open.set()
 
     reader = SourceReader(wire.name, lambda: SocketCanBus(wire.dongle), on_state)

@@ -17,7 +17,6 @@ from can_stream.protocol.control import DevicesReport, Discovery, DongleInfo, He
 from can_stream.protocol.identity import identifier_from
 from can_stream.service_manager import ServiceManager
 from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import SourceCode, SourceState
 from edge_agent.config.loading import AgentConfig
 from edge_agent.discovery.new_ids import NewIds
 from edge_agent.discovery.seen_ids import BusId
@@ -29,7 +28,8 @@ from edge_agent.draining import acknowledged, drain
 from edge_agent.host.clock import Clock
 from edge_agent.host.state_directory import state_directory
 from edge_agent.lanes.spooled_lane import SpooledLane
-from edge_agent.spool.spool import Spool, SpoolState
+from edge_agent.spool.spool import Spool
+from edge_agent.state import State, StatusCode
 from edge_agent.status.log_forwarding import LogForwarder
 from edge_agent.status.reporting import Reporter
 from edge_agent.status.socket import serving_status, socket_path
@@ -274,8 +274,8 @@ class Agent:
             on_state=self._spool_changed,
         )
 
-    def _spool_changed(self, state: SpoolState) -> None:
-        failed = state.code is not SourceCode.OK
+    def _spool_changed(self, state: State) -> None:
+        failed = state.code is not StatusCode.OK
         _logger.log(logging.WARNING if failed else logging.INFO, "spool: %s", state.message)
         self._reporter.changed()
 
@@ -288,8 +288,8 @@ class Agent:
             remark=dongle.remark,
         )
 
-    def _bus_changed(self, dongle_id: str, state: SourceState) -> None:
-        bad = state.code in (SourceCode.FAILED, SourceCode.DEGRADED)
+    def _bus_changed(self, dongle_id: str, state: State) -> None:
+        bad = state.code in (StatusCode.FAILED, StatusCode.DEGRADED)
         self._log_of(dongle_id, logging.WARNING if bad else logging.INFO, state.message, state.fault)
         self._tell_devices()
 

@@ -17,20 +17,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from can_stream.frames.batches import FrameBatch
-from edge_agent.bus.source import (
-    Dropped,
-    FrameQueue,
-    Item,
-    Patient,
-    QueueCounts,
-    Source,
-    SourceCode,
-    SourceState,
-)
+from edge_agent.bus.source import Dropped, FrameQueue, Item, Patient, QueueCounts, Source
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import DEVICE_POLICY, Backoff
 from edge_agent.host.clock import Clock
 from edge_agent.host.heap import use_python_blocks
+from edge_agent.state import State, StatusCode
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +51,7 @@ class SourceReader:
         self,
         name: str,
         open_source: Callable[[], Source],
-        on_state: Callable[[SourceState], None],
+        on_state: Callable[[State], None],
         limits: ReaderLimits | None = None,
         clock: Clock | None = None,
         remark: Callable[[], str] = str,
@@ -79,9 +71,9 @@ class SourceReader:
         self._ended = False
         self._closed_malformed = 0
         self._source: Source | None = None
-        self._thread_state = SourceState(SourceCode.STARTING, f"opening {name}")
-        self._to_tell: deque[SourceState] = deque()
-        self._told: SourceState | None = None
+        self._thread_state = State(StatusCode.STARTING, f"opening {name}")
+        self._to_tell: deque[State] = deque()
+        self._told: State | None = None
         self._reopen: SourceError | None = None
         # When the driver was last entered, and how long it may stay; None while it is not in use.
         self._driver_call: tuple[float, float] | None = None
@@ -103,7 +95,7 @@ class SourceReader:
         return self._stop.is_set()
 
     @property
-    def state(self) -> SourceState:
+    def state(self) -> State:
         """The state last told."""
         return self._told or self._thread_state
 
@@ -164,9 +156,9 @@ class SourceReader:
             while not self._stop.is_set():
                 self._again.wait(self._open_and_read())
                 self._again.clear()
-            self._set_state(SourceState(SourceCode.STOPPED, f"{self.name} is not read any more"))
+            self._set_state(State(StatusCode.STOPPED, f"{self.name} is not read any more"))
         except SourceEndedError as end:
-            self._set_state(SourceState(SourceCode.STOPPED, str(end)))
+            self._set_state(State(StatusCode.STOPPED, str(end)))
         finally:
             self._call_in_loop(self._finish)
 
@@ -177,7 +169,7 @@ class SourceReader:
                 source = self._source = self._open_source()
             self._reopen = None
             self._backoff.connected(self._clock.monotonic_seconds())
-            self._read_state(SourceState(SourceCode.OK, f"reading {source.info}"))
+            self._read_state(State(StatusCode.OK, f"reading {source.info}"))
             try:
                 self._read_until_stopped(source)
             finally:
@@ -218,8 +210,8 @@ class SourceReader:
         left_seconds = beat_seconds - self._clock.monotonic_seconds() % beat_seconds
         return max(left_seconds, beat_seconds / 2)
 
-    def _hand_over(self, item: Item | SourceState, source: Source) -> None:
-        if isinstance(item, SourceState):
+    def _hand_over(self, item: Item | State, source: Source) -> None:
+        if isinstance(item, State):
             self._read_state(item)
             return
         if isinstance(item, Dropped):
@@ -237,14 +229,14 @@ class SourceReader:
         self._closed_malformed += source.malformed
 
     def _failed(self, message: str, fault: str) -> float:
-        self._set_state(SourceState(SourceCode.FAILED, message, fault))
+        self._set_state(State(StatusCode.FAILED, message, fault))
         return self._backoff.failed(self._clock.monotonic_seconds())
 
-    def _read_state(self, state: SourceState) -> None:
+    def _read_state(self, state: State) -> None:
         remark = self._remark()
         self._set_state(replace(state, message=f"{state.message}; {remark}") if remark else state)
 
-    def _set_state(self, state: SourceState) -> None:
+    def _set_state(self, state: State) -> None:
         self._thread_state = state
         self._to_tell.append(state)
         self._call_in_loop(self._tell)
@@ -268,19 +260,19 @@ class SourceReader:
             self._tell_change(self._to_tell.popleft())
         self._tell_change(self.hang() or self._thread_state)
 
-    def _tell_change(self, state: SourceState) -> None:
+    def _tell_change(self, state: State) -> None:
         if state != self._told:
             self._told = state
             self._on_state(state)
 
-    def hang(self) -> SourceState | None:
+    def hang(self) -> State | None:
         """What to say while the driver does not return; None where it does."""
         call = self._driver_call
         if call is None or self._clock.monotonic_seconds() - call[0] < call[1]:
             return None
         remedy = "unplug the adapter and plug it in again; if that does not help, restart the agent"
         reason = f"the driver of {self.name} has not returned for more than {call[1]:g} s"
-        return SourceState(SourceCode.FAILED, f"{reason}: {remedy}", "dead_driver")
+        return State(StatusCode.FAILED, f"{reason}: {remedy}", "dead_driver")
 
     def _finish(self) -> None:
         self._ended = True

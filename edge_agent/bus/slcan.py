@@ -10,18 +10,14 @@ from typing import Final
 from msgspec import Struct
 
 from edge_agent.bus.slcan_codec import Parsed, ReplyKind, SlcanParser
-from edge_agent.bus.slcan_commands import (
-    BITRATE_COMMANDS,
-    DATA_BITRATE_COMMANDS,
-    LOSSES,
-    AdapterFlag,
-    trouble,
-)
+from edge_agent.bus.slcan_flags import LOSSES, AdapterFlag, trouble
 from edge_agent.bus.slcan_port import SlcanPort
-from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.bus.source import Dropped, Item
+from edge_agent.config.bit_rates import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
 from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 
 _PATIENCE_SECONDS: Final = 0.2
 # For an adapter that has left a command unanswered.
@@ -107,9 +103,9 @@ class SlcanBus:
         """Lines that are no frame and no reply: what noise has hit, and impossible frames."""
         return self._malformed
 
-    def read(self, timeout_seconds: float) -> list[Item | SourceState]:
+    def read(self, timeout_seconds: float) -> list[Item | State]:
         """What has arrived: waits for the first of it only. Raises SourceError."""
-        items: list[Item | SourceState] = []
+        items: list[Item | State] = []
         now_seconds = self._clock.monotonic_seconds()
         if self._again_at_seconds is not None and now_seconds >= self._again_at_seconds:
             self._again_at_seconds = None
@@ -208,7 +204,7 @@ class SlcanBus:
         self._unanswered += 1
         self._port.write("F")
 
-    def _news(self, parsed: Parsed, now_ns: int) -> Iterator[Item | SourceState]:
+    def _news(self, parsed: Parsed, now_ns: int) -> Iterator[Item | State]:
         """What the adapter's answers to `F` tell."""
         for reply in parsed.replies:
             if reply.kind is not ReplyKind.STATUS:
@@ -223,11 +219,11 @@ class SlcanBus:
             if self._trouble != before:
                 yield self._state()
 
-    def _state(self) -> SourceState:
+    def _state(self) -> State:
         if self._trouble is None:
-            return SourceState(SourceCode.OK, f"reading {self.info}")
+            return State(StatusCode.OK, f"reading {self.info}")
         fault, text = self._trouble
-        return SourceState(SourceCode.DEGRADED, f"{self._dongle.channel}: {text}", fault)
+        return State(StatusCode.DEGRADED, f"{self._dongle.channel}: {text}", fault)
 
     def _opened_port(self) -> SlcanPort:
         channel = self._dongle.channel

@@ -24,11 +24,11 @@ from edge_agent.bus.socketcan_frames import (
     ReceiveSlots,
 )
 from edge_agent.bus.source import Dropped, Item
-from edge_agent.config.can_settings import set_up_by_hand
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.errors import LinkError, SourceError
 from edge_agent.host.can_link import read_can_link
+from edge_agent.host.can_set_up import set_up_by_hand
 from edge_agent.host.clock import Clock
 
 # linux/can/raw.h, linux/can.h; Python 3.11 does not name all of them.

@@ -10,9 +10,7 @@ from typing import Final, Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch
-from edge_agent.bus.source_state import SourceCode, SourceState
-
-__all__ = ["Dropped", "FrameQueue", "Item", "Patient", "Source", "SourceCode", "SourceState"]
+from edge_agent.state import State
 
 LossPlace = Literal["driver", "kernel", "queue"]
 LOSS_PLACES: Final[tuple[LossPlace, ...]] = ("driver", "kernel", "queue")
@@ -33,7 +31,7 @@ class Source(Protocol):
     def can_wait(self) -> bool:
         """True where nothing is lost by reading later (a log): it paces itself and is never dropped."""
 
-    def read(self, timeout_seconds: float) -> FrameBatch | Sequence[Item | SourceState]:
+    def read(self, timeout_seconds: float) -> FrameBatch | Sequence[Item | State]:
         """What has arrived, after at most `timeout_seconds`; maybe nothing. Raises SourceError.
 
         A sequence has what the driver lost in its place, where the driver says so; a state in it is how

@@ -14,7 +14,7 @@ from can_stream.databases import MAX_DATABASES
 from can_stream.protocol.control import DongleInfo
 from can_stream.protocol.identity import Identifier, is_identifier
 from can_stream.strict_config import ConfigError
-from edge_agent.bus.slcan_commands import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
+from edge_agent.config.bit_rates import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
 from edge_agent.config.can_settings import CanSettings
 from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.config.signal_rules import MAX_RULES, SignalRule

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from edge_agent.state import StatusCode
 from edge_agent.status.accounting import grouped
 from edge_agent.status.document import AgentStatus, DongleStatus
 from edge_agent.status.text import duration
@@ -118,7 +119,7 @@ def facts_of(status: AgentStatus) -> Iterator[Fact]:
             yield Fact(service.service_type, service.agent_service_id, service.message)
     for name, dongle in dongles.items():
         bus = status.service(name)
-        if bus is not None and bus.status_code == 0:
+        if bus is not None and bus.status_code == StatusCode.OK:
             yield from _facts_of_bus(dongle, status.uptime_seconds)
     if not status.clock_synchronised:
         yield clock_fact()

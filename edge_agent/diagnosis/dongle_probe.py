@@ -15,8 +15,9 @@ from edge_agent.bus.opening import open_source
 from edge_agent.bus.source import Source
 from edge_agent.config.dongle import DongleSection
 from edge_agent.diagnosis.diagnosis import Fact, silence_fact
+from edge_agent.dongles.whereabouts import Whereabouts
 from edge_agent.errors import LinkError, SourceError
-from edge_agent.host.adapter import Adapter, Whereabouts
+from edge_agent.host.adapter import Adapter
 from edge_agent.host.can_link import CanLink, read_can_link
 from edge_agent.host.clock import Clock
 

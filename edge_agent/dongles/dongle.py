@@ -18,13 +18,13 @@ from can_stream.protocol.control import MAX_TABLES, DongleInfo, LaneName
 from can_stream.protocol.packets import GapReason
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import Dropped, Item, Source, SourceState
+from edge_agent.bus.source import Dropped, Item, Source
 from edge_agent.config.dongle import PLUGGABLE, DongleSection
 from edge_agent.config.frame_filters import keep_matching
 from edge_agent.config.loading import SpoolSection, UplinkSection
+from edge_agent.dongles.whereabouts import Whereabouts
 from edge_agent.errors import SourceError
 from edge_agent.health.bus_monitor import BusMonitor
-from edge_agent.host.adapter import Whereabouts
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 from edge_agent.lanes.batching import LiveBatcher
@@ -32,6 +32,7 @@ from edge_agent.lanes.clock_watch import LOOK_SECONDS, ClockWatch
 from edge_agent.lanes.gate import LaneGate
 from edge_agent.lanes.spooled_lane import OpenBatch, SpooledLane
 from edge_agent.lanes.timing import patience_seconds, reading_seconds
+from edge_agent.state import State
 from edge_agent.uplink.budget import Stage, rules_at
 from edge_agent.uplink.uplink import Uplink
 
@@ -54,7 +55,7 @@ class DongleEvents(Struct, frozen=True):
 
     unknown_id: Callable[[str, int, bool], object] = lambda *_: None
     frames: Callable[[str, FrameBatch], object] = lambda *_: None
-    state: Callable[[str, SourceState], None] = lambda *_: None
+    state: Callable[[str, State], None] = lambda *_: None
 
 
 NO_EVENTS: Final = DongleEvents()

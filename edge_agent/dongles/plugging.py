@@ -9,7 +9,8 @@ from typing import Final
 
 from can_stream.protocol.control import Discovery
 from edge_agent.config.dongle import PLUGGABLE, DongleSection
-from edge_agent.host.adapter import Adapter, DiscoveryKind, Whereabouts, discovery
+from edge_agent.dongles.whereabouts import DiscoveryKind, Whereabouts, discovery
+from edge_agent.host.adapter import Adapter
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from can_stream.frames.batches import FrameBatch
-from edge_agent.bus.source_state import SourceCode, SourceState
-from edge_agent.config.can_settings import CanSettings, differences, set_up_by_hand
+from edge_agent.config.can_settings import CanSettings
 from edge_agent.errors import SourceError
 from edge_agent.health.bus_errors import ErrorNews, hears_the_bus, read_errors
 from edge_agent.health.link_counters import STALL_SECONDS, Stall, TwoWitnesses, grown
+from edge_agent.host.can_set_up import differences, set_up_by_hand
 from edge_agent.host.rtnetlink import CanLink
+from edge_agent.state import State, StatusCode
 
 # What is over is told for so long, so that nothing flaps that comes and goes.
 HOLD_SECONDS: Final = 5.0
@@ -56,7 +57,7 @@ class BusHealth:
         self.error_frames = 0
         self.errors_by_class: dict[str, int] = {}
         self._has_kernel_filters = has_kernel_filters
-        self._source = SourceState(SourceCode.STARTING, f"opening {settings.channel}")
+        self._source = State(StatusCode.STARTING, f"opening {settings.channel}")
         self._link: CanLink | None = None
         self._state: str | None = None
         self._wires = ""
@@ -67,7 +68,7 @@ class BusHealth:
         self._driver = TwoWitnesses()
         self._stall = Stall()
 
-    def take_source(self, state: SourceState, now_seconds: float) -> None:
+    def take_source(self, state: State, now_seconds: float) -> None:
         """What the reader says. Once it reads, or reads no more, what was known is of another time."""
         was_dead = self._source.fault == "dead_driver"
         self._source = state
@@ -101,7 +102,7 @@ class BusHealth:
         `frames_seen`: how many frames the reader has got or missed. None: there is no such interface.
         """
         before, self._link = self._link, link
-        if self._source.code is not SourceCode.OK:
+        if self._source.code is not StatusCode.OK:
             return 0, None
         if before is not None and (link is None or link.index != before.index):
             reason = "is gone" if link is None else "is another one than before: it was plugged in again"
@@ -117,20 +118,20 @@ class BusHealth:
         )
         return overruns, self._dead_driver() if is_stalled else None
 
-    def state(self, now_seconds: float) -> SourceState:
+    def state(self, now_seconds: float) -> State:
         """How the bus stands now, and what to do about it."""
-        if self._source.code is not SourceCode.OK:
+        if self._source.code is not StatusCode.OK:
             return self._source
         messages = dict(self._configuration_faults())
         held = {fault for fault, until in self._held_until_seconds.items() if now_seconds < until}
         held |= {_FAULT_OF_STATE[self._state]} if self._state in _FAULT_OF_STATE else set()
         messages |= {fault: self._message(fault) for fault in held if fault not in messages}
         if not messages:
-            return SourceState(SourceCode.OK, self._source.message + self._settings_text())
+            return State(StatusCode.OK, self._source.message + self._settings_text())
         worst, *others = [fault for fault in FAULTS if fault in messages]
-        code = SourceCode.FAILED if worst == "bus_off" else SourceCode.DEGRADED
+        code = StatusCode.FAILED if worst == "bus_off" else StatusCode.DEGRADED
         also = f"; also: {', '.join(others)}" if others else ""
-        return SourceState(code, messages[worst] + also, worst)
+        return State(code, messages[worst] + also, worst)
 
     def metrics(self) -> dict[str, Any]:
         """Counts since the start, and the interface's settings as they are; None is left out."""

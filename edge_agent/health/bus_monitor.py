@@ -7,10 +7,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.bus.source import Dropped, Item
 from edge_agent.config.dongle import DongleSection
 from edge_agent.health.bus_health import BusHealth
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 
 
 class BusMonitor:
@@ -24,10 +25,10 @@ class BusMonitor:
         self,
         section: DongleSection,
         clock: Clock,
-        on_state: Callable[[SourceState], None],
+        on_state: Callable[[State], None],
         channel: Callable[[], str] | None = None,
     ) -> None:
-        self.state = SourceState(SourceCode.STARTING, f"opening {section.id}")
+        self.state = State(StatusCode.STARTING, f"opening {section.id}")
         self.health: BusHealth | None = None
         self.on_trouble: Callable[[], None] = lambda: None
         self._channel = channel or (lambda: section.place)
@@ -41,7 +42,7 @@ class BusMonitor:
         """What is counted and known beside the reader's counts."""
         return {"fault": self.state.fault} | ({} if self.health is None else self.health.metrics())
 
-    def take_source(self, state: SourceState) -> None:
+    def take_source(self, state: State) -> None:
         """What the reader says of its source."""
         if self.health is None:
             self._tell(state)
@@ -78,7 +79,7 @@ class BusMonitor:
         if self.health is not None:
             self._tell(self.health.state(self._clock.monotonic_seconds()))
 
-    def _tell(self, state: SourceState) -> None:
+    def _tell(self, state: State) -> None:
         if state != self.state:
             self.state = state
             self._on_state(state)

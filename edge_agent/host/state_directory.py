@@ -7,14 +7,26 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-from edge_agent.uplink.credentials import default_token_file
+SYSTEM_DIRECTORY: Final = Path("/var/lib/edge-agent")
 
 
 def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """The service's `StateDirectory=`, else where `edge-agent enroll` puts the token."""
+    """The service's `StateDirectory=`, else the default."""
     service = environment.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(service) if service else default_token_file(environment).parent
+    return Path(service) if service else default_state_directory(environment)
+
+
+def default_state_directory(environment: Mapping[str, str] = os.environ, user_id: int | None = None) -> Path:
+    """`/var/lib/edge-agent`; for an ordinary user `edge-agent` below `$XDG_STATE_HOME`."""
+    writable = SYSTEM_DIRECTORY.is_dir() and os.access(SYSTEM_DIRECTORY, os.W_OK)
+    if (os.geteuid() if user_id is None else user_id) == 0 or (user_id is None and writable):
+        return SYSTEM_DIRECTORY
+    state = environment.get("XDG_STATE_HOME", "")
+    home = Path(environment.get("HOME") or "~").expanduser()
+    base = Path(state) if Path(state).is_absolute() else home / ".local" / "state"
+    return base / "edge-agent"
 
 
 def write_whole(path: Path, content: bytes) -> None:

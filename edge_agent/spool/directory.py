@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from edge_agent.uplink.credentials import default_token_file
+from edge_agent.host.state_directory import state_directory
 
 FILE_NAME: Final = "spool.sqlite3"
 WAL_NAME: Final = f"{FILE_NAME}-wal"
@@ -19,13 +19,10 @@ _SET_ASIDE: Final = "unreadable-*.sqlite3*"
 
 
 def spool_directory(configured: str | None, environment: Mapping[str, str] = os.environ) -> Path:
-    """`configured`; else `spool` in the service's state directory, or beside what `enroll` stores."""
+    """`configured`; else `spool` in the state directory."""
     if configured is not None:
         return Path(configured).expanduser()
-    of_service = environment.get("STATE_DIRECTORY", "").partition(":")[0]
-    if of_service:
-        return Path(of_service) / "spool"
-    return default_token_file(environment).with_name("spool")
+    return state_directory(environment) / "spool"
 
 
 def files_bytes(directory: Path) -> int:

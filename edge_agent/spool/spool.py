@@ -15,10 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from msgspec import Struct
-
 from can_stream.lanes.sender import LaneSender, WindowLimits
-from edge_agent.bus.source import SourceCode
 from edge_agent.config.loading import SpoolSection
 from edge_agent.errors import SpoolError
 from edge_agent.host.clock import Clock
@@ -28,6 +25,7 @@ from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.lanes.timing import patience_seconds
 from edge_agent.lanes.trim import trim
 from edge_agent.spool.directory import files_bytes, set_aside, spool_directory, thread_written_bytes
+from edge_agent.state import State, StatusCode
 
 if TYPE_CHECKING:
     from edge_agent.spool.store import Changes, LaneKey, Moment, SpoolStore
@@ -40,13 +38,6 @@ _CATCH_UP_SECONDS: Final = 0.02
 _LARGEST_PACKET_SHARE: Final = 8
 _logger: Final = logging.getLogger(__name__)
 Handed = list[tuple[SpooledLane, list[SpoolRow]]]
-
-
-class SpoolState(Struct, frozen=True):
-    """How the spool stands: `message` says the remedy where it does not work."""
-
-    code: SourceCode
-    message: str
 
 
 class Spool:
@@ -64,10 +55,10 @@ class Spool:
         *,
         wake: Callable[[], None],
         greet_again: Callable[[], None],
-        on_state: Callable[[SpoolState], None],
+        on_state: Callable[[State], None],
     ) -> None:
         self.directory: Final = spool_directory(section.directory)
-        self.state = SpoolState(SourceCode.STARTING, f"opening {self.directory}")
+        self.state = State(StatusCode.STARTING, f"opening {self.directory}")
         self.opened = asyncio.Event()
         self.file_bytes = self.written_bytes = self.failures = 0
         self._section = section
@@ -94,7 +85,7 @@ class Spool:
     @property
     def works(self) -> bool:
         """Whether what waits is kept on disk."""
-        return self.state.code in (SourceCode.OK, SourceCode.DEGRADED)
+        return self.state.code in (StatusCode.OK, StatusCode.DEGRADED)
 
     @property
     def frames(self) -> int:
@@ -154,7 +145,7 @@ class Spool:
         message = f"keeps what waits in {self.directory}"
         if self._set_aside is not None:
             message += f"; a file that could not be read was set aside as {self._set_aside.name}"
-        self._tell(SpoolState(SourceCode.DEGRADED if self._set_aside else SourceCode.OK, message))
+        self._tell(State(StatusCode.DEGRADED if self._set_aside else StatusCode.OK, message))
         self.opened.set()
 
     async def _failed(self, error: SpoolError) -> None:
@@ -183,7 +174,7 @@ class Spool:
             message = f"{error}; until then the server is not greeted, for there may be frames in it"
         else:
             self.opened.set()
-        self._tell(SpoolState(SourceCode.FAILED, message))
+        self._tell(State(StatusCode.FAILED, message))
         await self._pause(IN_USE_SECONDS if is_waiting else RETRY_SECONDS)
 
     def _forget_disk(self) -> None:
@@ -393,7 +384,7 @@ class Spool:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), max(0.0, seconds))
 
-    def _tell(self, state: SpoolState) -> None:
+    def _tell(self, state: State) -> None:
         if state != self.state:
             self.state = state
             self._on_state(state)

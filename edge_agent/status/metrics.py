@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from edge_agent.state import StatusCode
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Books, Hop
 from edge_agent.status.document import AgentStatus
 
@@ -72,7 +73,7 @@ class _Metrics(Collector):
 
     def _uplink(self) -> Iterator[Metric]:
         uplink = self._status.service("uplink")
-        connected = uplink is not None and uplink.status_code == 0
+        connected = uplink is not None and uplink.status_code == StatusCode.OK
         yield GaugeMetricFamily("edge_agent_uplink_connected", "1 while it streams", float(connected))
         metrics: Mapping[str, Any] = {} if uplink is None else uplink.metrics
         for key, name, text in _UPLINK_COUNTERS:

@@ -11,9 +11,9 @@ from msgspec.structs import asdict
 from can_stream.protocol.control import ServiceStatus
 from can_stream.text.timestamps import format_timestamp
 from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import SourceCode
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.spool.spool import Spool
+from edge_agent.state import StatusCode
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
 from edge_agent.uplink.budget import Budget
 from edge_agent.uplink.hello import VERSION
@@ -28,7 +28,7 @@ class ServiceMaker:
         self._last_seen = format_timestamp(now_ns // 1000)
 
     def make(
-        self, kind: str, label: str, code: SourceCode, message: str, metrics: Mapping[str, Any], of: str = ""
+        self, kind: str, label: str, code: StatusCode, message: str, metrics: Mapping[str, Any], of: str = ""
     ) -> ServiceStatus:
         """A service of `kind`, `of` a dongle where it is one's."""
         name = f"{kind}.{of}" if of else kind
@@ -47,13 +47,13 @@ class ServiceMaker:
 
 def agent_service(maker: ServiceMaker, uptime_seconds: float, budget: Budget | None) -> ServiceStatus:
     """The agent itself: it can say so, so it runs; whole, or as far as its byte budget goes."""
-    code, message = SourceCode.OK, f"version {VERSION}"
+    code, message = StatusCode.OK, f"version {VERSION}"
     metrics: dict[str, float] = {"uptime_seconds": round(uptime_seconds, 1)}
     if budget is not None:
         metrics |= {"bytes_today": budget.bytes_today, "max_bytes_per_day": budget.max_bytes}
         metrics["budget_stage"] = int(budget.stage)
         message = f"{message}; {budget.message}"
-        code = SourceCode.DEGRADED if budget.stage else code
+        code = StatusCode.DEGRADED if budget.stage else code
     return maker.make("agent", "Edge agent", code, message, metrics)
 
 
@@ -91,10 +91,10 @@ def decoder_service(maker: ServiceMaker, dongle: Dongle) -> ServiceStatus:
     assert dongle.decoder is not None
     databases, ledger = dongle.databases, values_ledger(dongle)
     assert ledger is not None
-    code = SourceCode.STARTING
+    code = StatusCode.STARTING
     if databases is not None:
-        code = SourceCode.FAILED if databases.table is None else SourceCode.OK
-        code = SourceCode.DEGRADED if databases.table and databases.problems else code
+        code = StatusCode.FAILED if databases.table is None else StatusCode.OK
+        code = StatusCode.DEGRADED if databases.table and databases.problems else code
     message = "loading databases" if databases is None else databases.message
     metrics = {**asdict(dongle.decoder.counts), **ledger.metrics()}
     return maker.make(
@@ -107,7 +107,7 @@ def uplink_service(
 ) -> ServiceStatus:
     """The connection to the server: how it stands, what it has moved and what waits for it."""
     state, counts = uplink.state, uplink.counts
-    code = SourceCode.FAILED if state.failed else SourceCode.OK if state.connected else SourceCode.STARTING
+    code = StatusCode.FAILED if state.failed else StatusCode.OK if state.connected else StatusCode.STARTING
     up_today, down_today = counts.today(now_ns)
     since_ns = counts.connected_since_ns
     oldest = [made for lane in uplink.lanes if (made := lane.oldest_made_at_seconds) is not None]

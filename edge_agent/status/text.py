@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from can_stream.protocol.control import ServiceStatus
+from edge_agent.state import StatusCode
 from edge_agent.status.accounting import grouped
 from edge_agent.status.document import AgentStatus, DongleStatus
 
-_OK, _DEGRADED, _FAILED, _STARTING = 0, 1, 2, 3
 _MAX_CHARACTERS: Final = 2_000
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -22,9 +22,9 @@ def is_well(status: AgentStatus) -> bool:
 def verdict(status: AgentStatus) -> str:
     """One line that says how it stands."""
     ill = _ill(status)
-    starting = [one.agent_service_id for one in status.services if one.status_code == _STARTING]
+    starting = [one.agent_service_id for one in status.services if one.status_code == StatusCode.STARTING]
     if ill:
-        worst = "FAILED" if any(one.status_code == _FAILED for one in ill) else "DEGRADED"
+        worst = "FAILED" if any(one.status_code == StatusCode.FAILED for one in ill) else "DEGRADED"
         return f"{worst}: agent {status.agent_id}: {', '.join(one.agent_service_id for one in ill)}"
     if starting:
         return f"STARTING: agent {status.agent_id}: {', '.join(starting)}"
@@ -73,7 +73,7 @@ def size(count: float) -> str:
 
 
 def _ill(status: AgentStatus) -> list[ServiceStatus]:
-    return [one for one in status.services if one.status_code in (_DEGRADED, _FAILED)]
+    return [one for one in status.services if one.status_code in (StatusCode.DEGRADED, StatusCode.FAILED)]
 
 
 def _extra(service: ServiceStatus, status: AgentStatus) -> str:

@@ -9,9 +9,9 @@ from typing import Final
 
 from can_stream.service_manager import ServiceManager
 from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import SourceCode, SourceState
 from edge_agent.host.backoff import UPLINK_POLICY
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 from edge_agent.uplink.uplink import ANSWER_TIMEOUT_SECONDS, OPEN_TIMEOUT_SECONDS, UplinkState
 
 STATUS_SECONDS: Final = 5.0
@@ -29,9 +29,9 @@ def uplink_patience_seconds(state: UplinkState) -> float | None:
     return delay + CONNECTING_SECONDS
 
 
-def status_line(uplink: UplinkState, buses: Sequence[SourceState]) -> str:
+def status_line(uplink: UplinkState, buses: Sequence[State]) -> str:
     """How uplink and dongles stand, for `systemctl status`."""
-    good = sum(bus.code is SourceCode.OK for bus in buses)
+    good = sum(bus.code is StatusCode.OK for bus in buses)
     return f"dongles OK: {good}/{len(buses)}; uplink: {uplink.message}"
 
 
@@ -46,7 +46,7 @@ class Progress:
         manager: ServiceManager,
         readers: Sequence[SourceReader],
         clock: Clock,
-        buses: Callable[[], Sequence[SourceState]] | None = None,
+        buses: Callable[[], Sequence[State]] | None = None,
     ) -> None:
         self._manager = manager
         self._readers = readers

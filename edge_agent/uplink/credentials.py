@@ -11,21 +11,15 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from edge_agent.errors import CredentialError
+from edge_agent.host.state_directory import default_state_directory
 
 MAX_TOKEN_BYTES: Final = 4096
-SYSTEM_TOKEN_FILE: Final = Path("/var/lib/edge-agent/token")
 SYSTEMD_CREDENTIAL: Final = "agent-token"
 
 
 def default_token_file(environment: Mapping[str, str] = os.environ, user_id: int | None = None) -> Path:
     """Where `enroll` stores the token: `/var/lib/edge-agent`, for an ordinary user `$XDG_STATE_HOME`."""
-    writable = SYSTEM_TOKEN_FILE.parent.is_dir() and os.access(SYSTEM_TOKEN_FILE.parent, os.W_OK)
-    if (os.geteuid() if user_id is None else user_id) == 0 or (user_id is None and writable):
-        return SYSTEM_TOKEN_FILE
-    state = environment.get("XDG_STATE_HOME", "")
-    home = Path(environment.get("HOME") or "~").expanduser()
-    base = Path(state) if Path(state).is_absolute() else home / ".local" / "state"
-    return base / "edge-agent" / "token"
+    return default_state_directory(environment, user_id) / "token"
 
 
 def token_file(configured: str | None, environment: Mapping[str, str] = os.environ) -> Path:

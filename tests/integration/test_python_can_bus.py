@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from edge_agent.bus.python_can_bus import PythonCanBus, row_of
 from edge_agent.bus.reader import ReaderLimits, SourceReader
-from edge_agent.bus.source import SourceCode, SourceState
 from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 from tests.helpers.lawicel import LawicelAdapter
 
 SLCAN_OPTIONS: dict[str, Any] = {"sleep_after_open": 0}
@@ -148,7 +148,7 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_is_read_again(
 ) -> None:
     port = tmp_path / "can-adapter"
     port.symlink_to(adapter.path)
-    states: list[SourceState] = []
+    states: list[State] = []
     reader = SourceReader(
         "van7-can0",
         lambda: PythonCanBus(slcan(str(port))),
@@ -173,8 +173,8 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_is_read_again(
         await reader.stop()
     again.unplug()
     codes = [state.code for state in states]
-    assert SourceCode.FAILED in codes
-    assert codes[-2:] == [SourceCode.OK, SourceCode.STOPPED]
+    assert StatusCode.FAILED in codes
+    assert codes[-2:] == [StatusCode.OK, StatusCode.STOPPED]
 
 
 def failure_of(dongle: DongleSection) -> SourceError:

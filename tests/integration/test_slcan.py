@@ -16,10 +16,11 @@ from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_o
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.reader import ReaderLimits, SourceReader
 from edge_agent.bus.slcan import SlcanBus
-from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.bus.source import Dropped, Item
 from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 from tests.helpers.lawicel import LawicelAdapter
 
 LIMITS = ReaderLimits(read_timeout_seconds=0.05)
@@ -51,11 +52,9 @@ def failure_of(section: DongleSection) -> SourceError:
     return caught.value
 
 
-def read_until(
-    source: SlcanBus, done: Callable[[list[Item | SourceState]], object]
-) -> list[Item | SourceState]:
+def read_until(source: SlcanBus, done: Callable[[list[Item | State]], object]) -> list[Item | State]:
     """What was read once `done` says that it is enough."""
-    items: list[Item | SourceState] = []
+    items: list[Item | State] = []
     for _ in range(400):
         if done(items):
             return items
@@ -63,7 +62,7 @@ def read_until(
     raise AssertionError(f"not what was waited for: {items}")
 
 
-def frames_in(items: list[Item | SourceState]) -> FrameBatch:
+def frames_in(items: list[Item | State]) -> FrameBatch:
     return concatenate([item for item in items if isinstance(item, FrameBatch)])
 
 
@@ -146,15 +145,15 @@ async def test_every_dialect_at_full_speed(
             batches += [item for item in await reader.read() if isinstance(item, FrameBatch)]
         await asyncio.to_thread(sender.join)
         assert reader.malformed == 0
-        assert [state.code for state in states] == [SourceCode.STARTING, SourceCode.OK]
+        assert [state.code for state in states] == [StatusCode.STARTING, StatusCode.OK]
     assert same(concatenate(batches), sent)
 
 
 @asynccontextmanager
 async def reading(
     adapter: LawicelAdapter, port: Path | None = None, **changes: Any
-) -> AsyncIterator[tuple[SourceReader, list[SourceState]]]:
-    states: list[SourceState] = []
+) -> AsyncIterator[tuple[SourceReader, list[State]]]:
+    states: list[State] = []
     section = dongle(str(port or adapter.path), **changes)
     reader = SourceReader("van7-can0", lambda: open_source(section), states.append, LIMITS)
     reader.start()
@@ -236,7 +235,7 @@ def test_an_adapter_that_restarts_when_its_port_is_opened_is_set_up_again(
         clock.ahead_ns += 2_000_000_000
         items = read_until(source, lambda items: items)
         assert adapter.opened.is_set()
-        assert items[0] == SourceState(SourceCode.OK, f"reading {source.info}")
+        assert items[0] == State(StatusCode.OK, f"reading {source.info}")
         assert "version 1013" in source.info
 
 
@@ -244,15 +243,15 @@ def test_losses_and_troubles_that_the_adapter_tells_are_told(plug: Callable[...,
     adapter, clock = plug(flags=0), HastyClock()
     with closing(SlcanBus(dongle(adapter.path), clock)) as source:
         opened_ns = clock.wall_ns()
-        for flags, code in ((0x09, SourceCode.DEGRADED), (0x20, SourceCode.DEGRADED), (0, SourceCode.OK)):
+        for flags, code in ((0x09, StatusCode.DEGRADED), (0x20, StatusCode.DEGRADED), (0, StatusCode.OK)):
             source.read(0.05)
             adapter.flags = flags
             clock.ahead_ns += 3_000_000_000
-            items = read_until(source, lambda items: any(isinstance(item, SourceState) for item in items))
+            items = read_until(source, lambda items: any(isinstance(item, State) for item in items))
             losses = [item for item in items if isinstance(item, Dropped)]
             assert [loss.frames for loss in losses] == ([None] if flags & 9 else [])
             assert all(opened_ns - 10**9 < loss.first_ns < loss.last_ns for loss in losses)
-            (state,) = [item for item in items if isinstance(item, SourceState)]
+            (state,) = [item for item in items if isinstance(item, State)]
             assert state.code == code
             assert ("termination" in state.message) == (flags == 0x20)
 
@@ -331,7 +330,7 @@ async def test_losses_reach_the_agent_and_the_bus_is_degraded(plug: Callable[...
         items = await reader.read()
         assert isinstance(items[0], Dropped)
         assert items[0].frames is None
-        assert states[-1].code == SourceCode.DEGRADED
+        assert states[-1].code == StatusCode.DEGRADED
         assert "lost frames" in states[-1].message
 
 
@@ -354,9 +353,9 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_is_read_again(
         batch = (await reader.read())[0]
         assert isinstance(batch, FrameBatch)
         assert batch.arbitration_id.tolist() == [2]
-    failed = [state.message for state in states if state.code == SourceCode.FAILED]
+    failed = [state.message for state in states if state.code == StatusCode.FAILED]
     assert "check that the adapter is still plugged in" in failed[0]
-    assert [state.code for state in states][-2:] == [SourceCode.OK, SourceCode.STOPPED]
+    assert [state.code for state in states][-2:] == [StatusCode.OK, StatusCode.STOPPED]
 
 
 def test_an_adapter_that_is_gone_is_told_and_can_be_closed(plug: Callable[..., LawicelAdapter]) -> None:

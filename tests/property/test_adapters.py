@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 
 from can_stream.protocol.control import decode_agent_message, encode_message
 from edge_agent.config.dongle import DongleSection
+from edge_agent.dongles.whereabouts import DiscoveryKind, Whereabouts, discovery
 from edge_agent.errors import SourceError
-from edge_agent.host.adapter import (
-    MAX_TEXT_CHARACTERS,
-    Adapter,
-    DiscoveryKind,
-    Whereabouts,
-    clean_text,
-    discovery,
-    identified,
-)
+from edge_agent.host.adapter import MAX_TEXT_CHARACTERS, Adapter, clean_text, identified
 
 RAW = st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass"))
 NUMBERS = st.sampled_from(["", "A1", "A1-1", "B2"])

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
-from edge_agent.bus.source import SourceCode, SourceState
 from edge_agent.config.can_settings import CanSettings
 from edge_agent.health.bus_errors import ErrorClass, read_errors
 from edge_agent.health.bus_health import FAULTS, BusHealth
 from edge_agent.host.can_link import CanLink
+from edge_agent.state import State, StatusCode
 from tests.helpers.can_links import STATES, controller_link, virtual_link
 from tests.helpers.strategies import frame_batches
 
@@ -57,16 +57,16 @@ def test_batches_say_what_they_say_together(batches: Sequence[FrameBatch]) -> No
     assert apart.metrics() == together.metrics()
 
 
-@given(st.lists(st.one_of(frame_batches(), LINKS, st.sampled_from(SourceCode)), max_size=12), st.booleans())
+@given(st.lists(st.one_of(frame_batches(), LINKS, st.sampled_from(StatusCode)), max_size=12), st.booleans())
 def test_whatever_comes_the_health_is_one_of_those_documented(
-    steps: list[FrameBatch | CanLink | SourceCode | None], listen_only: bool
+    steps: list[FrameBatch | CanLink | StatusCode | None], listen_only: bool
 ) -> None:
     health = BusHealth(CanSettings("can0", listen_only, bitrate=500_000))
-    health.take_source(SourceState(SourceCode.OK, "reading can0"), 0.0)
+    health.take_source(State(StatusCode.OK, "reading can0"), 0.0)
     for now_seconds, step in enumerate(steps):
-        if isinstance(step, SourceCode):
+        if isinstance(step, StatusCode):
             health.take_source(
-                SourceState(step, "as the reader says", "" if step is SourceCode.OK else "down"), now_seconds
+                State(step, "as the reader says", "" if step is StatusCode.OK else "down"), now_seconds
             )
         elif isinstance(step, FrameBatch):
             health.take_frames(step, now_seconds)
@@ -76,4 +76,4 @@ def test_whatever_comes_the_health_is_one_of_those_documented(
         state = health.state(now_seconds)
         assert state.fault in {*FAULTS, "", "down"}
         assert state.message
-        assert (state.code is SourceCode.OK) <= (state.fault == "")
+        assert (state.code is StatusCode.OK) <= (state.fault == "")

@@ -16,13 +16,13 @@ from can_stream.frames.batches import batch_of
 from can_stream.lanes.intervals import IntervalSet
 from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.packets import GapReason
-from edge_agent.bus.source import SourceCode
 from edge_agent.config.loading import SpoolSection
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.disk_backlog import Marks
 from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.spool.directory import FILE_NAME, kept_files
-from edge_agent.spool.spool import Spool, SpoolState
+from edge_agent.spool.spool import Spool
+from edge_agent.state import State, StatusCode
 
 
 @contextmanager
@@ -42,9 +42,9 @@ def a_lane(start_id: str) -> SpooledLane:
     return lane
 
 
-async def run_once(path: Path, lane: SpooledLane) -> list[SpoolState]:
+async def run_once(path: Path, lane: SpooledLane) -> list[State]:
     """A spool that is opened, writes the lane's packets and is closed."""
-    states: list[SpoolState] = []
+    states: list[State] = []
     lanes: list[LaneSender] = [lane]
     section = SpoolSection(directory=str(path))
     spool = Spool(
@@ -75,7 +75,7 @@ def test_any_bytes_give_a_new_spool_and_a_named_old_one(content: bytes) -> None:
         states = asyncio.run(run_once(path, a_lane("02" * 8)))
         (old,) = kept_files(path)
         assert old.read_bytes() == content
-        assert states[-1].code is SourceCode.DEGRADED
+        assert states[-1].code is StatusCode.DEGRADED
         assert old.name in states[-1].message
         again = a_lane("03" * 8)
         asyncio.run(run_once(path, again))

@@ -63,7 +63,7 @@ PURE_MODULES: Final = [
     "can_stream/logs/log_blocks.py",
     "edge_agent/logs/pacing.py",
     "edge_agent/bus/slcan_codec.py",
-    "edge_agent/bus/slcan_commands.py",
+    "edge_agent/bus/slcan_flags.py",
     "edge_agent/bus/source_state.py",
     "can_stream/text/text_columns.py",
     "edge_agent/bus/driver_times.py",

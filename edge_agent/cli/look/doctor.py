@@ -20,6 +20,7 @@ from edge_agent.errors import CredentialError, StatusError
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 from edge_agent.host.state_directory import state_directory
+from edge_agent.state import StatusCode
 from edge_agent.status.document import AgentStatus
 from edge_agent.status.finding import START, find_status
 from edge_agent.status.text import shown, verdict
@@ -95,7 +96,11 @@ def _facts_beside_agent(status: AgentStatus, config: AgentConfig | None) -> Iter
     yield from facts_of(status)
     yield from _disk_facts()
     uplink = status.service("uplink")
-    if uplink is not None and uplink.status_code != 0 and uplink.metrics.get("refused") is not True:
+    if (
+        uplink is not None
+        and uplink.status_code != StatusCode.OK
+        and uplink.metrics.get("refused") is not True
+    ):
         ca_file = None if status.ca_file is None else Path(status.ca_file)
         token, _ = (None, None) if config is None else _token(config)
         fact = server_fact(status.server_url, ca_file, token)

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from edge_agent.cli.parameters import told_in_one_sentence
 from edge_agent.config.loading import load_agent_config
-from edge_agent.uplink.credentials import SYSTEM_TOKEN_FILE
+from edge_agent.host.state_directory import SYSTEM_DIRECTORY
 
 # In an installed wheel beside this module, in a source tree beside its package.
 _PACKAGED: Final = Path(__file__).parents[2] / "systemd"
@@ -213,7 +213,7 @@ def install(config: Path, *, system: bool, dry_run: bool) -> None:
 
 def next_steps(scripts: Path, config: Path) -> Iterator[str]:
     """What is left to do for a person."""
-    if not SYSTEM_TOKEN_FILE.exists():
+    if not (SYSTEM_DIRECTORY / "token").exists():
         yield f"{scripts}/edge-agent enroll --server URL --token-file FILE"
     yield f"edit {config}, then {scripts}/edge-agent check-config {config}"
     yield "systemctl enable edge-agent && systemctl restart edge-agent"

@@ -16,11 +16,13 @@ from msgspec.structs import replace
 
 from edge_agent.cli.parameters import told_in_one_sentence
 from edge_agent.cli.set_up.install import AGENT_CONFIG
-from edge_agent.config.can_settings import CanSettings, Command, differences, missing_setting, set_up_commands
+from edge_agent.config.can_settings import CanSettings
 from edge_agent.config.loading import AgentConfig, load_agent_config
+from edge_agent.dongles.whereabouts import Whereabouts
 from edge_agent.errors import EdgeAgentError, SetUpError, SourceError
-from edge_agent.host.adapter import Adapter, Whereabouts
+from edge_agent.host.adapter import Adapter
 from edge_agent.host.can_link import CanLink, read_can_link
+from edge_agent.host.can_set_up import Command, differences, missing_setting, set_up_commands
 from edge_agent.host.inventory import Inventory
 
 _CAP_NET_ADMIN: Final = 1 << 12  # linux/capability.h

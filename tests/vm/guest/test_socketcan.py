@@ -21,11 +21,12 @@ from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.reader import SourceReader
 from edge_agent.bus.socketcan import SocketCanBus
-from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.bus.source import Dropped, Item
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 from tests.vm.can_utils import send, set_link
 
 BUS = "vcan1"
@@ -158,19 +159,19 @@ def test_an_interface_that_vanishes_is_told(classic_link: str) -> None:
 
 
 async def test_a_bus_is_read_again_when_it_is_back(classic_link: str) -> None:
-    states: asyncio.Queue[SourceState] = asyncio.Queue()
+    states: asyncio.Queue[State] = asyncio.Queue()
 
-    async def until(code: SourceCode) -> None:
+    async def until(code: StatusCode) -> None:
         while (await states.get()).code is not code:
             pass
 
     reader = SourceReader("van7-can0", lambda: open_source(DongleSection(classic_link)), states.put_nowait)
     reader.start()
-    await until(SourceCode.OK)
+    await until(StatusCode.OK)
     set_link(classic_link, "down")
-    await until(SourceCode.FAILED)
+    await until(StatusCode.FAILED)
     set_link(classic_link, "up")
-    await until(SourceCode.OK)
+    await until(StatusCode.OK)
     send(classic_link, "123#")
     assert [len(item) for item in await reader.read() if isinstance(item, FrameBatch)] == [1]
     await reader.stop()

@@ -13,10 +13,10 @@ from edge_agent.bus.log_bus import LogBus
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.python_can_bus import PythonCanBus
 from edge_agent.bus.reader import ReaderLimits, SourceReader
-from edge_agent.bus.source import SourceCode, SourceState
 from edge_agent.config.dongle import DongleSection, LogOptions
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 
 
 class FastClock(Clock):
@@ -127,7 +127,7 @@ def test_a_log_that_is_not_there_is_told(tmp_path: Path) -> None:
 async def test_a_log_is_a_dongle_like_any_other(tmp_path: Path) -> None:
     rows = [(second / 1000, "can0", second % 0x7FF) for second in range(3000)]
     dongle = DongleSection(str(log_file(tmp_path, *rows)), interface="log", options={"speed": "max"})
-    states: list[SourceState] = []
+    states: list[State] = []
     limits = ReaderLimits(queue_frames=100, read_timeout_seconds=0.05)
     reader = SourceReader("van7-log", lambda: open_source(dongle), states.append, limits)
     reader.start()
@@ -138,7 +138,7 @@ async def test_a_log_is_a_dongle_like_any_other(tmp_path: Path) -> None:
             frames += item.arbitration_id.tolist()
     await reader.stop()
     assert frames == [one for _, _, one in rows]
-    assert states[-1].code == SourceCode.STOPPED
+    assert states[-1].code == StatusCode.STOPPED
     assert states[-1].message.endswith("has been played to its end")
 
 

@@ -17,9 +17,10 @@ from pytest_mock import MockerFixture
 
 from can_stream.frames.batches import FrameBatch, batch_of, empty_batch
 from edge_agent.bus.reader import ReaderLimits, SourceReader
-from edge_agent.bus.source import Dropped, FrameQueue, Item, QueueCounts, SourceCode, SourceState
+from edge_agent.bus.source import Dropped, FrameQueue, Item, QueueCounts
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import BackoffPolicy
+from edge_agent.state import State, StatusCode
 
 Step = FrameBatch | BaseException | threading.Event
 
@@ -62,7 +63,7 @@ class Bench:
         self.steps: SimpleQueue[Step] = SimpleQueue()
         self.opened: list[Bus] = []
         self.failures_at_open: list[Exception] = []
-        self.states: list[SourceState] = []
+        self.states: list[State] = []
         self.told = asyncio.Event()
         self.can_wait = can_wait
         self.bus = Bus
@@ -74,11 +75,11 @@ class Bench:
         self.opened.append(self.bus(self.steps, can_wait=self.can_wait))
         return self.opened[-1]
 
-    def on_state(self, state: SourceState) -> None:
+    def on_state(self, state: State) -> None:
         self.states.append(state)
         self.told.set()
 
-    async def until(self, code: SourceCode) -> SourceState:
+    async def until(self, code: StatusCode) -> State:
         while self.states[-1].code != code:
             self.told.clear()
             await self.told.wait()
@@ -116,7 +117,7 @@ async def test_frames_arrive_in_order_and_are_counted() -> None:
         counts = test.reader.counts
         assert (counts.read, counts.waiting) == (100, 0)
         assert set(counts.lost.values()) == {0}
-        assert [state.code for state in test.states] == [SourceCode.STARTING, SourceCode.OK]
+        assert [state.code for state in test.states] == [StatusCode.STARTING, StatusCode.OK]
 
 
 async def test_a_busy_bus_is_read_on_the_beat_but_the_first_frame_passes_at_once() -> None:
@@ -174,9 +175,9 @@ async def test_reading_within_a_time_gives_none_when_nothing_has_come() -> None:
 async def test_a_silent_bus_is_no_fault() -> None:
     async with bench() as test:
         test.reader.start()
-        await test.until(SourceCode.OK)
+        await test.until(StatusCode.OK)
         await asyncio.sleep(2 * LIMITS.hang_read_seconds)
-        assert test.reader.state.code == SourceCode.OK
+        assert test.reader.state.code == StatusCode.OK
         test.steps.put(frames(0, 1))
         assert stamps_of(await test.reader.read()) == [0]
 
@@ -185,12 +186,12 @@ async def test_a_missing_device_is_told_with_its_remedy_and_opened_when_it_is_th
     async with bench() as test:
         test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there", "plug it in")] * 2
         test.reader.start()
-        assert (await test.until(SourceCode.FAILED)).message == "can0 is not there: plug it in"
-        await test.until(SourceCode.OK)
+        assert (await test.until(StatusCode.FAILED)).message == "can0 is not there: plug it in"
+        await test.until(StatusCode.OK)
         assert [state.code for state in test.states] == [
-            SourceCode.STARTING,
-            SourceCode.FAILED,
-            SourceCode.OK,
+            StatusCode.STARTING,
+            StatusCode.FAILED,
+            StatusCode.OK,
         ]
 
 
@@ -199,9 +200,9 @@ async def test_what_has_failed_is_tried_at_once_when_there_is_hope(mocker: Mocke
     async with bench() as test:
         test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there")]
         test.reader.start()
-        await test.until(SourceCode.FAILED)
+        await test.until(StatusCode.FAILED)
         test.reader.try_now()
-        await test.until(SourceCode.OK)
+        await test.until(StatusCode.OK)
 
 
 async def test_what_has_failed_is_stopped_at_once(mocker: MockerFixture) -> None:
@@ -209,10 +210,10 @@ async def test_what_has_failed_is_stopped_at_once(mocker: MockerFixture) -> None
     async with bench(replace(LIMITS, hang_read_seconds=60)) as test:
         test.failures_at_open = [SourceError("NO_DEVICE", "can0 is not there")]
         test.reader.start()
-        await test.until(SourceCode.FAILED)
+        await test.until(StatusCode.FAILED)
         async with asyncio.timeout(30):
             await test.reader.stop()
-        assert test.states[-1].code is SourceCode.STOPPED
+        assert test.states[-1].code is StatusCode.STOPPED
 
 
 async def test_a_remark_is_said_while_a_source_is_read() -> None:
@@ -222,7 +223,7 @@ async def test_a_remark_is_said_while_a_source_is_read() -> None:
             "van7-can0", test.open, test.on_state, LIMITS, remark=lambda: "the adapter A1"
         )
         test.reader.start()
-        failed, reading = await test.until(SourceCode.FAILED), await test.until(SourceCode.OK)
+        failed, reading = await test.until(StatusCode.FAILED), await test.until(StatusCode.OK)
         assert (failed.message, reading.message) == (
             "can0 is not there",
             "reading a test bus; the adapter A1",
@@ -236,8 +237,8 @@ async def test_failures_that_are_over_at_once_are_told_each_in_its_turn(mocker: 
         test.reader.start()
         while not test.opened:  # keeps the event loop from hearing of any before the last is over
             threading.Event().wait(0.001)
-        await test.until(SourceCode.OK)
-        told = [state.message for state in test.states if state.code is SourceCode.FAILED]
+        await test.until(StatusCode.OK)
+        told = [state.message for state in test.states if state.code is StatusCode.FAILED]
         assert told == [f"failure {number}" for number in range(20)]
 
 
@@ -252,7 +253,7 @@ async def test_whatever_a_driver_raises_it_is_closed_told_and_opened_again(failu
         assert stamps_of(await read_frames(test.reader, 4)) == [0, 1, 2, 3]
         assert [one.closed for one in test.opened] == [True, False]
         codes = [state.code for state in test.states]
-        assert codes == [SourceCode.STARTING, SourceCode.OK, SourceCode.FAILED, SourceCode.OK]
+        assert codes == [StatusCode.STARTING, StatusCode.OK, StatusCode.FAILED, StatusCode.OK]
         assert test.reader.malformed == 2
 
 
@@ -261,12 +262,12 @@ async def test_a_driver_that_hangs_is_told_and_told_again_when_it_is_back() -> N
         hang = threading.Event()
         test.steps.put(hang)
         test.reader.start()
-        await test.until(SourceCode.OK)
-        failed = await test.until(SourceCode.FAILED)
+        await test.until(StatusCode.OK)
+        failed = await test.until(StatusCode.FAILED)
         assert "has not returned" in failed.message
         assert "unplug" in failed.message
         hang.set()
-        await test.until(SourceCode.OK)
+        await test.until(StatusCode.OK)
 
 
 async def test_stop_leaves_a_hanging_driver_behind() -> None:
@@ -274,8 +275,8 @@ async def test_stop_leaves_a_hanging_driver_behind() -> None:
         hang = threading.Event()
         test.steps.put(hang)
         test.reader.start()
-        await test.until(SourceCode.OK)
-        await test.until(SourceCode.FAILED)
+        await test.until(StatusCode.OK)
+        await test.until(StatusCode.FAILED)
         await test.reader.stop()
         assert await test.reader.read() == []
         hang.set()
@@ -286,12 +287,12 @@ async def test_stop_closes_the_device_and_gives_out_what_was_read() -> None:
         test.steps.put(frames(0, 3))
         test.steps.put(UNPLUGGED)
         test.reader.start()
-        await test.until(SourceCode.FAILED)
+        await test.until(StatusCode.FAILED)
         await test.reader.stop()
         assert stamps_of(await test.reader.read()) == [0, 1, 2]
         assert await test.reader.read() == []
         assert test.opened[0].closed
-        assert test.states[-1].code == SourceCode.STOPPED
+        assert test.states[-1].code == StatusCode.STOPPED
 
 
 async def test_a_source_that_ends_says_so_once_all_is_taken() -> None:
@@ -301,7 +302,7 @@ async def test_a_source_that_ends_says_so_once_all_is_taken() -> None:
         test.reader.start()
         assert stamps_of(await read_frames(test.reader, 3)) == [0, 1, 2]
         assert await test.reader.read() == []
-        assert test.states[-1] == SourceState(SourceCode.STOPPED, "played to its end")
+        assert test.states[-1] == State(StatusCode.STOPPED, "played to its end")
 
 
 async def test_what_the_queue_cannot_hold_is_counted_in_its_place() -> None:
@@ -310,7 +311,7 @@ async def test_what_the_queue_cannot_hold_is_counted_in_its_place() -> None:
             test.steps.put(frames(first, 4))
         test.steps.put(UNPLUGGED)
         test.reader.start()
-        await test.until(SourceCode.FAILED)
+        await test.until(StatusCode.FAILED)
         items = await test.reader.read()
         assert items[-1] == Dropped(7, 5, 11, "queue")
         assert stamps_of(items) == [0, 1, 2, 3, 4]
@@ -355,12 +356,10 @@ def test_every_frame_is_in_the_queue_or_in_a_count(steps: list[int], limit: int)
 async def test_a_source_that_another_finds_dead_is_opened_again() -> None:
     async with bench() as test:
         test.reader.start()
-        await test.until(SourceCode.OK)
+        await test.until(StatusCode.OK)
         test.reader.reopen(SourceError("DEAD", "it is deaf"))
-        assert await test.until(SourceCode.FAILED) == SourceState(
-            SourceCode.FAILED, "it is deaf", "dead_driver"
-        )
-        await test.until(SourceCode.OK)
+        assert await test.until(StatusCode.FAILED) == State(StatusCode.FAILED, "it is deaf", "dead_driver")
+        await test.until(StatusCode.OK)
         test.steps.put(frames(0, 3))
         assert stamps_of(await read_frames(test.reader, 3)) == [0, 1, 2]
         assert [bus.closed for bus in test.opened] == [True, False]

@@ -7,7 +7,7 @@ import pytest
 
 from can_stream.frames.batches import FrameFlag
 from edge_agent.bus.slcan_codec import Parsed, Reply, ReplyKind, SlcanParser
-from edge_agent.bus.slcan_commands import LOSSES, AdapterFlag, trouble
+from edge_agent.bus.slcan_flags import LOSSES, AdapterFlag, trouble
 
 NOW_NS = 1_766_417_462_000_000_000
 FD, BRS, EXTENDED, REMOTE = FrameFlag.FD, FrameFlag.BRS, FrameFlag.EXTENDED, FrameFlag.REMOTE

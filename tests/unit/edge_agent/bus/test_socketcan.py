@@ -20,11 +20,12 @@ import pytest
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from edge_agent.bus.reader import ReaderLimits, SourceReader
 from edge_agent.bus.socketcan import SocketCanBus, kernel_filters, open_can_socket
-from edge_agent.bus.source import Dropped, Item, SourceState
+from edge_agent.bus.source import Dropped, Item
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.state import State
 
 EFF, RTR, ERR = 1 << 31, 1 << 30, 1 << 29
 DONGLE = DongleSection("can0")
@@ -201,7 +202,7 @@ async def test_the_reader_counts_what_the_kernel_dropped() -> None:
     ours, peer = udp_pair()
     opened = SocketCanBus(DONGLE, open_socket=lambda _: ours)
     send_numbered(peer, 0, OVERFLOWING)
-    states: list[SourceState] = []
+    states: list[State] = []
     reader = SourceReader("van7-can0", lambda: opened, states.append, ReaderLimits(beat_seconds=0.001))
     reader.start()
     items, sent = await reader.read(), OVERFLOWING

@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from edge_agent.cli.main import main
 from edge_agent.cli.set_up.set_up_can import Interfaces, configured, may_administer_network, set_up
-from edge_agent.config.can_settings import CanSettings, Command
+from edge_agent.config.can_settings import CanSettings
 from edge_agent.config.loading import load_agent_config
 from edge_agent.errors import SetUpError
 from edge_agent.host.can_link import CanLink
+from edge_agent.host.can_set_up import Command
 from tests.helpers.can_links import controller_link, virtual_link
 
 Obey = Callable[[CanLink, Command], CanLink]

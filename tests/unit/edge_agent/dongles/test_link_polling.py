@@ -13,7 +13,7 @@ from pytest_mock import MockerFixture
 
 from can_stream.protocol.control import Hello
 from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import Source, SourceCode, SourceState
+from edge_agent.bus.source import Source
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.loading import UplinkSection
 from edge_agent.dongles.dongle import Dongle
@@ -21,6 +21,7 @@ from edge_agent.dongles.link_polling import BusWatch
 from edge_agent.errors import SourceEndedError
 from edge_agent.host.can_link import CanLink
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 from edge_agent.uplink.hello import new_start_id
 from edge_agent.uplink.uplink import Answers, Uplink
 from tests.helpers.can_links import virtual_link
@@ -48,7 +49,7 @@ class Watched:
         self.reader = SourceReader("van7-can0", never, lambda _: None)
         uplink = Uplink("http://127.0.0.1:9", "token", Answers(no_hello), self.dongle.lanes, clock=clock)
         self.watch = BusWatch([self.dongle], [self.reader], uplink)
-        self.dongle.bus.take_source(SourceState(SourceCode.OK, "reading"))
+        self.dongle.bus.take_source(State(StatusCode.OK, "reading"))
         self._asked = asyncio.Event()
         mocker.patch.object(self.dongle.bus, "look", side_effect=self._asked.set)
 

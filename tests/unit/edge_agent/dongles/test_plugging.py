@@ -13,7 +13,7 @@ from pytest_mock import MockerFixture
 from can_stream.protocol.control import Discovery
 from edge_agent.config.dongle import DongleSection
 from edge_agent.dongles.plugging import PlugWatch, inventory_for
-from edge_agent.host.adapter import Whereabouts
+from edge_agent.dongles.whereabouts import Whereabouts
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 from tests.helpers.sysfs import SysTree

@@ -9,8 +9,9 @@ import pytest
 
 from can_stream.protocol.control import decode_agent_message, encode_message
 from edge_agent.config.dongle import DongleSection
+from edge_agent.dongles.whereabouts import DiscoveryKind, Whereabouts, discovery
 from edge_agent.errors import SourceError
-from edge_agent.host.adapter import Adapter, DiscoveryKind, Whereabouts, discovery, identified
+from edge_agent.host.adapter import Adapter, identified
 
 BY_ID = DongleSection(device_id="A1", id="van7-a1")
 BY_NAME = DongleSection("can0", id="van7-can0")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from can_stream.frames.batches import FrameBatch
-from edge_agent.bus.source import Dropped, Item, SourceCode, SourceState
+from edge_agent.bus.source import Dropped, Item
 from edge_agent.config.can_settings import CanSettings
 from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
@@ -15,6 +15,7 @@ from edge_agent.health.bus_health import HOLD_SECONDS, BusHealth
 from edge_agent.health.bus_monitor import BusMonitor
 from edge_agent.host.can_link import CanLink
 from edge_agent.host.clock import Clock
+from edge_agent.state import State, StatusCode
 from tests.helpers.can_links import controller_link, virtual_link
 from tests.helpers.error_frames import (
     ACTIVE,
@@ -33,8 +34,8 @@ from tests.helpers.error_frames import (
     errors,
 )
 
-READING = SourceState(SourceCode.OK, "reading socketcan can0")
-LISTENING = SourceState(SourceCode.OK, "reading socketcan can0, 500000 bit/s, listen-only")
+READING = State(StatusCode.OK, "reading socketcan can0")
+LISTENING = State(StatusCode.OK, "reading socketcan can0, 500000 bit/s, listen-only")
 LISTEN_ONLY = 2
 LOOPBACK = 1
 FD = 0x20
@@ -51,7 +52,7 @@ def listener(**changes: Any) -> CanLink:
     return controller_link(**{"modes": LISTEN_ONLY, **changes})
 
 
-def fault_of(health: BusHealth, now_seconds: float = 0.0) -> tuple[SourceCode, str]:
+def fault_of(health: BusHealth, now_seconds: float = 0.0) -> tuple[StatusCode, str]:
     state = health.state(now_seconds)
     return state.code, state.fault
 
@@ -67,13 +68,13 @@ def test_the_effective_settings_are_told() -> None:
     health = reading(fd=True)
     health.take_link(listener(modes=LISTEN_ONLY | FD, data_bitrate=2_000_000), 0, 0.0)
     message = "reading socketcan can0, 500000 bit/s and 2000000 bit/s, listen-only"
-    assert health.state(0.0) == SourceState(SourceCode.OK, message)
+    assert health.state(0.0) == State(StatusCode.OK, message)
 
 
 def test_a_bus_that_cannot_be_read_stands_as_its_reader_says_whatever_was_before() -> None:
     health = reading()
     health.take_frames(errors(BUS_OFF), 0.0)
-    down = SourceState(SourceCode.FAILED, "can0 is down", "down")
+    down = State(StatusCode.FAILED, "can0 is down", "down")
     health.take_source(down, 0.0)
     assert health.state(0.0) == down
     health.take_link(controller_link(state="bus-off"), 0, 0.0)
@@ -85,20 +86,20 @@ def test_a_bus_that_cannot_be_read_stands_as_its_reader_says_whatever_was_before
 @pytest.mark.parametrize(
     ("error", "code", "fault", "remedy"),
     [
-        (BUS_OFF, SourceCode.FAILED, "bus_off", "termination"),
-        (PASSIVE, SourceCode.DEGRADED, "error_passive", "termination"),
-        (WARNING, SourceCode.DEGRADED, "error_warning", "wiring"),
-        (OVERFLOW, SourceCode.DEGRADED, "overrun", "faster adapter"),
-        (NO_ACK, SourceCode.DEGRADED, "no_ack", "another node"),
-        (NO_ACK_SLOT, SourceCode.DEGRADED, "no_ack", "another node"),
-        (TX_TIMEOUT, SourceCode.DEGRADED, "tx_timeout", "another node"),
-        (STUFFING, SourceCode.DEGRADED, "bus_errors", "bit rate"),
-        (CANH_LOOSE, SourceCode.DEGRADED, "wiring", "CANH has no contact"),
-        (LOST_ARBITRATION, SourceCode.OK, "", "reading"),
+        (BUS_OFF, StatusCode.FAILED, "bus_off", "termination"),
+        (PASSIVE, StatusCode.DEGRADED, "error_passive", "termination"),
+        (WARNING, StatusCode.DEGRADED, "error_warning", "wiring"),
+        (OVERFLOW, StatusCode.DEGRADED, "overrun", "faster adapter"),
+        (NO_ACK, StatusCode.DEGRADED, "no_ack", "another node"),
+        (NO_ACK_SLOT, StatusCode.DEGRADED, "no_ack", "another node"),
+        (TX_TIMEOUT, StatusCode.DEGRADED, "tx_timeout", "another node"),
+        (STUFFING, StatusCode.DEGRADED, "bus_errors", "bit rate"),
+        (CANH_LOOSE, StatusCode.DEGRADED, "wiring", "CANH has no contact"),
+        (LOST_ARBITRATION, StatusCode.OK, "", "reading"),
     ],
 )
 def test_each_error_frame_is_named_with_its_remedy(
-    error: Error, code: SourceCode, fault: str, remedy: str
+    error: Error, code: StatusCode, fault: str, remedy: str
 ) -> None:
     health = reading()
     health.take_frames(errors(None, error), 0.0)
@@ -118,7 +119,7 @@ def test_the_worst_fault_is_named_and_all_are_told() -> None:
 def test_errors_are_counted_by_class_since_the_start() -> None:
     health = reading()
     health.take_frames(errors(STUFFING, STUFFING, OVERFLOW), 0.0)
-    health.take_source(SourceState(SourceCode.FAILED, "gone", "unplugged"), 0.0)
+    health.take_source(State(StatusCode.FAILED, "gone", "unplugged"), 0.0)
     health.take_source(READING, 0.0)
     health.take_frames(errors(None, BUS_OFF), 0.0)
     metrics = health.metrics()
@@ -132,10 +133,10 @@ def test_a_virtual_bus_is_not_bus_off_any_more_when_a_frame_says_so(over: tuple[
     health = reading()
     health.take_link(virtual_link(), 0, 0.0)
     health.take_frames(errors(BUS_OFF), 0.0)
-    assert fault_of(health, 1000.0) == (SourceCode.FAILED, "bus_off")
+    assert fault_of(health, 1000.0) == (StatusCode.FAILED, "bus_off")
     health.take_frames(errors(*over), 1000.0)
     assert "has started again" in health.state(1000.0).message
-    assert fault_of(health, 1000.0 + HOLD_SECONDS) == (SourceCode.OK, "")
+    assert fault_of(health, 1000.0 + HOLD_SECONDS) == (StatusCode.OK, "")
 
 
 def test_states_of_the_controller_do_not_flap() -> None:
@@ -154,7 +155,7 @@ def test_bus_off_is_told_from_the_interface_alone_with_what_to_do() -> None:
     health = reading(listen_only=False, restart_ms=0)
     health.take_link(controller_link(state="bus-off", restart_ms=0), 0, 0.0)
     state = health.state(0.0)
-    assert state.code is SourceCode.FAILED
+    assert state.code is StatusCode.FAILED
     assert state.message.startswith("bus-off on can0: restart-ms is 0, set `restart_seconds`, or run")
     health.take_link(controller_link(state="bus-off", restart_ms=100), 0, 2.0)
     assert "bus-off on can0: it starts again after 100 ms" in health.state(2.0).message
@@ -164,9 +165,9 @@ def test_a_bus_off_between_two_looks_is_told_too() -> None:
     health = reading(listen_only=False)
     health.take_link(controller_link(statistics=(0, 0, 0, 3, 0, 3)), 0, 0.0)
     health.take_link(controller_link(statistics=(0, 0, 0, 4, 0, 4)), 0, 2.0)
-    assert fault_of(health, 2.0) == (SourceCode.FAILED, "bus_off")
+    assert fault_of(health, 2.0) == (StatusCode.FAILED, "bus_off")
     assert health.metrics()["bus_offs"] == 4
-    assert fault_of(health, 2.0 + HOLD_SECONDS) == (SourceCode.OK, "")
+    assert fault_of(health, 2.0 + HOLD_SECONDS) == (StatusCode.OK, "")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_settings_that_are_not_those_of_the_configuration_are_named(
 ) -> None:
     health = reading(**settings)
     health.take_link(controller_link(**link), 0, 0.0)
-    assert fault_of(health) == (SourceCode.DEGRADED, fault)
+    assert fault_of(health) == (StatusCode.DEGRADED, fault)
     assert remedy in health.state(0.0).message
 
 
@@ -279,7 +280,7 @@ def test_what_the_driver_lost_is_told_by_its_counters_alone() -> None:
 def test_frames_dropped_on_their_way_are_told() -> None:
     health = reading()
     health.take_loss(0.0)
-    assert fault_of(health) == (SourceCode.DEGRADED, "dropped")
+    assert fault_of(health) == (StatusCode.DEGRADED, "dropped")
     assert "net.core.rmem_max" in health.state(0.0).message
 
 
@@ -302,9 +303,9 @@ def test_an_interface_that_receives_while_its_socket_does_not_is_opened_again() 
 
 def test_a_driver_that_was_dead_is_remembered_for_a_while() -> None:
     health = reading()
-    health.take_source(SourceState(SourceCode.FAILED, "can0 is deaf", "dead_driver"), 0.0)
+    health.take_source(State(StatusCode.FAILED, "can0 is deaf", "dead_driver"), 0.0)
     health.take_source(READING, 1.0)
-    assert fault_of(health, 1.0) == (SourceCode.DEGRADED, "dead_driver")
+    assert fault_of(health, 1.0) == (StatusCode.DEGRADED, "dead_driver")
     assert "works again" in health.state(1.0).message
     assert health.state(1.0 + HOLD_SECONDS) == READING
 
@@ -350,12 +351,12 @@ class FixedClock(Clock):
         return self.seconds
 
 
-def monitor(told: list[SourceState], **section: Any) -> BusMonitor:
+def monitor(told: list[State], **section: Any) -> BusMonitor:
     return BusMonitor(DongleSection("can0", id="van7-can0", **section), FixedClock(), told.append)
 
 
 def test_each_change_is_told_once() -> None:
-    told: list[SourceState] = []
+    told: list[State] = []
     bus = monitor(told)
     bus.take_source(READING)
     for _ in range(3):
@@ -389,9 +390,9 @@ def test_trouble_has_the_kernel_asked_at_once() -> None:
 
 
 def test_what_is_no_kernel_interface_stands_as_its_reader_says() -> None:
-    told: list[SourceState] = []
+    told: list[State] = []
     bus = monitor(told, interface="slcan", bitrate=500_000)
-    failed = SourceState(SourceCode.FAILED, "gone", "unplugged")
+    failed = State(StatusCode.FAILED, "gone", "unplugged")
     bus.take_source(failed)
     items: list[Item] = [errors(BUS_OFF), Dropped(3, 0, 1)]
     assert [part for item in items for part in bus.take(item)] == items

@@ -16,15 +16,15 @@ from can_stream.frames.batches import batch_of
 from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
-from edge_agent.bus.source import SourceCode
 from edge_agent.config.loading import SpoolSection
 from edge_agent.errors import SpoolError
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.lanes.trim import trim
 from edge_agent.spool.directory import FILE_NAME, files_bytes, spool_directory
-from edge_agent.spool.spool import Spool, SpoolState
+from edge_agent.spool.spool import Spool
 from edge_agent.spool.store import Changes, Moment, SpoolStore
+from edge_agent.state import State, StatusCode
 from tests.helpers.conditions import eventually
 
 START = "01" * 8
@@ -230,10 +230,10 @@ async def test_what_is_too_old_goes(tmp_path: Path) -> None:
 async def test_a_place_that_cannot_be_used_is_named_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     lane = a_lane(5)
-    states: list[SpoolState] = []
+    states: list[State] = []
     async with spooling(tmp_path / "file", [lane], states=states):
         pass
-    assert states[0].code is SourceCode.FAILED
+    assert states[0].code is StatusCode.FAILED
     assert "make it a directory that the agent's user can write" in states[0].message
     assert "meanwhile packets wait in memory alone" in states[0].message
     assert lane.held_frames == 50
@@ -244,7 +244,7 @@ async def spooling(
     path: Path,
     lanes: Sequence[LaneSender],
     *,
-    states: list[SpoolState] | None = None,
+    states: list[State] | None = None,
     max_bytes: int = 500_000_000,
     max_age_seconds: float = 1e6,
 ) -> AsyncIterator[Spool]:

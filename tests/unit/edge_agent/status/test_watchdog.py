@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from can_stream.frames.batches import FrameBatch, empty_batch
 from can_stream.service_manager import ServiceManager
 from edge_agent.bus.reader import ReaderLimits, SourceReader
-from edge_agent.bus.source import SourceCode
 from edge_agent.host.backoff import UPLINK_POLICY
 from edge_agent.host.clock import Clock
+from edge_agent.state import StatusCode
 from edge_agent.status.watchdog import CONNECTING_SECONDS, Progress
 from edge_agent.uplink.uplink import UplinkState
 
@@ -176,7 +176,7 @@ async def watched(systemd: Systemd, run: Callable[[Watched], None]) -> None:
     progress.uplink_changed(CONNECTED)
     reader.start()
     try:
-        while reader.state.code is not SourceCode.OK:
+        while reader.state.code is not StatusCode.OK:
             opened.clear()
             await opened.wait()
         await asyncio.to_thread(run, Watched(bus, clock, progress, reader))

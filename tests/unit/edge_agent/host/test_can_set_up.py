@@ -6,14 +6,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.config.can_settings import (
-    CanSettings,
-    differences,
-    missing_setting,
-    set_up_by_hand,
-    set_up_commands,
-)
+from edge_agent.config.can_settings import CanSettings
 from edge_agent.config.dongle import DongleSection
+from edge_agent.host.can_set_up import differences, missing_setting, set_up_by_hand, set_up_commands
 from edge_agent.host.rtnetlink import parse_link
 from tests.helpers.can_links import IFF_NOARP, controller_data, controller_link, link_answer, virtual_link
 

@@ -1,4 +1,4 @@
-"""How a source stands, in the words of the services that are reported (pure)."""
+"""How a part of the agent stands, in the words of the services that are reported."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from enum import IntEnum
 from msgspec import Struct
 
 
-class SourceCode(IntEnum):
-    """How a source stands, in the numbers of `ServiceStatus.status_code`."""
+class StatusCode(IntEnum):
+    """The numbers of `ServiceStatus.status_code`."""
 
     OK = 0
     DEGRADED = 1
@@ -17,9 +17,9 @@ class SourceCode(IntEnum):
     STOPPED = 4
 
 
-class SourceState(Struct, frozen=True):
+class State(Struct, frozen=True):
     """`message` says what is the matter and what to do about it, `fault` names it for programs."""
 
-    code: SourceCode
+    code: StatusCode
     message: str
     fault: str = ""
