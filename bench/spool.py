@@ -30,7 +30,7 @@ from bench.report import compare, cpu_seconds, in_turn, show, show_skipped
 from can_stream.frames.batches import FrameBatch
 from can_stream.lanes.sender import WindowLimits
 from can_stream.text.normalized import FrameRow, rows_of
-from edge_agent.config.loading import SpoolSection
+from edge_agent.config.sections import SpoolSection
 from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.lanes.timing import patience_seconds

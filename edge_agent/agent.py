@@ -17,7 +17,7 @@ from can_stream.protocol.control import DevicesReport, Discovery, DongleInfo, He
 from can_stream.protocol.identity import identifier_from
 from can_stream.service_manager import ServiceManager
 from edge_agent.bus.reader import SourceReader
-from edge_agent.config.loading import AgentConfig
+from edge_agent.config.sections import AgentConfig
 from edge_agent.discovery.new_ids import NewIds
 from edge_agent.discovery.seen_ids import BusId
 from edge_agent.dongles.database_keeper import DatabaseKeeper

@@ -12,7 +12,7 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _COMMANDS: Final = {
-    "check-config": "edge_agent.cli.run:check_config",
+    "check-config": "edge_agent.cli.set_up.check_config:check_config",
     "dbc": "edge_agent.cli.logs.decode:dbc",
     "decode": "edge_agent.cli.logs.decode:decode",
     "dongles": "edge_agent.cli.look.dongles:dongles",

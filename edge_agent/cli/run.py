@@ -1,11 +1,10 @@
-"""The commands `edge-agent run` and `edge-agent check-config`."""
+"""The command `edge-agent run`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
-import sys
 from pathlib import Path
 
 import click
@@ -14,8 +13,8 @@ from can_stream.service_manager import log_to_standard_error
 from can_stream.strict_config import ConfigError
 from edge_agent.agent import Agent
 from edge_agent.cli.parameters import told_in_one_sentence
-from edge_agent.config.loading import AgentConfig, load_agent_config
-from edge_agent.config.transmit import transmit_sentence
+from edge_agent.config.loading import load_agent_config
+from edge_agent.config.sections import AgentConfig
 from edge_agent.host.heap import share_one_heap, use_python_blocks
 from edge_agent.host.ownership import owning
 
@@ -53,23 +52,3 @@ def _reload(agent: Agent, path: Path) -> None:
         agent.reload(load_agent_config(path))
     except ConfigError as error:
         logging.getLogger(__name__).error("everything stays as it was: %s", error)
-
-
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path))
-def check_config(path: Path) -> None:
-    """Say everything that is wrong in a configuration file, or what it means."""
-    from can_stream.databases.configured import load_configured  # noqa: PLC0415 - not for `run`
-
-    with told_in_one_sentence():
-        config = load_agent_config(path)
-    click.echo(f"{path} is valid: agent {config.agent_id} streams to {config.server.url}")
-    complete = True
-    for section, info in zip(config.dongles, config.dongle_infos(), strict=True):
-        click.echo(f"  {info.dongle_id}: {info.interface} {info.channel}, {info.mode}")
-        click.echo(f"    {transmit_sentence(config.transmit, config.relay, info.interface, info.mode)}")
-        if section.databases:
-            databases = load_configured(section.databases)
-            click.echo(f"    {databases.message}", err=bool(databases.problems))
-            complete = complete and not databases.problems
-    sys.exit(0 if complete else 1)

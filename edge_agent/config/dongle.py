@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -154,7 +154,7 @@ class DongleSection(msgspec.Struct, frozen=True):
             dongle_id=self.id,
             interface=self.interface,
             # Where a log lies on this machine is nobody else's business.
-            channel=Path(self.channel).name if self.interface == "log" else self.place,
+            channel=PurePath(self.channel).name if self.interface == "log" else self.place,
             device_id=self.device_id,
             mode=self.mode,
             bitrate=self.bitrate,

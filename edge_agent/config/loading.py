@@ -1,104 +1,19 @@
-"""The agent's configuration: the TOML file of docs/agent-configuration.md as Structs."""
+"""The agent's file, read whole and checked whole."""
 
 from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from can_stream import strict_config
-from can_stream.protocol.control import MAX_DONGLES, DongleInfo
 from can_stream.protocol.identity import identifier_from
 from can_stream.strict_config import ConfigError, Problem
-from edge_agent.config.dongle import DongleSection, Id, Text, id_problems
-from edge_agent.config.server_url import url_problem, websocket_url
-from edge_agent.config.transmit import RelaySection, TransmitSection, permission_problems
-
-
-class AgentSection(msgspec.Struct, frozen=True):
-    """[agent]: who this gateway is."""
-
-    id: Id | None = None
-    status_socket: Text | None = None
-
-    def problems(self) -> Iterable[tuple[str, str]]:
-        """Ids that the pattern alone lets through."""
-        return id_problems(self.id)
-
-
-class ServerSection(msgspec.Struct, frozen=True):
-    """[server]: where the stream goes."""
-
-    url: Text
-    token_file: Text | None = None
-    ca_file: Text | None = None
-
-    def problems(self) -> Iterable[tuple[str, str]]:
-        """A `url` that is none."""
-        problem = url_problem(self.url)
-        return [] if problem is None else [("url", problem)]
-
-    def websocket_url(self, path: str) -> str:
-        """Where `/ws/agent` and `/ws/data` are."""
-        return websocket_url(self.url, path)
-
-
-class UplinkSection(msgspec.Struct, frozen=True):
-    """[uplink]: how frames become packets, and how much waits in memory for the server's ack."""
-
-    flush_seconds: Annotated[float, Meta(ge=0.005, le=10)] = 0.05
-    timestamp_resolution_ns: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000
-    window_bytes: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 16_000_000
-    max_bytes_per_day: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
-
-
-class SpoolSection(msgspec.Struct, frozen=True):
-    """[spool]: what waits on disk for the server's ack."""
-
-    directory: Text | None = None
-    max_bytes: Annotated[int, Meta(ge=1_000_000, le=1 << 40)] = 500_000_000
-    max_age_seconds: Annotated[float, Meta(ge=1, le=10 * 365 * 86_400)] = 604_800
-    flush_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 0.25
-    sync_seconds: Annotated[float, Meta(ge=0.1, le=3_600)] = 2.0
-
-    def problems(self) -> Iterable[tuple[str, str]]:
-        """What the fields only say together."""
-        if self.sync_seconds <= self.flush_seconds:
-            yield "sync_seconds", f"must be more than `flush_seconds`, which is {self.flush_seconds:g}"
-
-
-class AgentConfig(msgspec.Struct, frozen=True):
-    """The whole file."""
-
-    not_supported: ClassVar[frozenset[str]] = frozenset({"commands"})
-
-    server: ServerSection
-    dongles: Annotated[list[DongleSection], Meta(min_length=1, max_length=MAX_DONGLES)]
-    agent: AgentSection = AgentSection()
-    uplink: UplinkSection = UplinkSection()
-    spool: SpoolSection = SpoolSection()
-    transmit: TransmitSection = TransmitSection()
-    relay: RelaySection = RelaySection()
-
-    def problems(self) -> Iterable[tuple[str, str]]:
-        """Permissions to transmit that no dongle could use."""
-        modes = [(dongle.interface, dongle.mode) for dongle in self.dongles]
-        return permission_problems(self.transmit, self.relay, modes)
-
-    @property
-    def agent_id(self) -> str:
-        """The agent's id, which `load_agent_config` has filled in."""
-        assert self.agent.id is not None
-        return self.agent.id
-
-    def dongle_infos(self) -> list[DongleInfo]:
-        """What hello says of the dongles, in the order of the file."""
-        return [dongle.info() for dongle in self.dongles]
+from edge_agent.config.sections import AgentConfig, AgentSection, dongle_id
 
 
 def load_agent_config(path: Path, host_name: str | None = None) -> AgentConfig:
@@ -113,11 +28,6 @@ def load_agent_config(path: Path, host_name: str | None = None) -> AgentConfig:
     if problems:
         raise ConfigError(problems, path)
     return _with_ids(config, config.agent.id or default_agent_id, path.parent)
-
-
-def dongle_id(configured: str | None, agent_id: str, place: str) -> str:
-    """The id of a dongle: as configured, else `<agent id>-<channel>` or `<agent id>-<device id>`."""
-    return configured or identifier_from(f"{agent_id}-{identifier_from(place)}")
 
 
 def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfig:

@@ -21,7 +21,7 @@ from edge_agent.bus.reader import SourceReader
 from edge_agent.bus.source import Dropped, Item, Source
 from edge_agent.config.dongle import PLUGGABLE, DongleSection
 from edge_agent.config.frame_filters import keep_matching
-from edge_agent.config.loading import SpoolSection, UplinkSection
+from edge_agent.config.sections import SpoolSection, UplinkSection
 from edge_agent.dongles.whereabouts import Whereabouts
 from edge_agent.errors import SourceError
 from edge_agent.health.bus_monitor import BusMonitor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.config.loading import SpoolSection
+from edge_agent.config.sections import SpoolSection
 
 
 def reading_seconds(section: SpoolSection) -> float:

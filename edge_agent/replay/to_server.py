@@ -16,7 +16,7 @@ from can_stream.protocol.control import DongleInfo, Hello, LaneName
 from can_stream.protocol.identity import is_identifier
 from can_stream.protocol.packets import GapReason
 from can_stream.signals.table import SignalTable
-from edge_agent.config.loading import dongle_id
+from edge_agent.config.sections import dongle_id
 from edge_agent.decoding.decoder import Decoder
 from edge_agent.errors import ReplayError
 from edge_agent.host.clock import Clock

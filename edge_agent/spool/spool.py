@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from can_stream.lanes.sender import LaneSender, WindowLimits
-from edge_agent.config.loading import SpoolSection
+from edge_agent.config.sections import SpoolSection
 from edge_agent.errors import SpoolError
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.disk_backlog import SpoolRow

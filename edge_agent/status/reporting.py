@@ -11,7 +11,7 @@ from typing import Final
 from can_stream.protocol.control import ServiceStatus, Status
 from can_stream.text.timestamps import format_timestamp
 from edge_agent.bus.reader import SourceReader
-from edge_agent.config.loading import AgentConfig
+from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.host.clock import Clock
 from edge_agent.spool.spool import Spool

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_agent.agent import Agent
-from edge_agent.config.loading import AgentConfig
+from edge_agent.config.sections import AgentConfig
 from edge_agent.host.clock import Clock
 
 SPACING_NS: Final = 2_000_000

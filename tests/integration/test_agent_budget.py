@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 
-from edge_agent.config.loading import AgentConfig, ServerSection, load_agent_config
+from edge_agent.config.loading import load_agent_config
+from edge_agent.config.sections import AgentConfig, ServerSection
 from tests.helpers.agents import recorded_frames, recorded_gaps, registered_agents, run_agent
 from tests.helpers.clocked_agent import RIGHT_NS, PiClock, counting_log, number_of, running
 from tests.helpers.conditions import eventually

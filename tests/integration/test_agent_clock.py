@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from edge_agent.config.loading import AgentConfig, load_agent_config
+from edge_agent.config.loading import load_agent_config
+from edge_agent.config.sections import AgentConfig
 from tests.helpers.agents import recorded_frames, recorded_gaps, registered_agents
 from tests.helpers.clocked_agent import RIGHT_NS, SPACING_NS, PiClock, counting_log, number_of, running
 from tests.helpers.processes import StreamServer

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.strict_config import ConfigError, check
-from edge_agent.config.loading import AgentConfig, load_agent_config
+from edge_agent.config.loading import load_agent_config
+from edge_agent.config.sections import AgentConfig
 from edge_agent.config.server_url import http_url, url_problem, websocket_url
 
 KEYS = [

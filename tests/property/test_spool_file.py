@@ -16,7 +16,7 @@ from can_stream.frames.batches import batch_of
 from can_stream.lanes.intervals import IntervalSet
 from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.packets import GapReason
-from edge_agent.config.loading import SpoolSection
+from edge_agent.config.sections import SpoolSection
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.disk_backlog import Marks
 from edge_agent.lanes.spooled_lane import SpooledLane

@@ -12,7 +12,8 @@ import click
 
 from can_stream.strict_config import ConfigError
 from edge_agent.cli.set_up.install import AGENT_CONFIG
-from edge_agent.config.loading import AgentConfig, load_agent_config
+from edge_agent.config.loading import load_agent_config
+from edge_agent.config.sections import AgentConfig
 from edge_agent.diagnosis.diagnosis import Fact, Finding, clock_fact, diagnose, facts_of
 from edge_agent.diagnosis.dongle_probe import dongle_facts
 from edge_agent.diagnosis.server_probe import server_fact

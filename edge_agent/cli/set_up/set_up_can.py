@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from edge_agent.cli.parameters import told_in_one_sentence
 from edge_agent.cli.set_up.install import AGENT_CONFIG
 from edge_agent.config.can_settings import CanSettings
-from edge_agent.config.loading import AgentConfig, load_agent_config
+from edge_agent.config.loading import load_agent_config
+from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.whereabouts import Whereabouts
 from edge_agent.errors import EdgeAgentError, SetUpError, SourceError
 from edge_agent.host.adapter import Adapter

@@ -11,13 +11,8 @@ import pytest
 from can_stream.strict_config import ConfigError
 from edge_agent.config.dongle import LISTEN_ONLY_OPTIONS, DongleSection, LogOptions, SlcanOptions
 from edge_agent.config.frame_filters import FrameFilter
-from edge_agent.config.loading import (
-    AgentConfig,
-    AgentSection,
-    ServerSection,
-    UplinkSection,
-    load_agent_config,
-)
+from edge_agent.config.loading import load_agent_config
+from edge_agent.config.sections import AgentConfig, AgentSection, ServerSection, UplinkSection
 from edge_agent.config.signal_rules import SignalRule
 from edge_agent.config.transmit import AllowEntry, RelaySection, ReplayRule, TransmitSection
 

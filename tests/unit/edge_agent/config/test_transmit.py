@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.strict_config import ConfigError
-from edge_agent.cli.run import check_config
-from edge_agent.config.loading import AgentConfig, load_agent_config
+from edge_agent.cli.set_up.check_config import check_config
+from edge_agent.config.loading import load_agent_config
+from edge_agent.config.sections import AgentConfig
 from edge_agent.config.transmit import AllowEntry
 
 SERVER = '[server]\nurl = "https://stream.example.com"\n'

@@ -15,7 +15,7 @@ from can_stream.protocol.control import Hello
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.bus.reader import SourceReader
 from edge_agent.config.dongle import DongleSection
-from edge_agent.config.loading import UplinkSection
+from edge_agent.config.sections import UplinkSection
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.errors import SourceEndedError
 from edge_agent.host.clock import Clock

@@ -15,7 +15,7 @@ from can_stream.protocol.control import Hello
 from edge_agent.bus.reader import SourceReader
 from edge_agent.bus.source import Source
 from edge_agent.config.dongle import DongleSection
-from edge_agent.config.loading import UplinkSection
+from edge_agent.config.sections import UplinkSection
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.dongles.link_polling import BusWatch
 from edge_agent.errors import SourceEndedError

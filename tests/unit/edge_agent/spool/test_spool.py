@@ -16,7 +16,7 @@ from can_stream.frames.batches import batch_of
 from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
-from edge_agent.config.loading import SpoolSection
+from edge_agent.config.sections import SpoolSection
 from edge_agent.errors import SpoolError
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.spooled_lane import SpooledLane
