@@ -7,6 +7,7 @@ replaced by a gap of the same number where the window is full. Pure: time is an 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -83,6 +84,7 @@ class LaneSender:
     """One lane of one dongle at the agent.
 
     `max_backlog_frames` is its share of MAX_BACKLOG_FRAMES: so many of its backlog may be on their way.
+    `on_unsent` is called when there is something to send on this connection, `on_freed` after acks.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class LaneSender:
         self.acknowledged_frames = 0
         self.trimmed_frames = 0
         self.paused = False
+        self.on_unsent: Callable[[], None] = _nobody_asks
+        self.on_freed: Callable[[], None] = _nobody_asks
         self.max_backlog_frames = MAX_BACKLOG_FRAMES
         self._taken_through = 0
         self._held: OrderedDict[PacketNumber, Held] = OrderedDict()
@@ -200,6 +204,7 @@ class LaneSender:
         for number in list(self._held):
             if number.start_id == self.start_id and number.seq <= taken_through:
                 self._release(number)
+        self.on_freed()
 
     def next_packet(self) -> tuple[RangeKind, bytes] | None:
         """What to send now, live before backlog; None while `paused`, all is on its way or nothing waits."""
@@ -233,7 +238,8 @@ class LaneSender:
                 self._backlog_frames.popleft()
             self._release(first)
             if first == number:
-                return
+                break
+        self.on_freed()
 
     # -- inside
 
@@ -255,6 +261,7 @@ class LaneSender:
             self._release(held.number)
         elif self._connected:
             self._todo[RangeKind.LIVE].append(held.number)
+            self.on_unsent()
         if self.limits.trims and self._memory_alone_bytes > self.limits.max_bytes:
             self._trim()
 
@@ -316,6 +323,10 @@ class LaneSender:
         if before is None or not follows(before.stretch, after.stretch, self._announced):
             return None
         return _merge(before, after)
+
+
+def _nobody_asks() -> None:
+    """Until somebody sends for the lane, or waits for room in it."""
 
 
 def _merge(before: Held, after: Held) -> Held | None:

@@ -39,7 +39,7 @@ class Decoder:
     `on_unknown` is called once for each (arbitration id, is extended) that a table does not know.
     """
 
-    def __init__(self, lane: LaneSender, on_unknown: Callable[[int, bool], None] = lambda *_: None) -> None:
+    def __init__(self, lane: LaneSender, on_unknown: Callable[[int, bool], object] = lambda *_: None) -> None:
         self.lane = lane
         self.gate = LaneGate(lane)
         self.counts = DecoderCounts()
@@ -55,7 +55,7 @@ class Decoder:
         self.table = table
         self._selection = None if table is None else SignalSelection(table, rules)
 
-    def take(self, frames: FrameBatch, now_seconds: float) -> None:
+    def take_frames(self, frames: FrameBatch, now_seconds: float) -> None:
         """All frames of the bus, in order."""
         if self._selection is None or self.table is None or not len(frames):
             return
@@ -87,7 +87,7 @@ class Decoder:
     def _send(self, values: SignalBatch, now_seconds: float) -> None:
         self.counts.values_sent += len(values)
         for begin in range(0, len(values), MAX_ROWS):
-            self.gate.take(values[begin : begin + MAX_ROWS], now_seconds)
+            self.gate.pass_on(values[begin : begin + MAX_ROWS], now_seconds)
 
     def _note_unknown(self, frames: FrameBatch) -> None:
         self.counts.frames_unknown += len(frames)

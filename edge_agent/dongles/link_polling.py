@@ -8,11 +8,9 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from edge_agent.bus.reader import SourceReader
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.errors import LinkError
 from edge_agent.host.can_link import CanLink, read_can_link
-from edge_agent.uplink.uplink import Uplink
 
 POLL_SECONDS: Final = 2.0
 # Trouble comes in floods.
@@ -20,41 +18,36 @@ _SOONEST_SECONDS: Final = 0.2
 _logger: Final = logging.getLogger(__name__)
 
 
-class BusWatch:
+class LinkPolling:
     """Of those dongles that are kernel interfaces; the others are left alone."""
 
-    def __init__(self, dongles: Sequence[Dongle], readers: Sequence[SourceReader], uplink: Uplink) -> None:
-        watched = zip(dongles, readers, strict=True)
-        self._watched = [pair for pair in watched if pair[0].bus.health is not None]
-        self._uplink = uplink
+    def __init__(self, dongles: Sequence[Dongle]) -> None:
+        self._watched = [dongle for dongle in dongles if dongle.bus.health is not None]
         self._is_due = asyncio.Event()
         self._unreadable: set[str] = set()
-        for dongle, _ in self._watched:
+        for dongle in self._watched:
             dongle.bus.on_trouble = self._is_due.set
 
-    async def keep_watched(self) -> None:
+    async def run(self) -> None:
         """Until cancelled; returns where there is nothing to watch."""
         while self._watched:
             self._is_due.clear()
-            channels = [dongle.channel for dongle, _ in self._watched]
+            channels = [dongle.channel for dongle in self._watched]
             # In a thread: it waits while the kernel sets up whatever interface.
             links = await asyncio.to_thread(_read_links, channels)
-            for (dongle, reader), link in zip(self._watched, links, strict=True):
-                self._take(dongle, reader, link)
+            for dongle, link in zip(self._watched, links, strict=True):
+                self._tell_dongle(dongle, link)
             await asyncio.sleep(_SOONEST_SECONDS)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._is_due.wait(), POLL_SECONDS - _SOONEST_SECONDS)
 
-    def _take(self, dongle: Dongle, reader: SourceReader, link: CanLink | LinkError | None) -> None:
-        if isinstance(link, LinkError):
-            if dongle.dongle_id not in self._unreadable:
-                _logger.warning("%s: %s", dongle.dongle_id, link)
-                self._unreadable.add(dongle.dongle_id)
-        elif (failure := dongle.take_link(link, reader)) is not None:
-            reader.reopen(failure)
+    def _tell_dongle(self, dongle: Dongle, link: CanLink | LinkError | None) -> None:
+        if not isinstance(link, LinkError):
+            dongle.take_link(link)
+        elif dongle.dongle_id not in self._unreadable:
+            _logger.warning("%s: %s", dongle.dongle_id, link)
+            self._unreadable.add(dongle.dongle_id)
         dongle.bus.look()
-        if dongle.frames.has_unsent:
-            self._uplink.wake()
 
 
 def _read_links(channels: Sequence[str]) -> list[CanLink | LinkError | None]:

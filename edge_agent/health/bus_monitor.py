@@ -52,7 +52,7 @@ class BusMonitor:
         self.look()
         self.on_trouble()
 
-    def take(self, item: Item) -> Iterator[Item]:
+    def take_item(self, item: Item) -> Iterator[Item]:
         """What the reader gives, with the controller's losses where its error frames tell of them."""
         if self.health is None:
             yield item

@@ -50,18 +50,18 @@ class LiveBatcher:
 
     @property
     def waiting_rows(self) -> int:
-        """How many frames wait for `take`."""
+        """How many frames wait for `take_batches`."""
         return self._waiting_rows
 
     def due_in(self, now_seconds: float) -> float | None:
-        """Seconds until `take` is due, 0 when it is; None while nothing waits."""
+        """Seconds until `take_batches` is due, 0 when it is; None while nothing waits."""
         if not self._waiting:
             return None
         due_seconds = self._due_at_seconds - now_seconds
         is_due = due_seconds < _SOON_SECONDS or self._waiting_rows >= MAX_ROWS
         return 0.0 if is_due else due_seconds
 
-    def take(self, now_seconds: float) -> list[FrameBatch]:
+    def take_batches(self, now_seconds: float) -> list[FrameBatch]:
         """All that waits, in batches of at most MAX_ROWS."""
         if not self._waiting:
             return []

@@ -25,7 +25,7 @@ class LaneGate:
         self._span_ns = (0, 0)
         self._since_seconds = 0.0
 
-    def take(self, batch: FrameBatch | SignalBatch, now_seconds: float) -> None:
+    def pass_on(self, batch: FrameBatch | SignalBatch, now_seconds: float) -> None:
         """1 to MAX_ROWS frames or values."""
         if self.lane.paused:
             self._leave_out(batch, now_seconds)
@@ -39,6 +39,8 @@ class LaneGate:
         if not closed or now_seconds - self._since_seconds >= TELL_SECONDS:
             self.tell(now_seconds)
         self.lane.paused = closed
+        if not closed:
+            self.lane.on_unsent()
 
     def tell(self, now_seconds: float) -> None:
         """What was left out so far becomes a gap in its place."""

@@ -198,6 +198,7 @@ class LaneOnDisk(LaneSender):
         if not rows:  # somebody else has been at the file
             self._vanished(fetch.through_row)
         self._finish_disk_part()
+        self.on_unsent()
 
     @property
     def has_backlog_to_read(self) -> bool:

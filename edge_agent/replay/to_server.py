@@ -60,7 +60,7 @@ class _Channel:
         now_seconds = time.monotonic()
         self.frames.take_frames(frames, now_seconds)
         if self.decoder is not None:
-            self.decoder.take(frames, now_seconds)
+            self.decoder.take_frames(frames, now_seconds)
 
     def _lane(self, name: LaneName, start_id: str, resolution_ns: int) -> LaneSender:
         lane = LaneSender(self.dongle.dongle_id, name, start_id, _WINDOW, resolution_ns)
@@ -137,7 +137,6 @@ class ReplayUplink:
                 channel = self._channels[number]
                 await self._uplink.until(channel.has_room)
                 channel.take(frames)
-            self._uplink.wake()
             await asyncio.sleep(0)
         await self._uplink.until(self._all_acknowledged)
         self._is_complete = True

@@ -43,8 +43,8 @@ Handed = list[tuple[SpooledLane, list[SpoolRow]]]
 class Spool:
     """Keeps `lanes`, those that are spooled, on disk as far as need be; more may be added to the list.
 
-    `wake` is called when packets have been read for sending, `greet_again` when another hello is needed,
-    `on_state` at each change. `opened` is set once what earlier starts left is known, or cannot be known.
+    `greet_again` is called when another hello is needed, `on_state` at each change. `opened` is set once what
+    earlier starts left is known, or cannot be known.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class Spool:
         lanes: Sequence[LaneSender],
         clock: Clock,
         *,
-        wake: Callable[[], None],
         greet_again: Callable[[], None],
         on_state: Callable[[State], None],
     ) -> None:
@@ -66,7 +65,7 @@ class Spool:
         self._all_lanes = lanes
         self._clock = clock
         self._boot_id = clock.boot_id()
-        self._wake, self._greet_again, self._on_state = wake, greet_again, on_state
+        self._greet_again, self._on_state = greet_again, on_state
         self._lanes: dict[LaneKey, SpooledLane] = {}
         self._orphans: dict[LaneKey, LaneOnDisk] = {}
         self._has_left = False
@@ -350,7 +349,6 @@ class Spool:
                 told = [(key, start_id, text) for start_id, text in marks.items()]
                 rows = await self._in_thread(partial(self._opened.fetch, key, fetch, told, self._moment()))
                 lane.fetched(fetch, rows, marks)
-                self._wake()
 
     @property
     def _opened(self) -> SpoolStore:

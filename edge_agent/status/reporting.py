@@ -10,7 +10,6 @@ from typing import Final
 
 from can_stream.protocol.control import ServiceStatus, Status
 from can_stream.text.timestamps import format_timestamp
-from edge_agent.bus.reader import SourceReader
 from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.host.clock import Clock
@@ -40,8 +39,7 @@ _Told = tuple[int, str, str]
 class Reporter:
     """Tells the server of services that have changed at once, and of all when asked to.
 
-    `dongles` and `readers` belong together; `changed` is to be called where one of them, the uplink or a
-    database may stand differently.
+    `changed` is to be called where a dongle, the uplink or a database may stand differently.
     """
 
     def __init__(
@@ -49,7 +47,6 @@ class Reporter:
         config: AgentConfig,
         start_id: str,
         dongles: Sequence[Dongle],
-        readers: Sequence[SourceReader],
         uplink: Uplink,
         clock: Clock,
         budget: Budget | None = None,
@@ -58,7 +55,6 @@ class Reporter:
         self._config = config
         self._start_id = start_id
         self._dongles = dongles
-        self._readers = readers
         self._uplink = uplink
         self._clock = clock
         self._budget = budget
@@ -103,9 +99,9 @@ class Reporter:
         ]
         if self._spool is not None:
             services.append(spool_service(maker, self._spool))
-        for dongle, reader in zip(self._dongles, self._readers, strict=True):
-            services.append(bus_service(maker, dongle, reader, self._rate(dongle).per_second()))
-            if dongle.decoder is not None:
+        for dongle in self._dongles:
+            services.append(bus_service(maker, dongle, self._rate(dongle).per_second()))
+            if dongle.pipeline.decoder is not None:
                 services.append(decoder_service(maker, dongle))
         return services
 
@@ -124,13 +120,10 @@ class Reporter:
             server_url=server.url,
             ca_file=server.ca_file,
             services=self.services(),
-            dongles=[
-                self._dongle_status(dongle, reader)
-                for dongle, reader in zip(self._dongles, self._readers, strict=True)
-            ],
+            dongles=[self._dongle_status(dongle) for dongle in self._dongles],
         )
 
-    def _dongle_status(self, dongle: Dongle, reader: SourceReader) -> DongleStatus:
+    def _dongle_status(self, dongle: Dongle) -> DongleStatus:
         rate, values = self._rate(dongle), values_ledger(dongle)
         silent_seconds = rate.silent_seconds(self._clock.monotonic_seconds())
         return DongleStatus(
@@ -140,7 +133,7 @@ class Reporter:
             fault=dongle.bus.state.fault,
             frames_per_second=round(rate.per_second(), 1),
             seconds_since_frame=None if silent_seconds is None else round(silent_seconds, 1),
-            frames=frames_ledger(dongle, reader).books(),
+            frames=frames_ledger(dongle).books(),
             values=None if values is None else values.books(),
         )
 
@@ -149,8 +142,8 @@ class Reporter:
 
     def _sample(self) -> None:
         now_seconds = self._clock.monotonic_seconds()
-        for dongle, reader in zip(self._dongles, self._readers, strict=True):
-            self._rate(dongle).sample(now_seconds, reader.counts.read)
+        for dongle in self._dongles:
+            self._rate(dongle).sample(now_seconds, dongle.reader.counts.read)
 
     def _tell(self, services: list[ServiceStatus]) -> None:
         """Only while somebody hears it: of what was missed, only the last would be true."""

@@ -10,7 +10,6 @@ from msgspec.structs import asdict
 
 from can_stream.protocol.control import ServiceStatus
 from can_stream.text.timestamps import format_timestamp
-from edge_agent.bus.reader import SourceReader
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.spool.spool import Spool
 from edge_agent.state import StatusCode
@@ -57,11 +56,9 @@ def agent_service(maker: ServiceMaker, uptime_seconds: float, budget: Budget | N
     return maker.make("agent", "Edge agent", code, message, metrics)
 
 
-def bus_service(
-    maker: ServiceMaker, dongle: Dongle, reader: SourceReader, frames_per_second: float
-) -> ServiceStatus:
+def bus_service(maker: ServiceMaker, dongle: Dongle, frames_per_second: float) -> ServiceStatus:
     """One dongle's bus: how it stands, and what became of its frames."""
-    state, ledger = dongle.bus.state, frames_ledger(dongle, reader)
+    state, ledger = dongle.bus.state, frames_ledger(dongle)
     metrics = {
         **dongle.bus.metrics,
         "frames_read": ledger.taken,
@@ -88,7 +85,8 @@ def spool_service(maker: ServiceMaker, spool: Spool) -> ServiceStatus:
 
 def decoder_service(maker: ServiceMaker, dongle: Dongle) -> ServiceStatus:
     """What one dongle's databases are, and what was made of its frames; of a dongle with a decoder."""
-    assert dongle.decoder is not None
+    decoder = dongle.pipeline.decoder
+    assert decoder is not None
     databases, ledger = dongle.databases, values_ledger(dongle)
     assert ledger is not None
     code = StatusCode.STARTING
@@ -96,7 +94,7 @@ def decoder_service(maker: ServiceMaker, dongle: Dongle) -> ServiceStatus:
         code = StatusCode.FAILED if databases.table is None else StatusCode.OK
         code = StatusCode.DEGRADED if databases.table and databases.problems else code
     message = "loading databases" if databases is None else databases.message
-    metrics = {**asdict(dongle.decoder.counts), **ledger.metrics()}
+    metrics = {**asdict(decoder.counts), **ledger.metrics()}
     return maker.make(
         "decoder", f"Decoder {dongle.info.channel}", code, message, metrics, of=dongle.dongle_id
     )
@@ -128,30 +126,32 @@ def uplink_service(
     return maker.make("uplink", "Uplink", code, state.message, metrics)
 
 
-def frames_ledger(dongle: Dongle, reader: SourceReader) -> Ledger:
+def frames_ledger(dongle: Dongle) -> Ledger:
     """What became of the frames of a dongle's bus, all at one moment."""
-    read, lane = reader.counts, dongle.frames
+    read, pipeline = dongle.reader.counts, dongle.pipeline
+    lane = pipeline.frames
     counts = {
         **{f"lost_{place}": frames for place, frames in read.lost.items()},
-        "malformed": reader.malformed,
-        "left_out": dongle.left_out_frames,
-        "over_budget": dongle.gates[0].left_out,
+        "malformed": dongle.reader.malformed,
+        "left_out": pipeline.left_out_frames,
+        "over_budget": pipeline.gates[0].left_out,
         "trimmed": lane.trimmed_frames,
         "acknowledged": lane.acknowledged_frames,
-        "waiting": read.waiting + dongle.gathered_frames + lane.waiting_frames,
+        "waiting": read.waiting + pipeline.gathered_frames + lane.waiting_frames,
     }
-    return Ledger("frames", FRAME_HOPS, read.read, counts, dongle.uncounted_losses)
+    return Ledger("frames", FRAME_HOPS, read.read, counts, pipeline.uncounted_losses)
 
 
 def values_ledger(dongle: Dongle) -> Ledger | None:
     """What became of the values of a dongle's signals lane; None where it has none."""
-    if dongle.decoder is None:
+    decoder = dongle.pipeline.decoder
+    if decoder is None:
         return None
-    lane = dongle.decoder.lane
+    lane = decoder.lane
     counts = {
-        "over_budget": dongle.decoder.gate.left_out,
+        "over_budget": decoder.gate.left_out,
         "trimmed": lane.trimmed_frames,
         "acknowledged": lane.acknowledged_frames,
         "waiting": lane.waiting_frames,
     }
-    return Ledger("values", VALUE_HOPS, dongle.decoder.counts.values_sent, counts)
+    return Ledger("values", VALUE_HOPS, decoder.counts.values_sent, counts)

@@ -35,7 +35,7 @@ def status_line(uplink: UplinkState, buses: Sequence[State]) -> str:
     return f"dongles OK: {good}/{len(buses)}; uplink: {uplink.message}"
 
 
-class Progress:
+class Watchdog:
     """Feeds the watchdog as long as every driver returns in its time and the uplink gets on.
 
     `buses` says how they stand, which may be worse than what a reader knows of its driver.

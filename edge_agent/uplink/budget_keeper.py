@@ -22,15 +22,20 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class BudgetKeeper:
-    """`on_stage` is told what is sent from now on, at the start and at least each second."""
+    """`on_look` is told what is sent from now on, at the start and at least each second."""
 
     def __init__(
-        self, max_bytes: int, path: Path, uplink: Uplink, clock: Clock, on_stage: Callable[[Stage], None]
+        self,
+        max_bytes: int,
+        path: Path,
+        uplink: Uplink,
+        clock: Clock,
+        on_look: Callable[[Stage, Budget], None],
     ) -> None:
         self._path = path
         self._uplink = uplink
         self._clock = clock
-        self._on_stage = on_stage
+        self._on_look = on_look
         self._counted_bytes = 0
         self._kept = _read(path)
         self._kept_at_seconds = clock.monotonic_seconds()
@@ -52,7 +57,7 @@ class BudgetKeeper:
         sent_bytes = self._uplink.counts.spent_bytes
         self.budget.add(sent_bytes - self._counted_bytes, self._wall_ns())
         self._counted_bytes = sent_bytes
-        self._on_stage(self.budget.stage)
+        self._on_look(self.budget.stage, self.budget)
 
     def _wall_ns(self) -> int | None:
         """What time it is: a clock that is not right is not asked, but the server."""

@@ -265,6 +265,7 @@ class Uplink:
         now_seconds = self._clock.monotonic_seconds()
         max_ranges = min(MAX_RANGES, _RANGES_IN_ALL // max(1, len(self.lanes)))
         for lane in self.lanes:
+            lane.on_unsent = self.wake
             lane.max_backlog_frames = MAX_BACKLOG_FRAMES // len(self.lanes)
         hellos = [lane.connect(now_seconds, max_ranges) for lane in self.lanes]
         await data.send(encode_message(LanesHello(self._answers.hello().start_id, hellos)))

@@ -47,9 +47,7 @@ async def run_once(path: Path, lane: SpooledLane) -> list[State]:
     states: list[State] = []
     lanes: list[LaneSender] = [lane]
     section = SpoolSection(directory=str(path))
-    spool = Spool(
-        section, lanes, Clock(), wake=lambda: None, greet_again=lambda: None, on_state=states.append
-    )
+    spool = Spool(section, lanes, Clock(), greet_again=lambda: None, on_state=states.append)
     running = asyncio.create_task(spool.run())
     await spool.opened.wait()
     spool.stop()

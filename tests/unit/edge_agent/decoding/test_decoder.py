@@ -51,7 +51,7 @@ def frames(*rows: tuple[float, int, bytes], flags: int = 0) -> FrameBatch:
 
 
 def test_without_a_table_nothing_is_sent_and_nothing_is_unknown(bench: Bench) -> None:
-    bench.decoder.take(frames((0, 1, b"\1\2"), (0, 2, b"")), 0.0)
+    bench.decoder.take_frames(frames((0, 1, b"\1\2"), (0, 2, b"")), 0.0)
     assert bench.sent() == []
     assert bench.told == []
 
@@ -59,9 +59,9 @@ def test_without_a_table_nothing_is_sent_and_nothing_is_unknown(bench: Bench) ->
 def test_an_id_is_told_once_also_by_another_table_and_error_frames_have_none(bench: Bench) -> None:
     bench.decoder.use(TABLE, [], 0.0)
     for _ in range(3):
-        bench.decoder.take(frames((0, 0x7FF, b""), (0, 5, b""), (0, 1, b"\1\2")), 0.0)
-        bench.decoder.take(frames((0, 5, b""), flags=FrameFlag.EXTENDED), 0.0)
-        bench.decoder.take(frames((0, 0x20, b"\0" * 8), flags=FrameFlag.ERROR), 0.0)
+        bench.decoder.take_frames(frames((0, 0x7FF, b""), (0, 5, b""), (0, 1, b"\1\2")), 0.0)
+        bench.decoder.take_frames(frames((0, 5, b""), flags=FrameFlag.EXTENDED), 0.0)
+        bench.decoder.take_frames(frames((0, 0x20, b"\0" * 8), flags=FrameFlag.ERROR), 0.0)
         bench.decoder.use(OTHER, [], 0.0)
     assert bench.told == [(5, False), (0x7FF, False), (5, True)]
     assert bench.decoder.counts.frames_unknown == 9
@@ -70,13 +70,13 @@ def test_an_id_is_told_once_also_by_another_table_and_error_frames_have_none(ben
 
 def test_a_bus_of_random_ids_tells_about_some(bench: Bench) -> None:
     bench.decoder.use(TABLE, [], 0.0)
-    bench.decoder.take(frames(*((0, number, b"") for number in range(2, 0x800))), 0.0)
+    bench.decoder.take_frames(frames(*((0, number, b"") for number in range(2, 0x800))), 0.0)
     assert len(bench.told) == len(set(bench.told)) == MAX_UNKNOWN_IDS
 
 
 def test_what_cannot_be_decoded_is_counted(bench: Bench) -> None:
     bench.decoder.use(TABLE, [], 0.0)
-    bench.decoder.take(frames((0, 1, b"\1"), (1, 1, b"\2\3")), 0.0)
+    bench.decoder.take_frames(frames((0, 1, b"\1"), (1, 1, b"\2\3")), 0.0)
     counts = bench.decoder.counts
     assert (counts.signals_undecoded, counts.values_sent, counts.frames_known) == (1, 3, 2)
     (values,) = bench.sent()
@@ -86,9 +86,9 @@ def test_what_cannot_be_decoded_is_counted(bench: Bench) -> None:
 
 def test_with_new_rules_every_value_is_news_and_what_was_held_back_is_not_lost(bench: Bench) -> None:
     bench.decoder.use(TABLE, [SignalRule("A.*", minimum_period_seconds=10)], 0.0)
-    bench.decoder.take(frames((0, 1, b"\1\1"), (1, 1, b"\2\1")), 0.0)
+    bench.decoder.take_frames(frames((0, 1, b"\1\1"), (1, 1, b"\2\1")), 0.0)
     bench.decoder.use(OTHER, [], 1.0)
-    bench.decoder.take(frames((2, 1, b"\2\1")), 2.0)
+    bench.decoder.take_frames(frames((2, 1, b"\2\1")), 2.0)
     assert [(batch.table_hash, batch.bits.tolist()) for batch in bench.sent()] == [
         (TABLE.hash, [1, 1]),
         (TABLE.hash, [2]),
@@ -98,7 +98,7 @@ def test_with_new_rules_every_value_is_news_and_what_was_held_back_is_not_lost(b
 
 def test_on_a_bus_that_fell_silent_a_held_value_goes_when_its_time_has_come(bench: Bench) -> None:
     bench.decoder.use(TABLE, [SignalRule("A.A1", minimum_period_seconds=10)], 0.0)
-    bench.decoder.take(frames((100, 1, b"\1\0"), (103, 1, b"\2\0")), 50.0)
+    bench.decoder.take_frames(frames((100, 1, b"\1\0"), (103, 1, b"\2\0")), 50.0)
     assert bench.decoder.holds_back
     bench.decoder.expire(56.9)
     assert [sorted(batch.bits.tolist()) for batch in bench.sent()] == [[0, 1]]
@@ -110,7 +110,7 @@ def test_on_a_bus_that_fell_silent_a_held_value_goes_when_its_time_has_come(benc
 def test_more_values_than_a_packet_may_hold_become_several(bench: Bench) -> None:
     bench.decoder.use(TABLE, [], 0.0)
     rows = ((n / 1000, 1, bytes([n % 256, n // 256 % 256 ^ n % 256])) for n in range(MAX_ROWS))
-    bench.decoder.take(frames(*rows), 0.0)
+    bench.decoder.take_frames(frames(*rows), 0.0)
     sizes = [len(batch) for batch in bench.sent()]
     assert sum(sizes) == bench.decoder.counts.values_sent > MAX_ROWS
     assert max(sizes) <= MAX_ROWS

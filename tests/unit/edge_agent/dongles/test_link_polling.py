@@ -11,28 +11,16 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
-from can_stream.protocol.control import Hello
-from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import Source
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.sections import UplinkSection
 from edge_agent.dongles.dongle import Dongle
-from edge_agent.dongles.link_polling import BusWatch
-from edge_agent.errors import SourceEndedError
+from edge_agent.dongles.link_polling import LinkPolling
+from edge_agent.dongles.pipeline import LaneSections
 from edge_agent.host.can_link import CanLink
 from edge_agent.host.clock import Clock
 from edge_agent.state import State, StatusCode
 from edge_agent.uplink.hello import new_start_id
-from edge_agent.uplink.uplink import Answers, Uplink
 from tests.helpers.can_links import virtual_link
-
-
-def no_hello() -> Hello:
-    raise NotImplementedError
-
-
-def never() -> Source:
-    raise SourceEndedError("not opened")
 
 
 class Watched:
@@ -42,20 +30,17 @@ class Watched:
         clock = Clock()
         self.dongle = Dongle(
             DongleSection(channel, id="van7-can0", **section),
-            UplinkSection(),
-            new_start_id(),
+            LaneSections(new_start_id(), UplinkSection()),
             clock,
         )
-        self.reader = SourceReader("van7-can0", never, lambda _: None)
-        uplink = Uplink("http://127.0.0.1:9", "token", Answers(no_hello), self.dongle.lanes, clock=clock)
-        self.watch = BusWatch([self.dongle], [self.reader], uplink)
+        self.polling = LinkPolling([self.dongle])
         self.dongle.bus.take_source(State(StatusCode.OK, "reading"))
         self._asked = asyncio.Event()
         mocker.patch.object(self.dongle.bus, "look", side_effect=self._asked.set)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.watch.keep_watched())
+        task = asyncio.create_task(self.polling.run())
         yield
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -80,7 +65,7 @@ async def test_what_the_kernel_cannot_tell_is_said_once(
 
 
 async def test_there_is_nothing_to_watch_where_no_bus_is_the_kernels(mocker: MockerFixture) -> None:
-    await asyncio.wait_for(Watched(mocker, "drive.log", interface="log").watch.keep_watched(), 10)
+    await asyncio.wait_for(Watched(mocker, "drive.log", interface="log").polling.run(), 10)
 
 
 async def test_a_loss_is_a_gap_and_a_dead_socket_is_opened_again(mocker: MockerFixture) -> None:
@@ -91,13 +76,13 @@ async def test_a_loss_is_a_gap_and_a_dead_socket_is_opened_again(mocker: MockerF
     ]
     mocker.patch("edge_agent.dongles.link_polling.read_can_link", side_effect=lambda _: links[0])
     watched = Watched(mocker, "vcan0")
-    reopened = mocker.patch.object(watched.reader, "reopen")
-    held = watched.dongle.frames.held_packets
+    reopened = mocker.patch.object(watched.dongle.reader, "reopen")
+    held = watched.dongle.pipeline.frames.held_packets
     async with watched.running():
         while len(links) > 1:
             await watched.asked_again()
             links.pop(0)
         await watched.asked_again()
-    assert watched.dongle.frames.held_packets == held + 1
+    assert watched.dongle.pipeline.frames.held_packets == held + 1
     assert watched.dongle.bus.metrics["controller_overruns"] == 1
     assert reopened.call_args.args[0].fault == "unplugged"

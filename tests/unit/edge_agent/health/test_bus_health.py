@@ -360,9 +360,9 @@ def test_each_change_is_told_once() -> None:
     bus = monitor(told)
     bus.take_source(READING)
     for _ in range(3):
-        list(bus.take(errors(None, WARNING)))
+        list(bus.take_item(errors(None, WARNING)))
         bus.look()
-    list(bus.take(errors(BUS_OFF)))
+    list(bus.take_item(errors(BUS_OFF)))
     assert [state.fault for state in told] == ["", "error_warning", "bus_off"]
     assert bus.metrics["fault"] == "bus_off"
 
@@ -371,7 +371,7 @@ def test_an_overrun_stands_as_a_loss_in_its_place() -> None:
     bus = monitor([])
     bus.take_source(READING)
     batch = errors(None, OVERFLOW, None, OVERFLOW, None)
-    first, loss, rest = bus.take(batch)
+    first, loss, rest = bus.take_item(batch)
     assert isinstance(first, FrameBatch)
     assert isinstance(rest, FrameBatch)
     assert first.equals(batch[:2])
@@ -383,9 +383,9 @@ def test_trouble_has_the_kernel_asked_at_once() -> None:
     asked: list[bool] = []
     bus = monitor([])
     bus.on_trouble = lambda: asked.append(True)
-    list(bus.take(errors(None)))
+    list(bus.take_item(errors(None)))
     assert not asked
-    list(bus.take(errors(STUFFING)))
+    list(bus.take_item(errors(STUFFING)))
     assert asked
 
 
@@ -395,5 +395,5 @@ def test_what_is_no_kernel_interface_stands_as_its_reader_says() -> None:
     failed = State(StatusCode.FAILED, "gone", "unplugged")
     bus.take_source(failed)
     items: list[Item] = [errors(BUS_OFF), Dropped(3, 0, 1)]
-    assert [part for item in items for part in bus.take(item)] == items
+    assert [part for item in items for part in bus.take_item(item)] == items
     assert (told, bus.metrics) == ([failed], {"fault": "unplugged"})

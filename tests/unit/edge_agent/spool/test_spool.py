@@ -251,8 +251,7 @@ async def spooling(
     """A spool of these lanes that runs inside, and comes to its end."""
     section = SpoolSection(str(path), max_bytes, max_age_seconds)
     told = [] if states is None else states
-    silent = {"wake": lambda: None, "greet_again": lambda: None}
-    spool = Spool(section, lanes, Clock(), **silent, on_state=told.append)
+    spool = Spool(section, lanes, Clock(), greet_again=lambda: None, on_state=told.append)
     running = asyncio.create_task(spool.run())
     await asyncio.wait_for(spool.opened.wait(), 30)
     yield spool

@@ -24,7 +24,7 @@ from edge_agent.bus.reader import ReaderLimits, SourceReader
 from edge_agent.host.backoff import UPLINK_POLICY
 from edge_agent.host.clock import Clock
 from edge_agent.state import StatusCode
-from edge_agent.status.watchdog import CONNECTING_SECONDS, Progress
+from edge_agent.status.watchdog import CONNECTING_SECONDS, Watchdog
 from edge_agent.uplink.uplink import UplinkState
 
 CONNECTED = UplinkState(True, "streaming to https://stream.example.com")
@@ -159,11 +159,11 @@ def test_how_long_the_watchdog_waits(environment: dict[str, str], seconds: float
 
 @dataclass
 class Watched:
-    """Progress of one reader on a test bus."""
+    """Watchdog of one reader on a test bus."""
 
     bus: Bus
     clock: SetClock
-    progress: Progress
+    watchdog: Watchdog
     reader: SourceReader
 
 
@@ -172,14 +172,14 @@ async def watched(systemd: Systemd, run: Callable[[Watched], None]) -> None:
     bus, clock, opened = Bus(), SetClock(), asyncio.Event()
     limits = ReaderLimits(hang_read_seconds=2.5)
     reader = SourceReader("van7-can0", lambda: bus, lambda _: opened.set(), limits, clock)
-    progress = Progress(ServiceManager(systemd.environment), [reader], clock)
-    progress.uplink_changed(CONNECTED)
+    watchdog = Watchdog(ServiceManager(systemd.environment), [reader], clock)
+    watchdog.uplink_changed(CONNECTED)
     reader.start()
     try:
         while reader.state.code is not StatusCode.OK:
             opened.clear()
             await opened.wait()
-        await asyncio.to_thread(run, Watched(bus, clock, progress, reader))
+        await asyncio.to_thread(run, Watched(bus, clock, watchdog, reader))
     finally:
         bus.released.set()
         await reader.stop()
@@ -187,8 +187,8 @@ async def watched(systemd: Systemd, run: Callable[[Watched], None]) -> None:
 
 async def test_a_silent_bus_feeds_the_watchdog_however_long_it_is_silent(systemd: Systemd) -> None:
     def run(one: Watched) -> None:
-        one.progress.look()
-        one.progress.look()
+        one.watchdog.look()
+        one.watchdog.look()
 
     await watched(systemd, run)
     first, *rest = systemd.told()
@@ -203,17 +203,17 @@ async def test_a_driver_that_hangs_starves_it_and_is_named_once(
         one.bus.hangs.set()
         assert one.bus.entered.acquire(timeout=30)
         one.clock.seconds += 2.4
-        one.progress.look()
+        one.watchdog.look()
         assert "WATCHDOG=1" in systemd.told()
         one.clock.seconds += 0.2
-        one.progress.look()
-        one.progress.look()
+        one.watchdog.look()
+        one.watchdog.look()
         assert "WATCHDOG=1" not in systemd.told()
         one.bus.hangs.clear()
         one.bus.released.set()
-        while one.progress.standstill() is not None:
+        while one.watchdog.standstill() is not None:
             time.sleep(0.001)
-        one.progress.look()
+        one.watchdog.look()
         assert "WATCHDOG=1" in systemd.told()
 
     await watched(systemd, run)
@@ -233,26 +233,26 @@ def test_an_uplink_that_does_not_try_again_starves_it(
     systemd: Systemd, state: UplinkState, patience_seconds: float
 ) -> None:
     clock = SetClock()
-    progress = Progress(ServiceManager(systemd.environment), [], clock)
-    progress.uplink_changed(state)
+    watchdog = Watchdog(ServiceManager(systemd.environment), [], clock)
+    watchdog.uplink_changed(state)
     clock.seconds += patience_seconds
-    assert progress.standstill() is None
+    assert watchdog.standstill() is None
     clock.seconds += 1
-    assert state.message in str(progress.standstill())
-    progress.uplink_changed(state)  # it has tried
-    assert progress.standstill() is None
-    progress.uplink_changed(CONNECTED)
+    assert state.message in str(watchdog.standstill())
+    watchdog.uplink_changed(state)  # it has tried
+    assert watchdog.standstill() is None
+    watchdog.uplink_changed(CONNECTED)
     clock.seconds += 1e6
-    assert progress.standstill() is None
+    assert watchdog.standstill() is None
 
 
 async def test_it_is_fed_often_enough_and_without_systemd_not_at_all(systemd: Systemd) -> None:
     environment = {**systemd.environment, "WATCHDOG_USEC": "40000"}
-    progress = Progress(ServiceManager(environment), [], Clock())
+    watchdog = Watchdog(ServiceManager(environment), [], Clock())
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(progress.keep_told(), 1.0)
+        await asyncio.wait_for(watchdog.keep_told(), 1.0)
     assert systemd.told().count("WATCHDOG=1") >= 10
-    await asyncio.wait_for(Progress(ServiceManager({}), [], Clock()).keep_told(), 10)
+    await asyncio.wait_for(Watchdog(ServiceManager({}), [], Clock()).keep_told(), 10)
 
 
 LOGGING = """if True:

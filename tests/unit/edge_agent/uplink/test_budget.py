@@ -154,13 +154,13 @@ def connected_gate() -> LaneGate:
 
 def test_a_closed_gate_counts_and_what_waited_before_it_waits() -> None:
     gate = connected_gate()
-    gate.take(batch(0, 2), 0.0)
+    gate.pass_on(batch(0, 2), 0.0)
     gate.set_closed(1.0, closed=True)
-    gate.take(batch(2, 3), 1.0)
-    gate.take(batch(5, 4), 2.0)
+    gate.pass_on(batch(2, 3), 1.0)
+    gate.pass_on(batch(5, 4), 2.0)
     assert sent(gate.lane) == []
     gate.set_closed(3.0, closed=False)
-    gate.take(batch(9, 1), 3.0)
+    gate.pass_on(batch(9, 1), 3.0)
     first, gap, last = sent(gate.lane)
     assert isinstance(first, FrameBatch)
     assert isinstance(last, FrameBatch)
@@ -174,7 +174,7 @@ def test_a_long_stretch_is_told_every_ten_minutes_also_when_the_bus_falls_silent
     for second in range(0, 2000, 10):
         gate.set_closed(float(second), closed=True)
         if second < 700:
-            gate.take(batch(second, 1), float(second))
+            gate.pass_on(batch(second, 1), float(second))
     gate.set_closed(2000.0, closed=False)
     gaps = sent(gate.lane)
     assert [gap.frames for gap in gaps if isinstance(gap, Gap)] == [TELL_SECONDS / 10, 10]
@@ -187,7 +187,7 @@ def test_every_frame_is_sent_or_in_a_gap_with_its_time(steps: list[tuple[str, in
         now_seconds += amount
         if step == "take":
             count = amount % 5 + 1
-            gate.take(batch(number, count), now_seconds)
+            gate.pass_on(batch(number, count), now_seconds)
             number += count
         elif step == "tell":
             gate.tell(now_seconds)
@@ -225,7 +225,7 @@ class DayClock(Clock):
 
 
 def keeper(path: Path, uplink: Any, clock: Clock, stages: list[Stage]) -> BudgetKeeper:
-    return BudgetKeeper(1000, path, cast(Uplink, uplink), clock, stages.append)
+    return BudgetKeeper(1000, path, cast(Uplink, uplink), clock, lambda stage, _: stages.append(stage))
 
 
 async def kept(path: Path, sent_bytes: int, clock: Clock, server_offset_ns: int | None = None) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""How often a dongle's frames and values become packets while its bus is busy."""
+"""How often a dongle's frames and values become packets while its bus is busy, and who is told of it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ import pytest
 from can_stream.databases.configured import load_configured
 from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.lanes.sender import LaneSender
-from can_stream.protocol.control import Hello
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.bus.reader import SourceReader
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.sections import UplinkSection
-from edge_agent.dongles.dongle import Dongle
+from edge_agent.dongles.pipeline import Heard, LaneSections, Pipeline
 from edge_agent.errors import SourceEndedError
 from edge_agent.host.clock import Clock
 from edge_agent.uplink.budget import Stage
 from edge_agent.uplink.hello import new_start_id
-from edge_agent.uplink.uplink import Answers, Uplink
 
 DATABASE = Path(__file__).resolve().parents[4] / "dbc" / "demo-vehicle.dbc"
 GEARBOX_ID = 544
@@ -50,44 +48,38 @@ class BusyBus:
         pass
 
 
-def no_hello() -> Hello:
-    raise NotImplementedError
-
-
-async def fed(frames: Literal["all", "off"], stage: Stage = Stage.EVERYTHING) -> Dongle:
-    """A dongle whose bus is over, at this stage of a budget; no packet of it was sent."""
-    clock = Clock()
+async def fed(frames: Literal["all", "off"], stage: Stage = Stage.EVERYTHING) -> Pipeline:
+    """That of a dongle whose bus is over, at this stage of a budget; no packet of it was sent."""
     section = DongleSection("can0", id="van7-can0", frames=frames, databases=[str(DATABASE)])
-    uplink = UplinkSection(flush_seconds=0.02)
-    dongle = Dongle(section, uplink, new_start_id(), clock)
-    dongle.add_decoder()
-    dongle.use(load_configured(section.databases))
-    dongle.limit(stage)
+    sections = LaneSections(new_start_id(), UplinkSection(flush_seconds=0.02))
+    pipeline = Pipeline(section, sections, Clock(), Heard())
+    pipeline.add_decoder()
+    pipeline.decode_by(load_configured(section.databases).table, section.signals)
+    pipeline.limit(stage)
     reader = SourceReader("van7-can0", BusyBus, lambda _: None)
     reader.start()
-    server = Uplink("http://127.0.0.1:9", "token", Answers(no_hello), dongle.lanes, clock=clock)
-    await dongle.feed(reader, server)
+    await pipeline.feed(reader, lambda item: iter([item]))
     await reader.stop()
-    return dongle
+    return pipeline
 
 
 async def test_values_go_less_often_than_frames_where_there_are_frames() -> None:
-    dongle = await fed("all")
-    assert dongle.decoder is not None
-    frames, values = dongle.frames, dongle.decoder.lane
+    pipeline = await fed("all")
+    assert pipeline.decoder is not None
+    frames, values = pipeline.frames, pipeline.decoder.lane
     assert frames.held_frames == READS
     assert values.held_frames == READS + 1  # the lever does not move
     assert frames.held_packets > 2 * values.held_packets > 2
 
 
 async def test_values_go_as_often_as_frames_would_where_there_are_none() -> None:
-    dongle = await fed("off")
+    pipeline = await fed("off")
     sparse = await fed("all")
-    assert dongle.decoder is not None
+    assert pipeline.decoder is not None
     assert sparse.decoder is not None
-    assert dongle.frames.held_frames == 0
-    assert dongle.decoder.lane.held_frames == READS + 1
-    assert dongle.decoder.lane.held_packets > 2 * sparse.decoder.lane.held_packets
+    assert pipeline.frames.held_frames == 0
+    assert pipeline.decoder.lane.held_frames == READS + 1
+    assert pipeline.decoder.lane.held_packets > 2 * sparse.decoder.lane.held_packets
 
 
 def left_out(lane: LaneSender) -> int:
@@ -113,16 +105,34 @@ def left_out(lane: LaneSender) -> int:
 async def test_what_the_budget_does_not_allow_is_left_out_and_counted(
     stage: Stage, frames: int, values: int
 ) -> None:
-    dongle = await fed("all", stage)
-    assert dongle.decoder is not None
-    lane = dongle.decoder.lane
-    assert (dongle.frames.held_frames, lane.held_frames) == (frames, values)
-    assert (dongle.frames.paused, lane.paused) == (stage >= Stage.NO_FRAMES, stage >= Stage.NO_SIGNALS)
-    assert left_out(dongle.frames) == READS - frames
+    pipeline = await fed("all", stage)
+    assert pipeline.decoder is not None
+    lane = pipeline.decoder.lane
+    assert (pipeline.frames.held_frames, lane.held_frames) == (frames, values)
+    assert (pipeline.frames.paused, lane.paused) == (
+        stage >= Stage.NO_FRAMES,
+        stage >= Stage.NO_SIGNALS,
+    )
+    assert left_out(pipeline.frames) == READS - frames
     assert left_out(lane) == (3 if stage is Stage.NO_SIGNALS else 0)
 
 
 async def test_a_new_day_opens_the_lanes() -> None:
-    dongle = await fed("all", Stage.NO_SIGNALS)
-    dongle.limit(Stage.EVERYTHING)
-    assert not any(lane.paused for lane in dongle.lanes)
+    pipeline = await fed("all", Stage.NO_SIGNALS)
+    pipeline.limit(Stage.EVERYTHING)
+    assert not any(lane.paused for lane in pipeline.lanes)
+
+
+async def test_a_lane_says_that_it_has_something_to_send_and_that_there_is_room() -> None:
+    pipeline = await fed("all")
+    lane, told = pipeline.frames, list[str]()
+    lane.on_unsent, lane.on_freed = lambda: told.append("unsent"), lambda: told.append("freed")
+    lane.take_loss(GapReason.SOURCE, 1, 0.0)
+    assert told == []  # nobody is connected
+    lane.connect(0.0)
+    lane.take_loss(GapReason.SOURCE, 1, 0.0)
+    assert told == ["unsent"]
+    while (packet := lane.next_packet()) is not None:
+        lane.acknowledged(packet[0], decode_packet(packet[1]).number)
+    assert told[1:] == ["freed"] * (lane.next_seq - 1)
+    assert lane.is_empty
