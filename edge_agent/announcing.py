@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from can_stream.databases.configured import ConfiguredDatabases
     from edge_agent.uplink.budget import Budget, Stage
 
-_logger: Final = logging.getLogger(__name__)
+# The name says who tells it: a server shows `agent` as the source of these lines.
+_logger: Final = logging.getLogger("edge_agent.agent")
 
 
 class Hearers(Struct, frozen=True):
