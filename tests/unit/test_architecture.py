@@ -32,6 +32,8 @@ PURE_MODULES: Final = [
     "edge_agent/health/bus_health.py",
     "edge_agent/config/can_settings.py",
     "edge_agent/uplink/budget.py",
+    "edge_agent/uplink/reconnecting.py",
+    "edge_agent/uplink/state.py",
     "edge_agent/lanes/clock_watch.py",
     "can_stream/databases/dbc/limits.py",
     "can_stream/databases/dbc/statements.py",
