@@ -30,9 +30,10 @@ from edge_agent.status.log_forwarding import LogForwarder
 from edge_agent.status.reporting import Reporter
 from edge_agent.status.socket import serving_status, socket_path
 from edge_agent.status.watchdog import Watchdog
+from edge_agent.uplink.connection import Answers
 from edge_agent.uplink.credentials import read_agent_token
 from edge_agent.uplink.hello import new_start_id
-from edge_agent.uplink.uplink import Answers, Uplink
+from edge_agent.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
     from edge_agent.uplink.budget_keeper import BudgetKeeper

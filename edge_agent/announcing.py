@@ -18,7 +18,8 @@ from edge_agent.state import State, StatusCode
 from edge_agent.status.reporting import Reporter
 from edge_agent.status.watchdog import Watchdog
 from edge_agent.uplink.hello import hello_of
-from edge_agent.uplink.uplink import Uplink, UplinkState
+from edge_agent.uplink.state import UplinkState
+from edge_agent.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
     from can_stream.databases.configured import ConfiguredDatabases

@@ -21,8 +21,10 @@ from edge_agent.decoding.decoder import Decoder
 from edge_agent.errors import ReplayError
 from edge_agent.host.clock import Clock
 from edge_agent.replay.replay import Replay, Totals, by_channel
+from edge_agent.uplink.connection import Answers
 from edge_agent.uplink.hello import hello_of, new_start_id
-from edge_agent.uplink.uplink import Answers, Uplink, UplinkState
+from edge_agent.uplink.state import UplinkState
+from edge_agent.uplink.uplink import Uplink
 
 _WINDOW: Final = WindowLimits(4_000_000, trims=False)
 

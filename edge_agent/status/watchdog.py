@@ -12,7 +12,9 @@ from edge_agent.bus.reader import SourceReader
 from edge_agent.host.backoff import UPLINK_POLICY
 from edge_agent.host.clock import Clock
 from edge_agent.state import State, StatusCode
-from edge_agent.uplink.uplink import ANSWER_TIMEOUT_SECONDS, OPEN_TIMEOUT_SECONDS, UplinkState
+from edge_agent.uplink.connection import ANSWER_TIMEOUT_SECONDS
+from edge_agent.uplink.lost import OPEN_TIMEOUT_SECONDS
+from edge_agent.uplink.state import UplinkPhase, UplinkState
 
 STATUS_SECONDS: Final = 5.0
 _FEEDS_PER_TIMEOUT: Final = 4
@@ -53,7 +55,7 @@ class Watchdog:
         self._buses = buses or (lambda: [reader.state for reader in readers])
         self._clock = clock
         self._standstill: str | None = None
-        self._uplink = UplinkState(False, "starting")
+        self._uplink = UplinkState(UplinkPhase.CONNECTING, "starting")
         self._uplink_since_seconds = clock.monotonic_seconds()
 
     def uplink_changed(self, state: UplinkState) -> None:

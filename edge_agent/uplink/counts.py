@@ -7,6 +7,8 @@ from typing import Any, Final
 from msgspec import Struct
 from websockets.asyncio.client import ClientConnection
 
+from edge_agent.uplink.state import UplinkPhase
+
 _DAY_NS: Final = 86_400_000_000_000
 # What goes out around a message (WebSocket, TLS, TCP and IP headers), for a connection, and to keep both of
 # them alive between two heartbeats: allowances, since who pays by the byte pays for these too.
@@ -35,11 +37,11 @@ class UplinkCounts(Struct):
     _day: int | None = None
     _before_today: tuple[int, int] = (0, 0)
 
-    def changed(self, *, connected: bool, refused: bool, now_ns: int) -> None:
-        """The uplink has come into another state, or into the same once more."""
-        self.connections += connected
-        self.refusals += refused
-        self.connected_since_ns = now_ns if connected else None
+    def changed(self, phase: UplinkPhase, now_ns: int) -> None:
+        """The uplink has come into another phase, or into the same once more."""
+        self.connections += phase is UplinkPhase.STREAMING
+        self.refusals += phase is UplinkPhase.REFUSED
+        self.connected_since_ns = now_ns if phase is UplinkPhase.STREAMING else None
 
     @property
     def spent_bytes(self) -> int:

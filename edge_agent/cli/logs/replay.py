@@ -28,7 +28,7 @@ from edge_agent.replay.resume import resumed_start_id
 from edge_agent.replay.to_bus import BusOutlet, parse_target
 from edge_agent.replay.to_server import ReplayUplink, ServerTarget
 from edge_agent.replay.to_terminal import print_frames
-from edge_agent.uplink.uplink import UplinkState
+from edge_agent.uplink.state import UplinkState
 
 _PACED_FLUSH_SECONDS: Final = 0.05
 _UNPACED_FLUSH_SECONDS: Final = 0.25

@@ -25,9 +25,9 @@ from edge_agent.host.backoff import UPLINK_POLICY
 from edge_agent.host.clock import Clock
 from edge_agent.state import StatusCode
 from edge_agent.status.watchdog import CONNECTING_SECONDS, Watchdog
-from edge_agent.uplink.uplink import UplinkState
+from edge_agent.uplink.state import UplinkPhase, UplinkState
 
-CONNECTED = UplinkState(True, "streaming to https://stream.example.com")
+CONNECTED = UplinkState(UplinkPhase.STREAMING, "streaming to https://stream.example.com")
 
 
 @dataclass
@@ -225,8 +225,11 @@ async def test_a_driver_that_hangs_starves_it_and_is_named_once(
 @pytest.mark.parametrize(
     ("state", "patience_seconds"),
     [
-        (UplinkState(False, "cannot be reached"), UPLINK_POLICY.cap_seconds + CONNECTING_SECONDS),
-        (UplinkState(False, "refused", True), UPLINK_POLICY.refused_seconds + CONNECTING_SECONDS),
+        (
+            UplinkState(UplinkPhase.WAITING, "cannot be reached"),
+            UPLINK_POLICY.cap_seconds + CONNECTING_SECONDS,
+        ),
+        (UplinkState(UplinkPhase.REFUSED, "refused"), UPLINK_POLICY.refused_seconds + CONNECTING_SECONDS),
     ],
 )
 def test_an_uplink_that_does_not_try_again_starves_it(

@@ -9,8 +9,10 @@ from pytest_mock import MockerFixture
 
 from edge_agent.host.backoff import Backoff, BackoffPolicy
 from edge_agent.host.clock import Clock
+from edge_agent.uplink.connection import Answers
 from edge_agent.uplink.hello import hello_of, new_start_id
-from edge_agent.uplink.uplink import Answers, Uplink, UplinkState
+from edge_agent.uplink.state import UplinkState
+from edge_agent.uplink.uplink import Uplink
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,7 @@ from edge_agent.uplink.uplink import Answers, Uplink, UplinkState
     ],
 )
 async def test_a_fault_of_a_library_costs_one_connection(failure: Exception, mocker: MockerFixture) -> None:
-    opened = mocker.patch("edge_agent.uplink.uplink.connect", side_effect=failure)
+    opened = mocker.patch("edge_agent.uplink.opening.connect", side_effect=failure)
     clock, start_id, states = Clock(), new_start_id(), list[UplinkState]()
     third = asyncio.Event()
 

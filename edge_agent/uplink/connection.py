@@ -1,0 +1,218 @@
+"""One connection to the stream server: two WebSockets that live and die together.
+
+Control comes first, so that the server knows the dongles before their lanes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from can_stream.lanes.sender import MAX_BACKLOG_FRAMES
+from can_stream.protocol.control import (
+    MAX_RANGES,
+    Command,
+    CommandStatus,
+    Error,
+    Heartbeat,
+    Hello,
+    LanesHello,
+    LanesWelcome,
+    TablesWanted,
+    Welcome,
+    decode_data_down,
+    decode_server_message,
+    encode_message,
+    table_parts,
+)
+from can_stream.protocol.errors import MessageError, WireError
+from can_stream.protocol.hop import Envelope, HopEncoder, decode_ack
+from edge_agent.host.clock import Clock
+from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error
+from edge_agent.uplink.opening import ServerDoor
+from edge_agent.uplink.state import UplinkState
+from edge_agent.uplink.traffic import Traffic
+
+ANSWER_TIMEOUT_SECONDS: Final = 20.0
+# Together they must fit into one message of at most 256 KiB.
+_RANGES_IN_ALL: Final = 3000
+_logger: Final = logging.getLogger(__name__)
+
+
+class Answers(Struct, frozen=True):
+    """What the uplink asks its agent, in the event loop.
+
+    `hello`: what to say at each connection. `table`: the signal table of a hash that the server wants.
+    `on_state` is told of each change, `on_beat` after each heartbeat.
+    """
+
+    hello: Callable[[], Hello]
+    table: Callable[[str], bytes | None] = lambda _: None
+    on_state: Callable[[UplinkState], None] = lambda _: None
+    on_beat: Callable[[], None] = lambda: None
+
+
+class Connection:
+    """Opened, greeted and used once; `on_welcome` is called when the server has said yes to all of it."""
+
+    def __init__(
+        self,
+        door: ServerDoor,
+        traffic: Traffic,
+        answers: Answers,
+        clock: Clock,
+        on_welcome: Callable[[], None],
+    ) -> None:
+        self._door = door
+        self._traffic = traffic
+        self._lanes = traffic.lanes
+        self._answers = answers
+        self._clock = clock
+        self._on_welcome = on_welcome
+
+    async def run(self) -> None:
+        """Until the server is to be greeted again. LostError when it ends otherwise."""
+        try:
+            async with await self._door.open("/ws/agent") as control:
+                welcome = await self._greet(control)
+                async with await self._door.open("/ws/data") as data:
+                    if self._traffic.greet_again.is_set():  # lanes have come since hello that it did not name
+                        return
+                    await self._open_lanes(data)
+                    self._on_welcome()
+                    await self._stream(control, data, welcome.heartbeat_seconds)
+        except ConnectionClosed as closed:
+            raise lost_by_closing(closed) from closed
+        except WireError as error:
+            raise LostError(f"{self._door.url} does not speak this protocol: {error}") from error
+        except LostError:
+            raise
+        except Exception as error:
+            # For one, a transport of Python 3.11 raises AttributeError when it is aborted after a close that
+            # had to wait for its buffer. Whatever it is, the agent must go on.
+            text = "the connection to %s broke in an unexpected way"
+            _logger.warning(text, self._door.url, exc_info=True)
+            raise LostError(f"the connection broke ({type(error).__name__}: {error})") from error
+        finally:
+            for lane in self._lanes:
+                lane.disconnect()
+
+    # -- greeting
+
+    async def _greet(self, control: ClientConnection) -> Welcome:
+        await control.send(encode_message(self._answers.hello()))
+        answer = decode_server_message(await _answer(control))
+        if isinstance(answer, Welcome):
+            self._traffic.server_offset_ns = answer.server_wall_ns - self._clock.monotonic_ns()
+            return answer
+        raise lost_by_error(answer) if isinstance(answer, Error) else MessageError("welcome expected")
+
+    async def _open_lanes(self, data: ClientConnection) -> None:
+        now_seconds = self._clock.monotonic_seconds()
+        max_ranges = min(MAX_RANGES, _RANGES_IN_ALL // max(1, len(self._lanes)))
+        for lane in self._lanes:
+            lane.on_unsent = self._traffic.has_unsent.set
+            lane.max_backlog_frames = MAX_BACKLOG_FRAMES // len(self._lanes)
+        hellos = [lane.connect(now_seconds, max_ranges) for lane in self._lanes]
+        await data.send(encode_message(LanesHello(self._answers.hello().start_id, hellos)))
+        answer = decode_data_down(await _answer(data))
+        if isinstance(answer, Error):
+            raise lost_by_error(answer)
+        if not isinstance(answer, LanesWelcome) or len(answer.taken_through) != len(hellos):
+            raise MessageError("lanes_welcome for every lane expected")
+        for lane, taken_through in zip(self._lanes, answer.taken_through, strict=False):
+            lane.accepted(taken_through)
+        self._traffic.progress.set()
+
+    # -- while connected
+
+    async def _stream(self, control: ClientConnection, data: ClientConnection, beat_seconds: float) -> None:
+        jobs: list[Awaitable[object]] = [
+            self._send_packets(data),
+            self._take_acks(data),
+            self._send_control(control),
+            self._take_control(control),
+            self._beat(beat_seconds),
+            self._traffic.greet_again.wait(),
+        ]
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send_packets(self, data: ClientConnection) -> None:
+        encoder = HopEncoder()
+        has_unsent = self._traffic.has_unsent
+        while True:
+            has_unsent.clear()
+            idle = True
+            for index, lane in enumerate(self._lanes):
+                packet = lane.next_packet()
+                if packet is not None:
+                    idle = False
+                    await data.send(encoder.encode(Envelope(index, *packet)))
+            if idle:
+                await has_unsent.wait()
+
+    async def _take_acks(self, data: ClientConnection) -> None:
+        async for content in data:
+            if isinstance(content, str):
+                answer = decode_data_down(content)
+                raise lost_by_error(answer) if isinstance(answer, Error) else MessageError("ack expected")
+            ack = decode_ack(content)
+            if ack.lane_index >= len(self._lanes):
+                raise MessageError(f"ack for lane {ack.lane_index}, which was not opened")
+            lane = self._lanes[ack.lane_index]
+            lane.acknowledged(ack.range_kind, ack.number)
+            self._traffic.progress.set()
+            if lane.has_unsent:  # for room that there is now
+                self._traffic.has_unsent.set()
+        raise LostError(f"{self._door.url} closed the connection")
+
+    async def _send_control(self, control: ClientConnection) -> None:
+        while True:
+            await control.send(encode_message(await self._traffic.next_control_message()))
+
+    async def _take_control(self, control: ClientConnection) -> None:
+        async for content in control:
+            control_message = decode_server_message(content)
+            if isinstance(control_message, Error):
+                raise lost_by_error(control_message)
+            if isinstance(control_message, TablesWanted):
+                await self._send_tables(control, control_message.hashes)
+            if isinstance(control_message, Command):
+                refusal = "this version of the agent runs no commands"
+                self._traffic.say(CommandStatus(control_message.command_id, "rejected", error=refusal))
+        raise LostError(f"{self._door.url} closed the connection")
+
+    async def _send_tables(self, control: ClientConnection, hashes: Sequence[str]) -> None:
+        """At once and not queued: on the next connection they may not be wanted any more."""
+        for wanted in hashes:
+            for part in table_parts(wanted, self._answers.table(wanted) or b""):
+                await control.send(encode_message(part))
+
+    async def _beat(self, beat_seconds: float) -> None:
+        clock = self._clock
+        while True:
+            await asyncio.sleep(beat_seconds)
+            self._traffic.counts.beats += 1
+            self._traffic.say(Heartbeat(clock.monotonic_ns(), clock.wall_ns(), clock.synchronised()))
+            self._answers.on_beat()
+
+
+async def _answer(connection: ClientConnection) -> str | bytes:
+    try:
+        return await asyncio.wait_for(connection.recv(), ANSWER_TIMEOUT_SECONDS)
+    except TimeoutError:
+        raise LostError(f"no answer to hello within {ANSWER_TIMEOUT_SECONDS:.0f} s") from None

@@ -1,0 +1,44 @@
+"""What there is to send, and who waits for what: it outlives every connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from can_stream.lanes.sender import LaneSender
+from can_stream.protocol.control import AgentMessage
+from edge_agent.uplink.counts import UplinkCounts
+
+MAX_WAITING_CONTROL_MESSAGES: Final = 1000
+
+
+class Traffic:
+    """Lanes and control messages of one agent.
+
+    `has_unsent`: a lane may have something to send. `greet_again`: there is more to say in hello than was
+    said. `progress`: an ack has come, or the uplink stands otherwise. `server_offset_ns`: how far the
+    server's wall clock was from our monotonic one, at the last welcome.
+    """
+
+    def __init__(self, lanes: Sequence[LaneSender]) -> None:
+        self.lanes = lanes
+        self.counts = UplinkCounts()
+        self.server_offset_ns: int | None = None
+        self.has_unsent = asyncio.Event()
+        self.greet_again = asyncio.Event()
+        self.progress = asyncio.Event()
+        self._control_messages: asyncio.Queue[AgentMessage] = asyncio.Queue(MAX_WAITING_CONTROL_MESSAGES)
+
+    def say(self, control_message: AgentMessage) -> bool:
+        """Queue it; False when it had to be dropped because 1,000 are waiting."""
+        try:
+            self._control_messages.put_nowait(control_message)
+        except asyncio.QueueFull:
+            self.counts.messages_dropped += 1
+            return False
+        return True
+
+    async def next_control_message(self) -> AgentMessage:
+        """The one that has waited longest, once there is one."""
+        return await self._control_messages.get()
