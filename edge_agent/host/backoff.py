@@ -7,20 +7,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from enum import StrEnum
 
 from msgspec import Struct
 
 _MAX_DOUBLINGS = 32
-
-
-class BackoffState(StrEnum):
-    """Where a connection stands."""
-
-    READY = "ready"  # nothing has failed yet
-    CONNECTED = "connected"
-    RETRYING = "retrying"  # it failed, and again may help
-    REFUSED = "refused"  # it was turned away: only a person can help
 
 
 class BackoffPolicy(Struct, frozen=True):
@@ -46,20 +36,17 @@ class Backoff:
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self.policy = policy
-        self.state = BackoffState.READY
         self.failures = 0
         self._uniform = uniform
         self._connected_at_seconds: float | None = None
 
     def connected(self, now_seconds: float) -> None:
         """It works since now; past failures are forgotten once it has stayed so for `stable_seconds`."""
-        self.state = BackoffState.CONNECTED
         self._connected_at_seconds = now_seconds
 
     def failed(self, now_seconds: float) -> float:
         """It failed or was lost: seconds to wait, between 0 and a limit that doubles up to the cap."""
         self._forget_if_stable(now_seconds)
-        self.state = BackoffState.RETRYING
         limit: float = self.policy.base_seconds * 2.0 ** min(self.failures, _MAX_DOUBLINGS)
         self.failures += 1
         return self._uniform() * min(limit, self.policy.cap_seconds)
@@ -67,7 +54,6 @@ class Backoff:
     def refused(self, now_seconds: float) -> float:
         """Authentication failed: seconds to wait, at least half of the longest delay at once."""
         self._forget_if_stable(now_seconds)
-        self.state = BackoffState.REFUSED
         self.failures += 1
         return self.policy.refused_seconds * (0.5 + 0.5 * self._uniform())
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.host.backoff import DEVICE_POLICY, UPLINK_POLICY, Backoff, BackoffPolicy, BackoffState
+from edge_agent.host.backoff import DEVICE_POLICY, UPLINK_POLICY, Backoff, BackoffPolicy
 
 
 def test_the_limit_doubles_from_half_a_second_to_a_minute() -> None:
@@ -38,20 +38,6 @@ def test_failures_are_forgotten_after_a_stable_connection_only() -> None:
 def test_a_refusal_goes_straight_to_the_longest_delay_still_with_jitter() -> None:
     assert Backoff(uniform=lambda: 0.0).refused(0) == 150
     assert Backoff(uniform=lambda: 1.0).refused(0) == 300
-
-
-def test_the_state_has_a_name() -> None:
-    backoff = Backoff()
-    states = [backoff.state]
-    backoff.failed(0)
-    states.append(backoff.state)
-    backoff.connected(1)
-    states.append(backoff.state)
-    backoff.refused(2)
-    states.append(backoff.state)
-    assert states == [
-        BackoffState.READY, BackoffState.RETRYING, BackoffState.CONNECTED, BackoffState.REFUSED
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("policy", [UPLINK_POLICY, DEVICE_POLICY])
