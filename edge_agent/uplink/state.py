@@ -27,7 +27,8 @@ class UplinkEvent(StrEnum):
     GREET_AGAIN = "greet again"  # the agent has new dongles or lanes
 
 
-# From, event, to. A pair that is not here changes nothing: there is nothing to welcome while it streams.
+# From, event, to. A pair that is not here changes nothing: what streams is welcome, and what waits will name
+# all there is in its next greeting. Until then the phase stays, for the watchdog is patient by it.
 TRANSITIONS: Final = (
     (UplinkPhase.CONNECTING, UplinkEvent.WELCOMED, UplinkPhase.STREAMING),
     (UplinkPhase.CONNECTING, UplinkEvent.LOST, UplinkPhase.WAITING),
@@ -43,11 +44,9 @@ TRANSITIONS: Final = (
     (UplinkPhase.WAITING, UplinkEvent.WELCOMED, UplinkPhase.STREAMING),
     (UplinkPhase.WAITING, UplinkEvent.LOST, UplinkPhase.WAITING),
     (UplinkPhase.WAITING, UplinkEvent.REFUSED, UplinkPhase.REFUSED),
-    (UplinkPhase.WAITING, UplinkEvent.GREET_AGAIN, UplinkPhase.GREETING),
     (UplinkPhase.REFUSED, UplinkEvent.WELCOMED, UplinkPhase.STREAMING),
     (UplinkPhase.REFUSED, UplinkEvent.LOST, UplinkPhase.WAITING),
     (UplinkPhase.REFUSED, UplinkEvent.REFUSED, UplinkPhase.REFUSED),
-    (UplinkPhase.REFUSED, UplinkEvent.GREET_AGAIN, UplinkPhase.GREETING),
 )
 _NEXT: Final = {(phase, event): then for phase, event, then in TRANSITIONS}
 

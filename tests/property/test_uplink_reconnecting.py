@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge_agent.host.backoff import UPLINK_POLICY, Backoff
+from edge_agent.status.watchdog import uplink_patience_seconds
 from edge_agent.uplink.counts import UplinkCounts
 from edge_agent.uplink.reconnecting import Reconnecting, Step
 from edge_agent.uplink.state import UplinkEvent, UplinkPhase, next_phase
@@ -26,6 +27,7 @@ class Uplinks(RuleBasedStateMachine):
         self.counts = UplinkCounts()
         self.welcomes = self.refusals = self.failures = 0
         self.up_since_seconds: float | None = None
+        self.said_at_seconds = self.tries_at_seconds = 0.0
 
     @rule(seconds=times)
     def time_passes(self, seconds: float) -> None:
@@ -38,7 +40,7 @@ class Uplinks(RuleBasedStateMachine):
         assert step is not None
         assert step.wait_seconds == 0
         self.welcomes += 1
-        self.up_since_seconds = self.now_seconds
+        self.up_since_seconds = self.tries_at_seconds = self.now_seconds
         assert self.reconnecting.state.connected
 
     @precondition(lambda self: self.reconnecting.state.phase is UplinkPhase.STREAMING)
@@ -91,6 +93,11 @@ class Uplinks(RuleBasedStateMachine):
         assert (self.counts.connections, self.counts.refusals) == (self.welcomes, self.refusals)
         assert (self.counts.connected_since_ns is not None) == self.reconnecting.state.connected
 
+    @invariant()
+    def the_watchdog_has_the_patience_that_the_next_attempt_needs(self) -> None:
+        patience_seconds = uplink_patience_seconds(self.reconnecting.state)
+        assert patience_seconds is None or self.tries_at_seconds <= self.said_at_seconds + patience_seconds
+
     def _fails(self, event: UplinkEvent, share: float) -> Step:
         self.share = share
         step = self._take(event)
@@ -99,6 +106,7 @@ class Uplinks(RuleBasedStateMachine):
         assert f"in {step.wait_seconds:.1f} s" in step.state.message
         self.failures += 1
         self.up_since_seconds = None
+        self.tries_at_seconds = self.now_seconds + step.wait_seconds
         return step
 
     def _take(self, event: UplinkEvent) -> Step | None:
@@ -107,6 +115,7 @@ class Uplinks(RuleBasedStateMachine):
         if step is not None:
             assert step.state is self.reconnecting.state
             assert step.state.phase is then
+            self.said_at_seconds = self.now_seconds
             self.counts.changed(step.state.phase, int(self.now_seconds * 1e9))
         return step
 

@@ -105,6 +105,14 @@ def test_greeting_again_is_said_and_does_not_wait(phase: UplinkPhase) -> None:
     assert (driven.phase, driven.message) == (UplinkPhase.GREETING, "greeting the server again")
 
 
+@pytest.mark.parametrize("phase", [UplinkPhase.WAITING, UplinkPhase.REFUSED])
+def test_what_went_wrong_stays_said_where_the_next_greeting_will_say_all_anyway(phase: UplinkPhase) -> None:
+    driven = at(phase)
+    before = driven.reconnecting.state
+    assert driven.take(UplinkEvent.GREET_AGAIN, 10) is None
+    assert driven.reconnecting.state is before
+
+
 def test_a_second_welcome_changes_nothing() -> None:
     driven = at(UplinkPhase.STREAMING)
     before = driven.reconnecting.state

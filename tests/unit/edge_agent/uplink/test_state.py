@@ -33,13 +33,13 @@ LEADS_TO: Final[dict[UplinkPhase, dict[UplinkEvent, UplinkPhase | None]]] = {
         _WELCOMED: UplinkPhase.STREAMING,
         _LOST: UplinkPhase.WAITING,
         _REFUSED: UplinkPhase.REFUSED,
-        _GREET_AGAIN: UplinkPhase.GREETING,
+        _GREET_AGAIN: None,
     },
     UplinkPhase.REFUSED: {
         _WELCOMED: UplinkPhase.STREAMING,
         _LOST: UplinkPhase.WAITING,
         _REFUSED: UplinkPhase.REFUSED,
-        _GREET_AGAIN: UplinkPhase.GREETING,
+        _GREET_AGAIN: None,
     },
 }
 
