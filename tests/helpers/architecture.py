@@ -26,9 +26,9 @@ NO_IO_NAMES: Final = {"pathlib": {"PurePath", "PurePosixPath"}, "sys": {"byteord
 """Of these modules it may import some names."""
 IO_NAMES: Final = {
     "open", "input", "print", "exec", "eval", "compile", "breakpoint", "__import__", "datetime.now",
-    "datetime.today", "datetime.utcnow", "date.today", "np.ctypeslib", "np.fromfile",
-    "np.fromregex", "np.genfromtxt", "np.load", "np.loadtxt", "np.memmap", "np.random", "np.save",
-    "np.savetxt", "np.savez",
+    "datetime.today", "datetime.utcnow", "date.today", "numpy.ctypeslib", "numpy.fromfile",
+    "numpy.fromregex", "numpy.genfromtxt", "numpy.load", "numpy.loadtxt", "numpy.memmap", "numpy.random",
+    "numpy.save", "numpy.savetxt", "numpy.savez",
 }  # fmt: skip
 """What it could do without importing more."""
 MAY_IMPORT_BY_NAME: Final = {
@@ -221,7 +221,7 @@ def _impurities(house: House, module: Module) -> Iterator[str]:
 def _is_harmless(imported: Import) -> bool:
     if imported.module in NO_IO_NAMES:
         return imported.name in NO_IO_NAMES[imported.module]
-    return imported.module in NO_IO and f"np.{imported.name}" not in IO_NAMES
+    return imported.module in NO_IO and f"numpy.{imported.name}" not in IO_NAMES
 
 
 def _marks(house: House) -> Iterator[str]:

@@ -41,7 +41,7 @@ class Source(msgspec.Struct, frozen=True):
 
     imports: tuple[Import, ...]
     names: frozenset[str]
-    """Names that it uses, and names with one dot, like `datetime.now`."""
+    """What it uses, and the last two parts of what is dotted, like `datetime.now`; never by its aliases."""
     functions: tuple[tuple[str, int], ...]
     """By qualified name, with their lengths in lines."""
     classes: tuple[Class, ...]
@@ -136,11 +136,20 @@ def _imports(node: ast.AST, *, for_types_only: bool) -> Iterator[Import]:
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
+    own_names = {
+        alias.asname: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            yield node.id
+            yield own_names.get(node.id, node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            yield f"{node.value.id}.{node.attr}"
+            yield f"{own_names.get(node.value.id, node.value.id)}.{node.attr}"
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
+            yield f"{node.value.attr}.{node.attr}"
 
 
 def _functions(node: ast.AST, outer: str) -> Iterator[tuple[str, int]]:
