@@ -38,6 +38,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
+from stream_server import clock
 from stream_server.sse.endpoint import serve_console
 from stream_server.sse.fanout import FanOut
 from stream_server.streams.ring import IdSource
@@ -238,7 +239,7 @@ async def serve_ours(plan: Plan) -> None:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
-    maker = Maker(plan, lambda: str(stream.emit("can_frame", payload(), fanout.now())))
+    maker = Maker(plan, lambda: str(stream.emit("can_frame", payload(), clock.now())))
     await maker.run(runner.addresses[0][1], [os.getpid()])
 
 

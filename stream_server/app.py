@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 
+from stream_server import clock
 from stream_server.access.access import Access
 from stream_server.agents import control_socket, data_socket
 from stream_server.config import ServerConfig
@@ -155,7 +155,7 @@ async def _start_fanout(config: ServerConfig, database: Database, tables: Signal
 
     console = config.console
     fanout = FanOut(
-        IdSource(time.time_ns() // 1000, int(stored or 0)),
+        IdSource(clock.wall_ns() // 1000, int(stored or 0)),
         store,
         StreamLimits(
             RingLimits(events=console.ring_events, seconds=console.ring_seconds),

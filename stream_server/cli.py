@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from sqlalchemy import select
 
 from can_stream.protocol.identity import is_identifier
 from can_stream.service_manager import ServiceManager, log_to_standard_error
+from stream_server import clock
 from stream_server.access import credentials
 from stream_server.access.secrets import ROLES, Role
 from stream_server.app import running_server
@@ -95,7 +95,7 @@ async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
     manager = ServiceManager()
     async with running_server(config, directory) as server:
         click.echo(f"listening on {server.url}")
-        now_ns = time.time_ns()
+        now_ns = clock.wall_ns()
         secret = await server.services.database.write(
             lambda connection: credentials.first_admin_link(connection, now_ns)
         )
@@ -123,7 +123,7 @@ async def _until(stop: asyncio.Event, manager: ServiceManager) -> None:
 def admin_link(data_dir: Path, url: str) -> None:
     """Print a link that signs one browser in as admin, once, within 15 minutes."""
     directory = data_directory.existing(data_dir)
-    now_ns = time.time_ns()
+    now_ns = clock.wall_ns()
     secret = directory.administer(
         lambda connection: credentials.create_admin_link(connection, now_ns, _ACTOR)
     )
@@ -142,7 +142,7 @@ def token() -> None:
 def create_token(data_dir: Path, role: Role, name: str) -> None:
     """Print a new token. It is shown only here."""
     directory = data_directory.prepare(data_dir)
-    now_ns = time.time_ns()
+    now_ns = clock.wall_ns()
     click.echo(
         directory.administer(
             lambda connection: credentials.create_api_token(connection, role, name[:200], now_ns, _ACTOR)
@@ -171,7 +171,7 @@ def list_tokens(data_dir: Path) -> None:
 @click.argument("token_id", type=click.IntRange(1))
 def revoke_token(data_dir: Path, token_id: int) -> None:
     """Make the token TOKEN_ID of `token list` void; its open streams end within seconds."""
-    now_ns = time.time_ns()
+    now_ns = clock.wall_ns()
     data_directory.existing(data_dir).administer(
         lambda connection: credentials.revoke_api_token(connection, token_id, now_ns, _ACTOR)
     )
@@ -194,7 +194,7 @@ def create_enrolment(data_dir: Path, agent_id: str | None, uses: int) -> None:
             "1 to 64 of a-z 0-9 . _ - beginning with a letter or digit", param_hint="--agent-id"
         )
     directory = data_directory.prepare(data_dir)
-    now_ns = time.time_ns()
+    now_ns = clock.wall_ns()
     click.echo(
         directory.administer(
             lambda connection: credentials.create_enrolment(connection, agent_id, uses, now_ns, _ACTOR)

@@ -8,9 +8,10 @@ is new; an object in no cycle goes as always, when nothing refers to it.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
+
+from stream_server import clock
 
 _OLDEST_GENERATION: Final = 2
 _LOOK_AGAIN_SECONDS: Final = 3600.0
@@ -19,7 +20,7 @@ _LOOK_AGAIN_SECONDS: Final = 3600.0
 class Survivors:
     """A callback of `gc.callbacks`: sets aside what a full collection leaves, for an hour."""
 
-    def __init__(self, now_seconds: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now_seconds: Callable[[], float] = clock.monotonic_seconds) -> None:
         self._now_seconds = now_seconds
         self._all_looked_at_seconds = now_seconds()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Final, Literal
 from aiohttp import web
 from sqlalchemy import Connection
 
+from stream_server import clock
 from stream_server.access import credentials
 from stream_server.access.rate_limit import TokenBuckets, address_key
 from stream_server.access.secrets import Role, csrf_token, kind_of, role_suffices, same
@@ -102,7 +102,7 @@ class Access:
         identity = None
         if kind == "session" and known == "session":
             identity = await self._database.read(
-                lambda connection: credentials.identify_session(connection, secret, time.time_ns())
+                lambda connection: credentials.identify_session(connection, secret, clock.wall_ns())
             )
         elif kind == "bearer" and known == "api":
             identity = await self._database.read(
@@ -119,7 +119,7 @@ class Access:
                 raise ApiError(401, "UNAUTHENTICATED", message, headers=_CHALLENGE)
             raise self.refused(request, "UNAUTHENTICATED", message)
         if known == "api":
-            self._used_tokens[int(identity.subject.partition(":")[2])] = time.time_ns()
+            self._used_tokens[int(identity.subject.partition(":")[2])] = clock.wall_ns()
         return Credential(
             "session" if kind == "session" else "agent" if known == "agent" else "token",
             identity.subject,
@@ -131,7 +131,7 @@ class Access:
     def refused(self, request: web.Request, code: str, message: str) -> ApiError:
         """The 401 for a credential that is void; 429 when this address has tried too many."""
         self._metrics.authentication_failures.inc()
-        wait = self._failures.take(address_key(self.remote(request)), time.monotonic())
+        wait = self._failures.take(address_key(self.remote(request)), clock.monotonic_seconds())
         if wait > 0:
             return self._too_many("TOO_MANY_FAILURES", "too many refused credentials from this address", wait)
         return ApiError(401, code, message, headers=_CHALLENGE)
@@ -173,7 +173,7 @@ class Access:
             await self._database.write(lambda connection: credentials.touch_api_tokens(connection, used))
 
     def _limit(self, credential: Credential) -> None:
-        wait = self._requests.take(credential.subject, time.monotonic())
+        wait = self._requests.take(credential.subject, clock.monotonic_seconds())
         if wait > 0:
             raise self._too_many("RATE_LIMITED", "too many requests with this credential", wait)
 
@@ -210,7 +210,7 @@ def _presented(request: web.Request) -> tuple[str | None, Literal["bearer", "ses
 
 def _valid(connection: Connection, holder: Credential) -> bool:
     if holder.kind == "session":
-        return credentials.identify_session(connection, holder.secret, time.time_ns()) is not None
+        return credentials.identify_session(connection, holder.secret, clock.wall_ns()) is not None
     if holder.kind == "agent":
         return credentials.identify_agent(connection, holder.secret) is not None
     return credentials.identify_api_token(connection, holder.secret) is not None

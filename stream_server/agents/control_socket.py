@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -14,6 +13,7 @@ from can_stream.protocol.control import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, Age
 from can_stream.protocol.errors import MessageError, SessionError
 from can_stream.protocol.packets import MAX_PACKET_BYTES
 from can_stream.signals.errors import TableVersionError
+from stream_server import clock
 from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
 from stream_server.agents.table_uploads import TableUploads
 from stream_server.fleet import registry
@@ -59,7 +59,7 @@ async def _greet(socket: AgentSocket, hello: messages.Hello) -> None:
     if refused:
         raise dongle_conflict(refused)
     heartbeat_seconds = socket.services.config.agents.heartbeat_seconds
-    await _send(socket, messages.Welcome(time.time_ns(), heartbeat_seconds, MAX_PACKET_BYTES))
+    await _send(socket, messages.Welcome(clock.wall_ns(), heartbeat_seconds, MAX_PACKET_BYTES))
 
 
 async def _want_tables(socket: AgentSocket, uploads: TableUploads, dongles: Sequence[DongleInfo]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -15,6 +14,7 @@ from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
 from can_stream.protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, Packet, PacketKind, decode_packet
 from can_stream.text.timestamps import format_timestamp
+from stream_server import clock
 from stream_server.errors import ApiError
 from stream_server.fleet.fleet import Dongle, Fleet
 from stream_server.metrics import Metrics
@@ -170,15 +170,15 @@ class DataConnection:
         elif isinstance(body, Gap):
             self._show_gap(stream, opened, body)
         elif shown:
-            stream.offer_packet(body, envelope.packet, opened.dongle.bus, self._fanout.now())
+            stream.offer_packet(body, envelope.packet, opened.dongle.bus, clock.now())
         if not is_live:
-            text = opened.backlog.received(packet.frames or 0, time.monotonic())
+            text = opened.backlog.received(packet.frames or 0, clock.monotonic_seconds())
             if text is not None:
                 self._log(opened, text)
 
     def _show_clock(self, opened: OpenLane) -> None:
         stream = self._fanout.hub.get(opened.dongle.dongle_id)
-        stream.set_clock(self._fanout.now(), synchronised=opened.clock_synchronised)
+        stream.set_clock(clock.now(), synchronised=opened.clock_synchronised)
 
     def _show_gap(self, stream: ConsoleStream, opened: OpenLane, gap: Gap) -> None:
         dongle_id, lane = opened.dongle.dongle_id, opened.session.lane
@@ -193,13 +193,13 @@ class DataConnection:
             "frames": gap.frames,
             "where": gap.reason.where,
         }
-        stream.emit("gap", payload, self._fanout.now())
+        stream.emit("gap", payload, clock.now())
 
     def _announce_backlog(self, opened: OpenLane) -> None:
         backlog = opened.backlog
         if not backlog.waiting_frames:
             return
-        now = self._fanout.now()
+        now = clock.now()
         payload = {
             "dongle_id": opened.dongle.dongle_id,
             "lane": opened.session.lane,

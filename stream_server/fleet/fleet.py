@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,16 +16,18 @@ from sqlalchemy import Connection, Row
 from can_stream.protocol.clock_record import MAX_BOOT_ID_BYTES, OFFSET_LIMIT_NS, ClockRecord
 from can_stream.protocol.control import DongleInfo, Hello
 from can_stream.text.timestamps import format_timestamp
+from stream_server import clock
 from stream_server.access import audit
 from stream_server.errors import StorageError, not_found
 from stream_server.fleet import registry
 from stream_server.fleet.connections import Connections, Endpoint
 from stream_server.fleet.presence import Presence, Transition
 from stream_server.http.views import presence_view
+from stream_server.moment import Moment
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.sse.fanout import FanOut
 from stream_server.storage.database import Database
-from stream_server.streams.console import ConsoleStream, Now
+from stream_server.streams.console import ConsoleStream
 
 REPLACED: Final = 4001
 TOKEN_REPLACED: Final = 4002
@@ -103,8 +104,8 @@ class Fleet:
         handler = asyncio.current_task()
         assert handler is not None
         self._handlers[connection] = handler
-        swap = self.connections.upgraded(agent_id, endpoint, connection, time.monotonic())
-        self.presence.opened(agent_id, connection, time.monotonic(), time.time_ns())
+        swap = self.connections.upgraded(agent_id, endpoint, connection, clock.monotonic_seconds())
+        self.presence.opened(agent_id, connection, clock.monotonic_seconds(), clock.wall_ns())
         self.announce(self.presence.changes())
         if swap.replaced is not None:
             self.dismiss([swap.replaced], REPLACED, "replaced by a newer connection of this agent")
@@ -119,18 +120,18 @@ class Fleet:
         finally:
             del self._handlers[connection]
             self.connections.gone(agent_id, endpoint, connection)
-            self.presence.closed(agent_id, connection, time.monotonic())
+            self.presence.closed(agent_id, connection, clock.monotonic_seconds())
             code, reason = self._dismissed.pop(connection, (1000, ""))
             await connection.close(code=code, message=reason.encode())
 
     def seen(self, agent_id: str) -> None:
         """Bytes came from the agent."""
-        if self.presence.seen(agent_id, time.monotonic(), time.time_ns()):
+        if self.presence.seen(agent_id, clock.monotonic_seconds(), clock.wall_ns()):
             self.announce(self.presence.changes())
 
     async def hello(self, hello: Hello, remote: str) -> list[str]:
         """An agent has started or come back. Returns the dongle ids that belong to other agents."""
-        now_ns = time.time_ns()
+        now_ns = clock.wall_ns()
 
         def store(connection: Connection) -> tuple[list[str], list[Row[Any]]]:
             registry.started(connection, hello, now_ns, remote)
@@ -141,8 +142,8 @@ class Fleet:
         self._right_clocks.pop(hello.agent_id, None)
         offset_ns = hello.wall_ns - hello.monotonic_ns
         if hello.clock_synchronised and abs(offset_ns) < OFFSET_LIMIT_NS:
-            clock = ClockRecord(hello.boot_id[:MAX_BOOT_ID_BYTES], offset_ns, synchronised=True)
-            self._right_clocks[hello.agent_id] = clock
+            right_clock = ClockRecord(hello.boot_id[:MAX_BOOT_ID_BYTES], offset_ns, synchronised=True)
+            self._right_clocks[hello.agent_id] = right_clock
         self._listed(hello.agent_id, rows)
         return refused
 
@@ -152,7 +153,7 @@ class Fleet:
 
     async def devices(self, agent_id: str, dongles: Sequence[DongleInfo], remote: str) -> list[str]:
         """The agent's dongles have changed. Returns the ids that belong to other agents."""
-        now_ns = time.time_ns()
+        now_ns = clock.wall_ns()
         refused, rows = await self._database.write(
             lambda connection: _list_dongles(connection, agent_id, dongles, now_ns, remote)
         )
@@ -166,7 +167,7 @@ class Fleet:
         self.seen(agent_id)
         if changed:
             self.announce([self.presence.of(agent_id)])
-        now_ns = time.time_ns()
+        now_ns = clock.wall_ns()
         await self._database.write(
             lambda connection: registry.heartbeat(connection, agent_id, clock_synchronised, now_ns)
         )
@@ -175,7 +176,7 @@ class Fleet:
         self, agent_id: str, payload: dict[str, Any], *, dongle_id: str | None = None, wall_ns: int = 0
     ) -> None:
         """A `log` event {"level","source","message","details"} on one of the agent's dongles, or on all."""
-        now = self._fanout.now()
+        now = clock.now()
         stamped = {"ts": format_timestamp(wall_ns // 1000 if wall_ns else now.wall_us), **payload}
         for dongle in self.dongles_of(agent_id):
             if dongle_id in (None, dongle.dongle_id):
@@ -183,14 +184,14 @@ class Fleet:
 
     def announce(self, transitions: Iterable[Transition]) -> None:
         """Tell the consoles that agents came or went."""
-        now = self._fanout.now()
+        now = clock.now()
         for transition in transitions:
             for dongle in self.dongles_of(transition.agent_id):
                 self._tell(dongle, transition, now)
 
     async def tick(self) -> None:
         """Find out who has gone. Call it every second."""
-        gone = self.presence.due(time.monotonic())
+        gone = self.presence.due(clock.monotonic_seconds())
         self.announce(gone)
         seen = {transition.agent_id: transition.seen_at_ns for transition in gone}
         if seen:
@@ -199,7 +200,7 @@ class Fleet:
     async def set_sampling(self, dongle_id: str, limit: int | None, actor: str, remote: str) -> None:
         """Store the console's sampling limit and apply it at once; None is no limit."""
         stream = self.stream(dongle_id)
-        now_ns = time.time_ns()
+        now_ns = clock.wall_ns()
         await self._database.write(
             lambda connection: registry.set_sampling(connection, dongle_id, limit, now_ns, actor, remote)
         )
@@ -234,7 +235,7 @@ class Fleet:
         _logger.warning("%s (last from %s)", message, remote)
         details = {"agent_id": agent_id, "endpoint": endpoint, "remote": remote}
         self.log(agent_id, {"level": "error", "source": "server", "message": message, "details": details})
-        now_ns = time.time_ns()
+        now_ns = clock.wall_ns()
         await self._database.write(
             lambda connection: audit.record(
                 connection,
@@ -256,7 +257,7 @@ class Fleet:
         self.announce([self.presence.of(agent_id)])
 
     def _remember(self, rows: Iterable[Row[Any]]) -> None:
-        now = self._fanout.now()
+        now = clock.now()
         for row in rows:
             dongle = Dongle(
                 row.dongle_id,
@@ -271,9 +272,9 @@ class Fleet:
             self._fanout.hub.get(dongle.dongle_id).table_hash = dongle.signal_table
             self._tell(dongle, self.presence.of(dongle.agent_id), now)
 
-    def _tell(self, dongle: Dongle, agent: Transition, now: Now) -> None:
-        clock = self._clocks.get(dongle.agent_id)
-        view = presence_view(dongle.dongle_id, agent, listed=dongle.listed, clock_synchronised=clock)
+    def _tell(self, dongle: Dongle, agent: Transition, now: Moment) -> None:
+        synchronised = self._clocks.get(dongle.agent_id)
+        view = presence_view(dongle.dongle_id, agent, listed=dongle.listed, clock_synchronised=synchronised)
         payload = msgspec.structs.asdict(view) | {"clock_synchronised": bool(view.clock_synchronised)}
         self._fanout.hub.get(dongle.dongle_id).set_presence(payload, now)
 

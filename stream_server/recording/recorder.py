@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +17,7 @@ from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import LaneHello, LaneName
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.packets import Body, Gap, Packet, encode_gap
+from stream_server import clock
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
 from stream_server.recording import clock_store, recording_store
@@ -92,11 +92,11 @@ class Recorder:
         hello: LaneHello,
         start_id: str,
         acknowledge: Acknowledge,
-        clock: ClockRecord | None = None,
+        right_clock: ClockRecord | None = None,
     ) -> tuple[Lane, LaneConnection]:
         """A data connection opens a lane: its announcement is stored before this returns. StorageError.
 
-        `clock`: the agent's, where its hello says that it is synchronised.
+        `right_clock`: the agent's, where its hello says that it is synchronised.
         """
         lane = await self._lane(dongle_id, hello.lane)
         async with lane.opening:
@@ -108,8 +108,8 @@ class Recorder:
                     hello, start_id, partial(recording_store.count_taken, connection, lane.lane_id)
                 )
                 keys = _store_opening(connection, lane, opening)
-                if clock is not None:
-                    clock_store.store_hello(connection, keys[start_id], clock)
+                if right_clock is not None:
+                    clock_store.store_hello(connection, keys[start_id], right_clock)
                 return opening, keys, clock_store.newest(connection, keys[start_id])
 
             opening, lane.start_keys, lane.clock = await self._database.write(job)
@@ -124,7 +124,7 @@ class Recorder:
         if lane.fault is not None:
             lane.receiver.dropped([packet])
             raise StorageError(lane.fault)
-        stored = _stored(packet, body, is_backlog=kind is RangeKind.BACKLOG, received_ns=time.time_ns())
+        stored = _stored(packet, body, is_backlog=kind is RangeKind.BACKLOG, received_ns=clock.wall_ns())
         lane.waiting.append((packet, stored))
         self._waiting_bytes += len(body)
         if self._waiting_bytes > MAX_WAITING_BYTES:
@@ -240,12 +240,12 @@ def _change(lane: Lane, group: list[_Waiting]) -> LaneChange:
         [stored for _, stored in group],
         lane.receiver.progress(packets),
         lane.receiver.holes_after(packets) if lane.receiver.holes else None,
-        time.time_ns(),
+        clock.wall_ns(),
     )
 
 
 def _store_opening(connection: Connection, lane: Lane, opening: Opening) -> dict[str, int]:
-    now_ns = time.time_ns()
+    now_ns = clock.wall_ns()
     recording_store.add_starts(connection, lane.lane_id, opening.starts)
     start_ids = {*opening.starts, *(packet.number.start_id for packet in opening.gone)}
     keys = recording_store.start_keys(connection, lane.lane_id, start_ids)

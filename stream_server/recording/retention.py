@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from functools import partial
 from typing import Final
 
+from stream_server import clock
 from stream_server.config import RecordingSection
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
@@ -30,7 +30,7 @@ class Retention:
         """Apply the bounds every ten seconds until cancelled."""
         while True:
             try:
-                await self.apply(time.time_ns())
+                await self.apply(clock.wall_ns())
             except StorageError as error:
                 _logger.warning("retention waits: %s", error)
             await asyncio.sleep(PERIOD_SECONDS)

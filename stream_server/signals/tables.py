@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from functools import partial
@@ -16,6 +15,7 @@ from can_stream.protocol.errors import SessionError
 from can_stream.signals.checking import MAX_SIGNALS
 from can_stream.signals.errors import TableError, TableVersionError
 from can_stream.signals.table import SignalTable, read_table
+from stream_server import clock
 from stream_server.storage.database import Database
 from stream_server.storage.schema import dongles, signal_tables
 
@@ -80,7 +80,7 @@ class SignalTables:
             raise SessionError(f"table {table_hash}: {error}") from error
         if table.hash.hex() != table_hash:
             raise SessionError(f"hash: the table sent as {table_hash} has the hash {table.hash.hex()}")
-        now_ns = time.time_ns()
+        now_ns = clock.wall_ns()
         gone = await self._database.write(partial(_store, table_hash=table_hash, body=body, now_ns=now_ns))
         self._stored.add(table_hash)
         self._stored.difference_update(gone)

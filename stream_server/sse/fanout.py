@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream_server.streams.console import ConsoleStream, Cursor, Now, StreamLimits
+from stream_server import clock
+from stream_server.streams.console import ConsoleStream, Cursor, StreamLimits
 from stream_server.streams.console_signals import FindTable, no_tables
 from stream_server.streams.hub import StreamHub
 from stream_server.streams.ring import IdSource
@@ -84,10 +84,6 @@ class FanOut:
         """How many clients are connected."""
         return sum(map(len, self._audiences.values()))
 
-    def now(self) -> Now:
-        """This moment, as streams take it."""
-        return Now(time.monotonic(), time.time_ns() // 1000)
-
     async def start(self) -> None:
         """Reserves ids and begins to beat; whatever storing the reservation raises."""
         self._loop = asyncio.get_running_loop()
@@ -123,7 +119,7 @@ class FanOut:
         history_seconds: float,
     ) -> Subscriber:
         """A new subscriber behind already sent response headers; `opening` goes out first."""
-        now = self.now()
+        now = clock.now()
         self._bound_socket(transport)
         cursor = stream.open(last_event_id, history_seconds, now)
         subscriber = Subscriber(stream, cursor, transport, chunked, now.seconds)
@@ -163,13 +159,13 @@ class FanOut:
 
     def _arm(self) -> None:
         if self._beat_handle is None and self._loop is not None and self._active:
-            idle_seconds = time.monotonic() - self._beat_at
+            idle_seconds = clock.monotonic_seconds() - self._beat_at
             delay = max(0.0, self._settings.tick_seconds - idle_seconds)
             self._beat_handle = self._loop.call_later(delay, self._beat)
 
     def _beat(self) -> None:
         self._beat_handle = None
-        now = self.now()
+        now = clock.now()
         self._beat_at = now.seconds
         active, self._active = self._active, set()
         for stream in active:
@@ -194,7 +190,7 @@ class FanOut:
         stream = next(iter(self._behind))
         del self._behind[stream]
         try:
-            stream.catch_up(self.now())
+            stream.catch_up(clock.now())
             if stream.watched and stream.is_behind:
                 self._behind[stream] = None
             self._wake(stream)
@@ -255,7 +251,7 @@ class FanOut:
         return True
 
     async def _renew_reservation(self) -> None:
-        value = self._ids.needs_reservation(self.now().wall_us)
+        value = self._ids.needs_reservation(clock.now().wall_us)
         if value is not None:
             await self._store_reservation(value)
             self._ids.reserved(value)

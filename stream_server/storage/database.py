@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import QueuePool
 
+from stream_server import clock
 from stream_server.errors import StorageError
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class Database:
                 self._commit(group)
 
     def _commit(self, group: Sequence[_Job[Any]]) -> None:
-        started = time.perf_counter()
+        started = clock.monotonic_seconds()
         try:
             try:
                 self._transaction(group, _run_plainly)
@@ -147,7 +147,7 @@ class Database:
             for job in group:
                 job.outcome = StorageError(self.fault)
         if self._on_commit is not None:
-            self._on_commit(time.perf_counter() - started, len(group))
+            self._on_commit(clock.monotonic_seconds() - started, len(group))
         for loop in {job.loop for job in group}:
             _resolve(loop, [job for job in group if job.loop is loop])
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.protocol.packets import decode_packet
 from can_stream.text.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json
 from can_stream.text.timestamps import format_timestamp
+from stream_server.moment import Moment
 from stream_server.streams.console_signals import FindTable, members_of, no_tables, signals_json
 from stream_server.streams.ring import IdSource, ResetReason, Ring, RingLimits, Unseen, UnseenQueue
 from stream_server.streams.sampler import Sampler
@@ -35,13 +36,6 @@ _STEP_TICKS: Final = 200
 _PASSING_FIELDS: Final = frozenset({"seen_at"})
 
 
-class Now(NamedTuple):
-    """One moment on both clocks: monotonic seconds for durations, wall microseconds for ids and `ts`."""
-
-    seconds: float
-    wall_us: int
-
-
 @dataclass(slots=True)
 class Cursor:
     """A subscriber's place in a stream: it has been given everything up to the event `position`.
@@ -54,7 +48,7 @@ class Cursor:
     position: int
     state_due: bool = False
     reset: tuple[ResetReason, int | None] | None = None
-    asked: tuple[str | None, float, Now] | None = None
+    asked: tuple[str | None, float, Moment] | None = None
 
     @property
     def only_follows(self) -> bool:
@@ -92,7 +86,7 @@ class ConsoleStream:
         self._unseen = UnseenQueue()
         self._behind = False
         # The last tick, and what was shown last: where catching up has got to.
-        self._clock = self._heard = Now(0.0, 0)
+        self._clock = self._heard = Moment(0.0, 0)
         self._ids = ids
         self._limits = limits
         self._on_activity = on_activity
@@ -142,14 +136,14 @@ class ConsoleStream:
         samplers_wait = self._sampler.pending > 0 or self._sampler.merging or self._signal_sampler.waiting
         return samplers_wait or self._sampling_log.watching
 
-    def offer_packet(self, body: FrameBatch | SignalBatch, packet: bytes, bus: str, now: Now) -> None:
+    def offer_packet(self, body: FrameBatch | SignalBatch, packet: bytes, bus: str, now: Moment) -> None:
         """A live packet, decoded and as received; backlog must not come here."""
         if self.watched and not self._behind:
             self._offer(body, bus, now)
             return
         if not self._behind:
             self._behind = True
-            self._clock = Now(now.seconds - BEAT_SECONDS, now.wall_us - int(BEAT_SECONDS * 1e6))
+            self._clock = Moment(now.seconds - BEAT_SECONDS, now.wall_us - int(BEAT_SECONDS * 1e6))
         frames = len(body) if isinstance(body, FrameBatch) else 0
         self._unseen.append(Unseen(*now, packet, frames, partial(self._offer_again, packet, bus, now)))
 
@@ -165,14 +159,14 @@ class ConsoleStream:
         self._signal_sampler.offer(batch, table, self.max_frames_per_second, now_seconds)
         self._on_activity(self)
 
-    def set_presence(self, payload: Mapping[str, Any], now: Now) -> None:
+    def set_presence(self, payload: Mapping[str, Any], now: Moment) -> None:
         """The dongle's presence as it is now: an event where more than `seen_at` changed."""
         if self._behind:
             self._unseen.append(Unseen(*now, None, 0, partial(self._set_presence, payload, now)))
         else:
             self._set_presence(payload, now)
 
-    def set_clock(self, now: Now, *, synchronised: bool) -> None:
+    def set_clock(self, now: Moment, *, synchronised: bool) -> None:
         """Whether a time service keeps the clock right that stamps what comes from here on."""
         if self._behind:
             show = partial(self._set_clock, synchronised=synchronised)
@@ -183,13 +177,13 @@ class ConsoleStream:
     def _set_clock(self, *, synchronised: bool) -> None:
         self._clock_synchronised = synchronised
 
-    def _set_presence(self, payload: Mapping[str, Any], now: Now) -> None:
+    def _set_presence(self, payload: Mapping[str, Any], now: Moment) -> None:
         before, self._presence = self._presence, dict(payload)
         if _lasting(before) != _lasting(self._presence):
             self._emit_state(now)
             self._on_activity(self)
 
-    def emit(self, event: str, payload: Mapping[str, Any], now: Now) -> int:
+    def emit(self, event: str, payload: Mapping[str, Any], now: Moment) -> int:
         """Puts one event into the ring behind all that came before it.
 
         Returns the ring's last id: that of this event, unless the stream is behind. IdsExhaustedError as
@@ -203,7 +197,7 @@ class ConsoleStream:
             self._on_activity(self)
         return self._ring.last
 
-    def tick(self, now: Now) -> None:
+    def tick(self, now: Moment) -> None:
         """Shows what the sampler lets out, tells about sampling, repeats the state, forgets what is old."""
         if self._behind:
             self._forget_unseen(now)
@@ -211,7 +205,7 @@ class ConsoleStream:
             self._show(now)
         self._ring.expire(now.seconds)
 
-    def catch_up(self, now: Now) -> None:
+    def catch_up(self, now: Moment) -> None:
         """Shows a part of what nobody has seen yet; call it until the stream `is_behind` no more."""
         self._forget_unseen(now)
         enough_bytes = self._ring.written_bytes + _STEP_BYTES
@@ -221,7 +215,7 @@ class ConsoleStream:
             tick = self._next_tick()
             if self._unseen and self._unseen.oldest.seconds <= tick.seconds:
                 unseen = self._unseen.pop()
-                self._heard = Now(unseen.seconds, unseen.wall_us)
+                self._heard = Moment(unseen.seconds, unseen.wall_us)
                 unseen.show()
             elif self._unseen or (self._is_busy and tick <= now):
                 self._show(tick)
@@ -229,7 +223,7 @@ class ConsoleStream:
                 self._behind = False
                 return
 
-    def _show(self, now: Now) -> None:
+    def _show(self, now: Moment) -> None:
         self._clock = now
         self._show_frames(now)
         self._show_signals(now)
@@ -242,7 +236,7 @@ class ConsoleStream:
         elif now.seconds - self._state_at >= STATE_SECONDS:
             self._emit_state(now)
 
-    def open(self, last_event_id: str | None, history_seconds: float, now: Now) -> Cursor:
+    def open(self, last_event_id: str | None, history_seconds: float, now: Moment) -> Cursor:
         """The cursor of a new subscriber: resumed, reset, or with `history_seconds` and the current state."""
         cursor = Cursor(self._ring.last, asked=(last_event_id, history_seconds, now))
         if not self._behind:
@@ -288,28 +282,28 @@ class ConsoleStream:
             return opening + events + encode_event("presence", self._state_json())
         return opening + events
 
-    def _append(self, event: str, payload_json: bytes, now: Now) -> None:
+    def _append(self, event: str, payload_json: bytes, now: Moment) -> None:
         event_id = self._ids.next_after(self._ring.last, now.wall_us)
         self._ring.append(event_id, encode_event(event, payload_json, event_id), now.seconds)
 
-    def _offer(self, body: FrameBatch | SignalBatch, bus: str, now: Now) -> None:
+    def _offer(self, body: FrameBatch | SignalBatch, bus: str, now: Moment) -> None:
         if isinstance(body, FrameBatch):
             self.offer_frames(body, bus, now.seconds)
         else:
             self.offer_signals(body, now.seconds)
 
-    def _offer_again(self, packet: bytes, bus: str, now: Now) -> None:
+    def _offer_again(self, packet: bytes, bus: str, now: Moment) -> None:
         body = decode_packet(packet).body
         assert isinstance(body, FrameBatch | SignalBatch)
         self._offer(body, bus, now)
 
-    def _next_tick(self) -> Now:
+    def _next_tick(self) -> Moment:
         """When the fan-out would have ticked: on its beat, or at once for what came after silence."""
         seconds, wall_us = self._clock
         beat = BEAT_SECONDS if self._is_busy else IDLE_BEAT_SECONDS
-        return max(Now(seconds + beat, wall_us + int(beat * 1e6)), self._heard)
+        return max(Moment(seconds + beat, wall_us + int(beat * 1e6)), self._heard)
 
-    def _forget_unseen(self, now: Now) -> None:
+    def _forget_unseen(self, now: Moment) -> None:
         """Of what the ring would hold no longer, frames count as shown and events are evicted."""
         while self._unseen.exceeds(self._limits.ring, now.seconds):
             self._skip(self._unseen.oldest)
@@ -325,9 +319,9 @@ class ConsoleStream:
             self._sampler.skip(unseen.frames)
             if self._signal_sampler.waiting:
                 self._signal_sampler = SignalSampler()
-        self._clock = Now(unseen.seconds, unseen.wall_us)
+        self._clock = Moment(unseen.seconds, unseen.wall_us)
 
-    def _show_frames(self, now: Now) -> None:
+    def _show_frames(self, now: Moment) -> None:
         shown = self._sampler.tick(now.seconds)
         if not shown:
             return
@@ -337,7 +331,7 @@ class ConsoleStream:
             event = can_frame_json(frame.row, frame.origin, frame.frames, members + clock)
             self._append("can_frame", event, now)
 
-    def _show_signals(self, now: Now) -> None:
+    def _show_signals(self, now: Moment) -> None:
         sampler = self._signal_sampler
         table = self._find_table(sampler.table_hash) if sampler.merged else None
         for shown in sampler.tick(table, self.max_frames_per_second, now.seconds):
@@ -353,7 +347,7 @@ class ConsoleStream:
         )
         return self._sampling_log.note(frames.merging or messages.merging, *rates, now_seconds)
 
-    def _emit_state(self, now: Now) -> None:
+    def _emit_state(self, now: Moment) -> None:
         self._state_at = now.seconds
         self._append("presence", self._state_json(), now)
 
@@ -378,7 +372,7 @@ def _lasting(presence: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in presence.items() if name not in _PASSING_FIELDS}
 
 
-def _sampling_payload(details: dict[str, object], now: Now, *, counted: bool) -> dict[str, object]:
+def _sampling_payload(details: dict[str, object], now: Moment, *, counted: bool) -> dict[str, object]:
     shown, received = details["frames_out_per_second"], details["frames_in_per_second"]
     rule = "`count` says how many each stands for" if counted else "of each signal the newest value stays"
     return {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import aiohttp
 import pytest
 
+from stream_server import clock
 from stream_server.access import credentials
 from stream_server.app import running_server
 from stream_server.storage import data_directory
@@ -65,7 +66,7 @@ class ConsoleServer:
         async def emit_all() -> None:
             fanout = self._services.fanout
             for payload in payloads:
-                fanout.hub.get("van7-can0").emit(event, {"dongle_id": "van7-can0"} | payload, fanout.now())
+                fanout.hub.get("van7-can0").emit(event, {"dongle_id": "van7-can0"} | payload, clock.now())
 
         self.call(emit_all())
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from stream_server import clock
 from stream_server.sse.endpoint import serve_console
 from stream_server.sse.fanout import FanOut, FanOutSettings
 from stream_server.streams.console import ConsoleStream, StreamLimits
@@ -34,7 +35,7 @@ class Running:
         return f"http://127.0.0.1:{self.port}{PATH}"
 
     def emit(self, number: int, padding: str = "") -> int:
-        return self.stream.emit("log", {"number": number, "message": padding}, self.fanout.now())
+        return self.stream.emit("log", {"number": number, "message": padding}, clock.now())
 
 
 StartServer = Callable[..., Awaitable[Running]]

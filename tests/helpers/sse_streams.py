@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from can_stream.frames.batches import FrameBatch, batch_of
-from stream_server.streams.console import ConsoleStream, Now, StreamLimits
+from stream_server.moment import Moment
+from stream_server.streams.console import ConsoleStream, StreamLimits
 from stream_server.streams.ring import IdSource, RingLimits
 
 WALL_US = 1_766_417_462_000_000
@@ -35,8 +36,8 @@ def make_stream(
     return ConsoleStream("van7-can0", ids, limits, lambda stream: None)
 
 
-def moment(seconds: float) -> Now:
-    return Now(seconds, WALL_US + int(seconds * 1_000_000))
+def moment(seconds: float) -> Moment:
+    return Moment(seconds, WALL_US + int(seconds * 1_000_000))
 
 
 @dataclass(frozen=True)

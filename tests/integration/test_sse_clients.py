@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp_sse_client import client as sse_client
 
+from stream_server import clock
 from tests.helpers.lanes import require_lane
 from tests.helpers.sse_server import (
     PATH,
@@ -38,7 +39,7 @@ async def test_curl_reads_a_stream(start_server: StartServer) -> None:
     )
     assert process.stdout is not None
     await until(lambda: server.fanout.subscribers == 1)
-    server.stream.offer_frames(frames([0x7E8, 0x123]), "can0", server.fanout.now().seconds)
+    server.stream.offer_frames(frames([0x7E8, 0x123]), "can0", clock.now().seconds)
     data = b""
     while data.count(b"event: can_frame") < 2 or not data.endswith(b"\n\n"):
         data += await asyncio.wait_for(process.stdout.read(4096), 20)

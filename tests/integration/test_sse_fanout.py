@@ -15,6 +15,7 @@ from aiohttp import web
 
 from bench.sse_fanout import STALLED, measure
 from can_stream.protocol.packets import PacketNumber, encode_frames
+from stream_server import clock
 from stream_server.sse.fanout import FanOutSettings
 from stream_server.streams.console import StreamLimits
 from stream_server.streams.ring import RingLimits
@@ -205,14 +206,14 @@ async def test_whoever_opens_an_unwatched_console_gets_its_history_and_then_what
     batch = frames(range(400))
     packet = encode_frames(PacketNumber("00" * 8, 1), batch, 1000)
     for _ in range(20):
-        server.stream.offer_packet(batch, packet, "can0", server.fanout.now())
+        server.stream.offer_packet(batch, packet, "can0", clock.now())
     async with aiohttp.ClientSession() as session:
         async with session.get(server.url, params={"history": "30"}) as response:
             events = await read_events(response.content, lambda events: counted(events) == 8000)
-            server.stream.offer_packet(batch, packet, "can0", server.fanout.now())
+            server.stream.offer_packet(batch, packet, "can0", clock.now())
             events += await read_events(response.content, lambda events: counted(events) == 400)
         await until(lambda: server.fanout.subscribers == 0)
-        server.stream.offer_packet(batch, packet, "can0", server.fanout.now())
+        server.stream.offer_packet(batch, packet, "can0", clock.now())
         assert server.stream.is_behind
         last = str(events[-1].event_id)
         async with session.get(server.url, headers={"Last-Event-ID": last}) as response:
@@ -230,7 +231,7 @@ async def test_a_thousand_subscribers_get_every_frame(start_server: StartServer)
     clients = [await raw_client(server.port, request) for _ in range(1000)]
     await until(lambda: server.fanout.subscribers == 1000)
     for number in range(10):
-        server.stream.offer_frames(frames(range(20)), "can0", server.fanout.now().seconds)
+        server.stream.offer_frames(frames(range(20)), "can0", clock.now().seconds)
         await asyncio.sleep(0.02 * (number % 3))
     last = server.emit(-1)
     loop = asyncio.get_running_loop()

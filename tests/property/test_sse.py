@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch
 from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
-from stream_server.streams.console import ConsoleStream, Cursor, Now, StreamLimits
+from stream_server.moment import Moment
+from stream_server.streams.console import ConsoleStream, Cursor, StreamLimits
 from stream_server.streams.ring import IdSource, RingLimits
 from stream_server.streams.sampler import Sampler
 from stream_server.streams.sse_format import (
@@ -65,8 +66,8 @@ class Server:
             self.stored = value
             self.ids.reserved(value)
 
-    def now(self) -> Now:
-        return Now(self.seconds, self.wall_us)
+    def now(self) -> Moment:
+        return Moment(self.seconds, self.wall_us)
 
     def set_presence(self) -> None:
         self.stream.set_presence({"dongle_id": "van7-can0", "value": self.presence}, self.now())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from can_stream.protocol.control import DevicesReport, Heartbeat
 from can_stream.protocol.registration import RegisterRequest, RegisterResponse
+from stream_server import clock
 from stream_server.errors import ApiError, not_found
 from stream_server.fleet import registry
 from stream_server.fleet.fleet import TOKEN_REPLACED
@@ -18,7 +18,7 @@ from stream_server.http.views import agent_views, service_view
 async def register(call: Call) -> RegisterResponse:
     """An enrolment token in, an agent token out."""
     body: RegisterRequest = call.body
-    now_ns = time.time_ns()
+    now_ns = clock.wall_ns()
     try:
         token = await call.services.database.write(
             lambda connection: registry.register(connection, body, now_ns, call.remote)

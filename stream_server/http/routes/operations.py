@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 from sqlalchemy import Connection
 
+from stream_server import clock
 from stream_server.access import audit
 from stream_server.errors import ApiError
 from stream_server.http.api import API_PREFIX, Call, Route
@@ -37,7 +37,7 @@ async def readyz(call: Call) -> Health | web.Response:
     database = call.services.database
 
     def probe(connection: Connection) -> None:
-        server_state.put(connection, "readyz", str(time.time_ns()))
+        server_state.put(connection, "readyz", str(clock.wall_ns()))
 
     try:
         await database.read(lambda connection: server_state.get(connection, "readyz"))

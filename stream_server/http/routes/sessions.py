@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from aiohttp import web
 
+from stream_server import clock
 from stream_server.access import credentials
 from stream_server.access.access import SESSION_COOKIE
 from stream_server.access.secrets import csrf_token
@@ -18,7 +18,7 @@ from stream_server.http.bodies import Csrf, Done, LinkRequest, Me
 async def link(call: Call) -> web.Response:
     """Exchange the token of a link for a session cookie."""
     body: LinkRequest = call.body
-    now_ns = time.time_ns()
+    now_ns = clock.wall_ns()
     seconds = call.services.config.limits.session_hours * 3600
     try:
         session = await call.services.database.write(
@@ -44,7 +44,7 @@ async def logout(call: Call) -> web.Response:
     who = call.credential
     if who.kind != "session":
         raise ApiError(400, "NO_SESSION", "this is no browser session; revoke a token with `token revoke`")
-    now_ns = time.time_ns()
+    now_ns = clock.wall_ns()
     await call.services.database.write(
         lambda connection: credentials.close_session(connection, who.subject, now_ns, call.remote)
     )
