@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
-from can_stream.text.timestamps import format_timestamp
-from stream_server.http.bodies import AuditPage, AuditRecord
 from stream_server.storage import schema
 
 
@@ -38,23 +37,10 @@ def record(
     )
 
 
-def page(connection: Connection, before_id: int | None, limit: int) -> AuditPage:
-    """At most `limit` records older than record `before_id`, newest first."""
+def page(connection: Connection, before_id: int | None, limit: int) -> tuple[Sequence[Row[Any]], bool]:
+    """At most `limit` records older than record `before_id`, newest first; whether there are more."""
     query = select(schema.audit).order_by(schema.audit.c.id.desc()).limit(limit + 1)
     if before_id is not None:
         query = query.where(schema.audit.c.id < before_id)
     rows = connection.execute(query).all()
-    records = [
-        AuditRecord(
-            id=row.id,
-            at=format_timestamp(row.at_ns // 1000),
-            actor=row.actor,
-            action=row.action,
-            subject=row.subject,
-            remote=row.remote,
-            before=None if row.before is None else msgspec.json.decode(row.before),
-            after=None if row.after is None else msgspec.json.decode(row.after),
-        )
-        for row in rows[:limit]
-    ]
-    return AuditPage(records=records, next_before=records[-1].id if len(rows) > limit else None)
+    return rows[:limit], len(rows) > limit

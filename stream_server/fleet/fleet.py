@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 from sqlalchemy import Connection, Row
 
@@ -22,7 +21,7 @@ from stream_server.errors import StorageError, not_found
 from stream_server.fleet import registry
 from stream_server.fleet.connections import Connections, Endpoint
 from stream_server.fleet.presence import Presence, Transition
-from stream_server.http.views import presence_view
+from stream_server.fleet.presence_payload import presence_payload
 from stream_server.moment import Moment
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.sse.fanout import FanOut
@@ -273,9 +272,10 @@ class Fleet:
             self._tell(dongle, self.presence.of(dongle.agent_id), now)
 
     def _tell(self, dongle: Dongle, agent: Transition, now: Moment) -> None:
-        synchronised = self._clocks.get(dongle.agent_id)
-        view = presence_view(dongle.dongle_id, agent, listed=dongle.listed, clock_synchronised=synchronised)
-        payload = msgspec.structs.asdict(view) | {"clock_synchronised": bool(view.clock_synchronised)}
+        synchronised = bool(self._clocks.get(dongle.agent_id))
+        payload = presence_payload(
+            dongle.dongle_id, agent, listed=dongle.listed, clock_synchronised=synchronised
+        )
         self._fanout.hub.get(dongle.dongle_id).set_presence(payload, now)
 
 

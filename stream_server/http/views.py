@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from can_stream.protocol.control import ServiceStatus
 from can_stream.text.timestamps import format_timestamp
-from stream_server.fleet.presence import Presence, Transition
-from stream_server.http.bodies import AgentView, DongleView, PresenceView, RecordingView
-
-
-def timestamp(wall_ns: int | None) -> str | None:
-    """`2025-12-22T15:31:02.000123Z`, None for never."""
-    return format_timestamp(wall_ns // 1000) if wall_ns else None
-
-
-def presence_view(
-    dongle_id: str, agent: Transition, *, listed: bool, clock_synchronised: bool | None
-) -> PresenceView:
-    """A dongle is online when its agent is and lists it."""
-    return PresenceView(
-        dongle_id=dongle_id,
-        online=agent.online and listed,
-        agent_id=agent.agent_id,
-        seen_at=timestamp(agent.seen_at_ns),
-        reason="unlisted" if agent.online and not listed else agent.reason,
-        clock_synchronised=clock_synchronised,
-    )
+from stream_server.fleet.presence import Presence
+from stream_server.fleet.presence_payload import presence_payload
+from stream_server.http.bodies import (
+    AgentView,
+    AuditPage,
+    AuditRecord,
+    DongleView,
+    PresenceView,
+    RecordingView,
+)
 
 
 def service_view(row: Any) -> ServiceStatus:
@@ -64,13 +53,14 @@ def agent_views(rows: Iterable[Any], service_rows: Iterable[Any], presence: Pres
 
 def _agent_view(row: Any, services: list[ServiceStatus], presence: Presence) -> AgentView:
     state = presence.of(row.agent_id)
+    seen_at_ns = max(state.seen_at_ns, row.last_seen_at_ns or 0)
     return AgentView(
         agent_id=row.agent_id,
         online=state.online,
         reason=state.reason,
         version=row.version,
         created_at=format_timestamp(row.created_at_ns // 1000),
-        last_seen=timestamp(max(state.seen_at_ns, row.last_seen_at_ns or 0)),
+        last_seen=format_timestamp(seen_at_ns // 1000) if seen_at_ns else None,
         start_id=row.start_id,
         clock_synchronised=row.clock_synchronised,
         remote=row.remote,
@@ -94,11 +84,13 @@ def dongle_view(row: Any, presence: Presence) -> DongleView:
         frames=row.frames_mode,
         signal_table=row.signal_table,
         listed=row.listed,
-        presence=presence_view(
-            row.dongle_id,
-            presence.of(row.agent_id),
-            listed=row.listed,
-            clock_synchronised=row.clock_synchronised,
+        presence=PresenceView(
+            **presence_payload(
+                row.dongle_id,
+                presence.of(row.agent_id),
+                listed=row.listed,
+                clock_synchronised=row.clock_synchronised,
+            )
         ),
         recording=RecordingView(
             packets=row.packets,
@@ -107,3 +99,21 @@ def dongle_view(row: Any, presence: Presence) -> DongleView:
             deleted_frames=row.deleted_frames,
         ),
     )
+
+
+def audit_view(rows: Sequence[Any], *, more: bool) -> AuditPage:
+    """A page of the audit trail from what `audit.page` found."""
+    records = [
+        AuditRecord(
+            id=row.id,
+            at=format_timestamp(row.at_ns // 1000),
+            actor=row.actor,
+            action=row.action,
+            subject=row.subject,
+            remote=row.remote,
+            before=None if row.before is None else msgspec.json.decode(row.before),
+            after=None if row.after is None else msgspec.json.decode(row.after),
+        )
+        for row in rows
+    ]
+    return AuditPage(records=records, next_before=records[-1].id if more else None)

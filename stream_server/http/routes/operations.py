@@ -13,6 +13,7 @@ from stream_server.access import audit
 from stream_server.errors import ApiError
 from stream_server.http.api import API_PREFIX, Call, Route
 from stream_server.http.bodies import AuditPage, Health
+from stream_server.http.views import audit_view
 from stream_server.metrics import CONTENT_TYPE
 from stream_server.storage import server_state
 
@@ -61,7 +62,12 @@ async def audit_page(call: Call) -> AuditPage:
     """The audit trail, newest first."""
     before = call.query_int("before", None, 1, 2**63 - 1)
     limit = call.query_int("limit", AUDIT_PAGE, 1, 1000) or AUDIT_PAGE
-    return await call.services.database.read(lambda connection: audit.page(connection, before, limit))
+
+    def job(connection: Connection) -> AuditPage:
+        rows, more = audit.page(connection, before, limit)
+        return audit_view(rows, more=more)
+
+    return await call.services.database.read(job)
 
 
 async def page(_call: Call) -> web.Response:
