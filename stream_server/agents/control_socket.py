@@ -19,7 +19,6 @@ from stream_server.agents.table_uploads import TableUploads
 from stream_server.fleet import registry
 from stream_server.fleet.presence import SILENCE_SECONDS
 from stream_server.http.api import Call, Route
-from stream_server.http.routes.agents import dongle_conflict
 
 
 async def control(call: Call) -> web.WebSocketResponse:
@@ -57,7 +56,7 @@ async def _greet(socket: AgentSocket, hello: messages.Hello) -> None:
         raise SessionError(f"protocol: {hello.protocol} is not {PROTOCOL_VERSION}, update the older side")
     refused = await socket.services.fleet.hello(hello, socket.remote)
     if refused:
-        raise dongle_conflict(refused)
+        raise registry.dongle_conflict(refused)
     heartbeat_seconds = socket.services.config.agents.heartbeat_seconds
     await _send(socket, messages.Welcome(clock.wall_ns(), heartbeat_seconds, MAX_PACKET_BYTES))
 
@@ -77,7 +76,7 @@ async def _take(socket: AgentSocket, message: AgentMessage, uploads: TableUpload
         case messages.DevicesReport():
             refused = await fleet.devices(agent_id, message.dongles, socket.remote)
             if refused:
-                raise dongle_conflict(refused)
+                raise registry.dongle_conflict(refused)
             await _want_tables(socket, uploads, message.dongles)
         case messages.Status():
             store = partial(registry.store_services, agent_id=agent_id, services=message.services)

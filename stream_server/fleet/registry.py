@@ -148,6 +148,13 @@ def list_dongles(
     return refused
 
 
+def dongle_conflict(refused: list[str]) -> ApiError:
+    """409 DONGLE_CONFLICT: another agent listed these first."""
+    named = ", ".join(refused[:10])
+    message = f"{named}: listed by another agent already; give the dongle another id in this agent's config"
+    return ApiError(409, "DONGLE_CONFLICT", message, {"dongle_ids": refused})
+
+
 def _dongle_values(dongle: DongleInfo) -> dict[str, Any]:
     return {
         "listed": True,

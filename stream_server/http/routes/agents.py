@@ -54,15 +54,8 @@ async def report_devices(call: Call) -> Done:
     assert call.credential.agent_id is not None
     refused = await call.services.fleet.devices(call.credential.agent_id, body.dongles, call.remote)
     if refused:
-        raise dongle_conflict(refused)
+        raise registry.dongle_conflict(refused)
     return Done()
-
-
-def dongle_conflict(refused: list[str]) -> ApiError:
-    """409 DONGLE_CONFLICT: another agent listed these first."""
-    named = ", ".join(refused[:10])
-    message = f"{named}: listed by another agent already; give the dongle another id in this agent's config"
-    return ApiError(409, "DONGLE_CONFLICT", message, {"dongle_ids": refused})
 
 
 async def agents(call: Call) -> AgentList:
