@@ -41,6 +41,8 @@ from starlette.routing import Route
 from stream_server import clock
 from stream_server.sse.endpoint import serve_console
 from stream_server.sse.fanout import FanOut
+from stream_server.streams.console import StreamLimits
+from stream_server.streams.hub import StreamHub
 from stream_server.streams.ring import IdSource
 
 BURST_SECONDS = 0.01
@@ -227,9 +229,10 @@ async def serve_ours(plan: Plan) -> None:
     async def store(value: int) -> None:
         pass
 
-    fanout = FanOut(IdSource(time.time_ns() // 1000), store)
+    hub = StreamHub(IdSource(time.time_ns() // 1000), StreamLimits())
+    fanout = FanOut(hub, store)
     await fanout.start()
-    stream = fanout.hub.get("van7-can0")
+    stream = hub.get("van7-can0")
 
     async def console(request: web.Request) -> web.StreamResponse:
         return await serve_console(request, fanout, stream)

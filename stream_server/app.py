@@ -40,6 +40,7 @@ from stream_server.storage import server_state
 from stream_server.storage.data_directory import DataDirectory
 from stream_server.storage.database import Database
 from stream_server.streams.console import StreamLimits
+from stream_server.streams.hub import StreamHub
 from stream_server.streams.ring import IdSource, RingLimits
 
 HOUSEKEEPING_SECONDS: Final = 1.0
@@ -117,15 +118,18 @@ async def running_services(config: ServerConfig, directory: DataDirectory) -> As
         stack.push_async_callback(tables.close)
         await last_values.load()
         stack.push_async_callback(_stored, last_values)
-        fanout = await _start_fanout(config, database, tables)
+        hub = await _hub(config, database, tables)
+        fanout = await _started_fanout(config, database, hub)
         stack.push_async_callback(fanout.close)
-        fleet = Fleet(database, fanout, last_values)
+        fleet = Fleet(database, hub, last_values)
         await fleet.load()
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
         recorder = Recorder(database, metrics)
         recorder.start()
         stack.push_async_callback(recorder.close)
-        services = Services(config, database, metrics, access, fanout, fleet, recorder, tables, last_values)
+        services = Services(
+            config, database, metrics, access, hub, fanout, fleet, recorder, tables, last_values
+        )
         _add_gauges(services)
         retention = Retention(database, config.recording, metrics)
         for job in (_keep_house(services), retention.run(), last_values.run()):
@@ -145,25 +149,23 @@ async def _stored(last_values: LastValueStore) -> None:
         _logger.warning("last values are read from the recording at the next start: %s", error)
 
 
-async def _start_fanout(config: ServerConfig, database: Database, tables: SignalTables) -> FanOut:
+async def _hub(config: ServerConfig, database: Database, tables: SignalTables) -> StreamHub:
     stored = await database.read(lambda connection: server_state.get(connection, server_state.ID_RESERVATION))
+    console = config.console
+    limits = StreamLimits(
+        RingLimits(events=console.ring_events, seconds=console.ring_seconds), console.max_frames_per_second
+    )
+    return StreamHub(IdSource(clock.wall_ns() // 1000, int(stored or 0)), limits, tables.find)
 
+
+async def _started_fanout(config: ServerConfig, database: Database, hub: StreamHub) -> FanOut:
     async def store(reservation_us: int) -> None:
         await database.write(
             lambda connection: server_state.put(connection, server_state.ID_RESERVATION, str(reservation_us))
         )
 
-    console = config.console
-    fanout = FanOut(
-        IdSource(clock.wall_ns() // 1000, int(stored or 0)),
-        store,
-        StreamLimits(
-            RingLimits(events=console.ring_events, seconds=console.ring_seconds),
-            console.max_frames_per_second,
-        ),
-        FanOutSettings(send_timeout_seconds=console.send_timeout_seconds),
-        tables.find,
-    )
+    settings = FanOutSettings(send_timeout_seconds=config.console.send_timeout_seconds)
+    fanout = FanOut(hub, store, settings)
     await fanout.start()
     return fanout
 

@@ -36,7 +36,7 @@ async def _talk(socket: AgentSocket) -> None:
     connection = DataConnection(
         socket.agent_id,
         services.fleet,
-        services.fanout,
+        services.hub,
         services.recorder,
         services.last_values,
         services.metrics,

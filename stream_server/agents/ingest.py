@@ -20,8 +20,8 @@ from stream_server.fleet.fleet import Dongle, Fleet
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Lane, Recorder
 from stream_server.signals.last_value_store import LastValueStore
-from stream_server.sse.fanout import FanOut
 from stream_server.streams.console import ConsoleStream
+from stream_server.streams.hub import StreamHub
 
 _PROGRESS_SECONDS: Final = 5.0
 _KIND_OF_LANE: Final = {"frames": PacketKind.FRAMES, "signals": PacketKind.SIGNALS}
@@ -57,10 +57,13 @@ class Backlog:
 class OpenLane:
     """One lane of this connection."""
 
-    def __init__(self, lane: Lane, session: LaneConnection, dongle: Dongle, backlog: Backlog) -> None:
+    def __init__(
+        self, lane: Lane, session: LaneConnection, dongle: Dongle, stream: ConsoleStream, backlog: Backlog
+    ) -> None:
         self.lane = lane
         self.session = session
         self.dongle = dongle
+        self.stream = stream
         self.backlog = backlog
         self._clock_seq, self.clock_synchronised = lane.clock
 
@@ -84,14 +87,14 @@ class DataConnection:
         self,
         agent_id: str,
         fleet: Fleet,
-        fanout: FanOut,
+        hub: StreamHub,
         recorder: Recorder,
         last_values: LastValueStore,
         metrics: Metrics,
     ) -> None:
         self.agent_id = agent_id
         self._fleet = fleet
-        self._fanout = fanout
+        self._hub = hub
         self._recorder = recorder
         self._last_values = last_values
         self._metrics = metrics
@@ -117,10 +120,11 @@ class DataConnection:
                 self._fleet.right_clock(self.agent_id),
             )
             holes = sum(hole.frames for hole in lane.receiver.holes)
-            opened = OpenLane(lane, session, dongle, Backlog(lane_hello, holes))
+            stream = self._hub.get(dongle.dongle_id)
+            opened = OpenLane(lane, session, dongle, stream, Backlog(lane_hello, holes))
             self._lanes.append(opened)
             taken_through.append(lane.receiver.taken[hello.start_id].prefix())
-            self._show_clock(opened)
+            _show_clock(opened)
             self._announce_backlog(opened)
         return LanesWelcome(taken_through, MAX_PACKET_BYTES)
 
@@ -159,28 +163,23 @@ class DataConnection:
 
     def _show(self, opened: OpenLane, packet: Packet, envelope: Envelope) -> None:
         dongle_id, body, is_live = opened.dongle.dongle_id, packet.body, envelope.range_kind is RangeKind.LIVE
-        stream = self._fanout.hub.get(dongle_id)
         shown = is_live
         if isinstance(body, SignalBatch):
             self._last_values.take(dongle_id, body, is_backlog=not is_live)
             shown = is_live and not self._fleet.dongle(dongle_id).sends_frames
         if isinstance(body, ClockRecord):
             if opened.note_clock(packet):
-                self._show_clock(opened)
+                _show_clock(opened)
         elif isinstance(body, Gap):
-            self._show_gap(stream, opened, body)
+            self._show_gap(opened, body)
         elif shown:
-            stream.offer_packet(body, envelope.packet, opened.dongle.bus, clock.now())
+            opened.stream.offer_packet(body, envelope.packet, opened.dongle.bus, clock.now())
         if not is_live:
             text = opened.backlog.received(packet.frames or 0, clock.monotonic_seconds())
             if text is not None:
                 self._log(opened, text)
 
-    def _show_clock(self, opened: OpenLane) -> None:
-        stream = self._fanout.hub.get(opened.dongle.dongle_id)
-        stream.set_clock(clock.now(), synchronised=opened.clock_synchronised)
-
-    def _show_gap(self, stream: ConsoleStream, opened: OpenLane, gap: Gap) -> None:
+    def _show_gap(self, opened: OpenLane, gap: Gap) -> None:
         dongle_id, lane = opened.dongle.dongle_id, opened.session.lane
         told_by_frames = lane == "signals" and self._fleet.dongle(dongle_id).sends_frames
         if gap.reason is GapReason.START and told_by_frames:
@@ -193,7 +192,7 @@ class DataConnection:
             "frames": gap.frames,
             "where": gap.reason.where,
         }
-        stream.emit("gap", payload, clock.now())
+        opened.stream.emit("gap", payload, clock.now())
 
     def _announce_backlog(self, opened: OpenLane) -> None:
         backlog = opened.backlog
@@ -208,7 +207,7 @@ class DataConnection:
             "frames": backlog.waiting_frames,
             "where": "backlog",
         }
-        self._fanout.hub.get(opened.dongle.dongle_id).emit("gap", payload, now)
+        opened.stream.emit("gap", payload, now)
         self._log(
             opened, f"backlog of {backlog.waiting_frames} {backlog.rows} is on its way to the recording"
         )
@@ -221,6 +220,10 @@ class DataConnection:
         }
         payload = {"level": "info", "source": "ingest", "message": message, "details": details}
         self._fleet.log(self.agent_id, payload, dongle_id=opened.dongle.dongle_id)
+
+
+def _show_clock(opened: OpenLane) -> None:
+    opened.stream.set_clock(clock.now(), synchronised=opened.clock_synchronised)
 
 
 def _check_lane(opened: OpenLane, packet: Packet) -> None:

@@ -24,9 +24,9 @@ from stream_server.fleet.presence import Presence, Transition
 from stream_server.fleet.presence_payload import presence_payload
 from stream_server.moment import Moment
 from stream_server.signals.last_value_store import LastValueStore
-from stream_server.sse.fanout import FanOut
 from stream_server.storage.database import Database
 from stream_server.streams.console import ConsoleStream
+from stream_server.streams.hub import StreamHub
 
 REPLACED: Final = 4001
 TOKEN_REPLACED: Final = 4002
@@ -51,11 +51,11 @@ class Dongle:
 class Fleet:
     """All agents and dongles of one server, in memory, behind storage."""
 
-    def __init__(self, database: Database, fanout: FanOut, last_values: LastValueStore) -> None:
+    def __init__(self, database: Database, hub: StreamHub, last_values: LastValueStore) -> None:
         self.presence: Final = Presence()
         self.connections: Final[Connections[web.WebSocketResponse]] = Connections()
         self._database = database
-        self._fanout = fanout
+        self._hub = hub
         self._last_values = last_values
         self._dongles: dict[str, Dongle] = {}
         self._dongles_of: dict[str, dict[str, Dongle]] = {}
@@ -86,7 +86,7 @@ class Fleet:
     def stream(self, dongle_id: str) -> ConsoleStream:
         """The console of a known dongle. ApiError DONGLE_NOT_FOUND."""
         self.dongle(dongle_id)
-        return self._fanout.hub.get(dongle_id)
+        return self._hub.get(dongle_id)
 
     def dongles_of(self, agent_id: str) -> list[Dongle]:
         """Every dongle the agent has ever listed."""
@@ -179,7 +179,7 @@ class Fleet:
         stamped = {"ts": format_timestamp(wall_ns // 1000 if wall_ns else now.wall_us), **payload}
         for dongle in self.dongles_of(agent_id):
             if dongle_id in (None, dongle.dongle_id):
-                self._fanout.hub.get(dongle.dongle_id).emit("log", stamped, now)
+                self._hub.get(dongle.dongle_id).emit("log", stamped, now)
 
     def announce(self, transitions: Iterable[Transition]) -> None:
         """Tell the consoles that agents came or went."""
@@ -268,7 +268,7 @@ class Fleet:
             )
             self._dongles[dongle.dongle_id] = dongle
             self._dongles_of.setdefault(dongle.agent_id, {})[dongle.dongle_id] = dongle
-            self._fanout.hub.get(dongle.dongle_id).table_hash = dongle.signal_table
+            self._hub.get(dongle.dongle_id).table_hash = dongle.signal_table
             self._tell(dongle, self.presence.of(dongle.agent_id), now)
 
     def _tell(self, dongle: Dongle, agent: Transition, now: Moment) -> None:
@@ -276,7 +276,7 @@ class Fleet:
         payload = presence_payload(
             dongle.dongle_id, agent, listed=dongle.listed, clock_synchronised=synchronised
         )
-        self._fanout.hub.get(dongle.dongle_id).set_presence(payload, now)
+        self._hub.get(dongle.dongle_id).set_presence(payload, now)
 
 
 def _list_dongles(

@@ -13,6 +13,7 @@ from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut
 from stream_server.storage.database import Database
+from stream_server.streams.hub import StreamHub
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Services:
     database: Database
     metrics: Metrics
     access: Access
+    hub: StreamHub
     fanout: FanOut
     fleet: Fleet
     recorder: Recorder

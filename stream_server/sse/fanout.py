@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stream_server import clock
-from stream_server.streams.console import ConsoleStream, Cursor, StreamLimits
-from stream_server.streams.console_signals import FindTable, no_tables
+from stream_server.streams.console import ConsoleStream, Cursor
 from stream_server.streams.hub import StreamHub
-from stream_server.streams.ring import IdSource
 from stream_server.streams.sse_format import KEEP_ALIVE
 
 _HOUSEKEEPING_SECONDS: Final = 1.0
@@ -52,23 +50,20 @@ class Subscriber:
 
 
 class FanOut:
-    """All streams and all their subscribers, in one event loop.
+    """All subscribers of the streams of a hub, in one event loop; it gives the streams their ticks.
 
     `store_reservation` stores the one number that keeps ids increasing across restarts; `start` awaits it
-    before the first id is issued. `find_table` gives the signal tables that frames are decoded with.
+    before the first id is issued.
     """
 
     def __init__(
         self,
-        ids: IdSource,
+        hub: StreamHub,
         store_reservation: Callable[[int], Awaitable[None]],
-        limits: StreamLimits | None = None,
         settings: FanOutSettings | None = None,
-        find_table: FindTable = no_tables,
     ) -> None:
-        self.hub: Final = StreamHub(ids, limits or StreamLimits(), self._wake, find_table)
         self.send_timeouts = 0
-        self._ids = ids
+        self._hub = hub
         self._store_reservation = store_reservation
         self._settings = settings or FanOutSettings()
         self._audiences: dict[ConsoleStream, set[Subscriber]] = {}
@@ -78,6 +73,7 @@ class FanOut:
         self._beat_handle: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
         self._housekeeper: asyncio.Task[None] | None = None
+        hub.on_activity = self._wake
 
     @property
     def subscribers(self) -> int:
@@ -97,7 +93,7 @@ class FanOut:
             self._housekeeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._housekeeper
-        self._active.update(self.hub)
+        self._active.update(self._hub)
         self._beat()
         self._loop = None
         if self._beat_handle is not None:
@@ -251,15 +247,15 @@ class FanOut:
         return True
 
     async def _renew_reservation(self) -> None:
-        value = self._ids.needs_reservation(clock.now().wall_us)
+        value = self._hub.ids.needs_reservation(clock.now().wall_us)
         if value is not None:
             await self._store_reservation(value)
-            self._ids.reserved(value)
+            self._hub.ids.reserved(value)
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-            self._active.update(self.hub)
+            self._active.update(self._hub)
             self._arm()
             try:
                 await self._renew_reservation()

@@ -64,9 +64,9 @@ class ConsoleServer:
         """Puts events on the dongle's console, all of them before any subscriber is written to."""
 
         async def emit_all() -> None:
-            fanout = self._services.fanout
+            stream = self._services.hub.get("van7-can0")
             for payload in payloads:
-                fanout.hub.get("van7-can0").emit(event, {"dongle_id": "van7-can0"} | payload, clock.now())
+                stream.emit(event, {"dongle_id": "van7-can0"} | payload, clock.now())
 
         self.call(emit_all())
 

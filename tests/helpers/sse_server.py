@@ -15,6 +15,7 @@ from stream_server import clock
 from stream_server.sse.endpoint import serve_console
 from stream_server.sse.fanout import FanOut, FanOutSettings
 from stream_server.streams.console import ConsoleStream, StreamLimits
+from stream_server.streams.hub import StreamHub
 from stream_server.streams.ring import IdSource
 from tests.helpers.sse_streams import Event, parse_events
 
@@ -52,10 +53,10 @@ async def sse_servers() -> AsyncIterator[StartServer]:
         async def store(value: int) -> None:
             stored.append(value)
 
-        ids = IdSource(1_766_417_462_000_000)
-        fanout = FanOut(ids, store, limits, settings)
+        hub = StreamHub(IdSource(1_766_417_462_000_000), limits or StreamLimits())
+        fanout = FanOut(hub, store, settings)
         await fanout.start()
-        stream = fanout.hub.get("van7-can0")
+        stream = hub.get("van7-can0")
 
         async def console(request: web.Request) -> web.StreamResponse:
             return await serve_console(request, fanout, stream)

@@ -277,7 +277,7 @@ def test_a_frame_is_shown_in_the_fixed_shape() -> None:
 
 
 def test_a_hub_gives_the_same_stream_for_the_same_dongle() -> None:
-    hub = StreamHub(IdSource(WALL_US), StreamLimits(), lambda stream: None)
+    hub = StreamHub(IdSource(WALL_US), StreamLimits())
     assert hub.get("a") is hub.get("a")
     assert hub.get("a") is not hub.get("b")
     assert [stream.dongle_id for stream in hub] == ["a", "b"]
