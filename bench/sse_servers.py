@@ -42,8 +42,8 @@ from stream_server import clock
 from stream_server.sse.endpoint import serve_console
 from stream_server.sse.fanout import FanOut
 from stream_server.streams.console import StreamLimits
+from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
-from stream_server.streams.ring import IdSource
 
 BURST_SECONDS = 0.01
 RING_EVENTS = 10_000

@@ -40,8 +40,9 @@ from stream_server.storage import server_state
 from stream_server.storage.data_directory import DataDirectory
 from stream_server.storage.database import Database
 from stream_server.streams.console import StreamLimits
+from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
-from stream_server.streams.ring import IdSource, RingLimits
+from stream_server.streams.ring import RingLimits
 
 HOUSEKEEPING_SECONDS: Final = 1.0
 TIDY_EVERY: Final = 5

@@ -20,11 +20,13 @@ from can_stream.text.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_f
 from can_stream.text.timestamps import format_timestamp
 from stream_server.moment import Moment
 from stream_server.streams.console_signals import FindTable, members_of, no_tables, signals_json
-from stream_server.streams.ring import IdSource, ResetReason, Ring, RingLimits, Unseen, UnseenQueue
+from stream_server.streams.event_ids import IdSource
+from stream_server.streams.ring import ResetReason, Ring, RingLimits
 from stream_server.streams.sampler import Sampler
 from stream_server.streams.sampling_log import SamplingLog
 from stream_server.streams.signal_sampler import SignalSampler
 from stream_server.streams.sse_format import encode_event, encode_payload, parse_event_id
+from stream_server.streams.unseen import Unseen, UnseenQueue
 
 DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
 STATE_SECONDS: Final = 30.0

@@ -7,7 +7,7 @@ from typing import Final
 
 from stream_server.streams.console import ConsoleStream, StreamLimits
 from stream_server.streams.console_signals import FindTable, no_tables
-from stream_server.streams.ring import IdSource
+from stream_server.streams.event_ids import IdSource
 
 
 class StreamHub:

@@ -1,61 +1,14 @@
-"""Event ids, the ring of a stream's last events that every subscriber reads at its own cursor, and what waits
-to be put there (pure)."""
+"""The ring of a stream's last events, which every subscriber reads at its own cursor (pure)."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
-RESERVE_AHEAD_US: Final = 600_000_000
-_RENEW_BELOW_US: Final = 450_000_000
-_HEADROOM_US: Final = 300_000_000
 _COMPACT_AT: Final = 1_024
-_UNSEEN_OVERHEAD_BYTES: Final = 400
 
 ResetReason = Literal["too_old", "unknown"]
-
-
-class IdsExhaustedError(Exception):
-    """Every reserved id is used: `reserved` was never raised, so the next one might be issued twice."""
-
-    def __init__(self, reserved: int) -> None:
-        self.reserved = reserved
-        super().__init__(f"all event ids below the reservation {reserved} are used and no new one was stored")
-
-
-class IdSource:
-    """The ids of all streams of one server: microseconds that never repeat, whatever the clock does.
-
-    `start` is the greater of the clock and the stored reservation, so that it is above every id of an
-    earlier run. Every id is below what is reserved in storage. An id follows the clock only as far as
-    leaves room for 300 million more; beyond that, and while the clock is behind, it is the last one plus 1:
-    so events go on while a new reservation is being stored.
-    """
-
-    def __init__(self, wall_us: int, stored_reservation: int = 0) -> None:
-        self.start: Final = max(wall_us, stored_reservation)
-        self._highest = self.start
-        self._reserved = stored_reservation
-
-    def needs_reservation(self, wall_us: int) -> int | None:
-        """What to store now as the new reservation, None while the present one suffices."""
-        newest = max(wall_us, self._highest)
-        return newest + RESERVE_AHEAD_US if newest + _RENEW_BELOW_US > self._reserved else None
-
-    def reserved(self, value: int) -> None:
-        """`value` is in storage: ids below it may be issued."""
-        self._reserved = max(self._reserved, value)
-
-    def next_after(self, last: int, wall_us: int) -> int:
-        """The id that follows `last` in its stream; IdsExhaustedError where none is reserved."""
-        issued = max(last + 1, min(wall_us, self._reserved - _HEADROOM_US))
-        if issued >= self._reserved:
-            raise IdsExhaustedError(self._reserved)
-        self._highest = max(self._highest, issued)
-        return issued
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,55 +109,3 @@ class Ring:
             for column in (self._ids, self._seconds, self._ends, self._events):
                 del column[:head]
             self._head = 0
-
-
-class Unseen(NamedTuple):
-    """A packet of `frames` frames, or an event (`packet` None), of this time on both clocks.
-
-    `show` does with it what was due then.
-    """
-
-    seconds: float
-    wall_us: int
-    packet: bytes | None
-    frames: int
-    show: Callable[[], None]
-
-    @property
-    def size_bytes(self) -> int:
-        """About what it takes, with the objects around the packet."""
-        return _UNSEEN_OVERHEAD_BYTES + len(self.packet or b"")
-
-
-class UnseenQueue:
-    """What a stream was given while nobody watched, oldest first."""
-
-    def __init__(self) -> None:
-        self._queue: deque[Unseen] = deque()
-        self._size_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    @property
-    def oldest(self) -> Unseen:
-        """The first to be shown; IndexError when there is none."""
-        return self._queue[0]
-
-    def append(self, unseen: Unseen) -> None:
-        """One more."""
-        self._queue.append(unseen)
-        self._size_bytes += unseen.size_bytes
-
-    def pop(self) -> Unseen:
-        """Takes the oldest away; IndexError when there is none."""
-        unseen = self._queue.popleft()
-        self._size_bytes -= unseen.size_bytes
-        return unseen
-
-    def exceeds(self, limits: RingLimits, now_seconds: float) -> bool:
-        """Whether the oldest must go: it is too old, or all together are too large."""
-        if not self._queue:
-            return False
-        too_old = self._queue[0].seconds < now_seconds - limits.seconds
-        return too_old or self._size_bytes > limits.size_bytes

@@ -15,8 +15,8 @@ from stream_server import clock
 from stream_server.sse.endpoint import serve_console
 from stream_server.sse.fanout import FanOut, FanOutSettings
 from stream_server.streams.console import ConsoleStream, StreamLimits
+from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
-from stream_server.streams.ring import IdSource
 from tests.helpers.sse_streams import Event, parse_events
 
 PATH = "/api/v1/streams/dongles/van7-can0/console"

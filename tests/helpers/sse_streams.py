@@ -10,7 +10,8 @@ from typing import Any
 from can_stream.frames.batches import FrameBatch, batch_of
 from stream_server.moment import Moment
 from stream_server.streams.console import ConsoleStream, StreamLimits
-from stream_server.streams.ring import IdSource, RingLimits
+from stream_server.streams.event_ids import IdSource
+from stream_server.streams.ring import RingLimits
 
 WALL_US = 1_766_417_462_000_000
 

@@ -15,7 +15,8 @@ from can_stream.frames.batches import FrameBatch
 from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
 from stream_server.moment import Moment
 from stream_server.streams.console import ConsoleStream, Cursor, StreamLimits
-from stream_server.streams.ring import IdSource, RingLimits
+from stream_server.streams.event_ids import IdSource
+from stream_server.streams.ring import RingLimits
 from stream_server.streams.sampler import Sampler
 from stream_server.streams.sse_format import (
     RequestError,

@@ -13,8 +13,9 @@ from can_stream.text.json_output import frame_members
 from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
 from stream_server.streams.console import ConsoleStream, StreamLimits
 from stream_server.streams.console_signals import members_of
+from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
-from stream_server.streams.ring import IdSource, RingLimits
+from stream_server.streams.ring import RingLimits
 from tests.helpers.signal_tables import demo_samples, demo_table
 from tests.helpers.sse_streams import (
     WALL_US,

@@ -11,7 +11,7 @@ from can_stream.frames.batches import SignalBatch, ValueKind
 from can_stream.signals.model import SignalModel
 from can_stream.signals.table import SignalTable
 from stream_server.streams.console import ConsoleStream, StreamLimits
-from stream_server.streams.ring import IdSource
+from stream_server.streams.event_ids import IdSource
 from stream_server.streams.signal_sampler import ShownMessage, SignalSampler
 from tests.helpers.signal_tables import gear_table, table_of
 from tests.helpers.sse_streams import WALL_US, Event, frames, moment, parse_events
