@@ -1,10 +1,7 @@
-"""One console stream: ids, ring, sampler, current state and the books that let a client check them (pure).
+"""One console stream: its events, current state and the books that let a client check them (pure).
 
 A subscriber is a `Cursor`; `ConsoleStream.read` gives it what follows. The rules are those of docs/sse.md.
-
-While nobody watches, packets are only kept, and a stream that has kept some is *behind*: whatever comes then
-waits in the same order. When somebody comes, `catch_up` shows all of it as if at its time, ticks included. So
-a console costs next to nothing until it is opened, and nobody can tell afterwards.
+What comes while nobody watches waits in an `UnseenFeed`.
 """
 
 from __future__ import annotations
@@ -15,26 +12,16 @@ from functools import partial
 from typing import Any, Final
 
 from can_stream.frames.batches import FrameBatch, SignalBatch
-from can_stream.protocol.packets import decode_packet
-from can_stream.text.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json
-from can_stream.text.timestamps import format_timestamp
 from stream_server.moment import Moment
-from stream_server.streams.console_signals import FindTable, members_of, no_tables, signals_json
+from stream_server.streams.console_signals import FindTable, no_tables
 from stream_server.streams.event_ids import IdSource
+from stream_server.streams.live_traffic import LiveTraffic
 from stream_server.streams.ring import ResetReason, Ring, RingLimits
-from stream_server.streams.sampler import Sampler
-from stream_server.streams.sampling_log import SamplingLog
-from stream_server.streams.signal_sampler import SignalSampler
 from stream_server.streams.sse_format import encode_event, encode_payload, parse_event_id
-from stream_server.streams.unseen import Unseen, UnseenQueue
+from stream_server.streams.unseen import UnseenFeed
 
 DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
 STATE_SECONDS: Final = 30.0
-BEAT_SECONDS: Final = 0.05
-IDLE_BEAT_SECONDS: Final = 1.0
-# One step of catching up takes some 10 ms, in which nobody else is served.
-_STEP_BYTES: Final = 128 * 1024
-_STEP_TICKS: Final = 200
 _PASSING_FIELDS: Final = frozenset({"seen_at"})
 
 
@@ -85,19 +72,12 @@ class ConsoleStream:
         self.dongle_id: Final = dongle_id
         self.table_hash: str | None = None
         self.watched = False
-        self._unseen = UnseenQueue()
-        self._behind = False
-        # The last tick, and what was shown last: where catching up has got to.
-        self._clock = self._heard = Moment(0.0, 0)
         self._ids = ids
         self._limits = limits
         self._on_activity = on_activity
         self._ring = Ring(ids.start, limits.ring)
-        self._sampler = Sampler(limits.max_frames_per_second)
-        self._signal_sampler = SignalSampler()
-        self._find_table = find_table
-        self._sampling_log = SamplingLog()
-        self._clock_synchronised = True
+        self._traffic = LiveTraffic(dongle_id, limits.max_frames_per_second, self._append, find_table)
+        self._unseen = UnseenFeed(ids, self._ring, limits.ring, self._traffic, self._show)
         self._state_at: float | None = None
         self._presence: dict[str, Any] = {
             "dongle_id": dongle_id,
@@ -116,68 +96,48 @@ class ConsoleStream:
     @property
     def max_frames_per_second(self) -> int | None:
         """The sampling limit, of `signals` events too; None shows all. Setting it below 1 is a ValueError."""
-        return self._sampler.max_frames_per_second
+        return self._traffic.frames.max_frames_per_second
 
     @max_frames_per_second.setter
     def max_frames_per_second(self, value: int | None) -> None:
-        self._sampler.max_frames_per_second = value
+        self._traffic.frames.max_frames_per_second = value
         self._on_activity(self)
 
     @property
     def is_behind(self) -> bool:
         """Whether something waits for `catch_up`."""
-        return self._behind
+        return self._unseen.behind
 
     @property
     def needs_ticks(self) -> bool:
         """Whether the next ticks have something to do even if nothing arrives."""
-        return not self._behind and self._is_busy
-
-    @property
-    def _is_busy(self) -> bool:
-        samplers_wait = self._sampler.pending > 0 or self._sampler.merging or self._signal_sampler.waiting
-        return samplers_wait or self._sampling_log.watching
+        return not self._unseen.behind and self._traffic.busy
 
     def offer_packet(self, body: FrameBatch | SignalBatch, packet: bytes, bus: str, now: Moment) -> None:
         """A live packet, decoded and as received; backlog must not come here."""
-        if self.watched and not self._behind:
-            self._offer(body, bus, now)
-            return
-        if not self._behind:
-            self._behind = True
-            self._clock = Moment(now.seconds - BEAT_SECONDS, now.wall_us - int(BEAT_SECONDS * 1e6))
-        frames = len(body) if isinstance(body, FrameBatch) else 0
-        self._unseen.append(Unseen(*now, packet, frames, partial(self._offer_again, packet, bus, now)))
+        if self.watched and not self._unseen.behind:
+            self.offer_body(body, bus, now.seconds)
+        else:
+            self._unseen.keep_packet(body, packet, bus, now)
 
-    def offer_frames(self, batch: FrameBatch, bus: str, now_seconds: float) -> None:
-        """Live frames, in the order of the bus; backlog must not come here."""
-        if len(batch):
-            self._sampler.offer(batch, FrameOrigin(self.dongle_id, bus), now_seconds)
-            self._on_activity(self)
-
-    def offer_signals(self, batch: SignalBatch, now_seconds: float) -> None:
-        """Live values of a dongle that sends no frames; backlog must not come here."""
-        table = self._find_table(batch.table_hash.hex())
-        self._signal_sampler.offer(batch, table, self.max_frames_per_second, now_seconds)
+    def offer_body(self, body: FrameBatch | SignalBatch, bus: str, now_seconds: float) -> None:
+        """Live frames or values, in the order of the bus, for the next ticks; backlog must not come here."""
+        self._traffic.offer_body(body, bus, now_seconds)
         self._on_activity(self)
 
     def set_presence(self, payload: Mapping[str, Any], now: Moment) -> None:
         """The dongle's presence as it is now: an event where more than `seen_at` changed."""
-        if self._behind:
-            self._unseen.append(Unseen(*now, None, 0, partial(self._set_presence, payload, now)))
+        if self._unseen.behind:
+            self._unseen.keep_event(partial(self._set_presence, payload, now), now)
         else:
             self._set_presence(payload, now)
 
     def set_clock(self, now: Moment, *, synchronised: bool) -> None:
         """Whether a time service keeps the clock right that stamps what comes from here on."""
-        if self._behind:
-            show = partial(self._set_clock, synchronised=synchronised)
-            self._unseen.append(Unseen(*now, None, 0, show))
+        if self._unseen.behind:
+            self._unseen.keep_event(partial(self._traffic.set_clock, synchronised=synchronised), now)
         else:
-            self._set_clock(synchronised=synchronised)
-
-    def _set_clock(self, *, synchronised: bool) -> None:
-        self._clock_synchronised = synchronised
+            self._traffic.set_clock(synchronised=synchronised)
 
     def _set_presence(self, payload: Mapping[str, Any], now: Moment) -> None:
         before, self._presence = self._presence, dict(payload)
@@ -192,8 +152,8 @@ class ConsoleStream:
         `IdSource.next_after`.
         """
         show = partial(self._append, event, encode_payload(event, payload), now)
-        if self._behind:
-            self._unseen.append(Unseen(*now, None, 0, show))
+        if self._unseen.behind:
+            self._unseen.keep_event(show, now)
         else:
             show()
             self._on_activity(self)
@@ -201,38 +161,18 @@ class ConsoleStream:
 
     def tick(self, now: Moment) -> None:
         """Shows what the sampler lets out, tells about sampling, repeats the state, forgets what is old."""
-        if self._behind:
-            self._forget_unseen(now)
+        if self._unseen.behind:
+            self._unseen.forget_old(now)
         else:
             self._show(now)
         self._ring.expire(now.seconds)
 
     def catch_up(self, now: Moment) -> None:
         """Shows a part of what nobody has seen yet; call it until the stream `is_behind` no more."""
-        self._forget_unseen(now)
-        enough_bytes = self._ring.written_bytes + _STEP_BYTES
-        for _ in range(_STEP_TICKS):
-            if self._ring.written_bytes >= enough_bytes:
-                return
-            tick = self._next_tick()
-            if self._unseen and self._unseen.oldest.seconds <= tick.seconds:
-                unseen = self._unseen.pop()
-                self._heard = Moment(unseen.seconds, unseen.wall_us)
-                unseen.show()
-            elif self._unseen or (self._is_busy and tick <= now):
-                self._show(tick)
-            else:
-                self._behind = False
-                return
+        self._unseen.catch_up(now)
 
     def _show(self, now: Moment) -> None:
-        self._clock = now
-        self._show_frames(now)
-        self._show_signals(now)
-        details = self._note_sampling(now.seconds)
-        if details is not None:
-            payload = _sampling_payload(details, now, counted=not self._signal_sampler.merging)
-            self._append("log", encode_payload("log", payload), now)
+        self._traffic.show(now, self.table_hash)
         if self._state_at is None:
             self._state_at = now.seconds
         elif now.seconds - self._state_at >= STATE_SECONDS:
@@ -241,7 +181,7 @@ class ConsoleStream:
     def open(self, last_event_id: str | None, history_seconds: float, now: Moment) -> Cursor:
         """The cursor of a new subscriber: resumed, reset, or with `history_seconds` and the current state."""
         cursor = Cursor(self._ring.last, asked=(last_event_id, history_seconds, now))
-        if not self._behind:
+        if not self._unseen.behind:
             self._place(cursor)
         return cursor
 
@@ -265,11 +205,11 @@ class ConsoleStream:
 
     def has_more(self, cursor: Cursor) -> bool:
         """Whether `read` would give it something."""
-        return not self._behind and (cursor.position < self._ring.last or not cursor.only_follows)
+        return not self._unseen.behind and (cursor.position < self._ring.last or not cursor.only_follows)
 
     def read(self, cursor: Cursor, maximum_bytes: int) -> bytes:
         """What `cursor` gets next, about `maximum_bytes` of it, and moves it there; nothing while behind."""
-        if self._behind:
+        if self._unseen.behind:
             return b""
         self._place(cursor)
         if cursor.reset is None and cursor.position < self._ring.evicted:
@@ -288,73 +228,13 @@ class ConsoleStream:
         event_id = self._ids.next_after(self._ring.last, now.wall_us)
         self._ring.append(event_id, encode_event(event, payload_json, event_id), now.seconds)
 
-    def _offer(self, body: FrameBatch | SignalBatch, bus: str, now: Moment) -> None:
-        if isinstance(body, FrameBatch):
-            self.offer_frames(body, bus, now.seconds)
-        else:
-            self.offer_signals(body, now.seconds)
-
-    def _offer_again(self, packet: bytes, bus: str, now: Moment) -> None:
-        body = decode_packet(packet).body
-        assert isinstance(body, FrameBatch | SignalBatch)
-        self._offer(body, bus, now)
-
-    def _next_tick(self) -> Moment:
-        """When the fan-out would have ticked: on its beat, or at once for what came after silence."""
-        seconds, wall_us = self._clock
-        beat = BEAT_SECONDS if self._is_busy else IDLE_BEAT_SECONDS
-        return max(Moment(seconds + beat, wall_us + int(beat * 1e6)), self._heard)
-
-    def _forget_unseen(self, now: Moment) -> None:
-        """Of what the ring would hold no longer, frames count as shown and events are evicted."""
-        while self._unseen.exceeds(self._limits.ring, now.seconds):
-            self._skip(self._unseen.oldest)
-            self._unseen.pop()
-        if not self._unseen and self._clock.seconds < now.seconds - self._limits.ring.seconds:
-            self._behind = False
-
-    def _skip(self, unseen: Unseen) -> None:
-        if unseen.packet is None:
-            unseen.show()
-        else:
-            self._ring.skip(self._ids.next_after(self._ring.last, unseen.wall_us))
-            self._sampler.skip(unseen.frames)
-            if self._signal_sampler.waiting:
-                self._signal_sampler = SignalSampler()
-        self._clock = Moment(unseen.seconds, unseen.wall_us)
-
-    def _show_frames(self, now: Moment) -> None:
-        shown = self._sampler.tick(now.seconds)
-        if not shown:
-            return
-        added = members_of([frame.row for frame in shown], self._find_table(self.table_hash))
-        clock = b"" if self._clock_synchronised else UNSYNCHRONISED_MEMBER
-        for frame, members in zip(shown, added, strict=True):
-            event = can_frame_json(frame.row, frame.origin, frame.frames, members + clock)
-            self._append("can_frame", event, now)
-
-    def _show_signals(self, now: Moment) -> None:
-        sampler = self._signal_sampler
-        table = self._find_table(sampler.table_hash) if sampler.merged else None
-        for shown in sampler.tick(table, self.max_frames_per_second, now.seconds):
-            clock = {} if self._clock_synchronised else {"clock_synchronised": False}
-            self._append("signals", signals_json(shown, self.dongle_id, clock), now)
-
-    def _note_sampling(self, now_seconds: float) -> dict[str, object] | None:
-        """Rates of both kinds together: a message is what one frame said."""
-        frames, messages = self._sampler, self._signal_sampler
-        rates = (
-            frames.frames_in.count(now_seconds) + messages.messages_in.count(now_seconds),
-            frames.frames_out.count(now_seconds) + messages.messages_out.count(now_seconds),
-        )
-        return self._sampling_log.note(frames.merging or messages.merging, *rates, now_seconds)
-
     def _emit_state(self, now: Moment) -> None:
         self._state_at = now.seconds
         self._append("presence", self._state_json(), now)
 
     def _books(self) -> dict[str, int]:
-        return {"frames_received": self._sampler.received, "frames_pending": self._sampler.pending}
+        frames = self._traffic.frames
+        return {"frames_received": frames.received, "frames_pending": frames.pending}
 
     def _state_json(self) -> bytes:
         return encode_payload("presence", self._presence | self._books())
@@ -372,17 +252,3 @@ class ConsoleStream:
 
 def _lasting(presence: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in presence.items() if name not in _PASSING_FIELDS}
-
-
-def _sampling_payload(details: dict[str, object], now: Moment, *, counted: bool) -> dict[str, object]:
-    shown, received = details["frames_out_per_second"], details["frames_in_per_second"]
-    rule = "`count` says how many each stands for" if counted else "of each signal the newest value stays"
-    return {
-        "ts": format_timestamp(now.wall_us),
-        "level": "warning",
-        "source": "sampler",
-        "message": f"the console shows {shown} of {received} frames/s; {rule}"
-        if details["active"]
-        else "the console shows every frame again",
-        "details": details,
-    }

@@ -231,7 +231,7 @@ async def test_a_thousand_subscribers_get_every_frame(start_server: StartServer)
     clients = [await raw_client(server.port, request) for _ in range(1000)]
     await until(lambda: server.fanout.subscribers == 1000)
     for number in range(10):
-        server.stream.offer_frames(frames(range(20)), "can0", clock.now().seconds)
+        server.stream.offer_body(frames(range(20)), "can0", clock.now().seconds)
         await asyncio.sleep(0.02 * (number % 3))
     last = server.emit(-1)
     loop = asyncio.get_running_loop()

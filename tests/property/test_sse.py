@@ -127,9 +127,9 @@ steps = st.lists(st.tuples(st.sampled_from(ACTIONS.split(" ")), st.integers(1, 5
 
 def act(server: Server, action: str, size: int) -> None:
     if action == "frames":
-        server.stream.offer_frames(frames(range(size)), "can0", server.seconds)
+        server.stream.offer_body(frames(range(size)), "can0", server.seconds)
     elif action == "flood":
-        server.stream.offer_frames(frames([7] * 30 + list(range(size))), "can0", server.seconds)
+        server.stream.offer_body(frames([7] * 30 + list(range(size))), "can0", server.seconds)
     elif action == "tick":
         server.tick(0.05 * size)
     elif action == "idle":

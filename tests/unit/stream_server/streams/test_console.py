@@ -49,7 +49,7 @@ def recorded_stream() -> tuple[ConsoleStream, list[Event]]:
     for step in range(120):
         now = moment(step * 0.05)
         if step < 60:
-            stream.offer_frames(frames([1, 2, 3] * (1 + step % 7)), "can0", now.seconds)
+            stream.offer_body(frames([1, 2, 3] * (1 + step % 7)), "can0", now.seconds)
         if step % 10 == 0:
             stream.set_presence(ONLINE | {"online": step % 20 == 0}, now)
         stream.tick(now)
@@ -108,7 +108,7 @@ def test_cut_at_every_id_of_a_ring_that_moved_on_there_is_the_rest_or_exactly_on
 )
 def test_what_cannot_be_resumed_is_reset_with_books(text: str, reason: str, requested: int | None) -> None:
     stream = make_stream(max_frames_per_second=10)
-    stream.offer_frames(frames([1, 2, 3, 4, 5] * 10), "can0", 1.0)
+    stream.offer_body(frames([1, 2, 3, 4, 5] * 10), "can0", 1.0)
     stream.tick(moment(1.0))
     reset, state = opened(stream, text, 1.0)
     assert reset.event_id == stream.last_id
@@ -150,7 +150,7 @@ def test_a_subscriber_that_the_ring_passes_is_reset_and_goes_on() -> None:
 def test_history_comes_before_the_state_so_that_the_books_hold_at_the_cursor() -> None:
     stream = make_stream()
     for second in range(10):
-        stream.offer_frames(frames([second]), "can0", float(second))
+        stream.offer_body(frames([second]), "can0", float(second))
         stream.tick(moment(second))
     events = opened(stream, None, 9.0, history=3.5)
     assert [event.event for event in events] == ["can_frame"] * 4 + ["presence"]
@@ -175,7 +175,7 @@ def test_the_books_hold_at_every_moment_of_a_busy_bus() -> None:
     totals: list[int] = []
     for step in range(400):
         now = moment(step * 0.05)
-        stream.offer_frames(
+        stream.offer_body(
             frames(random.integers(0, 60, random.integers(0, 500)).tolist()), "can0", now.seconds
         )
         if step % 50 == 7:
@@ -219,7 +219,7 @@ def sampler_logs(frames_per_tick: list[int]) -> list[dict[str, Any]]:
     cursor = stream.open(None, 0, moment(0.0))
     for step, count in enumerate(frames_per_tick):
         now = moment(step * 0.05)
-        stream.offer_frames(frames([number % 50 for number in range(count)]), "can0", now.seconds)
+        stream.offer_body(frames([number % 50 for number in range(count)]), "can0", now.seconds)
         stream.tick(now)
     return [event.payload for event in parse_events(stream.read(cursor, 1 << 30)) if event.event == "log"]
 
@@ -290,7 +290,7 @@ def test_activity_is_told_and_ticks_are_needed_until_all_is_shown() -> None:
     ids = IdSource(WALL_US)
     ids.reserved(WALL_US + 10**9)
     stream = ConsoleStream("a", ids, StreamLimits(max_frames_per_second=10), active.append)
-    stream.offer_frames(frames([1, 2, 3, 4]), "can0", 0.0)
+    stream.offer_body(frames([1, 2, 3, 4]), "can0", 0.0)
     assert active == [stream]
     assert stream.needs_ticks
     for step in range(20):

@@ -132,8 +132,8 @@ def events_of(stream: ConsoleStream) -> list[Event]:
 
 def test_signals_events_do_not_touch_the_books_of_frames() -> None:
     stream = signal_stream(limit=10)
-    stream.offer_signals(messages(list(range(40)) * 10), 0.0)
-    stream.offer_frames(frames([1, 2]), "can0", 0.0)
+    stream.offer_body(messages(list(range(40)) * 10), "can0", 0.0)
+    stream.offer_body(frames([1, 2]), "can0", 0.0)
     now = 0.0
     while stream.needs_ticks:
         stream.tick(moment(now))
@@ -149,7 +149,7 @@ def test_sampling_of_messages_is_told_when_it_starts_and_stops() -> None:
     stream = signal_stream(limit=100)
     for step in range(200):
         if step < 100:
-            stream.offer_signals(messages(list(range(40))), step * TICK)
+            stream.offer_body(messages(list(range(40))), "can0", step * TICK)
         stream.tick(moment(step * TICK))
     logs = [event.payload for event in events_of(stream) if event.event == "log"]
     assert [log["details"]["active"] for log in logs] == [True, False]
@@ -160,7 +160,7 @@ def test_sampling_of_messages_is_told_when_it_starts_and_stops() -> None:
 def test_a_stream_without_the_table_sleeps_and_shows_all_when_it_comes() -> None:
     tables: list[SignalTable] = []
     stream = signal_stream(tables=tables)
-    stream.offer_signals(messages([5]), 0.0)
+    stream.offer_body(messages([5]), "can0", 0.0)
     stream.tick(moment(0.0))
     assert not stream.needs_ticks
     tables.append(TABLE)

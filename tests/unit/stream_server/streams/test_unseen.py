@@ -187,7 +187,7 @@ def test_kept_packets_are_bounded_by_the_size_of_the_ring() -> None:
     for number in range(200):
         offer(stream, [number], number * 0.01)
         stream.tick(moment(number * 0.01))
-    assert stream._unseen._size_bytes <= 20_000
+    assert stream._unseen._queue._size_bytes <= 20_000
     events = everything(stream, 3.0)
     assert [p["id"] for _, p in of_kind(events, "can_frame")][-1] == "0x0C7"
     assert books(events[-1].payload) == 200
