@@ -205,7 +205,7 @@ class ConsoleStream:
 
     def has_more(self, cursor: Cursor) -> bool:
         """Whether `read` would give it something."""
-        return not self._unseen.behind and (cursor.position < self._ring.last or not cursor.only_follows)
+        return (cursor.position < self._ring.last or not cursor.only_follows) and not self._unseen.behind
 
     def read(self, cursor: Cursor, maximum_bytes: int) -> bytes:
         """What `cursor` gets next, about `maximum_bytes` of it, and moves it there; nothing while behind."""
