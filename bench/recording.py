@@ -72,7 +72,7 @@ async def record(path: Path, packets: list[tuple[Packet, bytes]]) -> float:
         acknowledged.clear()
         for lane, session in lanes:
             session.received(RangeKind.LIVE, packet)
-            recorder.add(lane, packet, body, RangeKind.LIVE)
+            recorder.add_packet(lane, packet, body, RangeKind.LIVE)
         await acknowledged.wait()
         for _, session in lanes:
             assert [number for _, number in session.acks()] == [packet.number]

@@ -131,7 +131,7 @@ class Access:
     def refused(self, request: web.Request, code: str, message: str) -> ApiError:
         """The 401 for a credential that is void; 429 when this address has tried too many."""
         self._metrics.authentication_failures.inc()
-        wait = self._failures.take(address_key(self.remote(request)), clock.monotonic_seconds())
+        wait = self._failures.take_token(address_key(self.remote(request)), clock.monotonic_seconds())
         if wait > 0:
             return self._too_many("TOO_MANY_FAILURES", "too many refused credentials from this address", wait)
         return ApiError(401, code, message, headers=_CHALLENGE)
@@ -173,7 +173,7 @@ class Access:
             await self._database.write(lambda connection: credentials.touch_api_tokens(connection, used))
 
     def _limit(self, credential: Credential) -> None:
-        wait = self._requests.take(credential.subject, clock.monotonic_seconds())
+        wait = self._requests.take_token(credential.subject, clock.monotonic_seconds())
         if wait > 0:
             raise self._too_many("RATE_LIMITED", "too many requests with this credential", wait)
 

@@ -24,8 +24,8 @@ class TokenBuckets:
         """0 when the key has a token left, else how long until it has one. Takes nothing."""
         return max(0.0, (1.0 - self._level(key, now_seconds)) / self._per_second)
 
-    def take(self, key: str, now_seconds: float) -> float:
-        """Take a token; 0 when there was one, else how long until there is one (nothing is taken)."""
+    def take_token(self, key: str, now_seconds: float) -> float:
+        """Take one; 0 when there was one, else how long until there is one (nothing is taken)."""
         wait = self.wait_seconds(key, now_seconds)
         if wait == 0:
             self._buckets[key] = (self._level(key, now_seconds) - 1.0, now_seconds)

@@ -24,7 +24,7 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class WrongKindError(Exception):
-    """A text message where binary is spoken, or the other way round."""
+    """Text where binary is spoken, or the other way round."""
 
 
 class Silence:
@@ -90,7 +90,7 @@ class AgentSocket:
                 self._silence.close()
 
     async def next(self, timeout_seconds: float) -> WSMessage | None:
-        """The next message, None at the end of the connection or once a newer one has replaced it."""
+        """The next WebSocket message; None at the end or once a newer connection has replaced this."""
         received = await self._receive(timeout_seconds)
         while received.type in _PINGS:
             if received.type is WSMsgType.PING:

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import WSMsgType, web
 
-from can_stream.protocol import control as messages
+from can_stream.protocol import control
 from can_stream.protocol.control import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, AgentMessage, DongleInfo
 from can_stream.protocol.errors import MessageError, SessionError
 from can_stream.protocol.packets import MAX_PACKET_BYTES
@@ -21,23 +21,23 @@ from stream_server.fleet.presence import SILENCE_SECONDS
 from stream_server.http.api import Call, Route
 
 
-async def control(call: Call) -> web.WebSocketResponse:
+async def serve_control(call: Call) -> web.WebSocketResponse:
     """Serve one control connection to its end."""
     return await serve_agent(call, "control", MAX_MESSAGE_BYTES, _talk)
 
 
 async def _talk(socket: AgentSocket) -> None:
-    """Hello, welcome, then every message."""
+    """Hello, welcome, then every control message."""
     hello = await _next(socket, HELLO_SECONDS)
     if hello is None:
         return
-    if not isinstance(hello, messages.Hello):
+    if not isinstance(hello, control.Hello):
         raise SessionError("the first message must be hello")
     await _greet(socket, hello)
     uploads = TableUploads()
     await _want_tables(socket, uploads, hello.dongles)
-    while (message := await _next(socket, SILENCE_SECONDS)) is not None:
-        await _take(socket, message, uploads)
+    while (said := await _next(socket, SILENCE_SECONDS)) is not None:
+        await _take_control_message(socket, said, uploads)
 
 
 async def _next(socket: AgentSocket, timeout_seconds: float) -> AgentMessage | None:
@@ -46,10 +46,10 @@ async def _next(socket: AgentSocket, timeout_seconds: float) -> AgentMessage | N
         return None
     if received.type is not WSMsgType.TEXT:
         raise WrongKindError("only text messages are spoken here, data packets go to /ws/data")
-    return messages.decode_agent_message(received.data)
+    return control.decode_agent_message(received.data)
 
 
-async def _greet(socket: AgentSocket, hello: messages.Hello) -> None:
+async def _greet(socket: AgentSocket, hello: control.Hello) -> None:
     if hello.agent_id != socket.agent_id:
         raise SessionError(f"agent_id: {hello.agent_id!r} is not the owner of this token")
     if hello.protocol != PROTOCOL_VERSION:
@@ -58,41 +58,41 @@ async def _greet(socket: AgentSocket, hello: messages.Hello) -> None:
     if refused:
         raise registry.dongle_conflict(refused)
     heartbeat_seconds = socket.services.config.agents.heartbeat_seconds
-    await _send(socket, messages.Welcome(clock.wall_ns(), heartbeat_seconds, MAX_PACKET_BYTES))
+    await _send(socket, control.Welcome(clock.wall_ns(), heartbeat_seconds, MAX_PACKET_BYTES))
 
 
 async def _want_tables(socket: AgentSocket, uploads: TableUploads, dongles: Sequence[DongleInfo]) -> None:
     listed = [table_hash for dongle in dongles for table_hash in dongle.signal_tables]
     wanted = uploads.ask(socket.services.signal_tables.lacking(listed))
     if wanted:
-        await _send(socket, messages.TablesWanted(wanted))
+        await _send(socket, control.TablesWanted(wanted))
 
 
-async def _take(socket: AgentSocket, message: AgentMessage, uploads: TableUploads) -> None:
+async def _take_control_message(socket: AgentSocket, said: AgentMessage, uploads: TableUploads) -> None:
     fleet, agent_id = socket.services.fleet, socket.agent_id
-    match message:
-        case messages.Heartbeat():
-            await fleet.heartbeat(agent_id, clock_synchronised=message.clock_synchronised)
-        case messages.DevicesReport():
-            refused = await fleet.devices(agent_id, message.dongles, socket.remote)
+    match said:
+        case control.Heartbeat():
+            await fleet.heartbeat(agent_id, clock_synchronised=said.clock_synchronised)
+        case control.DevicesReport():
+            refused = await fleet.devices(agent_id, said.dongles, socket.remote)
             if refused:
                 raise registry.dongle_conflict(refused)
-            await _want_tables(socket, uploads, message.dongles)
-        case messages.Status():
-            store = partial(registry.store_services, agent_id=agent_id, services=message.services)
+            await _want_tables(socket, uploads, said.dongles)
+        case control.Status():
+            store = partial(registry.store_services, agent_id=agent_id, services=said.services)
             await socket.services.database.write(store)
-        case messages.Log():
-            _log(socket, message, _log_payload(message))
-        case messages.Discovery():
-            _log(socket, message, _discovery_payload(message))
-        case messages.Hello():
+        case control.Log():
+            _log(socket, said, _log_payload(said))
+        case control.Discovery():
+            _log(socket, said, _discovery_payload(said))
+        case control.Hello():
             raise SessionError("hello was said already")
-        case messages.SignalTable():
-            table = uploads.take(message)
+        case control.SignalTable():
+            table = uploads.take_part(said)
             if table is not None:
-                await _store_table(socket, message.hash, table)
-        case messages.CommandStatus():
-            await _send(socket, messages.Error("NOT_SUPPORTED", "this server takes no command results"))
+                await _store_table(socket, said.hash, table)
+        case control.CommandStatus():
+            await _send(socket, control.Error("NOT_SUPPORTED", "this server takes no command results"))
 
 
 async def _store_table(socket: AgentSocket, table_hash: str, table: bytes) -> None:
@@ -105,33 +105,35 @@ async def _store_table(socket: AgentSocket, table_hash: str, table: bytes) -> No
         socket.services.fleet.log(socket.agent_id, payload)
 
 
-def _log(socket: AgentSocket, message: messages.Log | messages.Discovery, payload: dict[str, object]) -> None:
-    fleet, dongle_id = socket.services.fleet, message.dongle_id
+def _log(socket: AgentSocket, said: control.Log | control.Discovery, payload: dict[str, object]) -> None:
+    fleet, dongle_id = socket.services.fleet, said.dongle_id
     if dongle_id is not None and fleet.dongle(dongle_id).agent_id != socket.agent_id:
         raise MessageError(f"dongle_id: {dongle_id!r} is not a dongle of this agent")
-    fleet.log(socket.agent_id, payload, dongle_id=dongle_id, wall_ns=message.wall_ns)
+    fleet.log(socket.agent_id, payload, dongle_id=dongle_id, wall_ns=said.wall_ns)
 
 
-async def _send(socket: AgentSocket, message: messages.ServerMessage) -> None:
-    await socket.websocket.send_str(messages.encode_message(message))
+async def _send(socket: AgentSocket, answer: control.ServerMessage) -> None:
+    await socket.websocket.send_str(control.encode_message(answer))
 
 
-def _log_payload(message: messages.Log) -> dict[str, object]:
+def _log_payload(log: control.Log) -> dict[str, object]:
     return {
-        "level": message.level,
-        "source": message.source,
-        "message": message.message,
-        "details": message.details,
+        "level": log.level,
+        "source": log.source,
+        "message": log.message,
+        "details": log.details,
     }
 
 
-def _discovery_payload(message: messages.Discovery) -> dict[str, object]:
+def _discovery_payload(discovery: control.Discovery) -> dict[str, object]:
     return {
         "level": "info",
         "source": "discovery",
-        "message": f"{message.kind} {message.slug}",
-        "details": {"kind": message.kind, "slug": message.slug, **message.details},
+        "message": f"{discovery.kind} {discovery.slug}",
+        "details": {"kind": discovery.kind, "slug": discovery.slug, **discovery.details},
     }
 
 
-ROUTES: Final = (Route("GET", "/ws/agent", "agent", control, "WebSocket: control messages of an agent"),)
+ROUTES: Final = (
+    Route("GET", "/ws/agent", "agent", serve_control, "WebSocket: control messages of an agent"),
+)

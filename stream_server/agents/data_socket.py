@@ -45,10 +45,10 @@ async def _talk(socket: AgentSocket) -> None:
     acks = asyncio.create_task(connection.send_acks(socket.websocket.send_bytes))
     try:
         # Pings of the agent keep a silent bus's connection from timing out.
-        while (message := await socket.next(SILENCE_SECONDS)) is not None:
-            if message.type is not WSMsgType.BINARY:
+        while (received := await socket.next(SILENCE_SECONDS)) is not None:
+            if received.type is not WSMsgType.BINARY:
                 raise WrongKindError("only packets are spoken here, messages go to /ws/agent")
-            await connection.receive(message.data)
+            await connection.receive(received.data)
     finally:
         acks.cancel()
         with contextlib.suppress(asyncio.CancelledError, ConnectionError):

@@ -81,7 +81,7 @@ class OpenLane:
 
 
 class DataConnection:
-    """A data connection after its upgrade. `receive` takes its messages in order; `send_acks` runs beside."""
+    """A data connection after its upgrade. `receive` takes packets in order; `send_acks` runs beside."""
 
     def __init__(
         self,
@@ -128,10 +128,10 @@ class DataConnection:
             self._announce_backlog(opened)
         return LanesWelcome(taken_through, MAX_PACKET_BYTES)
 
-    async def receive(self, message: bytes) -> None:
-        """One binary message. PacketError, SessionError."""
+    async def receive(self, data: bytes) -> None:
+        """One packet in its envelope. PacketError, SessionError."""
         await self._recorder.room()
-        envelope = self._decoder.decode(message)
+        envelope = self._decoder.decode(data)
         if envelope.lane_index >= len(self._lanes):
             raise SessionError(f"lane {envelope.lane_index} was not opened")
         opened = self._lanes[envelope.lane_index]
@@ -142,7 +142,7 @@ class DataConnection:
             self._metrics.packets_duplicate.inc()
             self._recorder.wake(opened.lane)
             return
-        self._recorder.add(opened.lane, packet, envelope.packet, envelope.range_kind)
+        self._recorder.add_packet(opened.lane, packet, envelope.packet, envelope.range_kind)
         self._show(opened, packet, envelope)
 
     def _count(self, packet: Packet) -> None:
@@ -165,7 +165,7 @@ class DataConnection:
         dongle_id, body, is_live = opened.dongle.dongle_id, packet.body, envelope.range_kind is RangeKind.LIVE
         shown = is_live
         if isinstance(body, SignalBatch):
-            self._last_values.take(dongle_id, body, is_backlog=not is_live)
+            self._last_values.take_values(dongle_id, body, is_backlog=not is_live)
             shown = is_live and not self._fleet.dongle(dongle_id).sends_frames
         if isinstance(body, ClockRecord):
             if opened.note_clock(packet):
@@ -212,13 +212,13 @@ class DataConnection:
             opened, f"backlog of {backlog.waiting_frames} {backlog.rows} is on its way to the recording"
         )
 
-    def _log(self, opened: OpenLane, message: str) -> None:
+    def _log(self, opened: OpenLane, text: str) -> None:
         details = {
             "lane": opened.session.lane,
             "received_frames": opened.backlog.received_frames,
             "waiting_frames": opened.backlog.waiting_frames,
         }
-        payload = {"level": "info", "source": "ingest", "message": message, "details": details}
+        payload = {"level": "info", "source": "ingest", "message": text, "details": details}
         self._fleet.log(self.agent_id, payload, dongle_id=opened.dongle.dongle_id)
 
 

@@ -30,21 +30,21 @@ class TableUploads:
         self._due.update(fresh)
         return fresh
 
-    def take(self, message: SignalTable) -> bytes | None:
+    def take_part(self, table_part: SignalTable) -> bytes | None:
         """The whole table with its last part, None before. SessionError for a part that is not due."""
-        table_hash = message.hash
-        self._check(message)
+        table_hash = table_part.hash
+        self._check(table_part)
         received = self._parts.setdefault(table_hash, bytearray())
-        self._sizes[table_hash] = message.size
-        received += message.part
-        if len(received) < message.size:
+        self._sizes[table_hash] = table_part.size
+        received += table_part.part
+        if len(received) < table_part.size:
             return None
         self._due.discard(table_hash)
         del self._parts[table_hash], self._sizes[table_hash]
         return bytes(received)
 
-    def _check(self, message: SignalTable) -> None:
-        table_hash, size = message.hash, message.size
+    def _check(self, table_part: SignalTable) -> None:
+        table_hash, size = table_part.hash, table_part.size
         if table_hash not in self._due:
             raise SessionError(f"hash: table {table_hash} was not asked for")
         if size > MAX_COMPRESSED_BYTES:
@@ -54,7 +54,7 @@ class TableUploads:
         if size != self._sizes.get(table_hash, size):
             raise SessionError(f"size: {size}, it was {self._sizes[table_hash]} before")
         due = len(self._parts.get(table_hash, b""))
-        if message.offset != due:
-            raise SessionError(f"offset: {message.offset} where {due} was due")
-        if not 0 < len(message.part) <= size - due:
-            raise SessionError(f"part: {len(message.part)} bytes where {size - due} are missing")
+        if table_part.offset != due:
+            raise SessionError(f"offset: {table_part.offset} where {due} was due")
+        if not 0 < len(table_part.part) <= size - due:
+            raise SessionError(f"part: {len(table_part.part)} bytes where {size - due} are missing")

@@ -119,7 +119,7 @@ class Recorder:
         self._metrics.gaps.inc(len(opening.gone))
         return lane, LaneConnection(lane.receiver, hello, start_id)
 
-    def add(self, lane: Lane, packet: Packet, body: bytes, kind: RangeKind) -> None:
+    def add_packet(self, lane: Lane, packet: Packet, body: bytes, kind: RangeKind) -> None:
         """A new packet, to be stored with the next group. StorageError where the lane cannot be stored."""
         if lane.fault is not None:
             lane.receiver.dropped([packet])

@@ -79,7 +79,7 @@ class LastValueStore:
         if self.of(dongle_id).declare(table_hash):
             self._dirty[dongle_id] = None
 
-    def take(self, dongle_id: str, batch: SignalBatch, *, is_backlog: bool) -> None:
+    def take_values(self, dongle_id: str, batch: SignalBatch, *, is_backlog: bool) -> None:
         """Values that were received and are being recorded, in that order."""
         if _take(self.of(dongle_id), batch, is_backlog=is_backlog):
             self._dirty[dongle_id] = None

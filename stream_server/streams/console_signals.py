@@ -64,9 +64,9 @@ def signals_json(shown: ShownMessage, dongle_id: str, more: Mapping[str, object]
 
 
 def _values(shown: ShownMessage) -> dict[str, Value]:
-    models = [shown.table.signals[signal] for signal in shown.values.signal.tolist()]
+    signals = [shown.table.signals[signal] for signal in shown.values.signal.tolist()]
     numbers = numbers_of(shown.values.kind, shown.values.bits)
-    return {model.name: named(model, number) for model, number in zip(models, numbers, strict=True)}
+    return {signal.name: named(signal, number) for signal, number in zip(signals, numbers, strict=True)}
 
 
 def _length(row: FrameRow) -> int:

@@ -16,7 +16,7 @@ class RateWindow:
         self._steps: deque[tuple[float, int]] = deque()
         self._total = 0
 
-    def add(self, count: int, now_seconds: float) -> None:
+    def add_count(self, count: int, now_seconds: float) -> None:
         """`count` more, now."""
         if count:
             self._steps.append((now_seconds, count))
@@ -49,4 +49,4 @@ class Budget:
     def spend(self, count: int, now_seconds: float) -> None:
         """So many are shown now, perhaps more than were allowed."""
         self._tokens = max(0.0, self._tokens - count)
-        self.spent.add(count, now_seconds)
+        self.spent.add_count(count, now_seconds)

@@ -94,7 +94,7 @@ class Sampler:
         if is_error.any():
             self._errors.extend(_each(batch[is_error], order[is_error], origin))
             batch, order = batch[~is_error], order[~is_error]
-        self.frames_in.add(len(batch), now_seconds)
+        self.frames_in.add_count(len(batch), now_seconds)
         self._merge_when_too_many(len(batch))
         if not self.merging:
             self._queue.extend(_each(batch, order, origin))

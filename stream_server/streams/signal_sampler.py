@@ -85,7 +85,7 @@ class SignalSampler:
         message_of = self._learn(table)
         batch = batch[batch.signal < len(message_of)]
         starts = _starts(batch, message_of)
-        self.messages_in.add(len(starts), now_seconds)
+        self.messages_in.add_count(len(starts), now_seconds)
         self._merge_when_too_many(len(starts), limit)
         if self.merging or self.merged:
             self._merged.put(batch)

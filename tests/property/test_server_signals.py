@@ -57,7 +57,7 @@ def test_tables_whose_parts_come_in_order_arrive_whole(bodies: dict[str, bytes],
         one = data.draw(st.sampled_from(may_go_on))
         at = waiting[one]
         size = data.draw(st.integers(1, len(bodies[one]) - at))
-        whole = uploads.take(Part(one, len(bodies[one]), at, bodies[one][at : at + size]))
+        whole = uploads.take_part(Part(one, len(bodies[one]), at, bodies[one][at : at + size]))
         waiting[one] += size
         if one not in open_now:
             open_now.append(one)
@@ -79,7 +79,7 @@ def test_parts_in_any_order_give_a_table_or_the_documented_error(parts: list[Par
     came: dict[str, list[Part]] = {}
     for part in parts:
         try:
-            whole = uploads.take(part)
+            whole = uploads.take_part(part)
         except SessionError:
             continue
         assert part.hash in HASHES[:5]

@@ -41,7 +41,7 @@ def _ws_url(call: Call) -> str:
 
 
 async def heartbeat(call: Call) -> Done:
-    """The message `heartbeat` as a request."""
+    """The control message `heartbeat` as a request."""
     body: Heartbeat = call.body
     assert call.credential.agent_id is not None
     await call.services.fleet.heartbeat(call.credential.agent_id, clock_synchronised=body.clock_synchronised)
@@ -49,7 +49,7 @@ async def heartbeat(call: Call) -> Done:
 
 
 async def report_devices(call: Call) -> Done:
-    """The message `devices_report` as a request."""
+    """The control message `devices_report` as a request."""
     body: DevicesReport = call.body
     assert call.credential.agent_id is not None
     refused = await call.services.fleet.devices(call.credential.agent_id, body.dongles, call.remote)

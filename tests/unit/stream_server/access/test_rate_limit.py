@@ -9,10 +9,10 @@ from stream_server.access.rate_limit import MAXIMUM_KEYS, TokenBuckets, address_
 
 def test_a_burst_passes_then_the_rate_holds() -> None:
     buckets = TokenBuckets(per_second=2.0, burst=3)
-    assert [buckets.take("a", 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
-    assert buckets.take("b", 0.0) == 0.0
-    assert buckets.take("a", 0.5) == 0.0
-    assert buckets.take("a", 0.5) == 0.5
+    assert [buckets.take_token("a", 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert buckets.take_token("b", 0.0) == 0.0
+    assert buckets.take_token("a", 0.5) == 0.0
+    assert buckets.take_token("a", 0.5) == 0.5
 
 
 @given(st.lists(st.floats(0, 10), max_size=100), st.floats(0.1, 50), st.integers(1, 20))
@@ -22,22 +22,22 @@ def test_never_more_than_burst_and_rate_allow(pauses: list[float], per_second: f
     passed = 0
     for pause in pauses:
         now += pause
-        passed += buckets.take("a", now) == 0
+        passed += buckets.take_token("a", now) == 0
         assert passed <= burst + now * per_second + 1e-6
 
 
 def test_waiting_as_told_is_enough() -> None:
     buckets = TokenBuckets(per_second=0.3, burst=1)
-    assert buckets.take("a", 7.0) == 0
-    wait = buckets.take("a", 7.0)
+    assert buckets.take_token("a", 7.0) == 0
+    wait = buckets.take_token("a", 7.0)
     assert wait > 0
-    assert buckets.take("a", 7.0 + wait + 1e-9) == 0
+    assert buckets.take_token("a", 7.0 + wait + 1e-9) == 0
 
 
 def test_memory_is_bounded() -> None:
     buckets = TokenBuckets(1.0, 1)
     for key in range(MAXIMUM_KEYS + 50):
-        buckets.take(str(key), 0.0)
+        buckets.take_token(str(key), 0.0)
     assert len(buckets) == MAXIMUM_KEYS
 
 

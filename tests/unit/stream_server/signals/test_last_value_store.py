@@ -80,7 +80,7 @@ async def receive(
     store: LastValueStore, database: Database, batch: SignalBatch, seq: int, *, is_backlog: bool = False
 ) -> None:
     """What ingest does with a packet, and the recorder later."""
-    store.take("can0", batch, is_backlog=is_backlog)
+    store.take_values("can0", batch, is_backlog=is_backlog)
     await record(database, batch, seq, is_backlog=is_backlog)
 
 
@@ -112,7 +112,7 @@ async def test_a_crash_at_any_moment_forgets_nothing_that_was_recorded(
 async def test_what_was_received_and_not_recorded_comes_again(database: Database) -> None:
     store = await loaded(database)
     await receive(store, database, values(5), 1)
-    store.take("can0", values(6), is_backlog=False)
+    store.take_values("can0", values(6), is_backlog=False)
     await store.store()
     again = await loaded(database)
     assert shown(again) == {0: 6}
@@ -161,7 +161,7 @@ async def test_values_that_cannot_be_stored_wait_for_the_next_time(database: Dat
         connection.exec_driver_sql("PRAGMA max_page_count=1000000")
 
     await database.write(fill)
-    store.take("can0", _many(), is_backlog=False)
+    store.take_values("can0", _many(), is_backlog=False)
     with pytest.raises(StorageError):
         await store.store()
     await database.write(lift)
