@@ -11,7 +11,7 @@ tables, and of configuration files.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 
 
 class CanStreamError(Exception):
@@ -21,7 +21,7 @@ class CanStreamError(Exception):
 class LogError(CanStreamError):
     """The log file `path` cannot be read: `reason`."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: PurePath, reason: str) -> None:
         self.path = path
         self.reason = reason
         super().__init__(f"{path}: {reason}")
@@ -38,7 +38,7 @@ class LineError(CanStreamError):
 class DatabaseError(CanStreamError):
     """The database `path` cannot be loaded: `reason`, at `line` (from 1)."""
 
-    def __init__(self, path: Path, line: int, reason: str) -> None:
+    def __init__(self, path: PurePath, line: int, reason: str) -> None:
         self.path = path
         self.line = line
         self.reason = reason

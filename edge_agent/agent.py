@@ -78,14 +78,9 @@ class Agent:
             self._clock,
             lambda: [dongle.bus.state for dongle in self._dongles],
         )
+        budget = None if self._budget is None else self._budget.budget
         self._reporter = Reporter(
-            config,
-            start_id,
-            self._dongles,
-            self._uplink,
-            self._clock,
-            budget=None if self._budget is None else self._budget.budget,
-            spool=self._spool,
+            config, start_id, self._dongles, self._uplink, self._clock, budget, self._spool
         )
         self._forwarder = LogForwarder(self._uplink.say, self._clock)
         news.hearers = Hearers(self._dongles, lanes, self._uplink, self._reporter, self._watchdog)

@@ -17,7 +17,7 @@ EdgeAgentError
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 
 from can_stream.errors import CanStreamError
@@ -69,7 +69,7 @@ class SetUpError(EdgeAgentError):
 class CredentialError(EdgeAgentError):
     """The token file `path` cannot be used: `reason`. Its content is never part of the text."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: PurePath, reason: str) -> None:
         self.path = path
         self.reason = reason
         super().__init__(f"{path}: {reason}")
@@ -125,7 +125,13 @@ class SpoolError(EdgeAgentError):
     """
 
     def __init__(
-        self, directory: Path, reason: str, remedy: str, *, is_corrupt: bool = False, is_in_use: bool = False
+        self,
+        directory: PurePath,
+        reason: str,
+        remedy: str,
+        *,
+        is_corrupt: bool = False,
+        is_in_use: bool = False,
     ) -> None:
         self.directory = directory
         self.reason = reason

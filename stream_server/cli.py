@@ -19,7 +19,7 @@ from can_stream.protocol.identity import is_identifier
 from can_stream.service_manager import ServiceManager, log_to_standard_error
 from stream_server import clock
 from stream_server.access import credentials
-from stream_server.access.secrets import ROLES, Role
+from stream_server.access.roles import ROLES, Role
 from stream_server.app import running_server
 from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.errors import ApiError, ServerError

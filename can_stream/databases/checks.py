@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import PurePath
 
 from msgspec import Struct
 
@@ -83,7 +83,7 @@ class Placed(Struct):
     """A message where it stands; `is_used` says whether frames can be it."""
 
     message: MessageModel
-    path: Path
+    path: PurePath
     line: int
     is_used: bool = True
 

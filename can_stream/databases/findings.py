@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
+from pathlib import PurePath
 
 import msgspec
 
@@ -24,7 +24,7 @@ class Finding(msgspec.Struct, frozen=True):
     unsupported.
     """
 
-    path: Path
+    path: PurePath
     line: int
     severity: Severity
     code: str
@@ -37,7 +37,7 @@ class Finding(msgspec.Struct, frozen=True):
 class Findings:
     """The findings on one file, as they come."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: PurePath) -> None:
         self.path = path
         self.found: list[Finding] = []
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final, Protocol
 
 import numpy as np
@@ -42,7 +42,7 @@ class Fault(Struct, frozen=True):
 class LogProblem(Struct, frozen=True):
     """Where and why a log could not be read. `line` counts from 1; `after_frames` is for binary formats."""
 
-    path: Path
+    path: PurePath
     line: int | None
     after_frames: int
     reason: str

@@ -7,7 +7,7 @@ are stored slot by slot: first one bit per byte that says whether it differs fro
 
 from __future__ import annotations
 
-import sys
+from sys import byteorder
 from typing import Final, TypeVar
 
 import numpy as np
@@ -33,7 +33,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 def column(reader: Reader, dtype: np.dtype[_Scalar], count: int) -> NDArray[_Scalar]:
     """The next `count` little-endian values of this native type."""
     values = np.frombuffer(reader.take(count * dtype.itemsize), dtype)
-    return values if sys.byteorder == "little" else values.byteswap()
+    return values if byteorder == "little" else values.byteswap()
 
 
 def put_planes(out: bytearray, values: NDArray[np.uint64]) -> None:

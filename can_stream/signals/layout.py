@@ -6,7 +6,7 @@ An entry is a signal in a node; entries of a node are adjacent, so that a frame'
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -92,6 +92,12 @@ class Layout(Struct, frozen=True, eq=False):
     depth: int
 
 
+_ENTRY_COLUMNS: Final = (
+    "up", "down", "mask", "kind", "scale", "offset", "integer_scale", "integer_offset", "float_bits",
+    "is_exact", "crosses", "into_next", "big_endian",
+)  # fmt: skip
+
+
 def build_layout(signals: Sequence[SignalModel], nodes: Nodes) -> Layout:
     """The columns of `signals` in the order of `nodes`."""
     members = [*nodes.members, ()]
@@ -103,47 +109,46 @@ def build_layout(signals: Sequence[SignalModel], nodes: Nodes) -> Layout:
     selector_count = np.bincount(node_of_entry[selector], minlength=len(counts)).astype(np.intp)
     is_number = of.kind == ValueKind.FLOAT
     scaling = np.where(is_number, FLOATING, np.where(of.is_rescaled, RESCALED, PLAIN)).astype(np.uint8)
-    # A product that may be -0.0 becomes 0.0 where 0 is added.
-    may_be_negative_zero = ((of.scale < 0) | (of.float_bits > 0)) & ~np.signbit(of.offset)
     return Layout(
         classic=_place(of, of_entry, counts, 1),
         fd=_place(of, of_entry, counts, FD_DATA_BYTES // CLASSIC_DATA_BYTES),
         signal=of_entry.astype(np.uint32),
-        up=of.up[of_entry],
-        down=of.down[of_entry],
-        mask=of.mask[of_entry],
-        kind=of.kind[of_entry],
-        scale=of.scale[of_entry],
-        offset=of.offset[of_entry],
-        integer_scale=of.integer_scale[of_entry],
-        integer_offset=of.integer_offset[of_entry],
-        float_bits=of.float_bits[of_entry],
         scaling=scaling[of_entry],
-        is_exact=of.is_exact[of_entry],
         selector=selector,
         selector_end=np.cumsum(selector_count),
         selector_count=selector_count,
-        crosses=of.crosses[of_entry],
-        into_next=of.into_next[of_entry],
-        big_endian=of.big_endian[of_entry],
         node_end=np.cumsum(counts),
         node_count=counts,
-        has_big=bool(of.big_endian.any()),
+        depth=nodes.depth,
+        has_forks=bool((selector_count > 1).any()),
         has_scaling=bool(scaling.any()),
         has_plain=not scaling.all(),
-        has_offsets=bool((is_number & ((of.offset != 0) | may_be_negative_zero)).any()),
-        has_rescaled=bool(of.is_rescaled.any()),
+        has_offsets=_has_offsets(of, is_number),
         has_signs=any(signal.encoding is Encoding.SIGNED for signal in signals),
+        **{name: getattr(of, name)[of_entry] for name in _ENTRY_COLUMNS},
+        **_needed_steps(of),
+    )
+
+
+def _needed_steps(of: _Columns) -> dict[str, Any]:
+    """What evaluation can leave out where no signal needs it."""
+    is_safe = (np.abs(of.scale) < _SAFE_SCALE).all() and np.isfinite(of.offset).all()
+    return {
+        "has_big": bool(of.big_endian.any()),
+        "has_rescaled": bool(of.is_rescaled.any()),
         # np.unique would load numpy.ma, which a small agent has no memory for.
-        float_sizes=tuple(sorted({*of.float_bits.tolist()} - {0})),
-        has_exact=bool(of.is_exact.any()),
-        has_crossing=bool(of.crosses.any()),
-        has_selectors=bool(of.is_selector.any()),
-        has_forks=bool((selector_count > 1).any()),
-        may_overflow=bool(of.float_bits.any() or not (np.abs(of.scale) < _SAFE_SCALE).all()
-                          or not np.isfinite(of.offset).all()),
-        depth=nodes.depth,
-    )  # fmt: skip
+        "float_sizes": tuple(sorted({*of.float_bits.tolist()} - {0})),
+        "has_exact": bool(of.is_exact.any()),
+        "has_crossing": bool(of.crosses.any()),
+        "has_selectors": bool(of.is_selector.any()),
+        "may_overflow": bool(of.float_bits.any() or not is_safe),
+    }
+
+
+def _has_offsets(of: _Columns, is_number: NDArray[np.bool_]) -> bool:
+    # A product that may be -0.0 becomes 0.0 where 0 is added.
+    may_be_negative_zero = ((of.scale < 0) | (of.float_bits > 0)) & ~np.signbit(of.offset)
+    return bool((is_number & ((of.offset != 0) | may_be_negative_zero)).any())
 
 
 def _place(of: _Columns, of_entry: Index, counts: Index, words: int) -> Placement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import NamedTuple
 
 
@@ -20,7 +20,7 @@ class Problem(NamedTuple):
 class ConfigError(Exception):
     """The configuration at `path` (None: not from a file) has these `problems`, one line each in `str()`."""
 
-    def __init__(self, problems: Sequence[Problem], path: Path | None = None) -> None:
+    def __init__(self, problems: Sequence[Problem], path: PurePath | None = None) -> None:
         self.problems = list(problems)
         self.path = path
         prefix = "" if path is None else f"{path}: "

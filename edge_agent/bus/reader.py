@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from can_stream.frames.batches import FrameBatch
-from edge_agent.bus.source import Dropped, FrameQueue, Item, Patient, QueueCounts, Source
+from edge_agent.bus.driver_watch import DriverWatch
+from edge_agent.bus.frame_queue import FrameQueue, QueueCounts
+from edge_agent.bus.source import Dropped, Item, Patient, Source
+from edge_agent.bus.source_news import SourceNews
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import DEVICE_POLICY, Backoff
 from edge_agent.host.clock import Clock
@@ -59,24 +61,20 @@ class SourceReader:
         self.name = name
         self.longest_beat_seconds = float("inf")
         self._open_source = open_source
-        self._on_state = on_state
         self._limits = limits or ReaderLimits()
         self._clock = clock or Clock()
         self._remark = remark
         self._queue = FrameQueue(self._limits.queue_frames)
         self._stop = threading.Event()
         self._again = threading.Event()
-        self._backoff = Backoff(DEVICE_POLICY)
+        self._backoff = Backoff(DEVICE_POLICY, random.random)
         self._arrived = asyncio.Event()
         self._ended = False
         self._closed_malformed = 0
         self._source: Source | None = None
-        self._thread_state = State(StatusCode.STARTING, f"opening {name}")
-        self._to_tell: deque[State] = deque()
-        self._told: State | None = None
+        self._news = SourceNews(State(StatusCode.STARTING, f"opening {name}"), on_state)
+        self._driver = DriverWatch(name, self._clock.monotonic_seconds)
         self._reopen: SourceError | None = None
-        # When the driver was last entered, and how long it may stay; None while it is not in use.
-        self._driver_call: tuple[float, float] | None = None
 
     @property
     def malformed(self) -> int:
@@ -89,6 +87,10 @@ class SourceReader:
         """What has been read and lost since the start, and what waits to be taken."""
         return self._queue.counts()
 
+    def hang(self) -> State | None:
+        """What to say while the driver does not return; None where it does."""
+        return self._driver.hang()
+
     @property
     def is_stopping(self) -> bool:
         """Whether `stop` was called."""
@@ -97,7 +99,7 @@ class SourceReader:
     @property
     def state(self) -> State:
         """The state last told."""
-        return self._told or self._thread_state
+        return self._news.state
 
     def start(self) -> None:
         """Starts reading; to be called once, in the running event loop."""
@@ -165,7 +167,7 @@ class SourceReader:
     def _open_and_read(self) -> float:
         """Reads until it fails, or until `stop`; returns how long to wait before the next attempt."""
         try:
-            with self._in_driver(self._limits.hang_open_seconds):
+            with self._driver.entered(self._limits.hang_open_seconds):
                 source = self._source = self._open_source()
             self._reopen = None
             self._backoff.connected(self._clock.monotonic_seconds())
@@ -191,7 +193,7 @@ class SourceReader:
         while not self._stop.is_set():
             if (why := self._reopen) is not None:
                 raise why
-            with self._in_driver(limits.hang_read_seconds):
+            with self._driver.entered(limits.hang_read_seconds):
                 read = source.read(limits.read_timeout_seconds)
             if not len(read):
                 continue
@@ -223,7 +225,7 @@ class SourceReader:
             self._queue.put(item)
 
     def _close(self, source: Source) -> None:
-        with self._in_driver(self._limits.hang_open_seconds):
+        with self._driver.entered(self._limits.hang_open_seconds):
             source.close()
         self._source = None
         self._closed_malformed += source.malformed
@@ -237,8 +239,7 @@ class SourceReader:
         self._set_state(replace(state, message=f"{state.message}; {remark}") if remark else state)
 
     def _set_state(self, state: State) -> None:
-        self._thread_state = state
-        self._to_tell.append(state)
+        self._news.say(state)
         self._call_in_loop(self._tell)
 
     def _call_in_loop(self, callback: Callable[[], None]) -> None:
@@ -255,37 +256,9 @@ class SourceReader:
             self._tell()
 
     def _tell(self) -> None:
-        # Each of them: a failure that is over already must be told all the same.
-        while self._to_tell:
-            self._tell_change(self._to_tell.popleft())
-        self._tell_change(self.hang() or self._thread_state)
-
-    def _tell_change(self, state: State) -> None:
-        if state != self._told:
-            self._told = state
-            self._on_state(state)
-
-    def hang(self) -> State | None:
-        """What to say while the driver does not return; None where it does."""
-        call = self._driver_call
-        if call is None or self._clock.monotonic_seconds() - call[0] < call[1]:
-            return None
-        remedy = "unplug the adapter and plug it in again; if that does not help, restart the agent"
-        reason = f"the driver of {self.name} has not returned for more than {call[1]:g} s"
-        return State(StatusCode.FAILED, f"{reason}: {remedy}", "dead_driver")
+        self._news.tell(self._driver.hang())
 
     def _finish(self) -> None:
         self._ended = True
         self._tell()
         self._arrived.set()
-
-    # Anywhere.
-
-    @contextmanager
-    def _in_driver(self, patience_seconds: float) -> Iterator[None]:
-        """Marks the time spent in a driver, for the watchdog."""
-        self._driver_call = (self._clock.monotonic_seconds(), patience_seconds)
-        try:
-            yield
-        finally:
-            self._driver_call = None

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from can_stream import strict_config
 from can_stream.databases import MAX_DATABASES
 from can_stream.protocol.control import DongleInfo
 from can_stream.protocol.identity import Identifier, is_identifier
-from can_stream.strict_config import ConfigError
+from can_stream.strict_config.checking import check
+from can_stream.strict_config.errors import ConfigError
 from edge_agent.config.bit_rates import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
 from edge_agent.config.can_settings import CanSettings
 from edge_agent.config.frame_filters import FrameFilter
@@ -141,11 +141,11 @@ class DongleSection(msgspec.Struct, frozen=True):
 
     def log_options(self) -> LogOptions:
         """`options` of a log. Raises ConfigError."""
-        return strict_config.check(self.options, LogOptions)
+        return check(self.options, LogOptions)
 
     def slcan_options(self) -> SlcanOptions:
         """`options` of an slcan adapter. Raises ConfigError."""
-        return strict_config.check(self.options, SlcanOptions)
+        return check(self.options, SlcanOptions)
 
     def info(self) -> DongleInfo:
         """This dongle, whose id `load_agent_config` has filled in, as the server is told of it."""
@@ -189,7 +189,7 @@ class DongleSection(msgspec.Struct, frozen=True):
 
     def _options_as(self, struct_type: type[msgspec.Struct]) -> Iterable[tuple[str, str]]:
         try:
-            strict_config.check(self.options, struct_type)
+            check(self.options, struct_type)
         except ConfigError as error:
             yield from ((f"options.{problem.key}", problem.reason) for problem in error.problems)
 

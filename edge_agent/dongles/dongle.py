@@ -68,7 +68,9 @@ class Dongle:
         self.whereabouts: Final = (
             None if inventory is None or section.interface not in PLUGGABLE else Whereabouts(section, claimed)
         )
-        self.bus: Final = BusMonitor(section, clock, partial(events.state, section.id), lambda: self.channel)
+        self.bus: Final = BusMonitor(
+            section, clock.monotonic_seconds, partial(events.state, section.id), lambda: self.channel
+        )
         heard = Heard(partial(events.unknown_id, section.id), partial(events.frames, section.id))
         self.pipeline: Final = Pipeline(section, sections, clock, heard)
         self.reader: Final = SourceReader(

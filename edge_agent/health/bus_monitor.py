@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from edge_agent.bus.source import Dropped, Item
 from edge_agent.config.dongle import DongleSection
 from edge_agent.health.bus_health import BusHealth
-from edge_agent.host.clock import Clock
 from edge_agent.state import State, StatusCode
 
 
@@ -24,7 +23,7 @@ class BusMonitor:
     def __init__(
         self,
         section: DongleSection,
-        clock: Clock,
+        monotonic_seconds: Callable[[], float],
         on_state: Callable[[State], None],
         channel: Callable[[], str] | None = None,
     ) -> None:
@@ -32,7 +31,7 @@ class BusMonitor:
         self.health: BusHealth | None = None
         self.on_trouble: Callable[[], None] = lambda: None
         self._channel = channel or (lambda: section.place)
-        self._clock = clock
+        self._monotonic_seconds = monotonic_seconds
         self._on_state = on_state
         if section.interface == "socketcan":
             self.health = BusHealth(section.can_settings(), section.filters_in_kernel)
@@ -48,7 +47,7 @@ class BusMonitor:
             self._tell(state)
             return
         self.health.settings = replace(self.health.settings, channel=self._channel())
-        self.health.take_source(state, self._clock.monotonic_seconds())
+        self.health.take_source(state, self._monotonic_seconds())
         self.look()
         self.on_trouble()
 
@@ -57,7 +56,7 @@ class BusMonitor:
         if self.health is None:
             yield item
             return
-        now_seconds = self._clock.monotonic_seconds()
+        now_seconds = self._monotonic_seconds()
         if isinstance(item, Dropped):
             self.health.take_loss(now_seconds)
             yield item
@@ -77,7 +76,7 @@ class BusMonitor:
     def look(self) -> None:
         """Tells how the bus stands where that has changed, be it by time alone."""
         if self.health is not None:
-            self._tell(self.health.state(self._clock.monotonic_seconds()))
+            self._tell(self.health.state(self._monotonic_seconds()))
 
     def _tell(self, state: State) -> None:
         if state != self.state:

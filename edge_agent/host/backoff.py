@@ -1,11 +1,10 @@
-"""When to try again (pure). Full jitter, so that a fleet that lost its server does not come back in step.
+"""When to try again. Full jitter, so that a fleet that lost its server does not come back in step.
 
 AWS Architecture Blog, "Exponential Backoff And Jitter" (2015), variant "full jitter".
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -30,11 +29,7 @@ DEVICE_POLICY = BackoffPolicy(base_seconds=0.25, cap_seconds=1.5, stable_seconds
 class Backoff:
     """Says how long to wait after each failure; `uniform` gives numbers from 0 to 1."""
 
-    def __init__(
-        self,
-        policy: BackoffPolicy = UPLINK_POLICY,
-        uniform: Callable[[], float] = random.random,
-    ) -> None:
+    def __init__(self, policy: BackoffPolicy, uniform: Callable[[], float]) -> None:
         self.policy = policy
         self.failures = 0
         self._uniform = uniform

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from random import Random
 from typing import Final
 
 import numpy as np
@@ -49,7 +49,7 @@ class Payloads:
     the signals that are there then.
     """
 
-    def __init__(self, messages: Sequence[SimulatedMessage], dice: random.Random) -> None:
+    def __init__(self, messages: Sequence[SimulatedMessage], dice: Random) -> None:
         models = [message.model for message in messages]
         sizes = [_frame_bytes(message) for message in messages]
         self._id = np.array([model.arbitration_id for model in models], np.uint32)

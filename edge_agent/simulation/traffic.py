@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
+from random import Random
 from typing import Final
 
 import numpy as np
@@ -30,7 +30,7 @@ class Traffic:
     def __init__(
         self, messages: Sequence[SimulatedMessage], rate: float | None = None, seed: int = 0
     ) -> None:
-        dice = random.Random(seed)  # noqa: S311 - no secret: it must be the same again
+        dice = Random(seed)  # noqa: S311 - no secret: it must be the same again
         cycles = [message.cycle_seconds for message in messages]
         factor = sum(1 / cycle for cycle in cycles) / rate if rate else 1.0
         shift = dice.random()

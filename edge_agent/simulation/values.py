@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from random import Random
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -37,7 +37,7 @@ _FLOAT_TYPES: Final = {
 class Values:
     """What each signal does in time: it counts, is swept up and down, or goes through its choices."""
 
-    def __init__(self, pairs: Sequence[tuple[SignalModel, Limits]], dice: random.Random) -> None:
+    def __init__(self, pairs: Sequence[tuple[SignalModel, Limits]], dice: Random) -> None:
         ranges = [raw_range(signal, *limits) for signal, limits in pairs]
         steps = [_steps(signal, *ends) for (signal, _), ends in zip(pairs, ranges, strict=True)]
         ends = [_swept(signal, *both) for (signal, _), both in zip(pairs, ranges, strict=True)]

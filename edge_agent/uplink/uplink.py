@@ -7,13 +7,14 @@ makes one connection after the other, and says how things stand.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import AgentMessage
 from edge_agent.errors import UplinkError
-from edge_agent.host.backoff import Backoff
+from edge_agent.host.backoff import UPLINK_POLICY, Backoff
 from edge_agent.host.clock import Clock
 from edge_agent.uplink.connection import Answers, Connection
 from edge_agent.uplink.counts import UplinkCounts
@@ -47,7 +48,7 @@ class Uplink:
         self._answers = answers
         self._clock = clock
         self._door = ServerDoor(url, token, ca_file, self.counts)
-        self._reconnecting = Reconnecting(url, backoff or Backoff())
+        self._reconnecting = Reconnecting(url, backoff or Backoff(UPLINK_POLICY, random.random))
 
     @property
     def state(self) -> UplinkState:

@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 from stream_server import clock
 from stream_server.access import credentials
 from stream_server.access.rate_limit import TokenBuckets, address_key
-from stream_server.access.secrets import Role, csrf_token, kind_of, role_suffices, same
+from stream_server.access.roles import Role, role_suffices
+from stream_server.access.secrets import csrf_token, kind_of, same
 from stream_server.config import LimitsSection
 from stream_server.errors import ApiError
 from stream_server.metrics import Metrics

@@ -8,7 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from stream_server.access import audit
-from stream_server.access.secrets import Role, hash_secret, new_secret, same
+from stream_server.access.roles import Role
+from stream_server.access.secrets import hash_secret, new_secret, same
 from stream_server.errors import ApiError, not_found
 from stream_server.storage import schema, server_state
 

@@ -14,9 +14,7 @@ from typing import Final, Literal
 from can_stream.protocol.registration import AGENT_PREFIX, ENROLMENT_PREFIX
 
 SecretKind = Literal["agent", "api", "enroll", "link", "session"]
-Role = Literal["viewer", "operator", "admin"]
 
-ROLES: Final[tuple[Role, ...]] = ("viewer", "operator", "admin")
 PREFIXES: Final[dict[SecretKind, str]] = {
     "agent": AGENT_PREFIX,
     "api": "cea_api_",
@@ -52,8 +50,3 @@ def same(one: str, other: str) -> bool:
 def csrf_token(session_secret: str) -> str:
     """The token that proves that a request comes from our page: only who may read our answers learns it."""
     return hmac.new(session_secret.encode(), b"csrf", hashlib.sha256).hexdigest()
-
-
-def role_suffices(role: Role, needed: Role) -> bool:
-    """Whether `role` may do what needs `needed`: each role may what the ones before it may."""
-    return ROLES.index(role) >= ROLES.index(needed)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from can_stream.protocol.control import ServiceStatus, Text
-from stream_server.access.secrets import Role
+from stream_server.access.roles import Role
 
 
 class _Answer(msgspec.Struct, frozen=True):

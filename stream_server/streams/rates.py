@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
+from sys import maxsize
 from typing import Final
 
 _BURST_SECONDS: Final = 0.1
@@ -40,7 +40,7 @@ class Budget:
     def earn(self, limit_per_second: int | None, now_seconds: float) -> int:
         """How many may be shown now; None is no limit."""
         if limit_per_second is None:
-            return sys.maxsize
+            return maxsize
         burst = max(1.0, limit_per_second * _BURST_SECONDS)
         self._tokens = min(burst, self._tokens + limit_per_second * (now_seconds - self._earned_at))
         self._earned_at = now_seconds

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from stream_server.access import credentials
-from stream_server.access.secrets import Role
+from stream_server.access.roles import Role
 from stream_server.app import RunningServer
 from stream_server.config import LimitsSection, ServerConfig, ServerSection
 

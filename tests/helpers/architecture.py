@@ -22,8 +22,12 @@ NO_IO: Final = {
     "msgspec.structs", "numpy", "numpy.typing",
 }  # fmt: skip
 """What a pure module may import of others. Nothing here does I/O, reads a clock or is random."""
-NO_IO_NAMES: Final = {"pathlib": {"PurePath", "PurePosixPath"}, "sys": {"byteorder", "intern", "maxsize"}}
-"""Of these modules it may import some names."""
+NO_IO_NAMES: Final = {
+    "pathlib": {"PurePath", "PurePosixPath"},
+    "random": {"Random"},
+    "sys": {"byteorder", "intern", "maxsize"},
+}
+"""Of these modules it may import some names; `Random`, seeded, is the same again each time."""
 IO_NAMES: Final = {
     "open", "input", "print", "exec", "eval", "compile", "breakpoint", "__import__", "datetime.now",
     "datetime.today", "datetime.utcnow", "date.today", "numpy.ctypeslib", "numpy.fromfile",

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from pytest_mock import MockerFixture
 
 from can_stream.frames.batches import FrameBatch, batch_of, empty_batch
+from edge_agent.bus.frame_queue import FrameQueue, QueueCounts
 from edge_agent.bus.reader import ReaderLimits, SourceReader
-from edge_agent.bus.source import Dropped, FrameQueue, Item, QueueCounts
+from edge_agent.bus.source import Dropped, Item
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import BackoffPolicy
 from edge_agent.state import State, StatusCode

@@ -352,7 +352,9 @@ class FixedClock(Clock):
 
 
 def monitor(told: list[State], **section: Any) -> BusMonitor:
-    return BusMonitor(DongleSection("can0", id="van7-can0", **section), FixedClock(), told.append)
+    return BusMonitor(
+        DongleSection("can0", id="van7-can0", **section), FixedClock().monotonic_seconds, told.append
+    )
 
 
 def test_each_change_is_told_once() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,13 +12,13 @@ from edge_agent.host.backoff import DEVICE_POLICY, UPLINK_POLICY, Backoff, Backo
 
 
 def test_the_limit_doubles_from_half_a_second_to_a_minute() -> None:
-    backoff = Backoff(uniform=lambda: 1.0)
+    backoff = Backoff(UPLINK_POLICY, uniform=lambda: 1.0)
     assert [backoff.failed(0) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_the_jitter_is_full_so_that_a_fleet_spreads_over_the_whole_limit() -> None:
-    assert Backoff(uniform=lambda: 0.0).failed(0) == 0
-    fleet = [Backoff() for _ in range(400)]
+    assert Backoff(UPLINK_POLICY, uniform=lambda: 0.0).failed(0) == 0
+    fleet = [Backoff(UPLINK_POLICY, random.random) for _ in range(400)]
     for one in fleet:
         for _ in range(6):
             one.failed(0)
@@ -26,7 +28,7 @@ def test_the_jitter_is_full_so_that_a_fleet_spreads_over_the_whole_limit() -> No
 
 
 def test_failures_are_forgotten_after_a_stable_connection_only() -> None:
-    backoff = Backoff(uniform=lambda: 1.0)
+    backoff = Backoff(UPLINK_POLICY, uniform=lambda: 1.0)
     for _ in range(5):
         backoff.failed(0)
     backoff.connected(100)
@@ -36,8 +38,8 @@ def test_failures_are_forgotten_after_a_stable_connection_only() -> None:
 
 
 def test_a_refusal_goes_straight_to_the_longest_delay_still_with_jitter() -> None:
-    assert Backoff(uniform=lambda: 0.0).refused(0) == 150
-    assert Backoff(uniform=lambda: 1.0).refused(0) == 300
+    assert Backoff(UPLINK_POLICY, uniform=lambda: 0.0).refused(0) == 150
+    assert Backoff(UPLINK_POLICY, uniform=lambda: 1.0).refused(0) == 300
 
 
 @pytest.mark.parametrize("policy", [UPLINK_POLICY, DEVICE_POLICY])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -45,7 +46,7 @@ async def test_a_fault_of_a_library_costs_one_connection(failure: Exception, moc
         Answers(lambda: hello_of("van7", start_id, [], clock), on_state=heard),
         [],
         clock=clock,
-        backoff=Backoff(BackoffPolicy(base_seconds=0.001)),
+        backoff=Backoff(BackoffPolicy(base_seconds=0.001), random.random),
     )
     running = asyncio.create_task(uplink.run())
     async with asyncio.timeout(10):

@@ -7,16 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_server.access.access import Credential
-from stream_server.access.secrets import (
-    PREFIXES,
-    ROLES,
-    SecretKind,
-    csrf_token,
-    hash_secret,
-    kind_of,
-    new_secret,
-)
-from stream_server.access.secrets import role_suffices as suffices
+from stream_server.access.roles import ROLES
+from stream_server.access.roles import role_suffices as suffices
+from stream_server.access.secrets import PREFIXES, SecretKind, csrf_token, hash_secret, kind_of, new_secret
 
 
 @pytest.mark.parametrize("kind", list(PREFIXES))
