@@ -35,7 +35,14 @@ import numpy as np
 from bench.candump_parse import generated_log, read_ours
 from bench.report import Comparison, show
 from can_stream.frames.batches import FrameBatch, id_text
-from can_stream.protocol.control import DongleInfo, Heartbeat, Hello, LaneHello, LanesHello, encode_message
+from can_stream.protocol.control import (
+    DongleInfo,
+    Heartbeat,
+    Hello,
+    LaneHello,
+    LanesHello,
+    encode_control_message,
+)
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
 from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
 from can_stream.text.normalized import rows_of
@@ -228,7 +235,7 @@ def open_ours(server: StreamServer, load: Load, directory: Path) -> tuple[list[C
 
 
 def _message(message: Hello | Heartbeat | LanesHello) -> bytes:
-    return masked(_TEXT, encode_message(message).encode())
+    return masked(_TEXT, encode_control_message(message).encode())
 
 
 def play(

@@ -22,7 +22,13 @@ from websockets.exceptions import ConnectionClosed
 
 from bench.receive import Wire, python_can_on
 from can_stream.frames.batches import FrameBatch, SignalBatch
-from can_stream.protocol.control import LanesHello, LanesWelcome, Welcome, decode_data_up, encode_message
+from can_stream.protocol.control import (
+    LanesHello,
+    LanesWelcome,
+    Welcome,
+    decode_data_up,
+    encode_control_message,
+)
 from can_stream.protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
 from can_stream.protocol.packets import MAX_PACKET_BYTES, PacketNumber, decode_packet
 from edge_agent.bus import socketcan
@@ -105,14 +111,14 @@ class Sink:
 
     async def _control(self, connection: ServerConnection) -> None:
         await connection.recv()
-        await connection.send(encode_message(Welcome(time.time_ns(), 30.0, MAX_PACKET_BYTES)))
+        await connection.send(encode_control_message(Welcome(time.time_ns(), 30.0, MAX_PACKET_BYTES)))
         async for _ in connection:
             pass
 
     async def _data(self, connection: ServerConnection) -> None:
         hello = decode_data_up(await connection.recv())
         assert isinstance(hello, LanesHello)
-        await connection.send(encode_message(LanesWelcome([0] * len(hello.lanes), MAX_PACKET_BYTES)))
+        await connection.send(encode_control_message(LanesWelcome([0] * len(hello.lanes), MAX_PACKET_BYTES)))
         decoder = HopDecoder()
         acks: dict[tuple[int, RangeKind], PacketNumber] = {}
         acknowledging: asyncio.Task[None] | None = None

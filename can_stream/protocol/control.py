@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from can_stream.protocol.errors import MessageError
+from can_stream.protocol.errors import ControlMessageError
 from can_stream.protocol.identity import Identifier, StartId
 
 PROTOCOL_VERSION: Final = 1
-MAX_MESSAGE_BYTES: Final = 256 * 1024
+MAX_CONTROL_MESSAGE_BYTES: Final = 256 * 1024
 MAX_DONGLES: Final = 64
 MAX_LANES: Final = 2 * MAX_DONGLES
 MAX_RANGES: Final = 2048
@@ -68,11 +68,13 @@ class ServiceStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Details = {}
 
 
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", omit_defaults=True):
+class _ControlMessage(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", omit_defaults=True
+):
     """Base of all control messages."""
 
 
-class Hello(_Message, frozen=True, tag="hello"):
+class Hello(_ControlMessage, frozen=True, tag="hello"):
     """First message of a control connection: who this is, since when, by which clocks, with which dongles."""
 
     agent_id: Identifier
@@ -86,7 +88,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     protocol: int = PROTOCOL_VERSION
 
 
-class Heartbeat(_Message, frozen=True, tag="heartbeat"):
+class Heartbeat(_ControlMessage, frozen=True, tag="heartbeat"):
     """The agent is alive and its clocks say this."""
 
     monotonic_ns: UInt
@@ -94,19 +96,19 @@ class Heartbeat(_Message, frozen=True, tag="heartbeat"):
     clock_synchronised: bool
 
 
-class DevicesReport(_Message, frozen=True, tag="devices_report"):
+class DevicesReport(_ControlMessage, frozen=True, tag="devices_report"):
     """The dongles this agent has now; replaces the list of hello."""
 
     dongles: Annotated[list[DongleInfo], Meta(max_length=MAX_DONGLES)]
 
 
-class Status(_Message, frozen=True, tag="status"):
+class Status(_ControlMessage, frozen=True, tag="status"):
     """Services whose state is new; each replaces what was known of its `agent_service_id`."""
 
     services: Annotated[list[ServiceStatus], Meta(max_length=4 * MAX_DONGLES)]
 
 
-class Log(_Message, frozen=True, tag="log"):
+class Log(_ControlMessage, frozen=True, tag="log"):
     """One log line of the agent, about `dongle_id` where it is about one."""
 
     wall_ns: WallNs
@@ -117,7 +119,7 @@ class Log(_Message, frozen=True, tag="log"):
     details: Details = {}
 
 
-class Discovery(_Message, frozen=True, tag="discovery"):
+class Discovery(_ControlMessage, frozen=True, tag="discovery"):
     """Something the agent found: `kind` in CamelCase, `slug` names it within its kind."""
 
     wall_ns: WallNs
@@ -127,7 +129,7 @@ class Discovery(_Message, frozen=True, tag="discovery"):
     details: Details = {}
 
 
-class SignalTable(_Message, frozen=True, tag="signal_table"):
+class SignalTablePart(_ControlMessage, frozen=True, tag="signal_table"):
     """A part, from `offset` on, of the serialised table of `size` bytes that has this `hash`."""
 
     hash: TableHash
@@ -136,7 +138,7 @@ class SignalTable(_Message, frozen=True, tag="signal_table"):
     part: Annotated[bytes, Meta(max_length=TABLE_PART_BYTES)]
 
 
-class CommandStatus(_Message, frozen=True, tag="command_status"):
+class CommandStatus(_ControlMessage, frozen=True, tag="command_status"):
     """Where a command stands on its gateway."""
 
     command_id: Text
@@ -148,7 +150,7 @@ class CommandStatus(_Message, frozen=True, tag="command_status"):
     error: LongText | None = None
 
 
-class Welcome(_Message, frozen=True, tag="welcome"):
+class Welcome(_ControlMessage, frozen=True, tag="welcome"):
     """The server's answer to hello: what it expects of this connection."""
 
     server_wall_ns: WallNs
@@ -157,13 +159,13 @@ class Welcome(_Message, frozen=True, tag="welcome"):
     protocol: int = PROTOCOL_VERSION
 
 
-class TablesWanted(_Message, frozen=True, tag="tables_wanted"):
+class TablesWanted(_ControlMessage, frozen=True, tag="tables_wanted"):
     """The server has not got the tables of these hashes yet: send them."""
 
     hashes: Annotated[list[TableHash], Meta(max_length=MAX_DONGLES * MAX_TABLES)]
 
 
-class Command(_Message, frozen=True, tag="command"):
+class Command(_ControlMessage, frozen=True, tag="command"):
     """The server asks for something; it is void `expires_in_seconds` after it was received."""
 
     command_id: Text
@@ -174,7 +176,7 @@ class Command(_Message, frozen=True, tag="command"):
     dry_run: bool = False
 
 
-class Error(_Message, frozen=True, tag="error"):
+class Error(_ControlMessage, frozen=True, tag="error"):
     """Why the connection is about to be closed."""
 
     code: Text
@@ -200,7 +202,7 @@ class LaneHello(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     backlog: Annotated[list[BacklogRange], Meta(max_length=MAX_RANGES)] = []
 
 
-class LanesHello(_Message, frozen=True, tag="lanes"):
+class LanesHello(_ControlMessage, frozen=True, tag="lanes"):
     """Opens lanes on a data connection; a lane's index is its place in all lanes opened so far."""
 
     start_id: StartId
@@ -208,61 +210,67 @@ class LanesHello(_Message, frozen=True, tag="lanes"):
     protocol: int = PROTOCOL_VERSION
 
 
-class LanesWelcome(_Message, frozen=True, tag="lanes_welcome"):
+class LanesWelcome(_ControlMessage, frozen=True, tag="lanes_welcome"):
     """For each lane just opened: every number of this start up to `taken_through` is recorded; 0 is none."""
 
     taken_through: list[UInt]
     max_packet_bytes: UInt
 
 
-AgentMessage = Hello | Heartbeat | DevicesReport | Status | Log | Discovery | SignalTable | CommandStatus
-ServerMessage = Welcome | TablesWanted | Command | Error
-DataUpMessage = LanesHello
-DataDownMessage = LanesWelcome | Error
-Message = AgentMessage | ServerMessage | LanesHello | LanesWelcome
+AgentControlMessage = (
+    Hello | Heartbeat | DevicesReport | Status | Log | Discovery | SignalTablePart | CommandStatus
+)
+ServerControlMessage = Welcome | TablesWanted | Command | Error
+DataUpControlMessage = LanesHello
+DataDownControlMessage = LanesWelcome | Error
+ControlMessage = AgentControlMessage | ServerControlMessage | LanesHello | LanesWelcome
 
 _encoder = msgspec.json.Encoder()
-_agent_decoder: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
-_server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(ServerMessage)
-_data_up_decoder: msgspec.json.Decoder[DataUpMessage] = msgspec.json.Decoder(DataUpMessage)
-_data_down_decoder: msgspec.json.Decoder[DataDownMessage] = msgspec.json.Decoder(DataDownMessage)
+_agent_decoder: msgspec.json.Decoder[AgentControlMessage] = msgspec.json.Decoder(AgentControlMessage)
+_server_decoder: msgspec.json.Decoder[ServerControlMessage] = msgspec.json.Decoder(ServerControlMessage)
+_data_up_decoder: msgspec.json.Decoder[DataUpControlMessage] = msgspec.json.Decoder(DataUpControlMessage)
+_data_down_decoder: msgspec.json.Decoder[DataDownControlMessage] = msgspec.json.Decoder(
+    DataDownControlMessage
+)
 
 
-def encode_message(message: Message) -> str:
+def encode_control_message(control_message: ControlMessage) -> str:
     """The JSON text of a control message."""
-    return _encoder.encode(message).decode()
+    return _encoder.encode(control_message).decode()
 
 
-def table_parts(table_hash: str, table: bytes) -> Iterator[SignalTable]:
-    """A serialised signal table as messages."""
+def table_parts(table_hash: str, table: bytes) -> Iterator[SignalTablePart]:
+    """A serialised signal table as control messages."""
     for offset in range(0, len(table), TABLE_PART_BYTES):
-        yield SignalTable(table_hash, len(table), offset, table[offset : offset + TABLE_PART_BYTES])
+        yield SignalTablePart(table_hash, len(table), offset, table[offset : offset + TABLE_PART_BYTES])
 
 
-def decode_agent_message(text: str | bytes) -> AgentMessage:
-    """What an agent says on /ws/agent. Raises MessageError."""
+def decode_agent_control_message(text: str | bytes) -> AgentControlMessage:
+    """What an agent says on /ws/agent. Raises ControlMessageError."""
     return _decode(_agent_decoder, text)
 
 
-def decode_server_message(text: str | bytes) -> ServerMessage:
-    """What the server says on /ws/agent. Raises MessageError."""
+def decode_server_control_message(text: str | bytes) -> ServerControlMessage:
+    """What the server says on /ws/agent. Raises ControlMessageError."""
     return _decode(_server_decoder, text)
 
 
-def decode_data_up(text: str | bytes) -> DataUpMessage:
-    """What an agent says in text on /ws/data. Raises MessageError."""
+def decode_data_up(text: str | bytes) -> DataUpControlMessage:
+    """What an agent says in text on /ws/data. Raises ControlMessageError."""
     return _decode(_data_up_decoder, text)
 
 
-def decode_data_down(text: str | bytes) -> DataDownMessage:
-    """What the server says in text on /ws/data. Raises MessageError."""
+def decode_data_down(text: str | bytes) -> DataDownControlMessage:
+    """What the server says in text on /ws/data. Raises ControlMessageError."""
     return _decode(_data_down_decoder, text)
 
 
 def _decode(decoder: msgspec.json.Decoder[_T], text: str | bytes) -> _T:
-    if len(text) > MAX_MESSAGE_BYTES:
-        raise MessageError(f"message of {len(text)} bytes, at most {MAX_MESSAGE_BYTES} are allowed")
+    if len(text) > MAX_CONTROL_MESSAGE_BYTES:
+        raise ControlMessageError(
+            f"message of {len(text)} bytes, at most {MAX_CONTROL_MESSAGE_BYTES} are allowed"
+        )
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise MessageError(str(error)) from error
+        raise ControlMessageError(str(error)) from error

@@ -2,7 +2,7 @@
 
 WireError
  +- PacketError      a data packet, an envelope or an ack is not what docs/wire-protocol.md describes
- +- MessageError     a control message is not valid JSON of its declared shape
+ +- ControlMessageError     a control message is not valid JSON of its declared shape
  +- SessionError     a valid message came where the session does not allow it
 """
 
@@ -22,7 +22,7 @@ class PacketError(WireError):
         super().__init__(reason if offset is None else f"{reason} at byte {offset}")
 
 
-class MessageError(WireError):
+class ControlMessageError(WireError):
     """A control message cannot be read: `reason` names the field."""
 
     def __init__(self, reason: str) -> None:

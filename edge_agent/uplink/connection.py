@@ -27,11 +27,11 @@ from can_stream.protocol.control import (
     TablesWanted,
     Welcome,
     decode_data_down,
-    decode_server_message,
-    encode_message,
+    decode_server_control_message,
+    encode_control_message,
     table_parts,
 )
-from can_stream.protocol.errors import MessageError, WireError
+from can_stream.protocol.errors import ControlMessageError, WireError
 from can_stream.protocol.hop import Envelope, HopEncoder, decode_ack
 from edge_agent.host.clock import Clock
 from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error
@@ -106,12 +106,12 @@ class Connection:
     # -- greeting
 
     async def _greet(self, control: ClientConnection) -> Welcome:
-        await control.send(encode_message(self._answers.hello()))
-        answer = decode_server_message(await _answer(control))
+        await control.send(encode_control_message(self._answers.hello()))
+        answer = decode_server_control_message(await _answer(control))
         if isinstance(answer, Welcome):
             self._traffic.server_offset_ns = answer.server_wall_ns - self._clock.monotonic_ns()
             return answer
-        raise lost_by_error(answer) if isinstance(answer, Error) else MessageError("welcome expected")
+        raise lost_by_error(answer) if isinstance(answer, Error) else ControlMessageError("welcome expected")
 
     async def _open_lanes(self, data: ClientConnection) -> None:
         now_seconds = self._clock.monotonic_seconds()
@@ -120,12 +120,12 @@ class Connection:
             lane.on_unsent = self._traffic.has_unsent.set
             lane.max_backlog_frames = MAX_BACKLOG_FRAMES // len(self._lanes)
         hellos = [lane.connect(now_seconds, max_ranges) for lane in self._lanes]
-        await data.send(encode_message(LanesHello(self._answers.hello().start_id, hellos)))
+        await data.send(encode_control_message(LanesHello(self._answers.hello().start_id, hellos)))
         answer = decode_data_down(await _answer(data))
         if isinstance(answer, Error):
             raise lost_by_error(answer)
         if not isinstance(answer, LanesWelcome) or len(answer.taken_through) != len(hellos):
-            raise MessageError("lanes_welcome for every lane expected")
+            raise ControlMessageError("lanes_welcome for every lane expected")
         for lane, taken_through in zip(self._lanes, answer.taken_through, strict=False):
             lane.accepted(taken_through)
         self._traffic.progress.set()
@@ -169,10 +169,14 @@ class Connection:
         async for content in data:
             if isinstance(content, str):
                 answer = decode_data_down(content)
-                raise lost_by_error(answer) if isinstance(answer, Error) else MessageError("ack expected")
+                raise (
+                    lost_by_error(answer)
+                    if isinstance(answer, Error)
+                    else ControlMessageError("ack expected")
+                )
             ack = decode_ack(content)
             if ack.lane_index >= len(self._lanes):
-                raise MessageError(f"ack for lane {ack.lane_index}, which was not opened")
+                raise ControlMessageError(f"ack for lane {ack.lane_index}, which was not opened")
             lane = self._lanes[ack.lane_index]
             lane.acknowledged(ack.range_kind, ack.number)
             self._traffic.progress.set()
@@ -182,11 +186,11 @@ class Connection:
 
     async def _send_control(self, control: ClientConnection) -> None:
         while True:
-            await control.send(encode_message(await self._traffic.next_control_message()))
+            await control.send(encode_control_message(await self._traffic.next_control_message()))
 
     async def _take_control(self, control: ClientConnection) -> None:
         async for content in control:
-            control_message = decode_server_message(content)
+            control_message = decode_server_control_message(content)
             if isinstance(control_message, Error):
                 raise lost_by_error(control_message)
             if isinstance(control_message, TablesWanted):
@@ -200,7 +204,7 @@ class Connection:
         """At once and not queued: on the next connection they may not be wanted any more."""
         for wanted in hashes:
             for part in table_parts(wanted, self._answers.table(wanted) or b""):
-                await control.send(encode_message(part))
+                await control.send(encode_control_message(part))
 
     async def _beat(self, beat_seconds: float) -> None:
         clock = self._clock

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from can_stream.lanes.sender import LaneSender
-from can_stream.protocol.control import AgentMessage
+from can_stream.protocol.control import AgentControlMessage
 from edge_agent.uplink.counts import UplinkCounts
 
 MAX_WAITING_CONTROL_MESSAGES: Final = 1000
@@ -28,9 +28,11 @@ class Traffic:
         self.has_unsent = asyncio.Event()
         self.greet_again = asyncio.Event()
         self.progress = asyncio.Event()
-        self._control_messages: asyncio.Queue[AgentMessage] = asyncio.Queue(MAX_WAITING_CONTROL_MESSAGES)
+        self._control_messages: asyncio.Queue[AgentControlMessage] = asyncio.Queue(
+            MAX_WAITING_CONTROL_MESSAGES
+        )
 
-    def say(self, control_message: AgentMessage) -> bool:
+    def say(self, control_message: AgentControlMessage) -> bool:
         """Queue it; False when it had to be dropped because 1,000 are waiting."""
         try:
             self._control_messages.put_nowait(control_message)
@@ -39,6 +41,6 @@ class Traffic:
             return False
         return True
 
-    async def next_control_message(self) -> AgentMessage:
+    async def next_control_message(self) -> AgentControlMessage:
         """The one that has waited longest, once there is one."""
         return await self._control_messages.get()

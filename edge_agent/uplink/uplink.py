@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from can_stream.lanes.sender import LaneSender
-from can_stream.protocol.control import AgentMessage
+from can_stream.protocol.control import AgentControlMessage
 from edge_agent.errors import UplinkError
 from edge_agent.host.backoff import UPLINK_POLICY, Backoff
 from edge_agent.host.clock import Clock
@@ -82,7 +82,7 @@ class Uplink:
             self.progress.clear()
             await self.progress.wait()
 
-    def say(self, control_message: AgentMessage) -> bool:
+    def say(self, control_message: AgentControlMessage) -> bool:
         """Queue a control message; False when it had to be dropped because 1,000 are waiting."""
         return self._traffic.say(control_message)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from can_stream.protocol.control import Error, encode_message
+from can_stream.protocol.control import Error, encode_control_message
 from can_stream.protocol.errors import WireError
 from stream_server.errors import ApiError, StorageError
 from stream_server.fleet.connections import Endpoint
@@ -126,7 +126,7 @@ class AgentSocket:
     async def end(self, close_code: int, code: str, reason: str) -> None:
         """Say why, and close. A close reason has at most 123 bytes (RFC 6455, section 5.5)."""
         try:
-            await self.websocket.send_str(encode_message(Error(code, reason[:8000])))
+            await self.websocket.send_str(encode_control_message(Error(code, reason[:8000])))
         except ConnectionError:
             return
         shown = f"{code}: {reason}".encode()[:120].decode(errors="ignore").encode()

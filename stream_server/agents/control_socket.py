@@ -9,8 +9,13 @@ from typing import Final
 from aiohttp import WSMsgType, web
 
 from can_stream.protocol import control
-from can_stream.protocol.control import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, AgentMessage, DongleInfo
-from can_stream.protocol.errors import MessageError, SessionError
+from can_stream.protocol.control import (
+    MAX_CONTROL_MESSAGE_BYTES,
+    PROTOCOL_VERSION,
+    AgentControlMessage,
+    DongleInfo,
+)
+from can_stream.protocol.errors import ControlMessageError, SessionError
 from can_stream.protocol.packets import MAX_PACKET_BYTES
 from can_stream.signals.errors import TableVersionError
 from stream_server import clock
@@ -23,7 +28,7 @@ from stream_server.http.api import Call, Route
 
 async def serve_control(call: Call) -> web.WebSocketResponse:
     """Serve one control connection to its end."""
-    return await serve_agent(call, "control", MAX_MESSAGE_BYTES, _talk)
+    return await serve_agent(call, "control", MAX_CONTROL_MESSAGE_BYTES, _talk)
 
 
 async def _talk(socket: AgentSocket) -> None:
@@ -40,13 +45,13 @@ async def _talk(socket: AgentSocket) -> None:
         await _take_control_message(socket, said, uploads)
 
 
-async def _next(socket: AgentSocket, timeout_seconds: float) -> AgentMessage | None:
+async def _next(socket: AgentSocket, timeout_seconds: float) -> AgentControlMessage | None:
     received = await socket.next(timeout_seconds)
     if received is None:
         return None
     if received.type is not WSMsgType.TEXT:
         raise WrongKindError("only text messages are spoken here, data packets go to /ws/data")
-    return control.decode_agent_message(received.data)
+    return control.decode_agent_control_message(received.data)
 
 
 async def _greet(socket: AgentSocket, hello: control.Hello) -> None:
@@ -68,7 +73,9 @@ async def _want_tables(socket: AgentSocket, uploads: TableUploads, dongles: Sequ
         await _send(socket, control.TablesWanted(wanted))
 
 
-async def _take_control_message(socket: AgentSocket, said: AgentMessage, uploads: TableUploads) -> None:
+async def _take_control_message(
+    socket: AgentSocket, said: AgentControlMessage, uploads: TableUploads
+) -> None:
     fleet, agent_id = socket.services.fleet, socket.agent_id
     match said:
         case control.Heartbeat():
@@ -87,7 +94,7 @@ async def _take_control_message(socket: AgentSocket, said: AgentMessage, uploads
             _log(socket, said, _discovery_payload(said))
         case control.Hello():
             raise SessionError("hello was said already")
-        case control.SignalTable():
+        case control.SignalTablePart():
             table = uploads.take_part(said)
             if table is not None:
                 await _store_table(socket, said.hash, table)
@@ -108,12 +115,12 @@ async def _store_table(socket: AgentSocket, table_hash: str, table: bytes) -> No
 def _log(socket: AgentSocket, said: control.Log | control.Discovery, payload: dict[str, object]) -> None:
     fleet, dongle_id = socket.services.fleet, said.dongle_id
     if dongle_id is not None and fleet.dongle(dongle_id).agent_id != socket.agent_id:
-        raise MessageError(f"dongle_id: {dongle_id!r} is not a dongle of this agent")
+        raise ControlMessageError(f"dongle_id: {dongle_id!r} is not a dongle of this agent")
     fleet.log(socket.agent_id, payload, dongle_id=dongle_id, wall_ns=said.wall_ns)
 
 
-async def _send(socket: AgentSocket, answer: control.ServerMessage) -> None:
-    await socket.websocket.send_str(control.encode_message(answer))
+async def _send(socket: AgentSocket, answer: control.ServerControlMessage) -> None:
+    await socket.websocket.send_str(control.encode_control_message(answer))
 
 
 def _log_payload(log: control.Log) -> dict[str, object]:

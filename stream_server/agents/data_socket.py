@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import WSMsgType, web
 
-from can_stream.protocol.control import PROTOCOL_VERSION, decode_data_up, encode_message
+from can_stream.protocol.control import PROTOCOL_VERSION, decode_data_up, encode_control_message
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import MAX_DEFLATED_BYTES
 from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
@@ -41,7 +41,7 @@ async def _talk(socket: AgentSocket) -> None:
         services.last_values,
         services.metrics,
     )
-    await socket.websocket.send_str(encode_message(await connection.open(hello)))
+    await socket.websocket.send_str(encode_control_message(await connection.open(hello)))
     acks = asyncio.create_task(connection.send_acks(socket.websocket.send_bytes))
     try:
         # Pings of the agent keep a silent bus's connection from timing out.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from can_stream.protocol.control import SignalTable
+from can_stream.protocol.control import SignalTablePart
 from can_stream.protocol.errors import SessionError
 from can_stream.signals.table import MAX_COMPRESSED_BYTES
 
@@ -30,7 +30,7 @@ class TableUploads:
         self._due.update(fresh)
         return fresh
 
-    def take_part(self, table_part: SignalTable) -> bytes | None:
+    def take_part(self, table_part: SignalTablePart) -> bytes | None:
         """The whole table with its last part, None before. SessionError for a part that is not due."""
         table_hash = table_part.hash
         self._check(table_part)
@@ -43,7 +43,7 @@ class TableUploads:
         del self._parts[table_hash], self._sizes[table_hash]
         return bytes(received)
 
-    def _check(self, table_part: SignalTable) -> None:
+    def _check(self, table_part: SignalTablePart) -> None:
         table_hash, size = table_part.hash, table_part.size
         if table_hash not in self._due:
             raise SessionError(f"hash: table {table_hash} was not asked for")

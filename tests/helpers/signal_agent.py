@@ -16,7 +16,7 @@ from can_stream.protocol.control import (
     LanesHello,
     LanesWelcome,
     decode_data_down,
-    encode_message,
+    encode_control_message,
     table_parts,
 )
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
@@ -83,7 +83,7 @@ class SignalAgent:
     async def give(self, table: SignalTable) -> None:
         """Sends a table; it is in place when this returns."""
         for part in table_parts(table.hash.hex(), table.to_bytes()):
-            await self.control.send_str(encode_message(part))
+            await self.control.send_str(encode_control_message(part))
         assert await self.wanted() == []
 
     async def open_data(self) -> None:
@@ -92,7 +92,7 @@ class SignalAgent:
         self._data = await self.api.session.ws_connect(url, headers=self.api.headers)
         self._encoder = HopEncoder()
         hello = LanesHello(self._start_id, [lane.connect(0.0) for lane in self.lanes])
-        await self._data.send_str(encode_message(hello))
+        await self._data.send_str(encode_control_message(hello))
         welcome = decode_data_down(await self._data.receive_str(timeout=_SECONDS))
         assert isinstance(welcome, LanesWelcome)
         for lane, taken in zip(self.lanes, welcome.taken_through, strict=True):

@@ -26,7 +26,7 @@ from can_stream.protocol.control import (
     LaneHello,
     LanesHello,
     Log,
-    encode_message,
+    encode_control_message,
 )
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind
 from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
@@ -94,7 +94,7 @@ def open_socket(server: StreamServer, agent: EnrolledAgent, path: str) -> connec
 
 def hello_of(agent: EnrolledAgent) -> str:
     dongle = DongleInfo(f"{agent.agent_id}-can0", "log", "can0")
-    return encode_message(Hello(agent.agent_id, START, "boot", 1, 1, False, "0", [dongle]))
+    return encode_control_message(Hello(agent.agent_id, START, "boot", 1, 1, False, "0", [dongle]))
 
 
 async def fate(connection: ClientConnection) -> tuple[str | None, int | None]:
@@ -132,7 +132,7 @@ async def test_broken_control_messages_are_refused_and_the_next_hello_is_welcome
     chance = random.Random(1)
     agent = EnrolledAgent(server, "control", tmp_path)
     hello = hello_of(agent)
-    later = [encode_message(Heartbeat(1, 1, False)), encode_message(Log(1, "info", "x", "y"))]
+    later = [encode_control_message(Heartbeat(1, 1, False)), encode_control_message(Log(1, "info", "x", "y"))]
     for _ in range(CONTROL_CASES):
         async with open_socket(server, agent, "/ws/agent") as connection:
             bad = mutated(chance, chance.choice([hello, *later]).encode())
@@ -183,7 +183,7 @@ async def test_broken_lanes_envelopes_and_packets_are_refused_and_cost_nobody_el
         await control.recv()
         for _ in range(DATA_CASES):
             async with open_socket(server, agent, "/ws/data") as connection:
-                lanes = encode_message(LanesHello(START, [LaneHello("data-can0", "frames", 1, [])]))
+                lanes = encode_control_message(LanesHello(START, [LaneHello("data-can0", "frames", 1, [])]))
                 with contextlib.suppress(ConnectionClosed):
                     if chance.random() < 0.2:
                         await connection.send(mutated(chance, lanes.encode()).decode(errors="replace"))
@@ -193,7 +193,7 @@ async def test_broken_lanes_envelopes_and_packets_are_refused_and_cost_nobody_el
                         await connection.send(bad_data(chance, taken[0] + 1))
                     await connection.send("a text message is never right here")
                 assert_documented(*await fate(connection))
-        await control.send(encode_message(Heartbeat(1, 1, False)))
+        await control.send(encode_control_message(Heartbeat(1, 1, False)))
         await (await control.ping())
     await asyncio.to_thread(still_works, server, viewer, agent, tmp_path)
 
@@ -212,7 +212,7 @@ async def test_a_deflate_bomb_ends_its_connection_and_takes_no_memory(
         await control.recv()
         async with open_socket(server, agent, "/ws/data") as connection:
             lane = LaneHello(f"{agent.agent_id}-can0", "frames", 1, [])
-            await connection.send(encode_message(LanesHello(START, [lane])))
+            await connection.send(encode_control_message(LanesHello(START, [lane])))
             await connection.recv()
             await (await connection.ping())
             await connection.send(bomb)

@@ -15,7 +15,7 @@ from can_stream.protocol.control import (
     Command,
     LanesWelcome,
     Welcome,
-    encode_message,
+    encode_control_message,
 )
 from can_stream.protocol.hop import Ack, RangeKind, encode_ack
 from can_stream.protocol.packets import PacketNumber
@@ -55,14 +55,14 @@ async def acks_what_nobody_sent(connection: ServerConnection) -> None:
     """Welcomes everything, and acknowledges packets that were never made."""
     with contextlib.suppress(ConnectionClosed):
         lanes = json.loads(await connection.recv())["lanes"]
-        await connection.send(encode_message(LanesWelcome([0] * len(lanes), 1_048_576)))
+        await connection.send(encode_control_message(LanesWelcome([0] * len(lanes), 1_048_576)))
         for seq in (10**9, 2**53):
             await connection.send(encode_ack(Ack(0, RangeKind.LIVE, PacketNumber("f" * 16, seq))))
         await connection.send(encode_ack(Ack(4095, RangeKind.BACKLOG, PacketNumber(START, 1))))
         await connection.wait_closed()
 
 
-WELCOME: Final = encode_message(Welcome(1, 30.0, 1_048_576))
+WELCOME: Final = encode_control_message(Welcome(1, 30.0, 1_048_576))
 GOOD: Final = says(WELCOME)
 HOSTILITIES: Final[dict[str, tuple[dict[str, list[Behaviour]], str]]] = {
     "closes": ({"/ws/agent": [slams_the_door]}, "closed|lost"),
@@ -70,11 +70,11 @@ HOSTILITIES: Final[dict[str, tuple[dict[str, list[Behaviour]], str]]] = {
     "text": ({"/ws/agent": [says("hello to you too")]}, "does not speak this protocol"),
     "deep": ({"/ws/agent": [says("[" * 100_000)]}, "does not speak this protocol"),
     "huge": ({"/ws/agent": [says("x" * 3_000_000)]}, "lost"),
-    "wrong": ({"/ws/agent": [says(encode_message(Command("1", "ping", 1.0)))]}, "welcome expected"),
+    "wrong": ({"/ws/agent": [says(encode_control_message(Command("1", "ping", 1.0)))]}, "welcome expected"),
     "refuses": ({"/ws/agent": [GOOD], "/ws/data": [slams_the_door]}, "closed|lost"),
     "lanes": ({"/ws/agent": [GOOD], "/ws/data": [says('{"type":"lanes_welcome"}')]}, "protocol"),
     "counts": (
-        {"/ws/agent": [GOOD], "/ws/data": [says(encode_message(LanesWelcome([0] * 9, 1)))]},
+        {"/ws/agent": [GOOD], "/ws/data": [says(encode_control_message(LanesWelcome([0] * 9, 1)))]},
         "lanes_welcome",
     ),
     "acks": ({"/ws/agent": [GOOD], "/ws/data": [acks_what_nobody_sent]}, "ack for lane 4095"),

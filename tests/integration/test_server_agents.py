@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from can_stream.protocol.control import MAX_MESSAGE_BYTES
+from can_stream.protocol.control import MAX_CONTROL_MESSAGE_BYTES
 from stream_server.access.secrets import PREFIXES
 from stream_server.app import running_server
 from stream_server.storage import data_directory
@@ -150,7 +150,7 @@ async def test_services_replace_each_other_and_survive_a_restart(tmp_path: Path)
         (json.dumps(HELLO | {"agent_id": "van8"}), 1008, "PROTOCOL_ERROR"),
         (json.dumps(HELLO | {"protocol": 99}), 1008, "PROTOCOL_ERROR"),
         ("[" * 100_000, 1008, "PROTOCOL_ERROR"),
-        ("x" * MAX_MESSAGE_BYTES, 1008, "PROTOCOL_ERROR"),
+        ("x" * MAX_CONTROL_MESSAGE_BYTES, 1008, "PROTOCOL_ERROR"),
     ],
 )
 async def test_a_bad_first_message_is_named_and_the_next_good_one_works(
@@ -171,7 +171,7 @@ async def test_a_bad_first_message_is_named_and_the_next_good_one_works(
 async def test_an_oversized_message_ends_only_its_connection(server: Server) -> None:
     agent = await server.agent()
     websocket = await agent.hello()
-    await websocket.send_str("x" * (MAX_MESSAGE_BYTES + 1))
+    await websocket.send_str("x" * (MAX_CONTROL_MESSAGE_BYTES + 1))
     assert (await closing(websocket))[0] == 1009
     await (await agent.hello()).close()
     text = server.services.metrics.exposition().decode()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import SignalBatch
-from can_stream.protocol.control import SignalTable as Part
+from can_stream.protocol.control import SignalTablePart as Part
 from can_stream.protocol.errors import SessionError
 from can_stream.signals.checking import MAX_SIGNALS
 from can_stream.signals.choices import named

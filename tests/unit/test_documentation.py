@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from can_stream.frames.batches import FrameFlag
-from can_stream.protocol import control as messages
+from can_stream.protocol import control
 from can_stream.protocol.packets import GapReason, PacketKind
 from edge_agent.cli.main import main
 
@@ -18,10 +18,10 @@ DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CONTEXT: Final = click.Context(main)
 COMMANDS: Final = [(name, main.get_command(_CONTEXT, name)) for name in main.list_commands(_CONTEXT)]
 MESSAGES: Final = [
-    *get_args(messages.AgentMessage),
-    *get_args(messages.ServerMessage),
-    messages.LanesHello,
-    messages.LanesWelcome,
+    *get_args(control.AgentControlMessage),
+    *get_args(control.ServerControlMessage),
+    control.LanesHello,
+    control.LanesWelcome,
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from can_stream.databases.dbc.statements import Statement
 
-MAX_MESSAGE_BYTES: Final = 4096
+MAX_CONTROL_MESSAGE_BYTES: Final = 4096
 MAX_SELECTOR_VALUES: Final = 1 << 16
 # Signals in all combinations of the multiplexer values of one message.
 MAX_COMBINATIONS: Final = 1 << 18
@@ -40,10 +40,10 @@ def excesses(statements: list[Statement]) -> Iterator[tuple[Statement, str]]:
 def _excess(statement: Statement) -> str:
     if statement.kind == "BO_" and (found := _LENGTH.match(statement.text)):
         size = _number(found.group(1))
-        return "" if size <= MAX_MESSAGE_BYTES else f"a message of {size} bytes"
+        return "" if size <= MAX_CONTROL_MESSAGE_BYTES else f"a message of {size} bytes"
     if statement.kind == "SG_" and (found := _LAYOUT.match(statement.text)):
         bits = _number(found.group(3)) + _number(found.group(4))
-        return "" if bits <= MAX_MESSAGE_BYTES * 8 else f"a signal that ends at bit {bits}"
+        return "" if bits <= MAX_CONTROL_MESSAGE_BYTES * 8 else f"a signal that ends at bit {bits}"
     if statement.kind == "SG_MUL_VAL_" and (found := _RANGES.match(statement.text)):
         values = _values(found.group(3))
         return "" if values <= MAX_SELECTOR_VALUES else f"{values} multiplexer values"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from can_stream.protocol.control import decode_agent_message, encode_message
+from can_stream.protocol.control import decode_agent_control_message, encode_control_message
 from edge_agent.config.dongle import DongleSection
 from edge_agent.dongles.whereabouts import DiscoveryKind, Whereabouts, discovery
 from edge_agent.errors import SourceError
@@ -153,7 +153,7 @@ def test_whose_an_adapter_is() -> None:
 def test_a_discovery_can_be_said(kind: DiscoveryKind) -> None:
     (one,) = identified([can("can0", "A1 \ufffd")])
     said = discovery(kind, one, "van7-can0", 5)
-    assert decode_agent_message(encode_message(said)) == said
+    assert decode_agent_control_message(encode_control_message(said)) == said
     assert said.kind == kind.value
     assert said.slug == "a1--"
     assert said.details["channel"] == "can0"

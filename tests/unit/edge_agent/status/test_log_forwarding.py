@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from can_stream.protocol.control import Log, decode_agent_message, encode_message
+from can_stream.protocol.control import Log, decode_agent_control_message, encode_control_message
 from edge_agent.host.clock import Clock
 from edge_agent.status.log_forwarding import MAX_CHARACTERS, LogForwarder
 from edge_agent.status.log_limit import (
@@ -105,7 +105,7 @@ async def test_any_text_becomes_a_message_of_bounded_size() -> None:
     assert len(told[0].message) == MAX_CHARACTERS
     assert [log.level for log in told] == ["warning", "error"]
     for log in told:
-        assert decode_agent_message(encode_message(log)) == log
+        assert decode_agent_control_message(encode_control_message(log)) == log
 
 
 def test_lines_of_a_kind_come_ever_less_often_while_they_keep_coming() -> None:

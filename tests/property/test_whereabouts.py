@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from can_stream.protocol.control import decode_agent_message, encode_message
+from can_stream.protocol.control import decode_agent_control_message, encode_control_message
 from edge_agent.config.dongle import DongleSection
 from edge_agent.dongles.whereabouts import DiscoveryKind, Whereabouts, discovery
 from edge_agent.errors import SourceError
@@ -43,7 +43,7 @@ def test_any_descriptor_is_a_printable_line(raw: bytes) -> None:
     assert len(text) <= MAX_TEXT_CHARACTERS
     assert text == text.strip() == clean_text(text.encode())
     said = discovery(DiscoveryKind.PLUGGED, Adapter("slcan", "p", 1, frozenset(), device_id=text), None, 1)
-    assert decode_agent_message(encode_message(said)) == said
+    assert decode_agent_control_message(encode_control_message(said)) == said
 
 
 @given(plugged(), st.sampled_from(["socketcan", "slcan"]), st.sampled_from(["A1", "A1-1", "1d50:606f@1-1"]))

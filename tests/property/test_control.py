@@ -1,4 +1,4 @@
-"""Control messages: any text gives a message or MessageError that names the place."""
+"""Control messages: any text gives a message or ControlMessageError that names the place."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from can_stream.protocol import control as messages
-from can_stream.protocol.errors import MessageError
+from can_stream.protocol import control
+from can_stream.protocol.errors import ControlMessageError
 from can_stream.protocol.identity import identifier_from, is_identifier
 
 DECODERS: list[Callable[[str | bytes], object]] = [
-    messages.decode_agent_message,
-    messages.decode_server_message,
-    messages.decode_data_up,
-    messages.decode_data_down,
+    control.decode_agent_control_message,
+    control.decode_server_control_message,
+    control.decode_data_up,
+    control.decode_data_down,
 ]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=10,
 )
-HELLO = messages.Hello(
-    "van7", "00" * 8, "boot", 1, 2, True, "0.1.0", [messages.DongleInfo("van7-can0", "socketcan", "can0")]
+HELLO = control.Hello(
+    "van7", "00" * 8, "boot", 1, 2, True, "0.1.0", [control.DongleInfo("van7-can0", "socketcan", "can0")]
 )
 
 
@@ -34,7 +34,7 @@ HELLO = messages.Hello(
 def test_any_text_is_a_message_or_a_message_error(
     decode: Callable[[str | bytes], object], text: str | bytes
 ) -> None:
-    with suppress(MessageError):
+    with suppress(ControlMessageError):
         decode(text)
 
 
@@ -49,27 +49,27 @@ def test_any_object_with_a_known_type_is_a_message_or_a_message_error(
 
     text = json.dumps({**fields, "type": kind})
     for decode in DECODERS:
-        with suppress(MessageError):
+        with suppress(ControlMessageError):
             decode(text)
 
 
 def test_a_wrong_field_is_named() -> None:
-    text = messages.encode_message(HELLO).replace('"van7-can0"', '"Van 7"')
-    with pytest.raises(MessageError, match=r"dongles\[0\]\.dongle_id"):
-        messages.decode_agent_message(text)
+    text = control.encode_control_message(HELLO).replace('"van7-can0"', '"Van 7"')
+    with pytest.raises(ControlMessageError, match=r"dongles\[0\]\.dongle_id"):
+        control.decode_agent_control_message(text)
 
 
 def test_messages_survive() -> None:
-    assert messages.decode_agent_message(messages.encode_message(HELLO)) == HELLO
-    lanes = messages.LanesHello(
-        "00" * 8, [messages.LaneHello("a", "frames", 7, [messages.BacklogRange("11" * 8, 1, 6, 99, None)])]
+    assert control.decode_agent_control_message(control.encode_control_message(HELLO)) == HELLO
+    lanes = control.LanesHello(
+        "00" * 8, [control.LaneHello("a", "frames", 7, [control.BacklogRange("11" * 8, 1, 6, 99, None)])]
     )
-    assert messages.decode_data_up(messages.encode_message(lanes)) == lanes
+    assert control.decode_data_up(control.encode_control_message(lanes)) == lanes
 
 
 def test_an_oversized_message_is_refused_unread() -> None:
-    with pytest.raises(MessageError, match="at most"):
-        messages.decode_agent_message(b"[" * (messages.MAX_MESSAGE_BYTES + 1))
+    with pytest.raises(ControlMessageError, match="at most"):
+        control.decode_agent_control_message(b"[" * (control.MAX_CONTROL_MESSAGE_BYTES + 1))
 
 
 @given(st.text(max_size=200))
