@@ -190,7 +190,7 @@ class RowCollector(Struct):
     unreadable: int = 0
     faults: list[Fault] = field(default_factory=list)
 
-    def take(self, index: int, line: bytes, read_line: Callable[[bytes], Row | None]) -> None:
+    def take_line(self, index: int, line: bytes, read_line: Callable[[bytes], Row | None]) -> None:
         """Read `line`, number `index` of its block; what `read_line` answers None to is ignored."""
         try:
             check_line_length(line)
@@ -219,7 +219,7 @@ def parse_lines(
     """All of `lines`, each read by `read_line`."""
     rows = RowCollector(names)
     for index, line in enumerate(lines):
-        rows.take(index, line, read_line)
+        rows.take_line(index, line, read_line)
     return ParsedBlock(rows.batch(), len(lines), rows.ignored, rows.unreadable, tuple(rows.faults))
 
 

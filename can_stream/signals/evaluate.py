@@ -97,7 +97,7 @@ class _Lost:
         self.row: list[Index] = []
         self.signal: list[NDArray[np.uint32]] = []
 
-    def add(self, row: Index, signal: NDArray[np.uint32]) -> None:
+    def add_pairs(self, row: Index, signal: NDArray[np.uint32]) -> None:
         self.row.append(row)
         self.signal.append(signal)
 
@@ -161,12 +161,12 @@ def _follow(
     signal = table.layout.signal.take(entry)
     fits = frames.place.entry_bytes.take(entry) <= frames.length.take(row)
     if not fits.all():
-        lost.add(*table.selection.below(row[~fits], signal[~fits]))
+        lost.add_pairs(*table.selection.below(row[~fits], signal[~fits]))
         row, entry, signal = row[fits], entry[fits], signal[fits]
     node = table.selection.nodes_for(signal, _read(table.layout, frames, row, entry))
     known = node != NO_NODE
     if not known.all():
-        lost.add(*table.selection.below(row[~known], signal[~known]))
+        lost.add_pairs(*table.selection.below(row[~known], signal[~known]))
         row, node = row[known], node[known]
     return row, node
 
@@ -182,7 +182,7 @@ def _entries(
     row, entry = expand(row, layout.node_end.take(node), layout.node_count.take(node))
     if is_short:
         fits = place.entry_bytes.take(entry) <= frames.length.take(row)
-        lost.add(row[~fits], layout.signal[entry[~fits]])
+        lost.add_pairs(row[~fits], layout.signal[entry[~fits]])
         row, entry = row[fits], entry[fits]
     return row, entry
 

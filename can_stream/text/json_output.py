@@ -99,7 +99,7 @@ class JsonLines:
         text, pool = join_lines(pool, bodies), Pool()
         ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_FEED) + 1
         lengths = np.diff(ends, prepend=0)
-        rest = Spans(pool.add(text) + ends - lengths, lengths).of(times.row)
+        rest = Spans(pool.add_text(text) + ends - lengths, lengths).of(times.row)
         return join_behind(beginnings(times.timestamp_ns), pool, rest)
 
     def _bodies(
@@ -152,4 +152,4 @@ def _drop_last_commas(row: Places, length: Places) -> None:
 
 
 def _constant(pool: Pool, lines: Places, text: bytes) -> Pieces:
-    return Pieces(lines, Spans(np.full(len(lines), pool.add(text)), np.full(len(lines), len(text))))
+    return Pieces(lines, Spans(np.full(len(lines), pool.add_text(text)), np.full(len(lines), len(text))))

@@ -129,7 +129,7 @@ def time_column(pool: Pool, timestamp_ns: NDArray[np.int64]) -> Pieces:
     """`beginnings`, a line each."""
     rows, size = np.arange(len(timestamp_ns)), len(_BEGINNING)
     text = beginnings(timestamp_ns)
-    return Pieces(rows, Spans(pool.add(text.ravel().data) + rows * size, np.full(len(rows), size)))
+    return Pieces(rows, Spans(pool.add_text(text.ravel().data) + rows * size, np.full(len(rows), size)))
 
 
 def frame_columns(pool: Pool, batch: FrameBatch, origin: FrameOrigin | Origins) -> list[Pieces]:
@@ -178,4 +178,4 @@ def _hex_spans(pool: Pool, batch: FrameBatch) -> Spans:
     begin = np.arange(len(batch)) * 3 * batch.width
     size = np.maximum(3 * batch.data_length().astype(np.intp) - 1, 0)
     text[begin + size] = _QUOTE
-    return Spans(pool.add(text.tobytes()) + begin, size + 1)
+    return Spans(pool.add_text(text.tobytes()) + begin, size + 1)

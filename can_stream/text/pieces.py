@@ -41,7 +41,7 @@ class Pool:
         self._parts: list[bytes | memoryview] = []
         self._size = 0
 
-    def add(self, text: bytes | memoryview) -> int:
+    def add_text(self, text: bytes | memoryview) -> int:
         """Where `text` begins; it must stay as it is."""
         at = self._size
         self._parts.append(text)
@@ -50,7 +50,7 @@ class Pool:
 
     def add_all(self, texts: Texts) -> Spans:
         """Where each of `texts` is."""
-        return Spans(self.add(texts.joined) + texts.offset, texts.length)
+        return Spans(self.add_text(texts.joined) + texts.offset, texts.length)
 
     def content(self) -> NDArray[np.uint8]:
         """All bytes, and a window of zeros."""

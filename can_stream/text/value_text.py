@@ -47,7 +47,7 @@ class ValueTexts:
         for place, (raw, value) in decoded.wide.items():
             name = choice_of(self._table.signals[decoded.signal[place]], raw)
             text = _encode(value) if name is None else self._quote(name)
-            start[place], length[place] = pool.add(text + b","), len(text) + 1
+            start[place], length[place] = pool.add_text(text + b","), len(text) + 1
         return spans
 
     def add_raws(self, pool: Pool, decoded: Decoded) -> Spans:
@@ -55,7 +55,7 @@ class ValueTexts:
         start, length = spans = self._add_numbers(pool, self._table.raw_kind[decoded.signal], decoded.raw)
         for place, (raw, _) in decoded.wide.items():
             text = _encode(raw) + b","
-            start[place], length[place] = pool.add(text), len(text)
+            start[place], length[place] = pool.add_text(text), len(text)
         return spans
 
     def _add_numbers(self, pool: Pool, kind: NDArray[np.uint8], bits: Words) -> Spans:
@@ -67,7 +67,7 @@ class ValueTexts:
         ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _COMMA)[: len(bits)] + 1
         spans = Spans(np.empty(len(bits), np.intp), np.empty(len(bits), np.intp))
         spans.length[order] = lengths = np.diff(ends, prepend=0)
-        spans.start[order] = pool.add(text) + ends - lengths
+        spans.start[order] = pool.add_text(text) + ends - lengths
         odd = np.flatnonzero(~np.isfinite(floats))
         if len(odd):
             which = np.where(np.isnan(floats[odd]), 0, np.where(floats[odd] > 0, 1, 2))

@@ -70,7 +70,7 @@ class FrameQueue:
             self._read += len(batch)
             self._append(batch)
 
-    def take(self) -> list[Item]:
+    def take_items(self) -> list[Item]:
         """Everything in it, in order."""
         with self._lock:
             items = list(self._items)

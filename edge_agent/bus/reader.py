@@ -128,7 +128,7 @@ class SourceReader:
                 timer.cancel()
         self._arrived.clear()
         ended = self._ended
-        items = self._queue.take()
+        items = self._queue.take_items()
         if ended:
             self._arrived.set()  # nothing more will wake us
         return items if items or ended else None

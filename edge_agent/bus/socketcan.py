@@ -132,7 +132,7 @@ class SocketCanBus:
             had_failed = self._pending is not None
             count = self._receive()
             if count:
-                items += self._items(self._slots.take(count, self._clock.wall_ns()))
+                items += self._items(self._slots.take_received(count, self._clock.wall_ns()))
             if count < _SLOTS and (had_failed or self._pending is None):
                 break
         return items

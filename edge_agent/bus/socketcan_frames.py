@@ -128,7 +128,7 @@ class Received(Struct, frozen=True, eq=False):
 class ReceiveSlots:
     """Memory for up to `count` frames of one recvmmsg call, used again for the next.
 
-    `address` is that of the `struct mmsghdr[count]` to pass. `take` follows each call that gave frames.
+    `address` is that of the `struct mmsghdr[count]` to pass. `take_received` follows each call that gave frames.
     """
 
     def __init__(self, count: int, layouts: KernelLayouts = NATIVE) -> None:
@@ -155,7 +155,7 @@ class ReceiveSlots:
         self._message_words = _words(self.messages)
         self._usual_mask, self._usual_message = _usual_message(layouts, self._stamp_end)
 
-    def take(self, count: int, now_ns: int) -> Received:
+    def take_received(self, count: int, now_ns: int) -> Received:
         """Copies the first `count` frames out; `now_ns` is for frames without a timestamp of the kernel."""
         received = self._take_usual(count) if self._are_usual(count) else self._take_any(count, now_ns)
         self._written[:count] = self.control.itemsize

@@ -101,7 +101,7 @@ class DecodeWorkers:
                 yield told
             elif isinstance(told, _Finished):
                 del working[told.worker]
-                self.summary.add(told.summary)
+                self.summary.add_batch(told.summary)
                 self.end = told.end or self.end
             else:
                 raise told

@@ -40,7 +40,7 @@ class Summary(Struct):
             f"{len(self.unknown_ids)} unknown ids; {self.undecoded} signals could not be decoded"
         )
 
-    def add(self, other: Summary) -> None:
+    def add_batch(self, other: Summary) -> None:
         """Add what was counted elsewhere."""
         self.frames += other.frames
         self.known += other.known
@@ -166,7 +166,7 @@ class _CsvRows:
         decoded = self._seen.of(decoded)
         pool, signal = Pool(), decoded.signal.astype(np.intp)
         count = len(decoded)
-        empty = Spans(np.full(count, pool.add(b",")), np.ones(count, np.intp))
+        empty = Spans(np.full(count, pool.add_text(b",")), np.ones(count, np.intp))
         spans = (
             _add_times(pool, frames).of(decoded.row),
             _add_ids(pool, frames, origins).of(decoded.row),
@@ -181,7 +181,7 @@ class _CsvRows:
 def _add_times(pool: Pool, frames: FrameBatch) -> Spans:
     text = time_texts(frames.timestamp_ns)
     size = text.shape[1]
-    return Spans(pool.add(text.tobytes()) + np.arange(len(text)) * size, np.full(len(text), size))
+    return Spans(pool.add_text(text.tobytes()) + np.arange(len(text)) * size, np.full(len(text), size))
 
 
 def _add_ids(pool: Pool, frames: FrameBatch, origins: Origins) -> Spans:

@@ -66,7 +66,7 @@ class Decoder:
         self.counts.frames_known += int(np.count_nonzero(decoded.message >= 0))
         self.counts.signals_undecoded += len(decoded.undecoded_row)
         self._clock_ns = int(frames.timestamp_ns[-1]), now_seconds
-        self._send(self._selection.take(decoded, frames), now_seconds)
+        self._send(self._selection.take_decoded(decoded, frames), now_seconds)
 
     @property
     def holds_back(self) -> bool:

@@ -99,7 +99,7 @@ class SignalSelection:
         """Whether values wait for the end of a minimum period: ask `expire` as time goes on."""
         return bool(self._held)
 
-    def take(self, decoded: Decoded, frames: FrameBatch) -> SignalBatch:
+    def take_decoded(self, decoded: Decoded, frames: FrameBatch) -> SignalBatch:
         """What to send of the values of `frames`, with older values whose time has come."""
         keep = self._changes.changed(decoded)
         if not self._sends_all:

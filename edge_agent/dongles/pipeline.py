@@ -190,11 +190,11 @@ class Pipeline:
 
     def _gather(self, frames: FrameBatch, arrived_seconds: float) -> None:
         if self._section.frames == "all":
-            self._batcher.add(frames, arrived_seconds)
+            self._batcher.add_frames(frames, arrived_seconds)
         else:
             self.left_out_frames += len(frames)
         if self.decoder is not None:
-            self._undecoded.add(frames)
+            self._undecoded.add_frames(frames)
 
     def _tell_clock(self) -> None:
         """What was gathered is of the old clock; from here on the new one holds."""

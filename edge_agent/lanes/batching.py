@@ -40,7 +40,7 @@ class LiveBatcher:
         """What waits, up to MAX_ROWS."""
         return concatenate(self._waiting)[:MAX_ROWS]
 
-    def add(self, batch: FrameBatch, now_seconds: float = 0.0) -> None:
+    def add_frames(self, batch: FrameBatch, now_seconds: float = 0.0) -> None:
         """Frames that have arrived."""
         if len(batch):
             if not self._waiting:
@@ -83,7 +83,7 @@ class LogCutter:
         self._frames = empty_batch()
         self._channel = np.zeros(0, np.uint16)
 
-    def add(self, frames: FrameBatch, channel: NDArray[np.uint16]) -> Iterator[Window]:
+    def add_frames(self, frames: FrameBatch, channel: NDArray[np.uint16]) -> Iterator[Window]:
         """The windows that are complete with these frames."""
         self._frames = concatenate([self._frames, frames]) if len(self._frames) else frames
         self._channel = np.concatenate([self._channel, channel])

@@ -62,7 +62,7 @@ class Replay:
     async def _lap(self) -> AsyncIterator[Window]:
         cutter = LogCutter(int(self._pace.flush_seconds * 1e9))
         for frames, channel in self.source:
-            for window in cutter.add(self._shifted(frames), channel):
+            for window in cutter.add_frames(self._shifted(frames), channel):
                 yield await self._paced(window)
         for window in cutter.finish():
             yield await self._paced(window)

@@ -58,7 +58,7 @@ class _Channel:
     def has_room(self) -> bool:
         return not any(lane.is_full for lane in self.lanes)
 
-    def take(self, frames: FrameBatch) -> None:
+    def take_frames(self, frames: FrameBatch) -> None:
         now_seconds = time.monotonic()
         self.frames.take_frames(frames, now_seconds)
         if self.decoder is not None:
@@ -138,7 +138,7 @@ class ReplayUplink:
             for number, frames in by_channel(window):
                 channel = self._channels[number]
                 await self._uplink.until(channel.has_room)
-                channel.take(frames)
+                channel.take_frames(frames)
             await asyncio.sleep(0)
         await self._uplink.until(self._all_acknowledged)
         self._is_complete = True

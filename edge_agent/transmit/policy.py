@@ -105,7 +105,7 @@ class RateLimit:
         self._depth = self._tokens = max(1.0, frames_per_second)
         self._at_seconds: float | None = None
 
-    def take(self, wanted: int, now_seconds: float) -> int:
+    def take_one(self, wanted: int, now_seconds: float) -> int:
         """How many of `wanted` frames may go now; time that goes back gives nothing."""
         if self._at_seconds is not None and now_seconds > self._at_seconds:
             self._tokens = min(self._depth, self._tokens + (now_seconds - self._at_seconds) * self._rate)
@@ -126,7 +126,7 @@ class CommandPolicy:
         """A verdict for each frame of a command; those allowed count against the rate, in order."""
         found = self._permission.verdicts(batch, bus)
         rows = (found == Verdict.ALLOWED).nonzero()[0]
-        found[rows[self._rate.take(len(rows), now_seconds) :]] = Verdict.RATE
+        found[rows[self._rate.take_one(len(rows), now_seconds) :]] = Verdict.RATE
         return found
 
 

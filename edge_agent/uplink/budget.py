@@ -71,7 +71,7 @@ class Budget:
         remedy = "raise uplink.max_bytes_per_day, or send less with frame_filters, frames or signals"
         return f"{used}: {_SENT[self.stage]} until {self._end()}; {remedy}"
 
-    def add(self, size_bytes: int, wall_ns: int | None) -> None:
+    def add_sent(self, size_bytes: int, wall_ns: int | None) -> None:
         """So much was sent since the last call; `wall_ns` is None while nobody knows what day it is."""
         if wall_ns is None:
             self._of_unknown_day += size_bytes

@@ -55,7 +55,7 @@ class BudgetKeeper:
 
     def _look(self) -> None:
         sent_bytes = self._uplink.counts.spent_bytes
-        self.budget.add(sent_bytes - self._counted_bytes, self._wall_ns())
+        self.budget.add_sent(sent_bytes - self._counted_bytes, self._wall_ns())
         self._counted_bytes = sent_bytes
         self._on_look(self.budget.stage, self.budget)
 

@@ -87,7 +87,7 @@ def test_rules_do_not_depend_on_how_frames_are_cut(
     for size in [*cuts, len(rows)]:
         batch = batch_of(rows[begin : begin + size])
         begin += size
-        batches.append(selection.take(decode(TABLE, batch), batch))
+        batches.append(selection.take_decoded(decode(TABLE, batch), batch))
     for values in [*batches, selection.finish()]:
         columns = (values.timestamp_ns.tolist(), values.signal.tolist(), values.bits.tolist())
         for at, signal, bits in zip(*columns, strict=True):

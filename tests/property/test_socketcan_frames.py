@@ -125,7 +125,7 @@ def test_frames_are_read_as_the_kernel_wrote_them(
             confirm = CONFIRM if expected.flags[row] & FrameFlag.TX else 0
             frame = kernel_frame(expected, row, garbage)
             kernel.write(slot, frame, int(expected.timestamp_ns[row]), row % news, confirm)
-        got.append(kernel.slots.take(count, NOW_NS))
+        got.append(kernel.slots.take_received(count, NOW_NS))
         begin += count
     assert concatenate([one.batch for one in got]).equals(expected)
     overflow = [total for one in got for total in overflow_of(one)]
@@ -142,7 +142,7 @@ def test_impossible_frames_are_counted_and_the_others_kept(shapes: list[tuple[in
     kernel = Kernel(BITS_64)
     for slot, (size, length) in enumerate(shapes):
         kernel.write(slot, struct.pack("=IBBBB64x", slot, length, 0, 0, 0)[:size], NOW_NS)
-    received = kernel.slots.take(len(shapes), NOW_NS)
+    received = kernel.slots.take_received(len(shapes), NOW_NS)
     fd_lengths = {*range(9), 12, 16, 20, 24, 32, 48, 64}
     possible = [
         slot for slot, (size, length) in enumerate(shapes)
@@ -162,7 +162,7 @@ def test_any_memory_is_a_batch_that_a_lane_carries(seed: int, count: int, sizes_
     slots.messages["header"]["control_length"] = dice.integers(0, 200, SLOTS)
     sizes = [16, 72] if sizes_are_right else [0, 15, 16, 72, 2**32 - 1]
     slots.messages["size"] = dice.choice(sizes, SLOTS)
-    received = slots.take(count, NOW_NS)
+    received = slots.take_received(count, NOW_NS)
     assert len(received.batch) + received.malformed == count
     assert len(overflow_of(received)) == len(received.batch)
     # Times without bounds are the lane's business, which cuts them.
@@ -206,7 +206,7 @@ def test_the_quick_way_reads_what_the_slow_one_reads(abi: Abi, seed: int, count:
 def test_a_frame_without_a_timestamp_has_the_time_of_its_reading() -> None:
     slots = ReceiveSlots(1)
     slots.messages["size"], slots.messages["header"]["control_length"] = 16, 0
-    assert slots.take(1, NOW_NS).batch.timestamp_ns.tolist() == [NOW_NS]
+    assert slots.take_received(1, NOW_NS).batch.timestamp_ns.tolist() == [NOW_NS]
 
 
 @given(st.lists(st.tuples(st.sampled_from([0, 0, 1, 7, 2**31, 2**32 - 1]), st.booleans()), min_size=1))

@@ -87,7 +87,7 @@ class CandumpParser:
         lines = self._regular_lines(text)
         rest = RowCollector(self._names)
         for index in np.flatnonzero(~lines.ok).tolist():
-            rest.take(index, text.line(index), self._read_line)
+            rest.take_line(index, text.line(index), self._read_line)
         channel = self._channels_of(text, lines, rest)
         faults = tuple(sorted(rest.faults, key=lambda fault: fault.line or 0))
         return ParsedBlock(
@@ -152,7 +152,7 @@ class CandumpParser:
         channel = table[lines.key]
         for index in np.flatnonzero(lines.ok & (channel < 0)).tolist():
             lines.ok[index] = False
-            rest.take(index, text.line(index), self._read_line)
+            rest.take_line(index, text.line(index), self._read_line)
         return channel.astype(np.uint16)
 
 

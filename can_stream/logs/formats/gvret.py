@@ -111,7 +111,7 @@ class GvretParser:
                 ok[np.argmax(ok & (bus == number))] = False
         rest = RowCollector(self._names)
         for index in np.flatnonzero(~ok).tolist():
-            rest.take(index, text.line(index), self._read_row)
+            rest.take_line(index, text.line(index), self._read_row)
         table = np.array([self._names.find(f"can{number}") or 0 for number in range(10)], np.uint16)
         batch = merge_lines(ok, rows.frames, table[bus], rest)
         return ParsedBlock(batch, len(text), rest.ignored, rest.unreadable, tuple(rest.faults))

@@ -336,7 +336,7 @@ def test_every_frame_is_in_the_queue_or_in_a_count(steps: list[int], limit: int)
     queue, put, items = FrameQueue(limit), 0, list[Item]()
     for step in [*steps, -1]:
         if step == -1:
-            taken = queue.take()
+            taken = queue.take_items()
             assert len(stamps_of(taken)) <= limit
             items += taken
         elif step:

@@ -25,7 +25,7 @@ SECOND = 1_000_000_000
 
 def take(selection: SignalSelection, *frames: tuple[float, int, bytes]) -> list[tuple[float, str, float]]:
     batch = batch_of((round(at * SECOND), number, 0, len(data), data) for at, number, data in frames)
-    return shown(selection.take(decode(TABLE, batch), batch))
+    return shown(selection.take_decoded(decode(TABLE, batch), batch))
 
 
 def shown(values: SignalBatch) -> list[tuple[float, str, float]]:

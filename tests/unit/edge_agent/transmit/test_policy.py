@@ -181,7 +181,7 @@ def test_refused_frames_cost_nothing_of_the_rate() -> None:
 
 def test_a_rate_below_one_frame_per_second() -> None:
     limit = RateLimit(0.1)
-    assert [limit.take(1, now) for now in (0.0, 5.0, 9.0, 10.0, 11.0, 21.0)] == [1, 0, 0, 1, 0, 1]
+    assert [limit.take_one(1, now) for now in (0.0, 5.0, 9.0, 10.0, 11.0, 21.0)] == [1, 0, 0, 1, 0, 1]
 
 
 @given(
@@ -190,11 +190,11 @@ def test_a_rate_below_one_frame_per_second() -> None:
 )
 def test_never_more_than_the_rate_and_its_first_second(rate: float, steps: list[tuple[float, int]]) -> None:
     limit, now, latest, granted = RateLimit(rate), 1000.0, 1000.0, 0
-    limit.take(0, now)
+    limit.take_one(0, now)
     for step, wanted in steps:
         now += step
         latest = max(latest, now)
-        got = limit.take(wanted, now)
+        got = limit.take_one(wanted, now)
         assert 0 <= got <= wanted
         granted += got
         assert granted <= max(1.0, rate) + (latest - 1000.0) * rate + 1e-6

@@ -48,41 +48,41 @@ TODAY = TODAY_NS // DAY_NS
 )
 def test_what_is_sent_at_each_stage(size_bytes: int, stage: Stage) -> None:
     budget = Budget(1000)
-    budget.add(size_bytes, TODAY_NS)
+    budget.add_sent(size_bytes, TODAY_NS)
     assert budget.stage is stage
 
 
 def test_a_new_day_restores_everything() -> None:
     budget = Budget(1000)
-    budget.add(990, TODAY_NS)
-    budget.add(5, (TODAY + 1) * DAY_NS - 1)
+    budget.add_sent(990, TODAY_NS)
+    budget.add_sent(5, (TODAY + 1) * DAY_NS - 1)
     assert (budget.stage, budget.bytes_today) == (Stage.SLOW_SIGNALS, 995)
-    budget.add(7, (TODAY + 1) * DAY_NS)
+    budget.add_sent(7, (TODAY + 1) * DAY_NS)
     assert (budget.stage, budget.bytes_today) == (Stage.EVERYTHING, 7)
 
 
 def test_a_day_that_is_not_known_goes_on_until_it_is() -> None:
     budget = Budget(1000, Spent(TODAY, 700))
-    budget.add(100, None)
+    budget.add_sent(100, None)
     assert (budget.stage, budget.spent) == (Stage.NO_FRAMES, Spent(TODAY, 800))
-    budget.add(1, TODAY_NS)
+    budget.add_sent(1, TODAY_NS)
     assert budget.bytes_today == 801, "it was the same day"
-    budget.add(50, None)
-    budget.add(1, TODAY_NS + DAY_NS)
+    budget.add_sent(50, None)
+    budget.add_sent(1, TODAY_NS + DAY_NS)
     assert budget.bytes_today == 51, "what was sent while nobody knew counts for the day that it was"
 
 
 def test_what_was_kept_of_an_unknown_day_counts_for_the_first_known_one() -> None:
     budget = Budget(1000, Spent(None, 300))
-    budget.add(10, TODAY_NS)
+    budget.add_sent(10, TODAY_NS)
     assert budget.spent == Spent(TODAY, 310)
 
 
 def test_the_message_says_how_much_what_until_when_and_what_to_do() -> None:
     budget = Budget(1_000_000)
-    budget.add(123_456, TODAY_NS)
+    budget.add_sent(123_456, TODAY_NS)
     assert budget.message == "123,456 of 1,000,000 bytes of today's budget are spent: everything is sent"
-    budget.add(700_000, TODAY_NS)
+    budget.add_sent(700_000, TODAY_NS)
     assert "frames are not sent until 2025-12-23 00:00 UTC" in budget.message
     assert "uplink.max_bytes_per_day" in budget.message
     lost = Budget(10, Spent(None, 10))
@@ -96,7 +96,7 @@ def test_every_byte_counts_for_exactly_one_day(limit: int, sent: list[tuple[int,
     for size, day in sent:
         known = None if day is None else days.pop(0)
         before = budget.spent
-        budget.add(size, None if known is None else known * DAY_NS)
+        budget.add_sent(size, None if known is None else known * DAY_NS)
         total += size
         if budget.spent.day != before.day and before.day is not None:
             counted += before.bytes_sent + size - budget.bytes_today
