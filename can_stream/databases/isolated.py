@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import msgspec
@@ -48,8 +48,8 @@ def load_isolated(
         raise DatabaseError(paths[0], 1, reason) from error
 
 
-def _path(kind: type, value: object) -> Path:
-    if kind is Path and isinstance(value, str):
+def _path(kind: type, value: object) -> PurePath:
+    if kind is PurePath and isinstance(value, str):
         return Path(value)
     raise NotImplementedError
 
