@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# Imported when this module has run: the environment that processes of tests get is copied there.
+pytest_plugins = ["tests.helpers.real_server"]
+
 # Agents of one id exclude each other by a lock: tests that run side by side have directories of their own.
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="edge-agent-")
 atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from edge_agent.status.document import AgentStatus
 from edge_agent.status.socket import ask_status
@@ -20,17 +17,6 @@ from tests.helpers.processes import EnrolledAgent, StreamServer
 ROOT = Path(__file__).resolve().parents[2]
 # Of a Lawicel adapter's answer to F: the CAN receive queue was full.
 QUEUE_FULL = 0x01
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
-    with StreamServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def viewer(server: StreamServer) -> str:
-    return server.create_token("viewer")
 
 
 def status_of(agent: EnrolledAgent) -> AgentStatus:

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import can
@@ -27,12 +26,6 @@ from tests.helpers.console_client import ConsoleClient
 from tests.helpers.lanes import require_lane
 from tests.helpers.lawicel import LawicelAdapter
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
-    with StreamServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import urllib.error
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
-
-import pytest
 
 from can_stream.databases.loading import load_databases
 from can_stream.frames.batches import FrameBatch, concatenate
@@ -30,17 +27,6 @@ from tests.helpers.processes import (
 ROOT: Final = Path(__file__).resolve().parents[2]
 DATABASE: Final = ROOT / "dbc" / "demo-vehicle.dbc"
 BOTH: Final = [str(DATABASE), str(ROOT / "dbc" / "obd2.dbc")]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
-    with StreamServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def viewer(server: StreamServer) -> str:
-    return server.create_token("viewer")
 
 
 def drive(path: Path, rounds: int = 3, lead_seconds: float = 0) -> Path:

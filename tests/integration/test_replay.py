@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,17 +45,6 @@ MIXED = """\
 (1766417470.123456) can0 123#1122334455667788_C
 (1766417470.123456) can1 123#AA T
 (1766417470.123457) can0 0AA##0"""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
-    with StreamServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def viewer(server: StreamServer) -> str:
-    return server.create_token("viewer")
 
 
 @pytest.mark.parametrize("name", ["kona", "made-up"])

@@ -31,17 +31,6 @@ class Said(NamedTuple):
     errors: str
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
-    with StreamServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def viewer(server: StreamServer) -> str:
-    return server.create_token("viewer")
-
-
 def ask(directory: Path, *arguments: Argument) -> Said:
     """`edge-agent` with these arguments, where the agents of `directory` are this user's."""
     command = [*installed_command("edge-agent"), *arguments]

@@ -69,17 +69,6 @@ def unplug(name: str) -> None:
     run_command(["ip", "link", "del", name])
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
-    with StreamServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def viewer(server: StreamServer) -> str:
-    return server.create_token()
-
-
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     yield

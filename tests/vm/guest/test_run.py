@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.helpers.agents import recorded_lines, wait_for_recorded
 from tests.helpers.candump_logs import write_log
@@ -14,17 +11,6 @@ from tests.helpers.conditions import eventually
 from tests.helpers.processes import EnrolledAgent, StreamServer
 from tests.vm.can_utils import EVERY_KIND, Candump, play, send, set_link
 from tests.vm.sandboxed_agent import sandboxed_agent
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
-    with StreamServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def viewer(server: StreamServer) -> str:
-    return server.create_token()
 
 
 def dongle(bus: str, dongle_id: str, **changes: Any) -> dict[str, Any]:
