@@ -14,6 +14,7 @@ from cantools.database.namedsignalvalue import NamedSignalValue
 
 from can_stream.databases.loading import load_databases
 from can_stream.signals.evaluate import decode
+from can_stream.signals.table import SignalTable
 from tests.helpers.cantools_oracle import frames_of
 
 ROOT: Final = Path(__file__).resolve().parents[4]
@@ -31,6 +32,11 @@ def database(name: str) -> Database:
     loaded = load_file(ROOT / "dbc" / f"{name}.dbc", strict=True)
     assert isinstance(loaded, Database)
     return loaded
+
+
+@cache
+def table(name: str) -> SignalTable:
+    return load_databases([ROOT / "dbc" / f"{name}.dbc"]).table
 
 
 def pgn(arbitration_id: int) -> int:
@@ -83,7 +89,7 @@ def test_sample_frames_decode_to_the_values_worked_out_by_hand(name: str, sample
 @pytest.mark.parametrize(("name", "sample"), SAMPLES, ids=IDS)
 def test_sample_frames_decode_to_the_same_here(name: str, sample: dict[str, Any]) -> None:
     frame = frames_of([(int(sample["id"], 16), len(sample["id"]) == 8, bytes.fromhex(sample["data_hex"]))])
-    ours = decode(load_databases([ROOT / "dbc" / f"{name}.dbc"]).table, frame)
+    ours = decode(table(name), frame)
     assert ours.message_name(0) == sample["message"]
     signals = dict(ours.values_of(0))
     assert states(signals) == states(sample["signals"])
