@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
 
 from stream_server.access import credentials
 from stream_server.access.roles import Role
-from stream_server.app import RunningServer
+from stream_server.app import RunningServer, running_server
 from stream_server.config import LimitsSection, ServerConfig, ServerSection
+from stream_server.storage import data_directory
 
 API = "/api/v1"
 HELLO = {
@@ -120,6 +124,14 @@ class Server:
 
 def config(**limits: Any) -> ServerConfig:
     return ServerConfig(server=ServerSection(port=0), limits=LimitsSection(**limits))
+
+
+@contextlib.asynccontextmanager
+async def api_server(place: Path, settings: ServerConfig | None = None) -> AsyncIterator[Server]:
+    """One server with its data in `place`, stopped at the end, and a session of its clients."""
+    directory = data_directory.prepare(place)
+    async with running_server(settings or config(), directory) as running, aiohttp.ClientSession() as session:
+        yield Server(running, session)
 
 
 async def closing(websocket: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:

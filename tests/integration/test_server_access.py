@@ -12,17 +12,15 @@ import aiohttp
 import pytest
 
 from stream_server.access import credentials
-from stream_server.app import ROUTES, running_server
+from stream_server.app import ROUTES
 from stream_server.config import ServerConfig, ServerSection
-from stream_server.storage import data_directory
-from tests.helpers.api_server import API, HEARTBEAT, OPEN, Api, Server, config
+from tests.helpers.api_server import API, HEARTBEAT, OPEN, Api, Server, api_server, config
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    directory = data_directory.prepare(tmp_path)
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        yield Server(running, session)
+    async with api_server(tmp_path) as running:
+        yield running
 
 
 def registered_routes(server: Server) -> set[tuple[str, str]]:
@@ -146,10 +144,8 @@ async def test_a_link_expires_after_fifteen_minutes(server: Server) -> None:
 
 
 async def test_the_cookie_is_secure_and_the_address_real_behind_a_trusted_proxy(tmp_path: Path) -> None:
-    directory = data_directory.prepare(tmp_path)
     proxied = ServerConfig(server=ServerSection(port=0, trust_forwarded=True))
-    async with running_server(proxied, directory) as running, aiohttp.ClientSession() as session:
-        server = Server(running, session)
+    async with api_server(tmp_path, proxied) as server:
         headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "10.0.0.1, 192.0.2.7"}
         token = await new_link(server)
         _, _, response = await server.api().ask("POST", f"{API}/auth/link", {"token": token}, headers=headers)
@@ -173,10 +169,8 @@ async def test_forwarded_headers_are_not_believed_unless_configured(server: Serv
 
 
 async def test_requests_per_credential_and_failures_per_address_are_limited(tmp_path: Path) -> None:
-    directory = data_directory.prepare(tmp_path)
     limits = config(requests_per_second=0.01, request_burst=3, failed_authentication_burst=2)
-    async with running_server(limits, directory) as running, aiohttp.ClientSession() as session:
-        server = Server(running, session)
+    async with api_server(tmp_path, limits) as server:
         one, other, nobody = await server.user("viewer"), await server.user("viewer"), server.api("guess")
         told = [(await one.ask("GET", f"{API}/auth/me"))[0] for _ in range(4)]
         assert told == [200, 200, 200, 429]

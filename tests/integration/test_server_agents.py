@@ -6,20 +6,17 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from can_stream.protocol.control import MAX_CONTROL_MESSAGE_BYTES
 from stream_server.access.secrets import PREFIXES
-from stream_server.app import running_server
-from stream_server.storage import data_directory
 from tests.helpers.api_server import (
     API,
     HEARTBEAT,
     HELLO,
     Server,
+    api_server,
     closing,
-    config,
     eventually,
     listen,
     next_event,
@@ -28,9 +25,8 @@ from tests.helpers.api_server import (
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    directory = data_directory.prepare(tmp_path)
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        yield Server(running, session)
+    async with api_server(tmp_path) as running:
+        yield running
 
 
 async def test_an_enrolment_token_makes_an_agent(server: Server) -> None:
@@ -107,7 +103,6 @@ async def test_hello_fills_the_registry_and_brings_the_dongle_online(server: Ser
 
 
 async def test_services_replace_each_other_and_survive_a_restart(tmp_path: Path) -> None:
-    directory = data_directory.prepare(tmp_path)
     service = {
         "service_id": "van7/uplink",
         "agent_service_id": "uplink",
@@ -119,8 +114,7 @@ async def test_services_replace_each_other_and_survive_a_restart(tmp_path: Path)
         "last_seen": "2026-01-01T00:00:00Z",
         "metrics": {"lost": 0},
     }
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        server = Server(running, session)
+    async with api_server(tmp_path) as server:
         agent, viewer = await server.agent(), await server.user("viewer")
         websocket = await agent.hello()
         for changed in (service | {"status_code": 2}, service):
@@ -132,8 +126,8 @@ async def test_services_replace_each_other_and_survive_a_restart(tmp_path: Path)
             return bool(answer["services"] == [service])
 
         await eventually(stored)
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        viewer = await Server(running, session).user("viewer")
+    async with api_server(tmp_path) as server:
+        viewer = await server.user("viewer")
         view = await viewer.get(f"{API}/agents/van7")
         assert view["services"] == [service]
         assert not view["online"]

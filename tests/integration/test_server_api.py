@@ -17,14 +17,13 @@ import sqlalchemy
 from stream_server.app import running_server
 from stream_server.errors import StorageError
 from stream_server.storage import data_directory
-from tests.helpers.api_server import API, Server, closing, config, listen
+from tests.helpers.api_server import API, Server, api_server, closing, config, listen
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    directory = data_directory.prepare(tmp_path)
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        yield Server(running, session)
+    async with api_server(tmp_path) as running:
+        yield running
 
 
 async def test_every_error_has_the_same_shape(server: Server) -> None:

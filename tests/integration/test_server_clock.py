@@ -7,14 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.protocol.clock_record import ClockRecord
-from stream_server.app import running_server
-from stream_server.storage import data_directory
-from tests.helpers.api_server import API, Api, Server, config, listen, next_event
+from tests.helpers.api_server import API, Api, Server, api_server, listen, next_event
 from tests.helpers.signal_agent import SignalAgent, signal_agent, values_of
 from tests.helpers.signal_tables import demo_samples, demo_table
 
@@ -30,9 +27,8 @@ FRAMES = f"{API}/dongles/van7-can0/frames"
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    directory = data_directory.prepare(tmp_path)
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        yield Server(running, session)
+    async with api_server(tmp_path) as running:
+        yield running
 
 
 def frame(arbitration_id: int, uptime_seconds: int, clock: ClockRecord) -> FrameBatch:

@@ -9,16 +9,13 @@ import aiohttp
 import pytest
 
 from stream_server.access import credentials
-from stream_server.app import running_server
-from stream_server.storage import data_directory
-from tests.helpers.api_server import API, Server, closing, config, eventually, listen, next_event
+from tests.helpers.api_server import API, Server, api_server, closing, config, eventually, listen, next_event
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    directory = data_directory.prepare(tmp_path)
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        yield Server(running, session)
+    async with api_server(tmp_path) as running:
+        yield running
 
 
 async def test_the_console_tells_presence_logs_and_discoveries(server: Server) -> None:
@@ -58,10 +55,8 @@ async def test_a_log_about_somebody_elses_dongle_is_refused(server: Server) -> N
 
 
 async def test_sampling_is_set_by_operators_applied_and_kept(tmp_path: Path) -> None:
-    directory = data_directory.prepare(tmp_path)
     path = f"{API}/streams/dongles/van7-can0/sampling"
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        server = Server(running, session)
+    async with api_server(tmp_path) as server:
         viewer, operator = await server.user("viewer"), await server.user("operator")
         assert (await viewer.ask("GET", path))[0] == 404
         await (await server.agent()).hello()
@@ -71,21 +66,16 @@ async def test_sampling_is_set_by_operators_applied_and_kept(tmp_path: Path) -> 
             assert (await operator.ask("PUT", path, {"max_frames_per_second": bad}))[0] == 400
         assert (await operator.ask("PUT", path, {}))[0] == 400
         assert (await operator.ask("PUT", path, {"max_frames_per_second": 5}))[0] == 200
-        assert running.services.fleet.stream("van7-can0").max_frames_per_second == 5
+        assert server.services.fleet.stream("van7-can0").max_frames_per_second == 5
         assert (await operator.ask("PUT", path, {"max_frames_per_second": None}))[0] == 200
-        assert running.services.fleet.stream("van7-can0").max_frames_per_second is None
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        viewer = await Server(running, session).user("viewer")
+        assert server.services.fleet.stream("van7-can0").max_frames_per_second is None
+    async with api_server(tmp_path) as server:
+        viewer = await server.user("viewer")
         assert await viewer.get(path) == {"max_frames_per_second": None}
 
 
 async def test_streams_per_credential_are_limited_and_given_back(tmp_path: Path) -> None:
-    directory = data_directory.prepare(tmp_path)
-    async with (
-        running_server(config(streams_per_credential=2), directory) as running,
-        aiohttp.ClientSession() as session,
-    ):
-        server = Server(running, session)
+    async with api_server(tmp_path, config(streams_per_credential=2)) as server:
         await (await server.agent()).hello()
         one, other = await server.user("viewer"), await server.user("viewer")
         path = f"{API}/streams/dongles/van7-can0/console"
@@ -97,7 +87,7 @@ async def test_streams_per_credential_are_limited_and_given_back(tmp_path: Path)
         first.close()
 
         async def free() -> bool:
-            async with session.get(f"{running.url}{path}", headers=one.headers) as again:
+            async with one.session.get(f"{one.server.url}{path}", headers=one.headers) as again:
                 return again.status == 200
 
         await eventually(free)

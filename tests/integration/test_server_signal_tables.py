@@ -9,32 +9,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 
 from can_stream.protocol.control import TABLE_PART_BYTES
 from can_stream.signals.model import SignalModel
 from can_stream.signals.table import SignalTable
-from stream_server.app import running_server
-from stream_server.storage import data_directory
-from tests.helpers.api_server import API, Server, config, listen, next_event
+from tests.helpers.api_server import API, Server, api_server, listen, next_event
 from tests.helpers.signal_agent import signal_agent
 from tests.helpers.signal_tables import gear_table, table_of
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    directory = data_directory.prepare(tmp_path)
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        yield Server(running, session)
+    async with api_server(tmp_path) as running:
+        yield running
 
 
 async def test_a_table_is_asked_for_once_whoever_has_it(tmp_path: Path) -> None:
-    directory = data_directory.prepare(tmp_path)
     table, other = gear_table(), gear_table("gear")
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        server = Server(running, session)
+    async with api_server(tmp_path) as server:
         first, second = await signal_agent(server), await signal_agent(server, "van8")
         assert await first.hello([table, other, table]) == [table.hash.hex(), other.hash.hex()]
         assert await first.report([table, other]) == [], "asked twice on one connection"
@@ -44,8 +38,7 @@ async def test_a_table_is_asked_for_once_whoever_has_it(tmp_path: Path) -> None:
         assert await second.report([other, table]) == []
         view = await (await server.user("viewer")).get(f"{API}/dongles/van8-can0")
         assert (view["frames"], view["signal_table"]) == ("all", other.hash.hex())
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        server = Server(running, session)
+    async with api_server(tmp_path) as server:
         third = await signal_agent(server, "van9")
         assert await third.hello([table, other], "off") == []
         view = await (await server.user("viewer")).get(f"{API}/dongles/van9-can0")

@@ -17,10 +17,9 @@ from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
 from can_stream.text.timestamps import format_timestamp
-from stream_server.app import running_server
 from stream_server.storage import data_directory
 from tests.helpers.agents import registered_agents
-from tests.helpers.api_server import API, Api, Server, config, eventually, listen, next_event
+from tests.helpers.api_server import API, Api, Server, api_server, eventually, listen, next_event
 from tests.helpers.cantools_oracle import SHARED_DATA, frames_of, shared_data
 from tests.helpers.processes import StreamServer
 from tests.helpers.signal_agent import SignalAgent, signal_agent, values_of
@@ -37,9 +36,8 @@ SIGNALS = f"{API}/dongles/van7-can0/signals"
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    directory = data_directory.prepare(tmp_path)
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        yield Server(running, session)
+    async with api_server(tmp_path) as running:
+        yield running
 
 
 def drive(gear: int, at_ms: int, speed: int = 0) -> FrameBatch:
@@ -240,31 +238,26 @@ async def test_a_dongle_without_frames_shows_its_messages(server: Server) -> Non
 
 
 async def test_last_values_survive_restarts_and_crashes(tmp_path: Path) -> None:
-    directory, table = data_directory.prepare(tmp_path), gear_table()
-    async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
-        server = Server(running, session)
+    table = gear_table()
+    async with api_server(tmp_path) as server:
         agent = await signal_agent(server)
         token = agent.api
         await agent.hello([table])
         await agent.give(table)
         await agent.open_data()
         await agent.send(values=values_of(table, drive(0, 1000)))
-        await running.services.last_values.store()
+        await server.services.last_values.store()
         await agent.send(values=values_of(table, drive(1, 2000)))
         copy = tmp_path / "as-if-killed"
-        data_directory.existing(tmp_path)
+        directory = data_directory.existing(tmp_path)
         copy.mkdir()
         directory.backup(copy / directory.database_path.name)
         await agent.send(values=values_of(table, drive(0, 3000)))
     for place, shown in ((tmp_path, ("Park", at(3000))), (copy, ("Reverse", at(2000)))):
-        async with (
-            running_server(config(), data_directory.prepare(place)) as running,
-            aiohttp.ClientSession() as session,
-        ):
-            server = Server(running, session)
+        async with api_server(place) as server:
             viewer = await server.user("viewer")
             assert await shown_gear(viewer) == shown
-            again = SignalAgent(Api(running, session, token.headers["Authorization"][7:]), start_id="0" * 16)
+            again = SignalAgent(server.api(token.headers["Authorization"][7:]), start_id="0" * 16)
             await again.hello([table])
             assert await shown_gear(viewer) == shown, "saying the same table again forgets nothing"
             await again.report([gear_table("other")])
