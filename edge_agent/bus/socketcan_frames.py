@@ -128,7 +128,8 @@ class Received(Struct, frozen=True, eq=False):
 class ReceiveSlots:
     """Memory for up to `count` frames of one recvmmsg call, used again for the next.
 
-    `address` is that of the `struct mmsghdr[count]` to pass. `take_received` follows each call that gave frames.
+    `address` is that of the `struct mmsghdr[count]` to pass. `take_received` follows each call that gave
+    frames.
     """
 
     def __init__(self, count: int, layouts: KernelLayouts = NATIVE) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-LANES: Final = ("unit", "property", "integration", "vm", "browser", "lint", "types")
+LANES: Final = ("lint", "types", "unit", "property", "integration", "coverage", "vm", "browser")
 VARIABLE: Final = "REQUIRE_LANES"
 
 
