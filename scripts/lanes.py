@@ -55,7 +55,6 @@ LANES: Final[Mapping[str, Lane]] = {
         1260,
         tests=(*TWO_AT_A_TIME, "-m", "not speed", "tests/integration"),
         speed=("-m", "speed", "tests/integration"),
-        measured=True,
     ),
     "coverage": Lane(30, ([sys.executable, str(ROOT / "scripts" / "coverage_table.py")],)),
     "vm": Lane(540, tests=("tests/vm",)),

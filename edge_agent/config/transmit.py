@@ -151,6 +151,9 @@ def may_transmit(interface: str, mode: str) -> bool:
     return mode == "normal" and interface != "log"
 
 
+NOT_IN_FORCE: Final = "not in force yet, for this version puts nothing on a bus"
+
+
 def transmit_sentence(transmit: TransmitSection, relay: RelaySection, interface: str, mode: str) -> str:
     """What this gateway's configuration lets others put on the bus of one dongle."""
     said = []
@@ -161,7 +164,7 @@ def transmit_sentence(transmit: TransmitSection, relay: RelaySection, interface:
         if relay.transmit != "off":
             limit = f"none older than {relay.max_age_seconds:g} s, by the relay"
             said.append(f"{_ids(relay.transmit, relay.allow)}, {limit}")
-    return f"may transmit {'; and '.join(said)}" if said else "never transmits"
+    return f"may transmit {'; and '.join(said)}; {NOT_IN_FORCE}" if said else "never transmits"
 
 
 def _ids(permission: Permission, allow: Sequence[AllowEntry]) -> str:

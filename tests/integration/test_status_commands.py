@@ -136,7 +136,7 @@ def test_a_killed_agent_and_its_socket_that_the_next_one_takes(
         until(tmp_path, "status", shows="OK: agent killed")
 
 
-def test_two_agents_are_listed_and_a_twin_streams_without_a_socket(
+def test_two_agents_are_listed_and_a_twin_is_sent_away(
     server: StreamServer, viewer: str, tmp_path: Path
 ) -> None:
     log = write_log(tmp_path / "drive.log", 3_000, 1_000)
@@ -153,8 +153,8 @@ def test_two_agents_are_listed_and_a_twin_streams_without_a_socket(
             assert f"agent {name}" in ask(tmp_path, "status", "--socket", path).output
         assert "agent one" in ask(tmp_path, "status", "--config", tmp_path / "one.toml").output
         with run_agent(one, server.url, [log_dongle(log, "one-log", loop=True)]) as twin:
-            eventually(lambda: "another agent listens at" in twin.errors, "the twin says so")
-            eventually(lambda: "streaming to" in twin.errors, "the twin streams")
+            assert twin.wait() == 1
+            assert "runs as this agent already" in twin.errors
         assert "agent one" in ask(tmp_path, "status", "--config", tmp_path / "one.toml").output
 
 
