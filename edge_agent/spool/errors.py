@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -37,8 +39,18 @@ _REMEDIES: Final = {
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def spool_error(directory: Path, error: sqlite3.Error | OSError) -> SpoolError:
-    """The error to raise for this one."""
+@contextmanager
+def spool_errors(directory: Path) -> Iterator[None]:
+    """Makes a SpoolError of whatever SQLite, the file system or what is in the file raises inside."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise _of_failure(directory, error) from error
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise _corrupt(directory, f"{error}") from error
+
+
+def _of_failure(directory: Path, error: sqlite3.Error | OSError) -> SpoolError:
     if isinstance(error, OSError):
         if error.errno in _FULL:
             return _of_code(directory, sqlite3.SQLITE_FULL, "")
@@ -47,7 +59,7 @@ def spool_error(directory: Path, error: sqlite3.Error | OSError) -> SpoolError:
     # A fault of the module itself has no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in _CORRUPT or (code == sqlite3.SQLITE_READONLY and _is_writable(directory)):
-        return corrupt(directory, str(error))
+        return _corrupt(directory, str(error))
     return _of_code(directory, code, str(error))
 
 
@@ -56,8 +68,7 @@ def _is_writable(directory: Path) -> bool:
     return all(os.access(path, os.W_OK) for path in (directory, directory / FILE_NAME))
 
 
-def corrupt(directory: Path, reason: str) -> SpoolError:
-    """What is there cannot be read."""
+def _corrupt(directory: Path, reason: str) -> SpoolError:
     return SpoolError(directory, f"it cannot be read ({reason})", "a new one is made", is_corrupt=True)
 
 

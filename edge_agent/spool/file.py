@@ -9,14 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from edge_agent.spool.directory import FILE_NAME, WAL_NAME, kept_files, others_bytes
-from edge_agent.spool.errors import corrupt, spool_error
-
-T = TypeVar("T")
 
 SCHEMA_VERSION: Final = 1
 PAGE_BYTES: Final = 512
@@ -36,21 +33,21 @@ CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 """
 
 
-class SpoolDatabase:
-    """The open file. Every method raises SpoolError; after that it must be closed and made anew.
+class SpoolFile:
+    """The open file, as `db`. Whatever raises, it must be closed then and made anew.
 
     All files in `directory` together stay within `max_bytes`: the database has what the log leaves, and a
     transaction of `transaction_bytes` always fits.
     """
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
-        self.directory = directory
-        self.max_bytes = max_bytes
-        self.log_bytes = min(max_bytes // 4, _LARGEST_LOG_BYTES)
-        self.transaction_bytes = self.log_bytes // 4
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._log_bytes = min(max_bytes // 4, _LARGEST_LOG_BYTES)
+        self.transaction_bytes = self._log_bytes // 4
         self.next_row = 1
         self._log_descriptor = -1
-        self._db = self._guarded(self._open)
+        self.db = self._open()
 
     def close(self) -> None:
         """Writes the log back where that is possible. Never raises."""
@@ -58,26 +55,38 @@ class SpoolDatabase:
             os.close(self._log_descriptor)
             self._log_descriptor = -1
         with contextlib.suppress(sqlite3.Error):
-            self._db.close()
+            self.db.close()
 
     def sync(self) -> None:
         """What was written lasts through a power cut from now on."""
-        self._guarded(self._sync)
+        if self._log_descriptor < 0:
+            self._log_descriptor = os.open(self._directory / WAL_NAME, os.O_RDONLY)
+        os.fsync(self._log_descriptor)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Undone where what is inside raises."""
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.db
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+
+    def excess_bytes(self) -> int:
+        """By how much it is larger than it may stay."""
+        (pages,) = self.db.execute("PRAGMA page_count").fetchone()
+        (free,) = self.db.execute("PRAGMA freelist_count").fetchone()
+        return int(pages - free) * PAGE_BYTES - (self._bound() - 3 * self.transaction_bytes)
 
     # -- inside
 
-    def _guarded(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except (sqlite3.Error, OSError) as error:
-            raise spool_error(self.directory, error) from error
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise corrupt(self.directory, f"{error}") from error
-
     def _open(self) -> sqlite3.Connection:
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         db = sqlite3.connect(
-            self.directory / FILE_NAME, timeout=0, isolation_level=None, check_same_thread=False
+            self._directory / FILE_NAME, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
             self._set_up(db)
@@ -94,8 +103,8 @@ class SpoolDatabase:
         # Debian's SQLite overwrites what is deleted: as many bytes again, for data that is not secret here.
         db.execute("PRAGMA secure_delete=OFF")
         db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        db.execute(f"PRAGMA wal_autocheckpoint={self.log_bytes // 3 // PAGE_BYTES}")
-        db.execute(f"PRAGMA journal_size_limit={self.log_bytes}")
+        db.execute(f"PRAGMA wal_autocheckpoint={self._log_bytes // 3 // PAGE_BYTES}")
+        db.execute(f"PRAGMA journal_size_limit={self._log_bytes}")
         db.execute("BEGIN IMMEDIATE")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -108,38 +117,17 @@ class SpoolDatabase:
         (last,) = db.execute("SELECT max(id) FROM packets").fetchone()
         self.next_row = (last or 0) + 1
         db.execute("COMMIT")
-        _sync_directory(self.directory)
+        _sync_directory(self._directory)
 
     def _bound(self) -> int:
         """How large the database itself may become; what was set aside goes first."""
         while True:
-            room = self.max_bytes - self.log_bytes - others_bytes(self.directory)
-            kept = kept_files(self.directory)
-            if room >= self.max_bytes // 2 or not kept:
-                self._db.execute(f"PRAGMA max_page_count={max(1, room // PAGE_BYTES)}")
+            room = self._max_bytes - self._log_bytes - others_bytes(self._directory)
+            kept = kept_files(self._directory)
+            if room >= self._max_bytes // 2 or not kept:
+                self.db.execute(f"PRAGMA max_page_count={max(1, room // PAGE_BYTES)}")
                 return room
             kept[0].unlink(missing_ok=True)
-
-    def _excess(self) -> int:
-        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
-        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        return int(pages - free) * PAGE_BYTES - (self._bound() - 3 * self.transaction_bytes)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    def _sync(self) -> None:
-        if self._log_descriptor < 0:
-            self._log_descriptor = os.open(self.directory / WAL_NAME, os.O_RDONLY)
-        os.fsync(self._log_descriptor)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -111,7 +112,11 @@ def test_a_packet_whose_bytes_are_damaged_is_lost_alone(tmp_path: Path) -> None:
     store = SpoolStore(tmp_path, 10_000_000, NOW)
     lane = a_lane(3)
     store_all(store, lane)
-    store._db.execute("UPDATE bodies SET body=zeroblob(20) WHERE id=2")
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as file:
+        file.execute("UPDATE bodies SET body=zeroblob(20) WHERE id=2")
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    store.left(NOW)
     lane.connect(100.0)
     fetch = lane.next_fetch()
     assert fetch is not None
@@ -239,7 +244,7 @@ async def test_a_place_that_cannot_be_used_is_named_with_its_remedy(tmp_path: Pa
     assert lane.held_frames == 50
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def spooling(
     path: Path,
     lanes: Sequence[LaneSender],

@@ -1,0 +1,40 @@
+"""What the spool's file is given in one transaction, and when; no SQLite in here (pure)."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from can_stream.lanes.backlog import Stretch
+from edge_agent.lanes.disk_backlog import SpoolRow
+
+LaneKey = tuple[str, str]
+"""Dongle and lane."""
+StoredMarks = tuple[LaneKey, str, str]
+"""Of which lane and start, and their text."""
+
+
+class Moment(Struct, frozen=True):
+    """When and in which boot: `wall_ms` None where the wall clock cannot be believed."""
+
+    boot_id: str
+    monotonic_seconds: float
+    wall_ms: int | None
+
+    @property
+    def boot_wall_ms(self) -> int | None:
+        """The wall clock when the monotonic one was 0."""
+        return None if self.wall_ms is None else self.wall_ms - int(self.monotonic_seconds * 1000)
+
+
+class Changes(Struct):
+    """One transaction: packets to put in (over what has the same row), what goes, what to remember."""
+
+    puts: list[tuple[LaneKey, SpoolRow]] = field(default_factory=list)
+    deletes: list[int] = field(default_factory=list)
+    delete_stretches: list[tuple[LaneKey, Stretch]] = field(default_factory=list)
+    marks: list[StoredMarks] = field(default_factory=list)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to write; marks alone are not worth it."""
+        return bool(self.puts or self.deletes or self.delete_stretches)

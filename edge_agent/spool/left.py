@@ -1,0 +1,87 @@
+"""What earlier starts left in the spool's file. Counted in SQLite, for there may be 500 MB of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct, field
+
+from can_stream.lanes.backlog import Stretch
+from edge_agent.lanes.disk_backlog import DiskBacklog, Marks
+from edge_agent.spool.changes import LaneKey, Moment
+from edge_agent.spool.lookup import LookupTables
+from edge_agent.spool.rows import COLUMNS, row_of
+
+LeftStretch = tuple[LaneKey, Stretch]
+
+_SCAN_ROWS: Final = 128
+_END_OF_PART: Final = "SELECT max(id) FROM (SELECT id FROM packets WHERE id>=? ORDER BY id LIMIT ?)"
+_PART: Final = (
+    "SELECT lane, start, min(first_seq), max(seq), sum(seq - first_seq + 1), total(frames),"
+    " total(CASE WHEN gap IS NULL THEN 0 ELSE frames END), min(made_ms), count(*), min(id), max(id)"
+    " FROM packets WHERE id BETWEEN ? AND ? GROUP BY lane, start ORDER BY min(id)"
+)
+_ROWS_OF_PART: Final = (
+    f"SELECT {COLUMNS} FROM packets p"  # noqa: S608 - fixed text
+    " WHERE p.id BETWEEN ? AND ? AND p.lane=? AND p.start=? ORDER BY p.id"
+)
+
+
+class LeftLane(Struct, frozen=True):
+    """What earlier starts left of one lane."""
+
+    backlog: DiskBacklog = field(default_factory=DiskBacklog)
+    marks: dict[str, Marks] = field(default_factory=dict)
+
+
+def left_lanes(db: sqlite3.Connection, tables: LookupTables, now: Moment) -> dict[LaneKey, LeftLane]:
+    """All of it."""
+    keys = tables.keys()
+    left = {key: LeftLane() for key in keys.values()}
+    for lane, start, text in db.execute("SELECT lane, start, marks FROM marks"):
+        left[keys[lane]].marks[tables.starts[start].start_id] = Marks.parse(text)
+    announced = {
+        key: {start_id: marks.announced for start_id, marks in one.marks.items()} for key, one in left.items()
+    }
+    for key, stretch in _stretches(db, tables, announced, now):
+        left[key].backlog.append(stretch, announced[key])
+    return left
+
+
+def _stretches(
+    db: sqlite3.Connection, tables: LookupTables, announced: Mapping[LaneKey, Mapping[str, int]], now: Moment
+) -> Iterator[LeftStretch]:
+    """Many rows at a time, and one by one where they are not of one kind."""
+    keys = tables.keys()
+    last = 0
+    while True:
+        first = last + 1
+        (last,) = db.execute(_END_OF_PART, (first, _SCAN_ROWS)).fetchone()
+        if last is None:
+            return
+        for lane, start, first_seq, seq, numbers, *rest in db.execute(_PART, (first, last)).fetchall():
+            key, start_id = keys[lane], tables.starts[start].start_id
+            through = announced[key].get(start_id, 0)
+            if numbers != seq - first_seq + 1 or first_seq <= through < seq:
+                for stretch in _single_stretches(db, tables, (first, last, lane, start), now):
+                    yield key, stretch
+                continue
+            frames, lost_frames, made_ms, packets, first_row, last_row = rest
+            made_at = made_ms / 1000 if tables.is_of_this_boot(start) else None
+            counts = (int(frames), int(lost_frames), made_at, packets, first_row, last_row)
+            yield key, Stretch(start_id, int(first_seq), int(seq), *counts)
+
+
+def _single_stretches(
+    db: sqlite3.Connection, tables: LookupTables, part: tuple[int, ...], now: Moment
+) -> Iterator[Stretch]:
+    for columns in db.execute(_ROWS_OF_PART, part):
+        start = columns[2]
+        row = row_of(columns, tables.starts[start], now)
+        frames = row.frames or 0
+        lost_frames = frames if row.gap is not None else 0
+        made_at = row.made_at_seconds if tables.is_of_this_boot(start) else None
+        counts = (frames, lost_frames, made_at, 1, row.row, row.row)
+        yield Stretch(row.number.start_id, row.first_seq, row.number.seq, *counts)

@@ -1,0 +1,72 @@
+"""A packet as it is in the spool's tables `packets` and `bodies`, and back from there (pure)."""
+
+from __future__ import annotations
+
+import zlib
+from types import NoneType
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from can_stream.protocol.errors import PacketError
+from can_stream.protocol.packets import (
+    MAX_PACKET_BYTES,
+    MAX_SEQ,
+    Gap,
+    GapReason,
+    PacketNumber,
+    encode_gap,
+    number_of,
+)
+from edge_agent.lanes.disk_backlog import SpoolRow
+from edge_agent.lanes.lane_on_disk import gap_of
+from edge_agent.spool.changes import Moment
+from edge_agent.spool.lookup import Start
+
+Columns = tuple[Any, ...]
+COLUMNS: Final = (
+    "p.id, p.lane, p.start, p.first_seq, p.seq, p.frames, p.gap, p.first_ns, p.last_ns, p.made_ms"
+)
+"""Of `packets p`, in the order of the table."""
+_NUMBERS: Final = frozenset({int, NoneType})
+
+
+def columns_of(row: SpoolRow, lane: int, start: int) -> Columns:
+    """What `packets` holds of it, under the numbers that stand for its lane and start."""
+    span_ns = row.span_ns or (None, None)
+    reason = None if row.gap is None else int(row.gap.reason)
+    made_ms = int(row.made_at_seconds * 1000)
+    return (row.row, lane, start, row.first_seq, row.number.seq, row.frames, reason, *span_ns, made_ms)
+
+
+def row_of(columns: Columns, start: Start, now: Moment) -> SpoolRow:
+    """The packet without its body. Raises ValueError for what is none."""
+    number, _, _, first_seq, seq, frames, reason, first_ns, last_ns, made_ms = columns
+    if not set(map(type, columns)) <= _NUMBERS:
+        raise ValueError(f"packet {number} is not made of numbers")
+    if not 1 <= first_seq <= seq <= MAX_SEQ or not 0 <= (frames or 0) <= MAX_SEQ:
+        raise ValueError(f"packet {number} has numbers {first_seq} to {seq}")
+    age_seconds = start.age_seconds(made_ms, now)
+    gap = None if reason is None else Gap(GapReason(reason), first_seq, frames, first_ns, last_ns)
+    span_ns = None if first_ns is None or last_ns is None else (first_ns, last_ns)
+    place = PacketNumber(start.start_id, seq)
+    return SpoolRow(number, place, first_seq, frames, gap, span_ns, made_ms / 1000, b"", age_seconds)
+
+
+def body_of(row: SpoolRow) -> bytes:
+    """What `bodies` holds of it."""
+    return zlib.compress(row.packet, 3)
+
+
+def with_body(row: SpoolRow, body: bytes) -> SpoolRow:
+    """The whole packet. A body that cannot be read is lost, and nothing else."""
+    inflater = zlib.decompressobj()
+    try:
+        packet = inflater.decompress(body, MAX_PACKET_BYTES)
+        is_right = inflater.eof and number_of(packet) == row.number
+    except (zlib.error, PacketError):
+        is_right = False
+    if is_right:
+        return replace(row, packet=packet)
+    gap = row.gap or gap_of(row)
+    return replace(row, gap=gap, packet=encode_gap(row.number, gap))
