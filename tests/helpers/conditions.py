@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -20,6 +21,19 @@ def eventually(look: Callable[[], T], what: str, timeout_seconds: float = DEADLI
         assert time.monotonic() < deadline, f"{what}: not within {timeout_seconds} s, last seen: {found!r}"
         time.sleep(_LOOK_AGAIN_SECONDS)
     return found
+
+
+@contextlib.asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """It runs meanwhile, and is cancelled in the end. What it raised is raised where it has ended itself."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
 
 
 class Gathered(list[T]):

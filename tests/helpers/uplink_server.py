@@ -1,0 +1,130 @@
+"""A server in the test's own event loop that welcomes an uplink, and keeps all that it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from can_stream.protocol.control import (
+    AgentMessage,
+    DevicesReport,
+    Discovery,
+    Hello,
+    LanesHello,
+    LanesWelcome,
+    ServerMessage,
+    Status,
+    Welcome,
+    decode_agent_message,
+    decode_data_up,
+    encode_message,
+)
+from can_stream.protocol.hop import Ack, Envelope, HopDecoder, encode_ack
+from can_stream.protocol.packets import decode_packet
+from edge_agent.uplink.uplink import Uplink
+from tests.helpers.conditions import Gathered, running
+
+T = TypeVar("T", DevicesReport, Discovery, Status)
+_MAX_PACKET_BYTES: Final = 65_536
+
+
+class UplinkServer:
+    """`hellos` and `lanes` are its greetings, `said` what else came in words, `packets` what came in lanes.
+
+    `acks`: whether it acknowledges; `refuses`: whether it turns whoever comes away.
+    """
+
+    def __init__(self, *, acks: bool) -> None:
+        self.hellos: Gathered[Hello] = Gathered()
+        self.lanes: Gathered[LanesHello] = Gathered()
+        self.said: Gathered[AgentMessage] = Gathered()
+        self.packets: Gathered[Envelope] = Gathered()
+        self.acks = acks
+        self.refuses = False
+        self.url = ""
+        self._control: ServerConnection | None = None
+        self._data: ServerConnection | None = None
+
+    def of(self, kind: type[T]) -> list[T]:
+        """What it said of this kind."""
+        return [one for one in self.said if isinstance(one, kind)]
+
+    async def until_said(self, kind: type[T], count: int = 1) -> list[T]:
+        """What it has said of this kind, once that is so much."""
+        while len(self.of(kind)) < count:
+            await self.said.until(len(self.said) + 1)
+        return self.of(kind)
+
+    async def tell(self, control_message: ServerMessage) -> None:
+        """Says this to the agent."""
+        assert self._control is not None
+        await self._control.send(encode_message(control_message))
+
+    async def drop(self) -> None:
+        """Ends the connection; the next one is welcome."""
+        assert self._data is not None
+        await self._data.close()
+
+    async def serve(self, connection: ServerConnection) -> None:
+        """One connection of an agent."""
+        assert connection.request is not None
+        if connection.request.path == "/ws/agent":
+            await self._serve_control(connection)
+        else:
+            await self._serve_data(connection)
+
+    def turn_away(self, connection: ServerConnection, _request: Request) -> Response | None:
+        """As a server does that does not know the token."""
+        return connection.respond(HTTPStatus.UNAUTHORIZED, "") if self.refuses else None
+
+    async def _serve_control(self, connection: ServerConnection) -> None:
+        self._control = connection
+        async for content in connection:
+            said = decode_agent_message(content)
+            if isinstance(said, Hello):
+                await self.tell(Welcome(0, 600.0, _MAX_PACKET_BYTES))
+                self.hellos.append(said)
+            else:
+                self.said.append(said)
+
+    async def _serve_data(self, connection: ServerConnection) -> None:
+        self._data, decoder = connection, HopDecoder()
+        async for content in connection:
+            if isinstance(content, str):
+                opened = decode_data_up(content)
+                await connection.send(
+                    encode_message(LanesWelcome([0] * len(opened.lanes), _MAX_PACKET_BYTES))
+                )
+                self.lanes.append(opened)
+                continue
+            envelope = decoder.decode(content)
+            self.packets.append(envelope)
+            if self.acks:
+                number = decode_packet(envelope.packet).number
+                await connection.send(encode_ack(Ack(envelope.lane_index, envelope.range_kind, number)))
+
+
+@contextlib.asynccontextmanager
+async def listening(*, acks: bool = True) -> AsyncIterator[UplinkServer]:
+    """It listens at `url` meanwhile."""
+    server = UplinkServer(acks=acks)
+    async with serve(
+        server.serve, "127.0.0.1", 0, process_request=server.turn_away, compression=None
+    ) as opened:
+        server.url = f"http://127.0.0.1:{opened.sockets[0].getsockname()[1]}"
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def streaming(uplink: Uplink) -> AsyncIterator[asyncio.Task[None]]:
+    """The uplink runs meanwhile, and is welcomed already."""
+    async with running(uplink.run()) as task:
+        async with asyncio.timeout(30):
+            await uplink.until(lambda: uplink.state.connected)
+        yield task
