@@ -10,16 +10,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete, insert, select
 
 from can_stream.frames.batches import FrameBatch, SignalBatch, batch_of
 from can_stream.protocol.control import DongleInfo
 from can_stream.protocol.packets import Gap, PacketNumber, encode_frames, encode_gap, encode_signals
 from can_stream.protocol.registration import RegisterRequest
+from stream_server import clock
 from stream_server.access.credentials import create_enrolment
 from stream_server.fleet import registry
-from stream_server.storage import migrations
+from stream_server.fleet.fleet import Fleet
+from stream_server.metrics import Metrics
+from stream_server.recording.recorder import Recorder
+from stream_server.signals.last_value_store import LastValueStore
+from stream_server.storage import migrations, schema
 from stream_server.storage.database import Database, T
+from stream_server.streams.console import ConsoleStream, StreamLimits
+from stream_server.streams.console_signals import FindTable, no_tables
+from stream_server.streams.event_ids import IdSource
+from stream_server.streams.hub import StreamHub
+from tests.helpers.sse_streams import parse_events
 
 START: Final = "00000000000000a1"
 OTHER_START: Final = "00000000000000b2"
@@ -40,6 +50,65 @@ class GatedDatabase(Database):
         self.asked.set()
         await self.gate.wait()
         return await super().write(run)
+
+    async def until_asked(self) -> None:
+        """Somebody wants to write."""
+        self.asked.clear()
+        async with asyncio.timeout(10):
+            await self.asked.wait()
+
+    async def write_alone(self, run: Callable[[Connection], T]) -> T:
+        """While the one other who writes waits: what shares a commit with a failing job can fail with it."""
+        self.gate.clear()
+        await self.until_asked()
+        outcome = await super().write(run)
+        self.gate.set()
+        return outcome
+
+
+class Watcher:
+    """One who looks at a console: what it is told from here on, frames at once."""
+
+    def __init__(self, stream: ConsoleStream) -> None:
+        self._stream = stream
+        stream.watched = True
+        self._cursor = stream.open(None, 0, clock.now())
+        self.told()
+
+    def told(self, *kinds: str) -> list[dict[str, Any]]:
+        """The payloads of the events since the last call: all, or of these kinds."""
+        self._stream.tick(clock.now())
+        events = parse_events(self._stream.read(self._cursor, 1 << 30))
+        return [event.payload for event in events if not kinds or event.event in kinds]
+
+
+class ServerParts:
+    """What the application puts together, without HTTP, on storage that may hold what an earlier one left."""
+
+    def __init__(self, database: Database, find_table: FindTable = no_tables) -> None:
+        ids = IdSource(clock.now().wall_us)
+        ids.reserved(ids.start + 3_600_000_000)
+        self.database = database
+        self.metrics = Metrics()
+        self.hub = StreamHub(ids, StreamLimits(max_frames_per_second=None), find_table)
+        self.last_values = LastValueStore(database)
+        self.fleet = Fleet(database, self.hub, self.last_values)
+        self.recorder = Recorder(database, self.metrics)
+
+    async def start(self) -> ServerParts:
+        """Read what is stored, and begin to record."""
+        await self.last_values.load()
+        await self.fleet.load()
+        self.recorder.start()
+        return self
+
+    def watch(self, dongle_id: str) -> Watcher:
+        """Somebody opens the console of a known dongle."""
+        return Watcher(self.fleet.stream(dongle_id))
+
+    def counted(self, name: str) -> float | None:
+        """A counter of the metrics."""
+        return self.metrics.registry.get_sample_value(f"stream_server_{name}_total")
 
 
 @cache
@@ -117,3 +186,16 @@ def fill(connection: Connection) -> None:
 def empty(connection: Connection) -> None:
     """It can grow again."""
     connection.exec_driver_sql("PRAGMA max_page_count=1000000")
+
+
+def obstruct(connection: Connection, seq: int) -> None:
+    """What no rule of ours allows stands where packet `seq` of every known start must go."""
+    row: dict[str, Any] = {"seq": seq, "first_seq": seq, "kind": 0, "received_ns": 0, "is_backlog": False}
+    row |= {"first_ns": 0, "last_ns": 0, "size_bytes": 0, "body": b""}
+    for start_pk in connection.execute(select(schema.lane_starts.c.id)).scalars().all():
+        connection.execute(insert(schema.packets).values(start_pk=start_pk, **row))
+
+
+def clear_away(connection: Connection) -> None:
+    """It is gone again."""
+    connection.execute(delete(schema.packets).where(schema.packets.c.size_bytes == 0))

@@ -6,11 +6,12 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, select
 
 from can_stream.lanes.receiver import Hole, LaneConnection
 from can_stream.protocol.clock_record import ClockRecord
@@ -36,6 +37,7 @@ from tests.helpers.server_parts import (
     OTHER_START,
     START,
     GatedDatabase,
+    clear_away,
     empty,
     enrol,
     fill,
@@ -43,6 +45,7 @@ from tests.helpers.server_parts import (
     frames_packet,
     gap_packet,
     new_storage,
+    obstruct,
     values_packet,
 )
 
@@ -135,13 +138,6 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     await database.close()
 
 
-async def until_asked(database: GatedDatabase) -> None:
-    """Somebody wants to write; the gate is closed, so that it waits."""
-    database.asked.clear()
-    async with asyncio.timeout(10):
-        await database.asked.wait()
-
-
 async def test_what_came_within_a_moment_is_one_commit_and_one_ack_for_each_lane(server: Server) -> None:
     one, other = await server.connect(), await server.connect(lane="signals", dongle_id="can1")
     before = len(server.commits)
@@ -178,7 +174,7 @@ async def test_a_packet_that_comes_again_is_acknowledged_and_stored_once(server:
     connected = await server.connect()
     server.database.gate.clear()
     connected.send(frames_packet(1))
-    await until_asked(server.database)
+    await server.database.until_asked()
     again = Connected(server.recorder, server.database.path)
     again.lane, hello = connected.lane, LaneHello("can0", "frames", 1)
     again.session = LaneConnection(again.lane.receiver, hello, START)
@@ -200,7 +196,7 @@ async def test_what_comes_during_a_commit_is_acknowledged_with_the_next(server: 
     connected = await server.connect()
     server.database.gate.clear()
     connected.send(frames_packet(1))
-    await until_asked(server.database)
+    await server.database.until_asked()
     connected.send(frames_packet(2))
     assert connected.acks == []
     server.database.gate.set()
@@ -218,12 +214,12 @@ async def test_a_refusal_of_storage_acknowledges_nothing_is_said_and_costs_nothi
     connected.send(frames_packet(1, count=MANY))
     async with asyncio.timeout(10):
         while server.database.fault is None:
-            await until_asked(server.database)
+            await server.database.until_asked()
     connected.send(frames_packet(2, count=MANY))
-    await until_asked(server.database)
+    await server.database.until_asked()
     assert "full" in (server.database.fault or "")
     assert (connected.acks, await server.packets()) == ([], [])
-    await server.database.write(empty)
+    await server.database.write_alone(empty)
     await connected.acks.until(1)
     assert connected.acks == [(LIVE, START, 2)], "in one go, once there is room"
     assert [(row.seq, row.frames) for row in await server.packets()] == [(1, MANY), (2, MANY)]
@@ -240,21 +236,16 @@ async def test_no_lane_is_opened_over_packets_that_storage_refuses(
     connected.send(frames_packet(1, count=MANY))
     with pytest.raises(StorageError, match="full"):
         await server.connect(BacklogRange(START, 1, 1, MANY, None), next_seq=2)
-    await server.database.write(empty)
+    await server.database.write_alone(empty)
     again = await server.connect(BacklogRange(START, 1, 1, MANY, None), next_seq=2)
     assert again.lane.receiver.holes == []
     assert again.lane.receiver.taken[START].prefix() == 1
 
 
 async def test_a_packet_that_cannot_be_stored_stops_its_lane_and_no_other(server: Server) -> None:
-    broken, other = await server.connect(), await server.connect(dongle_id="can1")
-    in_the_way = {
-        "start_pk": broken.lane.start_keys[START],
-        "seq": 2,
-        "first_seq": 2,
-        "kind": 1,
-    } | dict.fromkeys(("first_ns", "last_ns", "received_ns", "is_backlog", "size_bytes"), 0)
-    await server.database.write(lambda c: c.execute(insert(schema.packets).values(body=b"", **in_the_way)))
+    broken = await server.connect()
+    await server.database.write(partial(obstruct, seq=2))
+    other = await server.connect(dongle_id="can1")
     broken.send(frames_packet(1))
     broken.send(frames_packet(2))
     other.send(frames_packet(1))
@@ -264,9 +255,7 @@ async def test_a_packet_that_cannot_be_stored_stops_its_lane_and_no_other(server
         broken.send(frames_packet(3))
     assert broken.acks == []
     assert server.counted("packets_recorded") == 1
-    await server.database.write(
-        lambda c: c.execute(delete(schema.packets).where(schema.packets.c.size_bytes == 0))
-    )
+    await server.database.write(clear_away)
     again = await server.connect()
     for seq in (1, 2, 3):
         assert again.send(frames_packet(seq))
@@ -284,7 +273,7 @@ async def test_there_is_no_room_while_too_much_waits(server: Server, monkeypatch
         await server.recorder.room()
     connected.send(second)
     waiting = asyncio.create_task(server.recorder.room())
-    await until_asked(server.database)
+    await server.database.until_asked()
     assert not waiting.done()
     server.database.gate.set()
     async with asyncio.timeout(10):
