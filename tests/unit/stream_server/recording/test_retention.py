@@ -1,0 +1,181 @@
+"""Retention: which packets go, in which order, and that they stay counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+
+from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.control import LaneName
+from can_stream.protocol.packets import (
+    Gap,
+    GapReason,
+    PacketNumber,
+    decode_packet,
+    encode_clock,
+)
+from stream_server.config import RecordingSection
+from stream_server.errors import StorageError
+from stream_server.metrics import Metrics
+from stream_server.recording import clock_store, recording_store, retention
+from stream_server.recording.recording_store import LaneChange, StoredPacket
+from stream_server.recording.retention import Retention
+from stream_server.storage import schema
+from stream_server.storage.database import Database, T
+from tests.helpers.server_parts import (
+    START,
+    enrol,
+    frames_packet,
+    gap_packet,
+    new_storage,
+    values_packet,
+)
+
+SECOND_NS = 1_000_000_000
+NEVER = RecordingSection(max_age_seconds=1e6, max_bytes=10**12)
+
+
+class RefusingOnce(Database):
+    """Storage that refuses once for each of `refusals`. `emptied`: no packet is left after a write."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.refusals: list[str] = []
+        self.emptied = asyncio.Event()
+
+    async def write(self, run: Callable[[Connection], T]) -> T:
+        if self.refusals:
+            raise StorageError(self.refusals.pop())
+        outcome = await super().write(run)
+        if not await kept(self):
+            self.emptied.set()
+        return outcome
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(new_storage(tmp_path))
+    await enrol(opened, "van7", "can0")
+    yield opened
+    await opened.close()
+
+
+async def record(database: Database, *bodies: bytes, lane: LaneName = "frames") -> None:
+    """Packets of one lane, each received in the second of its number."""
+
+    def job(connection: Connection) -> None:
+        lane_id = recording_store.lane_id_of(connection, "can0", lane)
+        recording_store.add_starts(connection, lane_id, [START])
+        keys = recording_store.start_keys(connection, lane_id, [START])
+        stored = [_stored(body) for body in bodies]
+        taken = {START: [(1, max(packet.seq for packet in stored))]}
+        recording_store.store(connection, [LaneChange(lane_id, keys, stored, taken, None, 0)])
+
+    await database.write(job)
+
+
+def _stored(body: bytes) -> StoredPacket:
+    packet = decode_packet(body)
+    seq, record = packet.number.seq, packet.body if isinstance(packet.body, ClockRecord) else None
+    at_ns = seq * SECOND_NS
+    return StoredPacket(START, seq, seq, packet.kind, packet.frames, 0, 0, at_ns, False, body, record)
+
+
+async def kept(database: Database) -> list[int]:
+    query = select(schema.packets.c.seq).order_by(schema.packets.c.id)
+    return await database.read(lambda connection: list(connection.execute(query).scalars()))
+
+
+async def totals(database: Database, lane: LaneName = "frames") -> tuple[int, int, int]:
+    table = schema.retention_totals
+    query = (
+        select(table.c.packets, table.c.frames, table.c.bytes)
+        .join(schema.lanes)
+        .where(schema.lanes.c.lane == lane)
+    )
+    return await database.read(lambda connection: tuple(connection.execute(query).one()))
+
+
+async def test_what_is_too_old_goes_and_nothing_else(database: Database) -> None:
+    bodies = [frames_packet(seq, count=seq) for seq in range(1, 6)]
+    await record(database, *bodies)
+    metrics = Metrics()
+    keeper = Retention(database, RecordingSection(max_age_seconds=7.0), metrics)
+    assert await keeper.apply(10 * SECOND_NS) == 1 + 2, "frames; what is 7 s old stays"
+    assert await kept(database) == [3, 4, 5]
+    assert await totals(database) == (2, 3, sum(map(len, bodies[:2])))
+    assert await keeper.apply(10 * SECOND_NS) == 0
+    assert metrics.registry.get_sample_value("stream_server_retention_deleted_frames_total") == 3
+    assert metrics.registry.get_sample_value("stream_server_retention_deleted_packets_total") == 2
+
+
+async def test_of_too_much_the_oldest_go_until_the_rest_fits(database: Database) -> None:
+    bodies = [frames_packet(seq, count=10) for seq in range(1, 6)]
+    size = len(bodies[0])
+    await record(database, *bodies)
+    for room, left in ((5 * size, 5), (5 * size - 1, 4), (2 * size, 2), (1, 0)):
+        await Retention(database, RecordingSection(1e6, max_bytes=room), Metrics()).apply(10 * SECOND_NS)
+        assert await kept(database) == [1, 2, 3, 4, 5][5 - left :]
+        stored = await database.read(recording_store.recorded_bytes)
+        assert stored == left * size <= room
+
+
+async def test_more_than_one_transaction_is_needed_for_much(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording_store, "RETENTION_PACKETS", 2)
+    await record(database, *(frames_packet(seq) for seq in range(1, 8)))
+    assert await Retention(database, RecordingSection(3.5, 10**9), Metrics()).apply(10 * SECOND_NS) == 6
+    assert await kept(database) == [7]
+    assert (await totals(database))[:2] == (6, 6)
+
+
+async def test_values_and_gaps_are_counted_in_the_books_of_their_lanes_and_not_as_frames(
+    database: Database,
+) -> None:
+    await record(database, frames_packet(1, count=3), gap_packet(2, Gap(GapReason.WINDOW, 2, 100)))
+    await record(database, values_packet(1, 0, 1), lane="signals")
+    assert await Retention(database, RecordingSection(1.0, 10**9), Metrics()).apply(10 * SECOND_NS) == 3
+    assert await kept(database) == []
+    assert (await totals(database))[:2] == (1, 3)
+    assert (await totals(database, "signals"))[:2] == (1, 2)
+    assert await database.read(recording_store.recorded_bytes) == 0
+
+
+async def test_the_last_word_on_a_clock_outlives_its_packet(database: Database) -> None:
+    clocks = [
+        encode_clock(PacketNumber(START, seq), ClockRecord("boot", seq, synchronised=False)) for seq in (1, 2)
+    ]
+    await record(database, *clocks, frames_packet(3), frames_packet(4))
+    await Retention(database, RecordingSection(6.5, 10**9), Metrics()).apply(10 * SECOND_NS)
+    assert await kept(database) == [4]
+    query = select(schema.clock_records.c.seq)
+    assert await database.read(lambda connection: list(connection.execute(query).scalars())) == [2]
+    judged = await database.read(lambda connection: clock_store.load(connection, "can0"))
+    (start_pk,) = await database.read(lambda c: c.execute(select(schema.lane_starts.c.id)).scalars().all())
+    assert judged.of(start_pk, 4) is not None, "frame 4 is still known to be of a wrong clock"
+
+
+async def test_it_goes_on_when_storage_works_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(retention, "PERIOD_SECONDS", 0.01)
+    database = RefusingOnce(new_storage(tmp_path))
+    await enrol(database, "van7", "can0")
+    await record(database, frames_packet(1))
+    database.emptied.clear()
+    database.refusals.append("database or disk is full")
+    running = asyncio.create_task(Retention(database, RecordingSection(max_age_seconds=1.0), Metrics()).run())
+    async with asyncio.timeout(10):
+        await database.emptied.wait()
+    running.cancel()
+    await database.close()
+    assert "retention waits: storage does not take writes: database or disk is full" in caplog.text
+
+
+async def test_nothing_is_due_in_an_empty_recording(database: Database) -> None:
+    assert await Retention(database, NEVER, Metrics()).apply(10 * SECOND_NS) == 0
