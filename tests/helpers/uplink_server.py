@@ -12,18 +12,18 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from can_stream.protocol.control import (
-    AgentMessage,
+    AgentControlMessage,
     DevicesReport,
     Discovery,
     Hello,
     LanesHello,
     LanesWelcome,
-    ServerMessage,
+    ServerControlMessage,
     Status,
     Welcome,
-    decode_agent_message,
+    decode_agent_control_message,
     decode_data_up,
-    encode_message,
+    encode_control_message,
 )
 from can_stream.protocol.hop import Ack, Envelope, HopDecoder, encode_ack
 from can_stream.protocol.packets import decode_packet
@@ -43,7 +43,7 @@ class UplinkServer:
     def __init__(self, *, acks: bool) -> None:
         self.hellos: Gathered[Hello] = Gathered()
         self.lanes: Gathered[LanesHello] = Gathered()
-        self.said: Gathered[AgentMessage] = Gathered()
+        self.said: Gathered[AgentControlMessage] = Gathered()
         self.packets: Gathered[Envelope] = Gathered()
         self.acks = acks
         self.refuses = False
@@ -61,10 +61,10 @@ class UplinkServer:
             await self.said.until(len(self.said) + 1)
         return self.of(kind)
 
-    async def tell(self, control_message: ServerMessage) -> None:
+    async def tell(self, control_message: ServerControlMessage) -> None:
         """Says this to the agent."""
         assert self._control is not None
-        await self._control.send(encode_message(control_message))
+        await self._control.send(encode_control_message(control_message))
 
     async def drop(self) -> None:
         """Ends the connection; the next one is welcome."""
@@ -86,7 +86,7 @@ class UplinkServer:
     async def _serve_control(self, connection: ServerConnection) -> None:
         self._control = connection
         async for content in connection:
-            said = decode_agent_message(content)
+            said = decode_agent_control_message(content)
             if isinstance(said, Hello):
                 await self.tell(Welcome(0, 600.0, _MAX_PACKET_BYTES))
                 self.hellos.append(said)
@@ -99,7 +99,7 @@ class UplinkServer:
             if isinstance(content, str):
                 opened = decode_data_up(content)
                 await connection.send(
-                    encode_message(LanesWelcome([0] * len(opened.lanes), _MAX_PACKET_BYTES))
+                    encode_control_message(LanesWelcome([0] * len(opened.lanes), _MAX_PACKET_BYTES))
                 )
                 self.lanes.append(opened)
                 continue

@@ -10,7 +10,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from can_stream.databases.configured import ConfiguredDatabases
-from can_stream.protocol.control import DevicesReport, Discovery, SignalTable, Status, TablesWanted
+from can_stream.protocol.control import DevicesReport, Discovery, SignalTablePart, Status, TablesWanted
 from edge_agent.bus import reader
 from edge_agent.host.backoff import Backoff, BackoffPolicy
 from edge_agent.state import State, StatusCode
@@ -98,7 +98,7 @@ async def test_the_server_gets_the_tables_that_it_wants_also_former_ones() -> No
         async with streaming(parts.uplink):
             await server.tell(TablesWanted(wanted))
             await server.said.until(3)
-        sent = {one.hash: one.part for one in server.said if isinstance(one, SignalTable)}
+        sent = {one.hash: one.part for one in server.said if isinstance(one, SignalTablePart)}
         assert sent == {**parts.dongles[0].tables, **parts.dongles[1].tables}
         assert len(sent) == 3
 
@@ -341,7 +341,7 @@ async def test_a_dongle_that_gets_databases_on_a_spent_budget_is_limited_at_the_
 
 def _spend(parts: AgentParts, budget: Budget, size_bytes: int, day: int = 0) -> None:
     """So much is sent, and looked at."""
-    budget.add(size_bytes, day * 86_400 * 10**9)
+    budget.add_sent(size_bytes, day * 86_400 * 10**9)
     parts.announcer.budget_looked_at(Stage(budget.stage), budget)
 
 

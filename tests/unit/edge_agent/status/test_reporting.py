@@ -12,7 +12,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from can_stream.frames.batches import batch_of
-from can_stream.protocol.control import MAX_MESSAGE_BYTES, Status, encode_message
+from can_stream.protocol.control import MAX_CONTROL_MESSAGE_BYTES, Status, encode_control_message
 from edge_agent.bus.source import Dropped
 from edge_agent.config.sections import SpoolSection
 from edge_agent.dongles.dongle import Dongle
@@ -171,8 +171,8 @@ async def test_the_most_that_an_agent_can_say_fits_into_a_message() -> None:
     for dongle in parts.dongles:
         parts.announcer.databases_loaded(dongle, databases())
         dongle.bus.take_source(State(StatusCode.FAILED, "x" * 500, "unplugged"))
-    message = encode_message(Status(parts.reporter.services()))
-    assert len(message) < MAX_MESSAGE_BYTES
+    message = encode_control_message(Status(parts.reporter.services()))
+    assert len(message) < MAX_CONTROL_MESSAGE_BYTES
 
 
 # -- to who asks here

@@ -77,7 +77,7 @@ def test_an_agent_that_can_say_so_runs() -> None:
 )
 def test_an_agent_whose_budget_is_nearly_spent_is_degraded(spent: int, status: str, stage: int) -> None:
     budget = Budget(1000)
-    budget.add(spent, NOW_NS)
+    budget.add_sent(spent, NOW_NS)
     service = agent_service(MAKER, 1.0, budget)
     assert service.status == status
     assert service.message == f"version {VERSION}; {budget.message}"

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select
 
 from stream_server.access import audit, credentials
 from stream_server.access.credentials import Identity
-from stream_server.access.secrets import Role, hash_secret
+from stream_server.access.roles import Role
+from stream_server.access.secrets import hash_secret
 from stream_server.errors import ApiError
 from stream_server.storage import schema, server_state
 from stream_server.storage.database import open_engine

@@ -312,7 +312,7 @@ async def test_a_sampling_limit_holds_once_it_is_stored(parts: ServerParts) -> N
 
 async def test_a_dongle_with_another_table_forgets_the_values_of_the_last(parts: ServerParts) -> None:
     await parts.fleet.devices("van7", [dongle("can0", signal_tables=[TABLE])], "192.0.2.7")
-    parts.last_values.take("can0", values(1, 0), is_backlog=False)
+    parts.last_values.take_values("can0", values(1, 0), is_backlog=False)
     await parts.fleet.devices("van7", [], "192.0.2.7")
     assert len(parts.last_values.of("can0")) == 1, "a dongle that is unplugged keeps what it said"
     assert await parts.fleet.devices("van7", [dongle("can0", signal_tables=[OTHER_TABLE, TABLE])], "x") == []

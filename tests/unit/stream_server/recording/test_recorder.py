@@ -76,7 +76,7 @@ class Connected:
         packet = decode_packet(body)
         is_new = self.session.received(kind, packet)
         if is_new:
-            self.recorder.add(self.lane, packet, body, kind)
+            self.recorder.add_packet(self.lane, packet, body, kind)
         else:
             self.recorder.wake(self.lane)
         return is_new

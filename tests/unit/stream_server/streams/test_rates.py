@@ -18,7 +18,7 @@ def test_a_window_counts_what_came_within_the_second_that_ends_now(steps: list[t
     window, came, now = RateWindow(), list[tuple[float, int]](), 0.0
     for pause, count in steps:
         now += pause / 64  # exact in binary, so that the end of the second is a moment
-        window.add(count, now)
+        window.add_count(count, now)
         came.append((now, count))
         assert window.count(now) == sum(count for at, count in came if at > now - 1.0)
     assert window.count(now + 1.0) == 0
