@@ -35,7 +35,7 @@ from tests.helpers.agent_parts import (
     put_values,
     slcan_section,
 )
-from tests.helpers.conditions import running
+from tests.helpers.conditions import eventually, running
 from tests.helpers.uplink_server import listening, streaming
 
 NOW_NS = StandingClock().wall_ns()
@@ -149,7 +149,7 @@ async def test_a_spool_that_opens_works_and_fails(tmp_path: Path) -> None:
     assert service.metrics["frames"] == 30
     assert service.metrics["bytes"] > 0
     assert service.metrics["bytes_written"] > 0
-    assert service.metrics["oldest_age_seconds"] > 0
+    eventually(lambda: spool_service(MAKER, spool).metrics["oldest_age_seconds"] > 0, "it gets older")
 
 
 async def test_a_spool_that_fails_says_the_remedy_and_counts(tmp_path: Path) -> None:
