@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 import threading
-from collections.abc import Callable
-from functools import reduce
-from importlib import import_module
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
-MAX_STOPS: Final = 12
 _OURS: Final = ("can_stream.", "edge_agent.", "stream_server.")
 _LIST: Final = re.compile(
     r"^An? (?P<name>[\w ]+),[^\n]*(?:\n[^\n]+)*\n\n(?P<stops>(?:\d+\. `[\w.]+`\n)+)", re.MULTILINE
@@ -25,15 +20,6 @@ def read_ways(page: str) -> dict[str, list[str]]:
     """The stops of each way, by what goes it: `frame`, `ack` and so on."""
     section = page.partition("\n## The ways\n")[2].partition("\n## ")[0]
     return {found["name"]: re.findall(r"`(.+)`", found["stops"]) for found in _LIST.finditer(section)}
-
-
-def function_of(stop: str) -> Callable[..., Any]:
-    """What the stop names; ImportError or AttributeError where nothing has that name."""
-    parts = stop.split(".")
-    end = next(place for place, part in enumerate(parts) if part[0].isupper() or place == len(parts) - 1)
-    module: Any = import_module(".".join(parts[:end]))
-    found: Callable[..., Any] = inspect.unwrap(reduce(getattr, parts[end:], module))
-    return found
 
 
 class Entries:

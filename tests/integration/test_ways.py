@@ -26,7 +26,7 @@ from tests.helpers.clocked_agent import RIGHT_NS, PiClock, running
 from tests.helpers.lawicel import LawicelAdapter
 from tests.helpers.sse_server import until
 from tests.helpers.sse_streams import Event, parse_events
-from tests.helpers.ways import MAX_STOPS, PAGE, Entries, function_of, read_ways
+from tests.helpers.ways import PAGE, Entries, read_ways
 
 WAYS: Final = read_ways(PAGE.read_text())
 DONGLE: Final = "van7-can0"
@@ -140,15 +140,6 @@ def frames_on_disk(status: AgentStatus) -> int:
 
 def test_there_is_a_way_of_each_kind() -> None:
     assert list(WAYS) == ["frame", "ack", "configuration key", "presence change"]
-
-
-@pytest.mark.parametrize("name", WAYS)
-def test_a_way_has_few_stops_each_of_which_is_there_once(name: str) -> None:
-    stops = WAYS[name]
-    assert len(stops) == len(set(stops)) <= MAX_STOPS
-    for stop in stops:
-        function = function_of(stop)
-        assert f"{function.__module__}.{function.__qualname__}" == stop, "it is somewhere else by now"
 
 
 async def test_the_way_of_a_frame(tmp_path: Path, entries: Entries, clock: PiClock) -> None:
