@@ -67,6 +67,12 @@ class LookupTables:
             start.boot_wall_ms = told_ms
         return number
 
+    def start_of(self, number: int) -> Start:
+        """Which start has that number. Raises KeyError where none has."""
+        if number not in self.starts:
+            self.read_starts()
+        return self.starts[number]
+
     def is_of_this_boot(self, start: int) -> bool:
         """Whether this boot's monotonic clock says when that start made a packet."""
         return self.starts[start].boot_id == self._boot_id

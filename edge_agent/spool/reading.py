@@ -84,7 +84,7 @@ def oldest_gaps(
 
 
 def _row(tables: LookupTables, columns: Columns, now: Moment) -> SpoolRow:
-    return row_of(columns, tables.starts[columns[2]], now)
+    return row_of(columns, tables.start_of(columns[2]), now)
 
 
 def _by_lane(tables: LookupTables, found: Iterable[Columns], now: Moment) -> dict[int, list[SpoolRow]]:

@@ -116,13 +116,22 @@ def test_a_packet_whose_bytes_are_damaged_is_lost_alone(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as file:
         file.execute("UPDATE bodies SET body=zeroblob(20) WHERE id=2")
     store = SpoolStore(tmp_path, 10_000_000, NOW)
-    store.left(NOW)
     lane.connect(100.0)
     fetch = lane.next_fetch()
     assert fetch is not None
     bodies = [decode_packet(row.packet) for row in store.fetch(KEY, fetch, [], NOW)]
     assert [packet.number.seq for packet in bodies] == [1, 2, 3]
     assert bodies[1].body == Gap(GapReason.SPOOL, 2, 10, 1000, 1009)
+    store.close()
+
+
+def test_a_file_that_is_opened_again_gives_what_is_in_it_at_once(tmp_path: Path) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    lane = a_lane(3)
+    store_all(store, lane)
+    store.close()
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    assert [row.number.seq for row in store.oldest(NOW)[KEY]] == [1, 2, 3]
     store.close()
 
 
