@@ -42,7 +42,7 @@ def cut(pool: Pool, spans: Spans) -> list[str]:
 
 def texts_of(values: Decoded) -> list[str]:
     pool = Pool()
-    pool.add(b"something before")
+    pool.add_text(b"something before")
     return cut(pool, ValueTexts(values.table, quote).add_values(pool, values))
 
 

@@ -13,13 +13,20 @@ from pytest_mock import MockerFixture
 
 from edge_agent.errors import SpoolError
 from edge_agent.spool.directory import FILE_NAME
-from edge_agent.spool.errors import corrupt, spool_error
+from edge_agent.spool.errors import spool_errors
 
 
 def raised(work: Callable[[], object]) -> sqlite3.Error:
     with pytest.raises(sqlite3.Error) as failed:
         work()
     return failed.value
+
+
+def spool_error(directory: Path, error: Exception) -> SpoolError:
+    """What the spool makes of it."""
+    with pytest.raises(SpoolError) as made, spool_errors(directory):
+        raise error
+    return made.value
 
 
 def opened(directory: Path) -> sqlite3.Connection:
@@ -129,6 +136,6 @@ def test_a_place_that_is_no_directory_is_said_in_the_systems_words(tmp_path: Pat
 
 
 def test_an_error_names_its_directory(tmp_path: Path) -> None:
-    error = corrupt(tmp_path, "it is empty")
+    error = spool_error(tmp_path, ValueError("it is empty"))
     assert isinstance(error, SpoolError)
     assert (error.directory, error.is_corrupt) == (tmp_path, True)

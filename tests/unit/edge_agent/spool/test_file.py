@@ -10,14 +10,15 @@ import pytest
 
 from edge_agent.errors import SpoolError
 from edge_agent.spool.directory import FILE_NAME, kept_files, set_aside
-from edge_agent.spool.file import PAGE_BYTES, SCHEMA_VERSION, SpoolDatabase
+from edge_agent.spool.errors import spool_errors
+from edge_agent.spool.file import PAGE_BYTES, SCHEMA_VERSION, SpoolFile
 
 MAX_BYTES = 2_000_000
 
 
 def refusal(directory: Path) -> SpoolError:
-    with pytest.raises(SpoolError) as refused:
-        SpoolDatabase(directory, MAX_BYTES)
+    with pytest.raises(SpoolError) as refused, spool_errors(directory):
+        SpoolFile(directory, MAX_BYTES)
     return refused.value
 
 
@@ -33,36 +34,36 @@ def by_hand(directory: Path, *statements: str) -> list[tuple[int, ...]]:
 
 def test_it_is_made_where_nothing_is_for_this_user_alone(tmp_path: Path) -> None:
     directory = tmp_path / "new" / "spool"
-    SpoolDatabase(directory, MAX_BYTES).close()
+    SpoolFile(directory, MAX_BYTES).close()
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert by_hand(directory, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert by_hand(directory, "PRAGMA page_size") == [(PAGE_BYTES,)], "a commit writes whole pages"
 
 
 def test_one_has_it_at_a_time(tmp_path: Path) -> None:
-    first = SpoolDatabase(tmp_path, MAX_BYTES)
+    first = SpoolFile(tmp_path, MAX_BYTES)
     error = refusal(tmp_path)
     assert (error.is_in_use, error.is_corrupt) == (True, False)
     first.close()
-    SpoolDatabase(tmp_path, MAX_BYTES).close()
+    SpoolFile(tmp_path, MAX_BYTES).close()
 
 
 def test_new_rows_come_behind_those_that_are_there(tmp_path: Path) -> None:
-    database = SpoolDatabase(tmp_path, MAX_BYTES)
+    database = SpoolFile(tmp_path, MAX_BYTES)
     assert database.next_row == 1
     database.close()
     by_hand(
         tmp_path,
         "INSERT INTO packets (id, lane, start, first_seq, seq, made_ms) VALUES (41, 1, 1, 1, 1, 0)",
     )
-    database = SpoolDatabase(tmp_path, MAX_BYTES)
+    database = SpoolFile(tmp_path, MAX_BYTES)
     assert database.next_row == 42
     database.close()
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, -3])
 def test_a_file_of_another_version_cannot_be_read_and_says_which(version: int, tmp_path: Path) -> None:
-    SpoolDatabase(tmp_path, MAX_BYTES).close()
+    SpoolFile(tmp_path, MAX_BYTES).close()
     by_hand(tmp_path, f"PRAGMA user_version={version}")
     error = refusal(tmp_path)
     assert error.is_corrupt
@@ -87,10 +88,10 @@ def test_a_refusal_leaves_the_file_to_others(tmp_path: Path) -> None:
 
 
 def test_a_transaction_is_whole_or_not_at_all(tmp_path: Path) -> None:
-    database = SpoolDatabase(tmp_path, MAX_BYTES)
+    database = SpoolFile(tmp_path, MAX_BYTES)
 
     def insert(*numbers: int) -> None:
-        with database._transaction() as db:
+        with database.transaction() as db:
             for number in numbers:
                 db.execute("INSERT INTO bodies VALUES (?, x'00')", (number,))
 
@@ -105,9 +106,9 @@ def test_a_transaction_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_transaction_always_fits_into_its_share(tmp_path: Path) -> None:
     for number, max_bytes in enumerate((1_000_000, 500_000_000, 1 << 40)):
-        database = SpoolDatabase(tmp_path / str(number), max_bytes)
-        assert 4 * database.transaction_bytes <= database.log_bytes <= max_bytes // 4
-        assert database.log_bytes <= 4 * 1024 * 1024
+        database = SpoolFile(tmp_path / str(number), max_bytes)
+        assert 4 * database.transaction_bytes <= max_bytes // 4
+        assert database.transaction_bytes <= 1024 * 1024
         database.close()
 
 
@@ -116,33 +117,28 @@ def test_what_was_set_aside_makes_room_the_oldest_first(tmp_path: Path) -> None:
         (tmp_path / FILE_NAME).write_bytes(bytes(600_000))
         set_aside(tmp_path, number * 10**9)
     oldest, middle, newest = kept_files(tmp_path)
-    database = SpoolDatabase(tmp_path, MAX_BYTES)
-    room = database._bound()
+    database = SpoolFile(tmp_path, MAX_BYTES)
+    before = database.excess_bytes()
     assert kept_files(tmp_path) == []
-    assert room == MAX_BYTES - database.log_bytes
     for path in (middle, newest):
         path.write_bytes(bytes(200_000))
-    assert database._bound() == MAX_BYTES - database.log_bytes - 400_000
+    assert database.excess_bytes() == before + 400_000
     assert kept_files(tmp_path) == [middle, newest], "half of it is enough"
     assert not oldest.exists()
     database.close()
 
 
 def test_what_is_too_large_for_the_bound_is_the_systems_full_disk(tmp_path: Path) -> None:
-    database = SpoolDatabase(tmp_path, 1_000_000)
-    database._bound()
-
-    def too_much() -> None:
-        with database._transaction() as db:
-            db.execute("INSERT INTO bodies VALUES (1, zeroblob(900000))")
-
-    with pytest.raises(SpoolError, match="the disk is full: free some space"):
-        database._guarded(too_much)
+    database = SpoolFile(tmp_path, 1_000_000)
+    database.excess_bytes()
+    full = pytest.raises(SpoolError, match="the disk is full: free some space")
+    with full, spool_errors(tmp_path), database.transaction() as db:
+        db.execute("INSERT INTO bodies VALUES (1, zeroblob(900000))")
     database.close()
 
 
 def test_closing_is_possible_more_than_once_and_leaves_one_file(tmp_path: Path) -> None:
-    database = SpoolDatabase(tmp_path, MAX_BYTES)
+    database = SpoolFile(tmp_path, MAX_BYTES)
     database.sync()
     database.close()
     database.close()
