@@ -78,6 +78,8 @@ class Watcher:
     def told(self, *kinds: str) -> list[dict[str, Any]]:
         """The payloads of the events since the last call: all, or of these kinds."""
         self._stream.tick(clock.now())
+        while self._stream.is_behind:
+            self._stream.catch_up(clock.now())
         events = parse_events(self._stream.read(self._cursor, 1 << 30))
         return [event.payload for event in events if not kinds or event.event in kinds]
 

@@ -159,6 +159,17 @@ async def test_a_packet_that_comes_again_is_neither_shown_nor_recorded_again_but
     assert await parts.recorded() == [1]
 
 
+async def test_a_start_that_is_taken_up_again_shows_nothing_twice(parts: Parts) -> None:
+    first = await parts.opened(LaneHello("can0", "frames", 2, [BacklogRange(START, 1, 1, 1, 0.1)]))
+    await first.send(frames_packet(2))
+    again, console = await parts.opened(FRAMES), parts.watch("can0")
+    await again.send(frames_packet(1))
+    await again.send(frames_packet(2))
+    await again.send(frames_packet(3))
+    assert [one["data_hex"][:2] for one in console.told("can_frame")] == ["01", "03"]
+    assert await parts.recorded() == [1, 2, 3]
+
+
 async def test_acks_name_the_lane_and_the_range_they_are_of(parts: Parts) -> None:
     wire = await parts.opened(LaneHello("can0", "frames", 1, [OLD]), LaneHello("can1", "signals", 1))
     acks = asyncio.create_task(wire.connection.send_acks(wire.take))
@@ -281,15 +292,18 @@ async def test_backlog_values_count_only_where_they_are_newer(parts: Parts) -> N
     assert (parts.last_value(0), parts.last_value(1)) == (1, 1), "what is live counts, however old its time"
     await wire.send(values_packet(9, 0, start_id=OTHER_START), BACKLOG)
     assert (parts.last_value(0), parts.last_value(1)) == (9, 1)
-    assert parts.counted("values_received") == 4
+    await wire.send(values_packet(7, 0, 1, start_id=OTHER_START), BACKLOG)
+    assert (parts.last_value(0), parts.last_value(1)) == (9, 7)
+    assert parts.counted("values_received") == 6
 
 
 async def test_values_are_shown_from_the_moment_their_dongle_sends_no_frames(parts: Parts) -> None:
-    wire, console = await parts.opened(VALUES), parts.watch("can0")
+    wire, console = await parts.opened(LaneHello("can0", "signals", 1, [OLD])), parts.watch("can0")
     await wire.send(values_packet(1, 0))
     assert console.told() == [], "its frames say the same"
     await parts.fleet.devices("van7", [dongle("can0", frames="off")], "test")
     await wire.send(values_packet(2, 0))
+    await wire.send(values_packet(1, 0, start_id=OTHER_START), BACKLOG)
     (shown,) = console.told("signals")
     assert (shown["message"], shown["values"]) == ("Drive", {"Gear": 2})
 
@@ -331,7 +345,7 @@ def clock_packet(seq: int, *, synchronised: bool, start_id: str = START) -> byte
 async def test_frames_are_marked_while_the_newest_word_on_their_clock_is_that_it_is_wrong(
     parts: Parts,
 ) -> None:
-    listed = [BacklogRange(START, 1, 2, 0, None), BacklogRange(OTHER_START, 1, 1, 0, None)]
+    listed = [BacklogRange(START, 1, 2, 0, None), BacklogRange(OTHER_START, 9, 9, 0, None)]
     wire, console = await parts.opened(LaneHello("can0", "frames", 3, listed)), parts.watch("can0")
 
     async def marked(seq: int) -> bool:
@@ -344,7 +358,7 @@ async def test_frames_are_marked_while_the_newest_word_on_their_clock_is_that_it
     assert await marked(5)
     await wire.send(clock_packet(1, synchronised=True), BACKLOG)
     assert await marked(6), "an older word that comes late"
-    await wire.send(clock_packet(1, synchronised=True, start_id=OTHER_START), BACKLOG)
+    await wire.send(clock_packet(9, synchronised=True, start_id=OTHER_START), BACKLOG)
     assert await marked(7), "the word of another start"
     await wire.send(clock_packet(8, synchronised=True))
     assert not await marked(9)

@@ -318,3 +318,16 @@ async def test_a_dongle_with_another_table_forgets_the_values_of_the_last(parts:
     assert await parts.fleet.devices("van7", [dongle("can0", signal_tables=[OTHER_TABLE, TABLE])], "x") == []
     assert len(parts.last_values.of("can0")) == 0
     assert parts.fleet.stream("can0").table_hash == OTHER_TABLE
+
+
+async def test_an_unplugged_dongle_keeps_what_it_said_last_also_over_a_restart(parts: ServerParts) -> None:
+    await parts.fleet.devices("van7", [dongle("can0", signal_tables=[TABLE])], "192.0.2.7")
+    parts.last_values.take("can0", values(1, 0, table_hash=OTHER_TABLE), is_backlog=False)
+    await parts.last_values.store()
+    await parts.recorder.close()
+    again = await ServerParts(parts.database).start()
+    await again.fleet.devices("van7", [], "192.0.2.7")
+    assert len(again.last_values.of("can0")) == 1
+    await again.fleet.devices("van7", [dongle("can0", signal_tables=[TABLE])], "192.0.2.7")
+    assert len(again.last_values.of("can0")) == 0, "they were of another table"
+    await again.recorder.close()

@@ -193,7 +193,9 @@ def test_each_service_replaces_what_was_known_of_it(
     registry.store_services(storage, "van7", [service("b"), service("a"), service("b", 2)])
     assert known_services(storage) == [("a", 0), ("b", 2)]
     registry.store_services(storage, "van7", [service("a", 1, lost=3), service("c")])
-    assert known_services(storage) == [("a", 1), ("b", 2), ("c", 0)], "of another agent's nothing"
+    assert known_services(storage) == [("a", 1), ("b", 2), ("c", 0)]
+    (other,) = registry.service_rows(storage, "van8")
+    assert other.status_code == 5, "of another agent's nothing"
     assert json.loads(registry.service_rows(storage, "van7")[0].metrics) == {"lost": 3}
     with pytest.raises(ApiError, match="409 TOO_MANY_SERVICES"):
         registry.store_services(storage, "van7", [service("d")])

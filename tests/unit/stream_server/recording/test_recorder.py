@@ -134,6 +134,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     await enrol(database, "van7", "can0", "can1")
     made = Server(database, commits)
     yield made
+    database.gate.set()
     await made.recorder.close()
     await database.close()
 
@@ -346,6 +347,12 @@ async def test_what_the_start_said_last_of_its_clock_is_known_when_it_comes_back
     assert (await server.connect(next_seq=2)).lane.clock == (1, False)
     assert (await server.connect(next_seq=2, clock=right)).lane.clock == (1, False), "a hello is older"
     assert (await server.connect(start_id=OTHER_START)).lane.clock == (0, True)
+    table = schema.clock_records
+    query = select(table.c.seq, table.c.offset_ns, table.c.synchronised).order_by(table.c.seq)
+    stored = await server.database.read(lambda connection: connection.execute(query).all())
+    assert [*map(tuple, stored)] == [(0, 5, True), (1, 9, False)], (
+        "what a hello says is from the beginning on"
+    )
 
 
 async def test_closing_commits_what_waits_and_acknowledges_it(server: Server) -> None:
