@@ -12,6 +12,7 @@ from pytest_mock import MockerFixture
 from can_stream.databases.configured import ConfiguredDatabases
 from can_stream.protocol.control import DevicesReport, Discovery, SignalTablePart, Status, TablesWanted
 from edge_agent.bus import reader
+from edge_agent.config.sections import SpoolSection
 from edge_agent.host.backoff import Backoff, BackoffPolicy
 from edge_agent.state import State, StatusCode
 from edge_agent.status.watchdog import CONNECTING_SECONDS
@@ -84,6 +85,10 @@ async def test_later_databases_are_reported_without_a_greeting() -> None:
                 for table in (databases("Totals").table, databases("Drive").table)
                 if table is not None
             ]
+            dongle.bus.take_source(State(StatusCode.FAILED, "it is gone", "unplugged"))
+            parts.announcer.unknown_id("van7-log", 1, False)  # behind a report, were there one
+            await server.until_said(Discovery)
+            assert len(server.of(DevicesReport)) == 1, "told once"
             assert len(server.hellos) == len(server.lanes) == 1
             assert len(parts.lanes) == 2
 
@@ -306,6 +311,18 @@ async def test_how_the_spool_stands_is_logged(
 ) -> None:
     AgentParts([log_section()]).announcer.spool_changed(State(code, "the disk is what it is"))
     assert logged(caplog) == [(level, "spool: the disk is what it is")]
+
+
+async def test_a_spool_that_fails_is_told_to_the_server_at_once(tmp_path: Path) -> None:
+    (tmp_path / "spool").touch()
+    async with listening() as server:
+        parts = AgentParts([log_section()], server.url, spool=SpoolSection(str(tmp_path / "spool")))
+        assert parts.spool is not None
+        async with running(parts.reporter.run()), streaming(parts.uplink):
+            await server.until_said(Status)
+            async with running(parts.spool.run()):
+                _, told = await server.until_said(Status, 2)
+    assert [(one.service_type, one.status) for one in told.services] == [("spool", "FAILED")]
 
 
 async def test_each_stage_of_the_budget_is_logged_once_and_holds_for_every_dongle(

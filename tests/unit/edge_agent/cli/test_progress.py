@@ -20,16 +20,16 @@ class Terminal:
 
     def __init__(self) -> None:
         self._ours, theirs = pty.openpty()
-        os.set_blocking(self._ours, False)
         self.stream: TextIO = os.fdopen(theirs, "w")
 
     def shown(self) -> str:
-        """What it shows since it was looked at last."""
+        """What it shows since it was looked at last: up to a mark, for a terminal takes its time."""
+        self.stream.write("\0")
         self.stream.flush()
-        try:
-            return os.read(self._ours, 65_536).decode()
-        except BlockingIOError:
-            return ""
+        shown = b""
+        while not shown.endswith(b"\0"):
+            shown += os.read(self._ours, 65_536)
+        return shown[:-1].decode()
 
     def close(self) -> None:
         self.stream.close()

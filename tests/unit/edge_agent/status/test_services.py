@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from can_stream.databases.configured import ConfiguredDatabases
 from can_stream.frames.batches import batch_of
+from can_stream.lanes.sender import WindowLimits
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.packets import GapReason
 from edge_agent.bus.source import Dropped
+from edge_agent.config.dongle import DongleSection
 from edge_agent.config.sections import SpoolSection
 from edge_agent.state import State, StatusCode
 from edge_agent.status.services import (
@@ -123,11 +127,46 @@ async def test_the_numbers_of_a_bus_say_what_became_of_every_frame() -> None:
     assert frames_ledger(dongle).unexplained == 0
 
 
+async def test_what_waits_in_a_lane_is_acknowledged_or_trimmed() -> None:
+    (dongle,) = AgentParts([log_section()]).dongles
+    lane = dongle.pipeline.frames
+    put_frames(dongle, 30)
+    assert bus_service(MAKER, dongle, 0.0).metrics["frames_waiting"] == 30
+    lane.accepted(lane.next_seq)
+    metrics = bus_service(MAKER, dongle, 0.0).metrics
+    assert (metrics["frames_waiting"], metrics["frames_acknowledged"]) == (0, 30)
+    lane.limits = WindowLimits(max_bytes=2_000)
+    while not lane.trimmed_frames:
+        lane.take_frames(batch_of([(1, 1, 0, 8, os.urandom(8)) for _ in range(50)]), 0.0)
+    metrics = bus_service(MAKER, dongle, 0.0).metrics
+    assert metrics["frames_trimmed"] == metrics["frames_lost"] == lane.trimmed_frames
+
+
+@pytest.mark.parametrize(("frames", "hop"), [("off", "left_out"), ("all", "over_budget")])
+async def test_what_is_not_to_be_sent_and_what_is_no_frame_is_counted(
+    frames: Literal["off", "all"], hop: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "drive.log"
+    path.write_text("(1.0) can0 100#01\ngarbage\n(1.1) can0 100#02\n(1.2) can0 100#03\n")
+    options = {"speed": "max"}
+    section = DongleSection(str(path), id="van7-log", interface="log", frames=frames, options=options)
+    (dongle,) = AgentParts([section]).dongles
+    dongle.pipeline.limit(Stage.NO_FRAMES)
+    dongle.use(None)
+    dongle.reader.start()
+    await asyncio.wait_for(dongle.feed(), 30)
+    await dongle.reader.stop()
+    metrics = bus_service(MAKER, dongle, 0.0).metrics
+    assert (metrics["frames_read"], metrics[f"frames_{hop}"], metrics["frames_malformed"]) == (3, 3, 1)
+    assert frames_ledger(dongle).unexplained == 0
+
+
 # -- the spool
 
 
 async def test_a_spool_that_opens_works_and_fails(tmp_path: Path) -> None:
-    parts = AgentParts([slcan_section("/dev/none")], spool=SpoolSection(str(tmp_path / "spool")))
+    section, clock = SpoolSection(str(tmp_path / "spool")), StandingClock()
+    parts = AgentParts([slcan_section("/dev/none")], clock=clock, spool=section)
     spool = parts.spool
     assert spool is not None
     assert stands(spool_service(MAKER, spool)) == ("STARTING", 3, f"opening {spool.directory}")
@@ -144,12 +183,13 @@ async def test_a_spool_that_opens_works_and_fails(tmp_path: Path) -> None:
         await spool.opened.wait()
         spool.stop()
         await task
+    clock.seconds += 12.34
     service = spool_service(MAKER, spool)
     assert stands(service) == ("OK", 0, f"keeps what waits in {spool.directory}")
     assert service.metrics["frames"] == 30
     assert service.metrics["bytes"] > 0
     assert service.metrics["bytes_written"] > 0
-    eventually(lambda: spool_service(MAKER, spool).metrics["oldest_age_seconds"] > 0, "it gets older")
+    assert service.metrics["oldest_age_seconds"] == 12.3
 
 
 async def test_a_spool_that_fails_says_the_remedy_and_counts(tmp_path: Path) -> None:
