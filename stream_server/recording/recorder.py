@@ -159,16 +159,17 @@ class Recorder:
             raise StorageError(self._database.fault or "earlier packets are not stored yet") from None
 
     async def _run(self) -> None:
-        while not self._closing:
+        while self._dirty or not self._closing:
             await self._wake.wait()
             await asyncio.sleep(FLUSH_SECONDS)
             self._wake.clear()
             try:
                 await self._flush()
             except StorageError:
-                if not self._closing:
-                    self._wake.set()
-                    await asyncio.sleep(RETRY_SECONDS)
+                if self._closing:
+                    return
+                self._wake.set()
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _flush(self) -> None:
         groups = [(lane, lane.waiting) for lane in self._dirty]

@@ -39,7 +39,7 @@ from tests.helpers.agent_parts import (
     put_values,
     slcan_section,
 )
-from tests.helpers.conditions import eventually, running
+from tests.helpers.conditions import running
 from tests.helpers.uplink_server import listening, streaming
 
 NOW_NS = StandingClock().wall_ns()

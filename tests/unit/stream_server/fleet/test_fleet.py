@@ -322,7 +322,7 @@ async def test_a_dongle_with_another_table_forgets_the_values_of_the_last(parts:
 
 async def test_an_unplugged_dongle_keeps_what_it_said_last_also_over_a_restart(parts: ServerParts) -> None:
     await parts.fleet.devices("van7", [dongle("can0", signal_tables=[TABLE])], "192.0.2.7")
-    parts.last_values.take("can0", values(1, 0, table_hash=OTHER_TABLE), is_backlog=False)
+    parts.last_values.take_values("can0", values(1, 0, table_hash=OTHER_TABLE), is_backlog=False)
     await parts.last_values.store()
     await parts.recorder.close()
     again = await ServerParts(parts.database).start()

@@ -377,3 +377,16 @@ async def test_a_lane_that_is_opened_twice_at_once_is_one_lane(server: Server) -
     assert one.lane is two.lane
     keys = await server.database.read(lambda c: c.execute(select(schema.lane_starts)).all())
     assert len(keys) == 1
+
+
+async def test_closing_commits_also_what_came_during_a_commit(server: Server) -> None:
+    connected = await server.connect()
+    server.database.gate.clear()
+    connected.send(frames_packet(1))
+    await server.database.until_asked()
+    connected.send(frames_packet(2))
+    closing = asyncio.create_task(server.recorder.close())
+    await asyncio.sleep(0)
+    server.database.gate.set()
+    await closing
+    assert connected.acks == [(LIVE, START, 1), (LIVE, START, 2)]
