@@ -13,7 +13,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import can
 import msgpack
 import numpy as np
+from msgspec.structs import replace
 
 from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_skipped
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
