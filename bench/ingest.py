@@ -45,7 +45,7 @@ from can_stream.protocol.control import (
 )
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
 from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
-from can_stream.text.normalized import rows_of
+from can_stream.text.frame_json import rows_of
 from tests.helpers.agents import registered_agents
 from tests.helpers.processes import StreamServer
 from tests.helpers.shared_data import KONA

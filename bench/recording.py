@@ -26,7 +26,7 @@ from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.control import LaneHello
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.packets import Packet, PacketNumber, encode_frames
-from can_stream.text.normalized import rows_of
+from can_stream.text.frame_json import rows_of
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder
 from stream_server.storage import schema

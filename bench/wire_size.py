@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from bench.report import Comparison, show, show_skipped
 from can_stream.logs.log_reader import open_log
-from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
+from can_stream.text.frame_json import FrameOrigin, can_frame_json, rows_of
 from tests.helpers.agents import replay_through
 from tests.helpers.metered_proxy import MeteredProxy
 from tests.helpers.processes import EnrolledAgent, StreamServer, replay_summary

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from can_stream.frames.batches import id_text
 from can_stream.lanes.sender import LaneSender
-from can_stream.protocol.control import DevicesReport, Discovery, DongleInfo, Hello
-from can_stream.protocol.identity import identifier_from
+from can_stream.protocol.control import DevicesReport, DongleInfo, Hello
+from edge_agent.discovery.id_discoveries import IdDiscoveryKind, id_discovery
 from edge_agent.discovery.seen_ids import BusId
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.host.clock import Clock
@@ -136,11 +135,8 @@ class Announcer:
     def _infos(self) -> list[DongleInfo]:
         return [dongle.info for dongle in self.hearers.dongles]
 
-    def _discovered(self, kind: str, dongle_id: str, bus_id: BusId) -> bool:
-        shown = id_text(bus_id[0], extended=bus_id[1])
-        slug = identifier_from(f"{shown.removeprefix('0x')}-{dongle_id}")
-        details = {"id": shown, "is_extended": bus_id[1]}
-        return self.hearers.uplink.say(Discovery(self._clock.wall_ns(), kind, slug, dongle_id, details))
+    def _discovered(self, kind: IdDiscoveryKind, dongle_id: str, bus_id: BusId) -> bool:
+        return self.hearers.uplink.say(id_discovery(kind, dongle_id, bus_id, self._clock.wall_ns()))
 
 
 def _log_of(dongle_id: str, level: int, message: str, kind: str = "") -> None:

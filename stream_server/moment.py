@@ -1,4 +1,4 @@
-"""A moment, as what is told about one takes it (pure): `clock.now` makes it."""
+"""A moment, as what is told about one takes it: `clock.now` makes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in a database file a message or signal is described (pure)."""
+"""Where in a database file a message or signal is described."""
 
 from __future__ import annotations
 

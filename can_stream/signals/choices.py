@@ -1,4 +1,4 @@
-"""The names of values whose raw numbers are not at hand: those of signal packets (pure)."""
+"""The names of values whose raw numbers are not at hand: those of signal packets."""
 
 from __future__ import annotations
 

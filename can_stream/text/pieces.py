@@ -1,4 +1,4 @@
-"""Text of many lines, put together from pieces in whole columns instead of line by line (pure)."""
+"""Text of many lines, put together from pieces in whole columns instead of line by line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames of a batch that repeat each other but for their time, as most of a bus do (pure)."""
+"""Frames of a batch that repeat each other but for their time, as most of a bus do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signal values as text, in whole columns (pure)."""
+"""Signal values as text, in whole columns."""
 
 from __future__ import annotations
 

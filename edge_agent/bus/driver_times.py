@@ -1,4 +1,4 @@
-"""Timestamps of drivers, brought to the wall clock (pure)."""
+"""Timestamps of drivers, brought to the wall clock."""
 
 from __future__ import annotations
 

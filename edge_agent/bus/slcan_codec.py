@@ -1,4 +1,4 @@
-"""slcan: what an adapter says on its serial line, as batches of frames and replies (pure).
+"""slcan: what an adapter says on its serial line, as batches of frames and replies.
 
 The ASCII protocol of the Lawicel CAN232 and CANUSB (their manuals): `tiiildd..` and `riiil` for 11-bit ids,
 `T` and `R` for 29-bit ids, and where timestamps are on four more digits behind each frame, milliseconds of

@@ -1,4 +1,4 @@
-"""What recvmmsg(2) leaves in memory for a raw CAN socket, as batches of frames (pure).
+"""What recvmmsg(2) leaves in memory for a raw CAN socket, as batches of frames.
 
 Layouts: recvmmsg(2), cmsg(3), linux/can.h. `long`, `size_t` and pointers have one size on every Linux ABI
 that Python runs on, and aligned numpy structures are laid out as C lays them out, so the same descriptions

@@ -1,4 +1,4 @@
-"""Which frames of a bus pass a dongle's `frame_filters` (pure)."""
+"""Which frames pass a dongle's `frame_filters`; `dongles/pipeline` asks where batches become packets."""
 
 from __future__ import annotations
 

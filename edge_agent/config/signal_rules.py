@@ -1,4 +1,4 @@
-"""What `[[dongles.signals]]` may say of the values that a signals lane carries (pure)."""
+"""What `[[dongles.signals]]` may say of the values that a signals lane carries."""
 
 from __future__ import annotations
 

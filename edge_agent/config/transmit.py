@@ -1,4 +1,4 @@
-"""[transmit] and [relay] of the agent's configuration: what may be put on a bus of this gateway (pure)."""
+"""[transmit] and [relay] of the agent's configuration: what may be put on a bus of this gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoded frames as text: JSON lines of normalized frames, or a CSV row for each value (pure)."""
+"""Decoded frames as text: JSON lines of normalized frames, or a CSV row for each value."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from can_stream.frames.slots import slots_of
 from can_stream.signals.decoded import Decoded
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
-from can_stream.text.json_output import FrameTimes, JsonLines
-from can_stream.text.normalized import Origins, time_texts
+from can_stream.text.frame_json import Origins, time_texts
 from can_stream.text.pieces import Pieces, Places, Pool, Spans, Texts, join_lines
 from can_stream.text.repeats import find_repeats
+from can_stream.text.signals_json import FrameTimes, JsonLines
 from can_stream.text.value_text import SeenByName, ValueTexts, values_where
 
 CSV_HEADER: Final = ("ts", "bus", "id", "message", "signal", "value", "raw", "unit")

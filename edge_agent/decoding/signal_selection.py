@@ -1,4 +1,4 @@
-"""Which decoded values a signals lane carries: those that changed, or what `[[dongles.signals]]` says (pure).
+"""Which decoded values a signals lane carries: those that changed, or what `[[dongles.signals]]` says.
 
 Time is that of the frames, so that a log gives the same values whenever and in whatever pieces it is played.
 """

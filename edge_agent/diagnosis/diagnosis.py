@@ -1,4 +1,4 @@
-"""Why there is no data: from facts to what to do, root causes first (pure)."""
+"""Why there is no data: from facts to what to do, root causes first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which arbitration ids were seen on a bus before: columns in, what is new out (pure)."""
+"""Which arbitration ids were seen on a bus before: columns in, what is new out."""
 
 from __future__ import annotations
 

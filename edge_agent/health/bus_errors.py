@@ -1,4 +1,4 @@
-"""What the kernel's error frames say, counted by class in columns (pure).
+"""What the kernel's error frames say, counted by class in columns.
 
 Classes and details: linux/can/error.h.
 """

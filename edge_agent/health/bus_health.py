@@ -1,4 +1,4 @@
-"""How a CAN interface stands, from its reader, its error frames and what the kernel knows of it (pure)."""
+"""How a CAN interface stands, from its reader, its error frames and what the kernel knows of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of counters that two keep: losses counted once, a socket that has gone deaf (pure)."""
+"""What is made of counters that two keep: losses counted once, a socket that has gone deaf."""
 
 from __future__ import annotations
 

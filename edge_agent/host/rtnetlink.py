@@ -1,4 +1,4 @@
-"""What rtnetlink says of a CAN interface: the request, and the answer as a `CanLink` (pure).
+"""What rtnetlink says of a CAN interface: the request, and the answer as a `CanLink`.
 
 Layouts: rtnetlink(7), linux/if_link.h, linux/can/netlink.h.
 """

@@ -1,4 +1,4 @@
-"""How frames of one dongle become packets of its lane (pure)."""
+"""When frames of one dongle become packets of its lane; `dongles/pipeline` asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When frames begin to be stamped by another clock, and which of them already are (pure)."""
+"""When frames begin to be stamped by another clock, and which of them already are."""
 
 from __future__ import annotations
 

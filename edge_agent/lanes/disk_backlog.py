@@ -1,4 +1,4 @@
-"""What of one lane is on disk alone: stretches of packets, never an object for each (pure)."""
+"""What of one lane is on disk alone: stretches of packets, never an object for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way into a lane, which a spent budget closes: what does not pass is counted and becomes gaps (pure)."""
+"""The way into a lane, which a spent budget closes: what does not pass is counted and becomes gaps."""
 
 from __future__ import annotations
 

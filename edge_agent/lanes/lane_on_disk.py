@@ -1,4 +1,4 @@
-"""A lane part of whose packets is on disk alone: what it lists, reads back, trims and forgets (pure).
+"""A lane part of whose packets is on disk alone: what it lists, reads back, trims and forgets.
 
 All that is on disk alone is older than all that is in memory. A packet that waited before the current
 connection is sent from disk alone, so that it is marked as maybe sent before it is.

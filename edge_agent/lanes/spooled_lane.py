@@ -1,4 +1,4 @@
-"""A lane whose packets are on disk as soon as the server takes too long over them (pure).
+"""A lane whose packets are on disk as soon as the server takes too long over them.
 
 In memory are only: what is too young to be written, what was made on the current connection, and what was
 read back to be sent. A packet of the current connection, once written, is sent from memory all the same. A

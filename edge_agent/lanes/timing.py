@@ -1,4 +1,4 @@
-"""How `spool.flush_seconds`, counted from a frame's arrival, is shared out (pure)."""
+"""How `spool.flush_seconds`, counted from a frame's arrival, is shared out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of the oldest packets on disk when there are too many: gaps, as few as may be (pure)."""
+"""What becomes of the oldest packets on disk when there are too many: gaps, as few as may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the frames of a log are due (pure): at the log's own spacing, or so many times faster."""
+"""When the frames of a log are due: at the log's own spacing, or so many times faster."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from can_stream.frames.batches import FrameFlag
-from can_stream.text.normalized import FrameRow, rows_of
+from can_stream.text.frame_json import FrameRow, rows_of
 from edge_agent.bus.driver_errors import open_failure
 from edge_agent.errors import ReplayError
 from edge_agent.replay.replay import Replay, Totals

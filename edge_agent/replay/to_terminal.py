@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
-from can_stream.text.json_output import frame_members
-from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
+from can_stream.text.frame_json import FrameOrigin, can_frame_json, rows_of
+from can_stream.text.signals_json import frame_members
 from edge_agent.replay.replay import Replay, by_channel
 
 

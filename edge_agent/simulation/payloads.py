@@ -1,4 +1,4 @@
-"""Simulated values in frames: which signals a frame holds, and where their bits go (pure)."""
+"""Simulated values in frames: which signals a frame holds, and where their bits go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plausible traffic for the messages of databases: which frames are due when (pure)."""
+"""Plausible traffic for the messages of databases: which frames are due when."""
 
 from __future__ import annotations
 

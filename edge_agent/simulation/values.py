@@ -1,4 +1,4 @@
-"""What simulated signals do in time: count, move up and down, go through their choices (pure)."""
+"""What simulated signals do in time: count, move up and down, go through their choices."""
 
 from __future__ import annotations
 

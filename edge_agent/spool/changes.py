@@ -1,4 +1,4 @@
-"""What the spool's file is given in one transaction, and when; no SQLite in here (pure)."""
+"""What the spool's file is given in one transaction, and when; no SQLite in here."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from can_stream.lanes.backlog import Stretch
 from edge_agent.lanes.disk_backlog import DiskBacklog, Marks
 from edge_agent.spool.changes import LaneKey, Moment
 from edge_agent.spool.lookup import LookupTables
-from edge_agent.spool.rows import COLUMNS, row_of
+from edge_agent.spool.row_format import COLUMNS, row_of
 
 LeftStretch = tuple[LaneKey, Stretch]
 

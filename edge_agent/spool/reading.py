@@ -11,7 +11,7 @@ from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.lanes.lane_on_disk import Fetch
 from edge_agent.spool.changes import LaneKey, Moment
 from edge_agent.spool.lookup import LookupTables
-from edge_agent.spool.rows import COLUMNS, Columns, row_of, with_body
+from edge_agent.spool.row_format import COLUMNS, Columns, row_of, with_body
 
 TRIM_ROWS: Final = 64
 _FETCH_PACKETS: Final = 64

@@ -21,7 +21,7 @@ from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.left import LeftLane, left_lanes
 from edge_agent.spool.lookup import LookupTables
 from edge_agent.spool.reading import fetched, oldest, oldest_gaps
-from edge_agent.spool.rows import body_of, columns_of
+from edge_agent.spool.row_format import body_of, columns_of
 
 __all__ = ["Changes", "LaneKey", "Moment", "SpoolStore"]
 

@@ -1,4 +1,4 @@
-"""The books of a dongle: what became of every frame and value, hop by hop (pure).
+"""The books of a dongle: what became of every frame and value, hop by hop.
 
 A frame that was read is left out by the configuration, lost, acknowledged by the server, or on its way:
 nothing else can become of it. A new place where frames can be is a new `Hop` in the tables below.

@@ -1,4 +1,4 @@
-"""How many frames a bus gives, from a count that is looked at now and then (pure)."""
+"""How many frames a bus gives, from a count that is looked at now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which log lines are worth the uplink: the first of a kind at once, the rest of it summed up (pure)."""
+"""Which log lines are worth the uplink: the first of a kind at once, the rest of it summed up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running agent's status as a person reads it: the verdict, every service, every dongle (pure)."""
+"""A running agent's status as a person reads it: the verdict, every service, every dongle."""
 
 from __future__ import annotations
 

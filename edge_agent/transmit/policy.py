@@ -1,4 +1,4 @@
-"""What may be put on a bus of this gateway: the last word, whatever a server or the relay asks for (pure).
+"""What may be put on a bus of this gateway: the last word, whatever a server or the relay asks for.
 
 Nothing is allowed unless the configuration says so. Each frame gets one verdict; where several reasons hold,
 the first in the order of `Verdict` is told.

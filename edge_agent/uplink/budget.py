@@ -1,4 +1,4 @@
-"""The byte budget of a day: how much was sent, and what is still sent of it (pure)."""
+"""The byte budget of a day: how much was sent, and what is still sent of it."""
 
 from __future__ import annotations
 

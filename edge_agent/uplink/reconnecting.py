@@ -1,4 +1,4 @@
-"""What each event makes of the uplink: how it stands then, what is said of it, how long to wait (pure)."""
+"""What each event makes of the uplink: how it stands then, what is said of it, how long to wait."""
 
 from __future__ import annotations
 

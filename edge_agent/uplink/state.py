@@ -1,4 +1,4 @@
-"""How the uplink stands: one of five phases, and the table of what leads from one to another (pure)."""
+"""How the uplink stands: one of five phases, and the table of what leads from one to another."""
 
 from __future__ import annotations
 

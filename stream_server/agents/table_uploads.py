@@ -1,4 +1,4 @@
-"""The signal tables that one connection was asked for, put together from their parts (pure)."""
+"""The signal tables that one connection was asked for, put together from their parts."""
 
 from __future__ import annotations
 

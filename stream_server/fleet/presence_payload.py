@@ -1,4 +1,4 @@
-"""What consoles and the API are told of a dongle's presence (pure)."""
+"""What consoles and the API are told of a dongle's presence."""
 
 from __future__ import annotations
 

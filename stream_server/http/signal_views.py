@@ -1,4 +1,4 @@
-"""Last values as the HTTP API shows them (pure)."""
+"""Last values as the HTTP API shows them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from can_stream.frames.batches import SignalBatch
 from can_stream.signals.choices import named
 from can_stream.signals.decoded import Value, numbers_of
 from can_stream.signals.table import SignalTable
-from can_stream.text.json_output import value_json
+from can_stream.text.signals_json import value_json
 from can_stream.text.timestamps import format_timestamp
 from stream_server.http.bodies import SignalView
 

@@ -1,4 +1,4 @@
-"""Stored rows and live presence as the bodies of the API (pure)."""
+"""Stored rows and live presence as the bodies of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames were stamped by a clock that nobody kept right, and when they really were (pure)."""
+"""Which frames were stamped by a clock that nobody kept right, and when they really were."""
 
 from __future__ import annotations
 

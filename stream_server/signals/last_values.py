@@ -1,4 +1,4 @@
-"""The last values of one dongle's signals (pure)."""
+"""The last values of one dongle's signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""At most one value for each signal of a table, in columns (pure)."""
+"""At most one value for each signal of a table, in columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One console stream: its events, current state and the books that let a client check them (pure).
+"""One console stream: its events, current state and the books that let a client check them.
 
 A subscriber is a `Cursor`; `ConsoleStream.read` gives it what follows. The rules are those of docs/sse.md.
 What comes while nobody watches waits in an `UnseenFeed`.

@@ -1,4 +1,4 @@
-"""What a signal table adds to a console's events (pure)."""
+"""What a signal table adds to a console's events."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from can_stream.signals.choices import named
 from can_stream.signals.decoded import Value, numbers_of
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
-from can_stream.text.json_output import frame_members, values_json
-from can_stream.text.normalized import FrameRow
+from can_stream.text.frame_json import FrameRow
+from can_stream.text.signals_json import frame_members, values_json
 from can_stream.text.timestamps import format_timestamp
 from stream_server.streams.signal_sampler import ShownMessage
 from stream_server.streams.sse_format import encode_payload

@@ -1,4 +1,4 @@
-"""Event ids that never repeat: reserved in storage ahead of the clock that they follow (pure)."""
+"""Event ids that never repeat: reserved in storage ahead of the clock that they follow."""
 
 from __future__ import annotations
 

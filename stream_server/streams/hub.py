@@ -1,4 +1,4 @@
-"""The console streams of a server, each made when it is first asked for (pure)."""
+"""The console streams of a server, each made when it is first asked for."""
 
 from __future__ import annotations
 

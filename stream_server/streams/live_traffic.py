@@ -1,4 +1,4 @@
-"""The live frames and values of one console: what is shown of them, and telling that not all is (pure)."""
+"""The live frames and values of one console: what is shown of them, and telling that not all is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.protocol.packets import decode_packet
-from can_stream.text.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json
+from can_stream.text.frame_json import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json
 from can_stream.text.timestamps import format_timestamp
 from stream_server.moment import Moment
 from stream_server.streams.console_signals import FindTable, members_of, signals_json

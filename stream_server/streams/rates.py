@@ -1,4 +1,4 @@
-"""How many there were within the last second, and how many more may be (pure)."""
+"""How many there were within the last second, and how many more may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ring of a stream's last events, which every subscriber reads at its own cursor (pure)."""
+"""The ring of a stream's last events, which every subscriber reads at its own cursor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames a console shows when a bus carries more than people can read (pure).
+"""Which frames a console shows when a bus carries more than people can read.
 
 Up to the limit every frame is shown by itself, in order. When more frames wait than the limit lets out
 within 0.8 s, the sampler *merges*: each key (dongle, direction, id, extended, remote) keeps its newest
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
-from can_stream.text.normalized import FrameOrigin, FrameRow, rows_of
+from can_stream.text.frame_json import FrameOrigin, FrameRow, rows_of
 from stream_server.streams.rates import Budget, RateWindow
 
 MAXIMUM_KEYS: Final = 4_096

@@ -1,4 +1,4 @@
-"""When a console says that it samples (pure)."""
+"""When a console says that it samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which decoded messages a console shows of a dongle that sends values and no frames (pure).
+"""Which decoded messages a console shows of a dongle that sends values and no frames.
 
 Up to the limit every message is shown by itself, in order. When more wait than the limit lets out within
 0.8 s, or the table is not known yet, the sampler *merges*: the newest value of each signal waits, and each

@@ -1,4 +1,4 @@
-"""Server-sent events as bytes, and what a client may say when it connects (pure).
+"""Server-sent events as bytes, and what a client may say when it connects.
 
 The format is the WHATWG HTML standard's `text/event-stream`, section 9.2.
 """

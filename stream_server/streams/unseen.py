@@ -1,4 +1,4 @@
-"""What a stream was given while nobody watched, and how it comes to be seen (pure).
+"""What a stream was given while nobody watched, and how it comes to be seen.
 
 While nobody watches, packets are only kept, and a stream that has kept some is *behind*: whatever comes then
 waits in the same order. When somebody comes, `catch_up` shows all of it as if at its time, ticks included. So

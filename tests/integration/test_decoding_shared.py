@@ -24,7 +24,7 @@ from can_stream.frames.batches import FrameFlag
 from can_stream.logs.log_reader import open_log
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable, read_table
-from can_stream.text.normalized import rows_of
+from can_stream.text.frame_json import rows_of
 from tests.helpers.cantools_oracle import (
     SHARED_DATA,
     compare,

@@ -23,7 +23,7 @@ from can_stream.signals.decoded import Value, numbers_of
 from can_stream.signals.evaluate import decode
 from can_stream.signals.exact import scaled
 from can_stream.signals.table import SignalTable
-from can_stream.text.normalized import rows_of
+from can_stream.text.frame_json import rows_of
 from edge_agent.bus.python_can_bus import row_of
 from edge_agent.cli.logs.simulate import simulate
 from edge_agent.errors import ReplayError

@@ -22,9 +22,9 @@ from can_stream.signals.decoded import Value
 from can_stream.signals.evaluate import decode
 from can_stream.signals.model import Encoding, MessageModel, SignalModel
 from can_stream.signals.table import SignalTable
-from can_stream.text.json_output import JsonLines, frame_members, value_json
-from can_stream.text.normalized import FrameOrigin, Origins, can_frame_json, rows_of
+from can_stream.text.frame_json import FrameOrigin, Origins, can_frame_json, rows_of
 from can_stream.text.pieces import Pieces, Pool, Texts, join_behind, join_lines
+from can_stream.text.signals_json import JsonLines, frame_members, value_json
 from edge_agent.decoding.decoded_text import DecodedText
 from tests.helpers.strategies import frame_batches
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch
-from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
+from can_stream.text.frame_json import FrameOrigin, can_frame_json, rows_of
 from stream_server.moment import Moment
 from stream_server.streams.console import ConsoleStream, Cursor, StreamLimits
 from stream_server.streams.event_ids import IdSource

@@ -1,4 +1,4 @@
-"""What a DBC file must not declare, because loading it would take all memory or all day (pure)."""
+"""What a DBC file must not declare, because loading it would take all memory or all day."""
 
 from __future__ import annotations
 

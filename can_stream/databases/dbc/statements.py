@@ -1,4 +1,4 @@
-"""A DBC file as statements that can be set aside one by one (pure)."""
+"""A DBC file as statements that can be set aside one by one."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from can_stream.errors import CanStreamError
 from can_stream.frames.batches import FrameBatch
 from can_stream.signals.errors import TableError
 from can_stream.signals.table import SignalTable
-from can_stream.text.normalized import FrameOrigin, Origins
+from can_stream.text.frame_json import FrameOrigin, Origins
 from edge_agent.cli.databases import database_option, tell_findings
 from edge_agent.cli.parameters import Parsed, tell_unreadable
 from edge_agent.cli.progress import Progress

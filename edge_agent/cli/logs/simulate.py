@@ -17,7 +17,7 @@ from typing import Final
 import click
 
 from can_stream.errors import CanStreamError
-from can_stream.text.normalized import rows_of
+from can_stream.text.frame_json import rows_of
 from edge_agent.cli.databases import database_option, tell_findings
 from edge_agent.cli.parameters import Parsed, warn
 from edge_agent.errors import ReplayError

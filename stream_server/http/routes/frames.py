@@ -18,8 +18,8 @@ from can_stream.protocol.packets import Gap, decode_packet
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
 from can_stream.text.candump_format import format_candump
-from can_stream.text.json_output import JsonLines
-from can_stream.text.normalized import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json, rows_of, time_texts
+from can_stream.text.frame_json import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json, rows_of, time_texts
+from can_stream.text.signals_json import JsonLines
 from can_stream.text.timestamps import format_timestamp
 from stream_server.errors import ApiError
 from stream_server.http.api import API_PREFIX, Call, Route

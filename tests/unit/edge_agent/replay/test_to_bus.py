@@ -10,7 +10,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from can_stream.frames.batches import FrameFlag
-from can_stream.text.normalized import FrameRow
+from can_stream.text.frame_json import FrameRow
 from edge_agent.errors import ReplayError, SourceError
 from edge_agent.logs.selection import Selection
 from edge_agent.replay.replay import Pace, Replay, Totals

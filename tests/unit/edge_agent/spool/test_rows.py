@@ -13,7 +13,7 @@ from can_stream.protocol.packets import Gap, GapReason, PacketNumber, decode_pac
 from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.spool.changes import Moment
 from edge_agent.spool.lookup import Start
-from edge_agent.spool.rows import body_of, columns_of, row_of, with_body
+from edge_agent.spool.row_format import body_of, columns_of, row_of, with_body
 
 NUMBER = PacketNumber("01" * 8, 7)
 START = Start(NUMBER.start_id, "this boot", None)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
-from can_stream.text.normalized import FrameRow, rows_of
+from can_stream.text.frame_json import FrameRow, rows_of
 from edge_agent.config.transmit import (
     AllowEntry,
     Permission,

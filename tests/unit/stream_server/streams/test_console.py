@@ -9,8 +9,8 @@ import pytest
 
 from can_stream.frames.batches import FrameFlag, batch_of
 from can_stream.signals.evaluate import decode
-from can_stream.text.json_output import frame_members
-from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
+from can_stream.text.frame_json import FrameOrigin, can_frame_json, rows_of
+from can_stream.text.signals_json import frame_members
 from stream_server.streams.console import ConsoleStream, StreamLimits
 from stream_server.streams.console_signals import members_of
 from stream_server.streams.event_ids import IdSource

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from can_stream.frames.batches import FrameFlag
-from can_stream.text.normalized import FrameOrigin
+from can_stream.text.frame_json import FrameOrigin
 from stream_server.streams.sampler import MAXIMUM_KEYS, Sampler, ShownFrame
 from tests.helpers.sse_streams import frames
 

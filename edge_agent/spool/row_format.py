@@ -1,4 +1,4 @@
-"""A packet as it is in the spool's tables `packets` and `bodies`, and back from there (pure)."""
+"""A packet as it is in the spool's tables `packets` and `bodies`, and back; `store` writes and deletes."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from can_stream.signals.decoded import Decoded, Value
 from can_stream.signals.evaluate import decode
 from can_stream.signals.model import Encoding, MessageModel, SignalModel
 from can_stream.signals.table import SignalTable
-from can_stream.text.json_output import JsonLines, frame_members, value_json, values_json
-from can_stream.text.normalized import FrameOrigin, can_frame_json, rows_of
+from can_stream.text.frame_json import FrameOrigin, can_frame_json, rows_of
+from can_stream.text.signals_json import JsonLines, frame_members, value_json, values_json
 
 ORIGIN = FrameOrigin(None, "can0")
 FLOAT32 = SignalModel("S", 0, 32, encoding=Encoding.FLOAT)

@@ -1,4 +1,4 @@
-"""Raw frames as normalized `can_frame` JSON (pure)."""
+"""Raw frames as normalized `can_frame` JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a database knows of frames, as JSON: the members it adds to normalized `can_frame` objects (pure).
+"""What a database knows of frames, as JSON: the members it adds to normalized `can_frame` objects.
 
 Choices appear as their names, integers with all their bits, NaN and infinities (which JSON has not) as the
 strings "NaN", "Infinity" and "-Infinity".
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from can_stream.frames.batches import FrameBatch
 from can_stream.signals.decoded import Decoded, Value
 from can_stream.signals.table import SignalTable
-from can_stream.text.normalized import FrameOrigin, Origins, beginnings, frame_columns, time_column
+from can_stream.text.frame_json import FrameOrigin, Origins, beginnings, frame_columns, time_column
 from can_stream.text.pieces import Pieces, Places, Pool, Spans, Texts, join_behind, join_lines
 from can_stream.text.value_text import SeenByName, ValueTexts
 
