@@ -2,11 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test vm bench soak lock clean
+.PHONY: help demo test dev vm bench soak lock clean
 
 help:
 	@echo "make demo   a stream server and an agent that loops a demo drive"
 	@echo "make test   all test lanes that can run here"
+	@echo "make dev    .venv with all tools, without running anything"
 	@echo "make vm     the guest of the vm lane (needs root and apt; VM=qemu for the second way)"
 	@echo "make bench  the benchmarks, each beside what one would use instead, into docs/performance.md (BENCH='decode resume': only these)"
 	@echo "make soak   the tests that kill, cut, fill and wait, at their full length: about an hour"
@@ -18,6 +19,8 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@$(BIN)/python scripts/lanes.py
+
+dev: $(VENV)/.dev
 
 vm: $(VENV)/.dev
 	@tests/vm/build $(VM)

@@ -6,6 +6,7 @@ A second one would greet the server as the same agent, and what it does not hold
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -16,6 +17,7 @@ from typing import Final
 from edge_agent.errors import OwnerError
 from edge_agent.host.runtime_directory import SYSTEM_DIRECTORY, make_runtime_directory, runtime_directory
 
+_REMEDY: Final = "set XDG_RUNTIME_DIR to a directory of this user"
 _FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of fcntl(2)
 
 
@@ -35,11 +37,15 @@ def owning(agent_id: str, environment: Mapping[str, str] = os.environ) -> Iterat
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         reason = f"no lock at {path}: {error.strerror or error}"
-        raise OwnerError(agent_id, reason, "set XDG_RUNTIME_DIR to a directory of this user") from error
+        raise OwnerError(agent_id, reason, _REMEDY) from error
     try:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise OwnerError(
+                    agent_id, f"no lock at {path}: {error.strerror or error}", _REMEDY
+                ) from error
             raise _owned(agent_id, _owner(descriptor)) from None
         # The umask of a service keeps others from asking who it is.
         with contextlib.suppress(OSError):
@@ -52,9 +58,12 @@ def owning(agent_id: str, environment: Mapping[str, str] = os.environ) -> Iterat
 def _refuse_where_locked(agent_id: str, path: Path) -> None:
     """Somebody who starts an agent by hand does not see that the service runs: its directory is another."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        reason = f"{path} cannot be asked who it is: {error.strerror or error}"
+        raise OwnerError(agent_id, reason, "stop the service first, or give this one another id") from error
     try:
         owner = _owner(descriptor)
     finally:

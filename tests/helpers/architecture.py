@@ -35,6 +35,11 @@ IO_NAMES: Final = {
     "numpy.save", "numpy.savetxt", "numpy.savez",
 }  # fmt: skip
 """What it could do without importing more."""
+IO_METHODS: Final = {
+    "dump", "file_digest", "fromfile", "memmap", "now", "open_memmap", "read_bytes", "read_text",
+    "savez_compressed", "today", "tofile", "utcnow", "write_bytes", "write_text",
+}  # fmt: skip
+"""Whatever they are called on: a class or a module may have got another name."""
 MAY_IMPORT_BY_NAME: Final = {
     "can_stream.databases.cantools_loading": "a part of cantools without the rest, which costs memory",
     "can_stream.logs.formats.library_logs": "asks whether an optional library is there",
@@ -173,9 +178,19 @@ def _across(house: House) -> Iterator[str]:
         if house.tree[target].source.is_empty:
             yield f"{module.path}: imports the folder {target}"
     for module in house.tree.values():
+        if "." not in module.name and not module.source.is_empty:
+            yield f"{module.path}: passes on what every room could then have"
         for imported in module.source.imports:
-            if imported.module.split(".")[0] in {"tests", "bench", "scripts"}:
+            top = imported.module.split(".")[0]
+            if top in {"tests", "bench", "scripts"}:
                 yield f"{module.path}: imports {imported.module}"
+            if imported.name == "*":
+                yield f"{module.path}: imports whatever {imported.module} has"
+            if top in house.packages and resolved(house.tree, imported) is None:
+                yield f"{module.path}: imports {imported.dotted}, which is not there"
+            # With one module's name a whole package can be reached: edge_agent.spool.spool.Spool.
+            if top in house.packages and imported.name is None:
+                yield f"{module.path}: imports {imported.module} without saying what of it"
 
 
 def _arrows(house: House) -> Iterator[str]:
@@ -220,6 +235,8 @@ def _impurities(house: House, module: Module) -> Iterator[str]:
         elif house.does_io(target):
             yield f"imports {target}, which does I/O"
     yield from (f"uses {name}" for name in module.source.names & IO_NAMES)
+    methods = {name.rpartition(".")[2] for name in module.source.names if "." in name}
+    yield from (f"calls {name}" for name in methods & IO_METHODS)
 
 
 def _is_harmless(imported: Import) -> bool:

@@ -27,6 +27,7 @@ MESSAGES: Final = [
 
 def section(text: str, heading: str) -> str:
     """The part of a page below a heading, up to the next of its level."""
+    assert heading in text, f"there is no {heading}"
     level = heading.split(" ", 1)[0]
     begin = text.index(heading)
     end = text.find(f"\n{level} ", begin + 1)
