@@ -33,7 +33,13 @@ _MAX_GARBAGE_BYTES: Final = 4096
 
 # CR or BELL in a line of its own; the same, or a line with something in it.
 _ACKNOWLEDGEMENT: Final = re.compile(rb"(?<![^\r\n\a])[\r\a]")
-_SENTENCE: Final = re.compile(rb"([ -~]{1,64})[\r\n]|" + _ACKNOWLEDGEMENT.pattern)
+# What is said to `V` and `N`: a line that begins so, for frames may come meanwhile.
+_SENTENCES: Final = {
+    command: re.compile(
+        rb"(?<![^\r\n\a])" + command.encode() + rb"([ -~]{1,64})[\r\n]|" + _ACKNOWLEDGEMENT.pattern
+    )
+    for command in ("V", "N")
+}
 
 
 class _Step(Struct, frozen=True):
@@ -46,11 +52,11 @@ class _Step(Struct, frozen=True):
 class SlcanBus:
     """An opened slcan adapter. The constructor opens the port, sets the adapter up and raises SourceError.
 
-    Frames have the time at which they were read, or with `options.timestamps` that of the adapter, in
-    milliseconds, brought to the wall clock by `TimestampMapper`. An adapter that answers `F` is asked every
-    3 s; what it says of lost frames stands as `Dropped` of an unknown count where it was said. One that has
-    answered and does not any more is dead. `answered`: the channels whose adapters have answered, kept for
-    the next time they are opened.
+    Frames have the time at which they were read, or that of the adapter where it sends one in milliseconds
+    (which `options.timestamps` asks for), brought to the wall clock by `TimestampMapper`. An adapter that
+    answers `F` is asked every 3 s; what it says of lost frames stands as `Dropped` of an unknown count where
+    it was said. One that has answered and does not any more is dead. `answered`: the channels whose adapters
+    have answered, kept for the next time they are opened.
     """
 
     can_wait = False
@@ -68,6 +74,7 @@ class SlcanBus:
         self._answers_status = False
         self._answered = set() if answered is None else answered
         self._garbage_bytes = 0
+        self._has_stamps: bool | None = None
         self._port = self._opened_port()
         try:
             self._set_up()
@@ -94,6 +101,10 @@ class SlcanBus:
             text += ", which acknowledges nothing"
             if self._dongle.mode == "listen_only":
                 text += " (without any frames: it may not know how to listen only)"
+        if self._has_stamps is False and self._options.timestamps:
+            text += "; it sends no timestamps that can be used: frames have the time at which they are read"
+        if self._has_stamps and not self._options.timestamps:
+            text += "; it sends timestamps unasked, which are used"
         if self._dongle.bitrate in (750_000, 800_000):
             text += "; S7 is 800 kbit/s with Lawicel, 750 kbit/s with CANable: check which the adapter is"
         return text
@@ -121,6 +132,9 @@ class SlcanBus:
         now_ns = self._clock.wall_ns()
         parsed = self._parser.parse(received, now_ns)
         self._malformed += parsed.malformed
+        if self._parser.has_stamps is not self._has_stamps:
+            self._has_stamps = self._parser.has_stamps
+            items.append(self._state())
         if len(parsed.frames):
             items.append(parsed.frames)
         items += self._news(parsed, now_ns)
@@ -139,16 +153,13 @@ class SlcanBus:
         self._port.discard(_QUIET_SECONDS)
         self._version = self._sentence("V")
         self._serial_number = self._sentence("N") if self._version else ""
-        stamped: bool | None = None
         for step in self._steps():
             acknowledged = self._acknowledged(step.command)
             if acknowledged is False and step.refusal is not None:
                 raise step.refusal
-            if step.command[0] == "Z" and acknowledged is not None:
-                stamped = acknowledged and self._options.timestamps
         if not self._is_mute:
             self._answered.add(self._dongle.channel)
-        self._parser = SlcanParser(stamped)
+        self._parser, self._has_stamps = SlcanParser(), None
         self._status_at_seconds = self._clock.monotonic_seconds()
         self._status_ns = self._clock.wall_ns()
 
@@ -160,10 +171,8 @@ class SlcanBus:
             remedy = "leave out `fd` and `data_bitrate`: only CANable 2 and adapters like it know CAN FD"
             rate = DATA_BITRATE_COMMANDS[dongle.data_bitrate]
             yield self._step(rate, "NO_FD", f"{dongle.data_bitrate} bit/s for data", remedy)
-        if self._options.timestamps:
-            yield self._step("Z1", "BAD_OPTION", "timestamps", "leave out `options.timestamps`")
-        else:
-            yield _Step("Z0", None)
+        # A wish: what the adapter makes of it is seen from its frames, whatever it answers.
+        yield _Step("Z1" if self._options.timestamps else "Z0", None)
         if dongle.mode == "listen_only":
             remedy = 'set `mode = "normal"` if it may acknowledge frames on this bus, or use another adapter'
             yield self._step("L", "NO_LISTEN_ONLY", "to listen only", remedy)
@@ -181,9 +190,9 @@ class SlcanBus:
 
     def _sentence(self, command: str) -> str:
         """What the adapter says, without the letter in front; "" where it says nothing or no."""
-        answer = self._ask(command, _SENTENCE)
+        answer = self._ask(command, _SENTENCES[command])
         self._port.discard(_QUIET_SECONDS)
-        return "" if answer is None or answer[1] is None else answer[1].decode("ascii").removeprefix(command)
+        return "" if answer is None or answer[1] is None else answer[1].decode("ascii")
 
     def _ask(self, command: str, answer: re.Pattern[bytes]) -> re.Match[bytes] | None:
         found = self._port.ask(command, answer, self._patience_seconds)
@@ -246,11 +255,9 @@ class SlcanBus:
             return
         self._garbage_bytes += received_bytes
         if self._garbage_bytes > _MAX_GARBAGE_BYTES:
-            options = self._options
-            reason = f"what {self._dongle.channel} says at {options.serial_baudrate} baud is not slcan"
+            baudrate = self._options.serial_baudrate
+            reason = f"what {self._dongle.channel} says at {baudrate} baud is not slcan"
             remedy = (
                 "set `options.serial_baudrate` to the adapter's; check that no other program uses the port"
             )
-            if options.timestamps:
-                remedy += "; leave out `options.timestamps` if the adapter has none"
             raise SourceError("GARBAGE", reason, remedy)

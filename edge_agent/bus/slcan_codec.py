@@ -4,6 +4,10 @@ The ASCII protocol of the Lawicel CAN232 and CANUSB (their manuals): `tiiildd..`
 `T` and `R` for 29-bit ids, and where timestamps are on four more digits behind each frame, milliseconds of
 the running minute. Firmware of CANable 2 adds CAN FD as `d` and `D`, with bit rate switch `b` and `B`. CR
 ends a line, BELL is a refusal; CRLF and LF end lines too.
+
+Whether a line has a timestamp is seen from the line: there are adapters that acknowledge `Z0` and send
+timestamps, and such that acknowledge `Z1` and send none. Some count milliseconds in 16 bits and not within
+the minute (ArduPilot). Eight digits are a count of whatever unit, which nobody says.
 """
 
 from __future__ import annotations
@@ -38,9 +42,11 @@ from can_stream.text.text_columns import (
 from edge_agent.bus.driver_times import TimestampMapper
 
 _STAMP_DIGITS: Final = 4
+_LONG_STAMP_DIGITS: Final = 8
 _MINUTE_MS: Final = 60_000
+_SIXTEEN_BITS_MS: Final = 1 << 16
 # An extended CAN FD frame of 64 bytes with its timestamp.
-MAX_LINE_BYTES: Final = 1 + 8 + 1 + 2 * FD_DATA_BYTES + _STAMP_DIGITS
+MAX_LINE_BYTES: Final = 1 + 8 + 1 + 2 * FD_DATA_BYTES + _LONG_STAMP_DIGITS
 
 # Letter, digits of the id, flags.
 _KINDS: Final = (
@@ -151,25 +157,25 @@ class Parsed(Struct, frozen=True, eq=False):
 
 
 class _Columns(Struct, frozen=True, eq=False):
-    """The frames of a block, where `ok`. `stamp_ms` int64[N] is -1 for those without; None: all are."""
+    """The frames of a block, where `ok`. `stamp_ms` int64[N] is -1 for those without one of four digits."""
 
     ok: Mask
     arbitration_id: NDArray[np.uint32]
     flags: NDArray[np.uint8]
     length: NDArray[np.uint8]
     data: NDArray[np.uint8]
-    stamp_ms: NDArray[np.int64] | None
+    stamp_ms: NDArray[np.int64]
 
 
 class SlcanParser:
-    """Reads an adapter's bytes, cut anywhere.
+    """Reads an adapter's bytes, cut anywhere. What is no line of the protocol costs itself only: the next
+    CR, LF or BELL begins anew.
 
-    `stamped` says whether frames have timestamps; None: some may. What is no line of the protocol costs
-    itself only: the next CR, LF or BELL begins anew.
+    `has_stamps`: whether the newest frame has a timestamp that is used; None before the first.
     """
 
-    def __init__(self, stamped: bool | None = None) -> None:
-        self._stamped = stamped
+    def __init__(self) -> None:
+        self.has_stamps: bool | None = None
         self._unfinished = b""
         self._stamps = _Stamps()
 
@@ -182,7 +188,7 @@ class SlcanParser:
         if not block:
             return Parsed(empty_batch(), (), 0)
         text = TextBlock(block.translate(_LINE_FEEDS))
-        rows, columns = _frames_in(text, self._stamped)
+        rows, columns = _frames_in(text)
         replies, malformed = _replies_in(text, block, rows)
         frames = self._frames(columns, now_ns)
         return Parsed(frames, replies, malformed + len(columns.ok) - len(frames))
@@ -196,39 +202,45 @@ class SlcanParser:
 
     def _frames(self, columns: _Columns, now_ns: int) -> FrameBatch:
         stamp_ns = np.full(len(columns.ok), now_ns, np.int64)
-        if columns.stamp_ms is not None:
-            has_stamp = columns.ok & (columns.stamp_ms >= 0)
+        has_stamp = columns.ok & (columns.stamp_ms >= 0)
+        if has_stamp.any():
             stamp_ns[has_stamp] = self._stamps.map(columns.stamp_ms[has_stamp], now_ns)
+        if columns.ok.any():
+            self.has_stamps = bool(has_stamp[columns.ok][-1])
         frames = FrameBatch(stamp_ns, columns.arbitration_id, columns.flags, columns.length, columns.data)
         return frames if columns.ok.all() else frames[columns.ok]
 
 
 class _Stamps:
-    """Turns milliseconds that start again every minute into wall clock nanoseconds."""
+    """Turns milliseconds that start again every minute, or after 16 bits, into wall clock nanoseconds.
+
+    That they count in 16 bits is known from the first that is beyond the minute.
+    """
 
     def __init__(self) -> None:
         self._mapper = TimestampMapper()
         self._newest_ms: int | None = None
+        self._period_ms = _MINUTE_MS
 
     def map(self, stamp_ms: NDArray[np.int64], now_ns: int) -> NDArray[np.int64]:
         """int64[N] nanoseconds. Minutes of silence are a jump, for which the mapper finds its offset anew."""
-        if not len(stamp_ms):
-            return stamp_ms
+        if self._period_ms == _MINUTE_MS and int(stamp_ms.max()) >= _MINUTE_MS:
+            # What was made of earlier ones may have been wrong by a few seconds at each turn.
+            self._period_ms, self._newest_ms, self._mapper = _SIXTEEN_BITS_MS, None, TimestampMapper()
         newest_ms = int(stamp_ms[-1]) if self._newest_ms is None else self._newest_ms
-        unwrapped_ms = newest_ms + (stamp_ms - newest_ms + _MINUTE_MS // 2) % _MINUTE_MS - _MINUTE_MS // 2
+        half_ms = self._period_ms // 2
+        unwrapped_ms = newest_ms + (stamp_ms - newest_ms + half_ms) % self._period_ms - half_ms
         self._newest_ms = int(unwrapped_ms[-1])
         return self._mapper.map(unwrapped_ms * 1_000_000, now_ns)
 
 
-def _frames_in(text: TextBlock, stamped: bool | None) -> tuple[Mask, _Columns]:
+def _frames_in(text: TextBlock) -> tuple[Mask, _Columns]:
     """Which lines have the shape of a frame, and the columns of those."""
     letter = text.chars.take(text.start)
     code_at = text.start + _CODE_AT.take(letter)
     key = _KEY_OF_LETTER.take(letter) + np.minimum(text.digits.take(code_at), _CODES - 1)
     more = text.end - text.start - _LINE_BYTES.take(key)
-    rows = more == (_STAMP_DIGITS if stamped else 0)
-    if stamped is None:
-        rows |= more == _STAMP_DIGITS
+    rows = (more == 0) | (more == _STAMP_DIGITS) | (more == _LONG_STAMP_DIGITS)
     if not rows.all():
         code_at, key, more = code_at[rows], key[rows], more[rows]
     words = text.nibbles(code_at[:, None] + _WORDS_AT) & _WORD_CHARACTERS.take(key, axis=0)
@@ -240,9 +252,7 @@ def _frames_in(text: TextBlock, stamped: bool | None) -> tuple[Mask, _Columns]:
     is_long = size > CLASSIC_DATA_BYTES
     if is_long.any():
         data = _long_data(text, code_at, size, np.flatnonzero(is_long), data, ok)
-    stamp_ms = None
-    if stamped is not False:
-        stamp_ms = _timestamps(text, code_at + 1 + 2 * size, more == _STAMP_DIGITS, ok)
+    stamp_ms = _timestamps(text, code_at + 1 + 2 * size, more, ok)
     return rows, _Columns(ok, arbitration_id, _FLAGS.take(key), _LENGTHS.take(key), data, stamp_ms)
 
 
@@ -259,12 +269,19 @@ def _long_data(
     return wide
 
 
-def _timestamps(text: TextBlock, begin: Positions, has_stamp: Mask, ok: Mask) -> NDArray[np.int64]:
-    """int64[N] milliseconds at `begin`, -1 where there are none. Clears `ok` where they are impossible."""
+def _timestamps(text: TextBlock, begin: Positions, more: Positions, ok: Mask) -> NDArray[np.int64]:
+    """int64[N] milliseconds at `begin`, -1 where there are none. Clears `ok` where they are no numbers."""
+    stamp_ms = np.full(len(more), -1, np.int64)
+    if not more.any():
+        return stamp_ms
+    has_stamp = more == _STAMP_DIGITS
     digits = np.where(has_stamp, text.nibbles(begin - 4) & _STAMP_CHARACTERS, np.uint64(0))
-    stamp_ms = hex_number(digits).astype(np.int64)
-    ok &= are_hex(digits) & (stamp_ms < _MINUTE_MS)
-    return np.where(has_stamp, stamp_ms, -1)
+    ok &= are_hex(digits)
+    is_long = np.flatnonzero(more == _LONG_STAMP_DIGITS)
+    if len(is_long):
+        ok[is_long] &= are_hex(text.nibbles(begin[is_long]))
+    stamp_ms[has_stamp] = hex_number(digits[has_stamp]).astype(np.int64)
+    return stamp_ms
 
 
 def _replies_in(text: TextBlock, block: bytes, is_frame: Mask) -> tuple[tuple[Reply, ...], int]:

@@ -1,4 +1,4 @@
-"""Lets the oldest packets on disk go, of whatever lane, where all are too many or too old; `store` deletes."""
+"""Lets the oldest packets on disk go, of whatever lane, where too many or too old; `store` deletes."""
 
 from __future__ import annotations
 

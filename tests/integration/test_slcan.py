@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
@@ -172,6 +173,53 @@ def test_frames_have_the_time_at_which_they_were_read(plug: Callable[..., Lawice
         assert before_ns <= stamps[0] <= stamps[1] <= Clock().wall_ns()
 
 
+@pytest.mark.parametrize("refuses", ["", "Z"])
+def test_timestamps_that_nobody_asked_for_are_used_and_that_is_said(
+    plug: Callable[..., LawicelAdapter], refuses: str
+) -> None:
+    adapter = plug(refuses=refuses)
+    with closing(SlcanBus(dongle(adapter.path))) as source:
+        adapter.send(b"".join(b"t1238%016X%04X\r" % (number, 7 * number) for number in range(50)))
+        frames = read_frames(source, 50)
+        assert (np.diff(frames.timestamp_ns) == 7_000_000).all()
+        assert source.malformed == 0
+        assert "sends timestamps unasked, which are used" in source.info
+
+
+@pytest.mark.parametrize("refuses", ["", "Z"])
+def test_timestamps_that_do_not_come_are_a_wish_that_is_said(
+    plug: Callable[..., LawicelAdapter], refuses: str
+) -> None:
+    adapter = plug(refuses=refuses)
+    with closing(SlcanBus(dongle(adapter.path, options={"timestamps": True}))) as source:
+        before_ns = Clock().wall_ns()
+        adapter.send(b"t0010\rt001012345678\r")
+        assert (read_frames(source, 2).timestamp_ns >= before_ns).all()
+        assert source.malformed == 0
+        assert "it sends no timestamps that can be used" in source.info
+
+
+def test_an_adapter_that_speaks_while_it_is_asked_keeps_its_name(
+    plug: Callable[..., LawicelAdapter],
+) -> None:
+    adapter, chatter = plug(), threading.Event()
+
+    def chat() -> None:
+        while not chatter.wait(0.0005):
+            adapter.send(b"t123800000000000001FA\r")
+
+    talking = threading.Thread(target=chat, daemon=True)
+    talking.start()
+    try:
+        with closing(SlcanBus(dongle(adapter.path))) as source:
+            assert "version 1013" in source.info
+            assert "t123" not in source.info
+            assert len(read_frames(source, 1))
+    finally:
+        chatter.set()
+        talking.join()
+
+
 def test_noise_is_counted_and_the_next_frame_read(plug: Callable[..., LawicelAdapter]) -> None:
     adapter = plug()
     with closing(SlcanBus(dongle(adapter.path))) as source:
@@ -196,7 +244,6 @@ def test_nothing_but_noise_is_a_failure_that_names_the_speed(plug: Callable[...,
     [
         ("S", {}, "BAD_OPTION", "bitrate"),
         ("Y", {"fd": True, "data_bitrate": 2_000_000}, "NO_FD", "leave out `fd`"),
-        ("Z", {"options": {"timestamps": True}}, "BAD_OPTION", "options.timestamps"),
         ("L", {}, "NO_LISTEN_ONLY", 'mode = "normal"'),
         ("O", {"mode": "normal"}, "CANNOT_OPEN", "plug it in again"),
     ],

@@ -53,15 +53,14 @@ fragments = (
 )
 noises = st.lists(fragments, max_size=12).map(b"".join)
 cuts = st.lists(st.integers(0, 1_000), max_size=8)
-ways = st.sampled_from([None, True, False])
 
 
-def parse(content: bytes, stamped: bool | None = False) -> Parsed:
-    return SlcanParser(stamped).parse(content, NOW_NS)
+def parse(content: bytes) -> Parsed:
+    return SlcanParser().parse(content, NOW_NS)
 
 
-def in_pieces(content: bytes, at: list[int], stamped: bool | None) -> list[Parsed]:
-    parser = SlcanParser(stamped)
+def in_pieces(content: bytes, at: list[int]) -> list[Parsed]:
+    parser = SlcanParser()
     edges = [0, *sorted(min(cut, len(content)) for cut in at), len(content)]
     return [parser.parse(content[begin:end], NOW_NS) for begin, end in pairwise(edges)]
 
@@ -74,7 +73,7 @@ def without_times(frames: FrameBatch) -> FrameBatch:
 
 @given(st.lists(rows(), max_size=20), line_ends, st.booleans(), cuts)
 def test_every_frame_is_read_back(frames: list[Row], line_end: bytes, upper: bool, at: list[int]) -> None:
-    pieces = in_pieces(b"".join(line_of(row, upper) + line_end for row in frames), at, False)
+    pieces = in_pieces(b"".join(line_of(row, upper) + line_end for row in frames), at)
     assert concatenate([piece.frames for piece in pieces]).equals(batch_of(frames))
     assert all((piece.replies, piece.malformed) == ((), 0) for piece in pieces)
 
@@ -89,30 +88,30 @@ def test_a_frame_with_a_character_that_is_no_digit_is_malformed(
     assert (len(parsed.frames), parsed.malformed) == (0, 1)
 
 
-@given(noises, cuts, ways)
-@example(b"t0010\r\nt0020\r\n", [6, 7], False)
-@example(b"\a\r\n\r", [1, 2, 3], None)
-@example(b"7" * 500 + b"\rt0010\r", [100, 200, 300], False)
-def test_any_bytes_in_any_pieces_give_the_same(content: bytes, at: list[int], stamped: bool | None) -> None:
-    whole, pieces = parse(content, stamped), in_pieces(content, at, stamped)
+@given(noises, cuts)
+@example(b"t0010\r\nt0020\r\n", [6, 7])
+@example(b"\a\r\n\r", [1, 2, 3])
+@example(b"7" * 500 + b"\rt0010\r", [100, 200, 300])
+def test_any_bytes_in_any_pieces_give_the_same(content: bytes, at: list[int]) -> None:
+    whole, pieces = parse(content), in_pieces(content, at)
     frames = concatenate([piece.frames for piece in pieces])
     assert without_times(frames).equals(without_times(whole.frames))
     assert tuple(reply for piece in pieces for reply in piece.replies) == whole.replies
     assert sum(piece.malformed for piece in pieces) == whole.malformed
 
 
-@given(noises, ways)
-def test_every_line_is_a_frame_a_reply_or_malformed(content: bytes, stamped: bool | None) -> None:
-    parsed = parse(content, stamped)
+@given(noises)
+def test_every_line_is_a_frame_a_reply_or_malformed(content: bytes) -> None:
+    parsed = parse(content)
     lines = re.findall(rb"[^\r\n\a]+[\r\n\a]|\r|\a", content)
     # The LF of a CRLF is no line; LF in a line of its own neither.
     assert len(parsed.frames) + len(parsed.replies) + parsed.malformed == len(lines)
     assert all(isinstance(reply, Reply) for reply in parsed.replies)
 
 
-@given(noises, ways)
-def test_whatever_comes_out_is_a_possible_frame(content: bytes, stamped: bool | None) -> None:
-    frames = parse(content, stamped).frames
+@given(noises)
+def test_whatever_comes_out_is_a_possible_frame(content: bytes) -> None:
+    frames = parse(content).frames
     for row in range(len(frames)):
         flags, length = FrameFlag(int(frames.flags[row])), int(frames.length[row])
         assert frames.arbitration_id[row] <= (0x1FFFFFFF if flags & FrameFlag.EXTENDED else 0x7FF)
@@ -133,20 +132,23 @@ def test_noise_costs_at_most_the_frame_it_hits(frames: list[Row], data: st.DataO
     assert found[len(found) - len(after) :].equals(after)
 
 
-@given(st.lists(st.tuples(rows(), st.integers(0, 59_999)), min_size=1, max_size=8), line_ends)
-def test_timestamps_are_read_where_they_are_expected_and_only_there(
-    frames: list[tuple[Row, int]], line_end: bytes
+stamps = st.just(b"") | st.binary(min_size=2, max_size=2) | st.binary(min_size=4, max_size=4)
+
+
+@given(st.lists(st.tuples(rows(), stamps), min_size=1, max_size=8), line_ends, cuts)
+def test_frames_are_read_with_whatever_timestamp_each_of_them_has(
+    frames: list[tuple[Row, bytes]], line_end: bytes, at: list[int]
 ) -> None:
-    content = b"".join(line_of(row) + f"{stamp:04X}".encode() + line_end for row, stamp in frames)
-    wanted = without_times(batch_of(row for row, _ in frames))
-    for stamped in (True, None):
-        assert without_times(parse(content, stamped).frames).equals(wanted)
-    assert parse(content, False).malformed == len(frames)
+    content = b"".join(line_of(row) + stamp.hex().upper().encode() + line_end for row, stamp in frames)
+    pieces = in_pieces(content, at)
+    found = concatenate([piece.frames for piece in pieces])
+    assert without_times(found).equals(without_times(batch_of(row for row, _ in frames)))
+    assert not any(piece.malformed for piece in pieces)
 
 
 @given(st.integers(MAX_LINE_BYTES, 2_000), cuts)
 def test_a_line_without_end_is_one_malformed_line_once_it_ends(length: int, at: list[int]) -> None:
     content = b"t" + b"0" * length + b"\rt0011FF\r"
-    pieces = in_pieces(content, at, None)
+    pieces = in_pieces(content, at)
     assert sum(piece.malformed for piece in pieces) == 1
     assert concatenate([piece.frames for piece in pieces]).arbitration_id.tolist() == [1]

@@ -13,8 +13,8 @@ NOW_NS = 1_766_417_462_000_000_000
 FD, BRS, EXTENDED, REMOTE = FrameFlag.FD, FrameFlag.BRS, FrameFlag.EXTENDED, FrameFlag.REMOTE
 
 
-def parse(content: bytes, stamped: bool | None = False) -> Parsed:
-    return SlcanParser(stamped).parse(content, NOW_NS)
+def parse(content: bytes) -> Parsed:
+    return SlcanParser().parse(content, NOW_NS)
 
 
 @pytest.mark.parametrize(
@@ -70,31 +70,49 @@ def test_replies_among_frames() -> None:
     assert (parsed.frames.arbitration_id.tolist(), parsed.malformed) == ([1, 2], 0)
 
 
-def test_a_timestamp_beyond_the_minute_is_malformed() -> None:
-    assert parse(b"t0010EA60\r", stamped=True).malformed == 1
-    assert len(parse(b"t0010EA5F\r", stamped=True).frames) == 1
+def stamped(*stamps_ms: int, period_ms: int = 60_000) -> bytes:
+    return b"".join(b"t0010%04X\r" % (stamp % period_ms) for stamp in stamps_ms)
 
 
-def stamped(*stamps_ms: int) -> bytes:
-    return b"".join(b"t0010%04X\r" % (stamp % 60_000) for stamp in stamps_ms)
+def test_an_adapter_that_counts_in_16_bits_keeps_time_over_every_turn() -> None:
+    parser, times_ns = SlcanParser(), list[int]()
+    for at_ms in range(0, 300_000, 20):
+        line = stamped(at_ms, period_ms=1 << 16)
+        times_ns += parser.parse(line, NOW_NS + at_ms * 1_000_000).frames.timestamp_ns.tolist()
+    assert (np.diff(times_ns) == 20_000_000).all()
+
+
+def test_a_count_of_eight_digits_is_no_time_and_costs_no_frame() -> None:
+    parsed = parse(b"t1232AABB00012345\rT1234567800000FFFF\rt0010123456g8\r")
+    assert (parsed.frames.arbitration_id.tolist(), parsed.malformed) == ([0x123, 0x12345678], 1)
+    assert (parsed.frames.timestamp_ns == NOW_NS).all()
+
+
+def test_it_is_known_whether_timestamps_come() -> None:
+    parser = SlcanParser()
+    known = [parser.has_stamps]
+    for line in (b"F00\r", b"t0010\r", b"t00100001\r", b"t001000000001\r"):
+        parser.parse(line, NOW_NS)
+        known.append(parser.has_stamps)
+    assert known == [None, None, False, True, False]
 
 
 def test_the_adapters_clock_gives_the_distances_between_frames() -> None:
-    frames = SlcanParser(True).parse(stamped(59_990, 59_999, 60_001, 60_100), NOW_NS).frames
+    frames = SlcanParser().parse(stamped(59_990, 59_999, 60_001, 60_100), NOW_NS).frames
     assert (np.diff(frames.timestamp_ns) // 1_000_000).tolist() == [9, 2, 99]
     assert frames.timestamp_ns[-1] == NOW_NS
 
 
 @pytest.mark.parametrize("seconds", [1, 29, 31, 45, 59, 60, 61, 421, 3_600])
 def test_a_silent_bus_costs_no_time(seconds: int) -> None:
-    parser, silence_ns = SlcanParser(True), seconds * 1_000_000_000
+    parser, silence_ns = SlcanParser(), seconds * 1_000_000_000
     first = parser.parse(stamped(30_000), NOW_NS).frames
     then = parser.parse(stamped(30_000 + seconds * 1_000), NOW_NS + silence_ns).frames
     assert then.timestamp_ns[0] - first.timestamp_ns[0] == silence_ns
 
 
 def test_frames_that_are_read_late_keep_their_time_also_after_minutes() -> None:
-    parser, late_ns = SlcanParser(True), 300_000_000
+    parser, late_ns = SlcanParser(), 300_000_000
     parser.parse(stamped(0), NOW_NS)
     for second in range(1, 100):
         now_ns = NOW_NS + second * 1_000_000_000 + late_ns
@@ -103,13 +121,13 @@ def test_frames_that_are_read_late_keep_their_time_also_after_minutes() -> None:
 
 
 def test_the_longest_frame_in_two_pieces() -> None:
-    line, parser = b"B12345678F" + b"5a" * 64 + b"EA5F", SlcanParser(True)
+    line, parser = b"B12345678F" + b"5a" * 64 + b"EA5F", SlcanParser()
     assert not len(parser.parse(line, NOW_NS).frames)
     assert len(parser.parse(b"\r", NOW_NS).frames) == 1
 
 
 def test_a_frame_with_and_one_without_a_timestamp_where_it_is_not_known() -> None:
-    frames = parse(stamped(10, 30) + b"t0020\r", stamped=None).frames
+    frames = parse(stamped(10, 30) + b"t0020\r").frames
     assert (frames.timestamp_ns - NOW_NS).tolist() == [-20_000_000, 0, 0]
 
 
