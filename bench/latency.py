@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import socket
 import struct
@@ -101,7 +102,10 @@ def running(interface: str | None) -> Iterator[tuple[Console, list[socket.socket
         config = agent_config(work, server.url, agent.token_file, "bench")
         command = [*SIDES, "ours", "--config", str(config), "--descriptors", *map(str, descriptors)]
         token = server.create_token("viewer")
-        with subprocess.Popen(command, pass_fds=descriptors, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        environment = os.environ | {"STATE_DIRECTORY": name, "XDG_RUNTIME_DIR": name}
+        with subprocess.Popen(
+            command, pass_fds=descriptors, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment
+        ) as process:
             try:
                 path = f"/api/v1/dongles/{dongle_id}/signals"
                 with contextlib.closing(Console(server, dongle_id, token)) as console:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import socket
 import statistics
 import struct
@@ -228,7 +229,11 @@ def measure(side: Side, work: Work, rate: float, seconds: float) -> Measured:
         SinkProcess() as sink,
     ):
         command = command_of(side, work, sink.port, descriptors, Path(name))
-        with subprocess.Popen(command, pass_fds=descriptors, stderr=errors, cwd=ROOT) as process:
+        # A spool of its own: what a killed run has left in this user's would be counted as well.
+        environment = os.environ | {"STATE_DIRECTORY": name, "XDG_RUNTIME_DIR": name}
+        with subprocess.Popen(
+            command, pass_fds=descriptors, stderr=errors, cwd=ROOT, env=environment
+        ) as process:
             try:
                 sink.wait_ready()
                 block.send(senders, warm, rate)

@@ -24,7 +24,9 @@ REPORTS: Final = ROOT / ".lanes"
 MEASURED: Final = ("unit", "property")
 LIST: Final = ROOT / "tests" / "coverage.toml"
 LEAST_PERCENT: Final = 90
-# An entry stays good up to here, so that a test more or less does not move a module to and fro.
+# Which process a test runs in, and what was imported there before, moves a module by some per cent: only
+# what is well below the line fails for want of a reason.
+FAILING_PERCENT: Final = 85
 STALE_PERCENT: Final = 95
 HEADER: Final = f"""\
 # Modules with less than {LEAST_PERCENT} % of their branches taken by {", ".join(MEASURED)}: why,
@@ -66,6 +68,8 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--update"]:
         LIST.write_text(list_text(updated(shares, listed)))
         return 0
+    for path in stale(shares, listed):
+        print(f"{path}: {shares[path].percent} % of its branches, can go from {LIST.name}")
     wrong = list(disagreements(shares, listed))
     for line in wrong:
         print(line)
@@ -105,17 +109,21 @@ def table(shares: Mapping[str, Share], listed: set[str]) -> Iterator[str]:
 
 def disagreements(shares: Mapping[str, Share], listed: list[Exceptions]) -> Iterator[str]:
     """What must be mended in the list, or by a test."""
-    every = [module for group in listed for module in group.modules]
     for path in missing(shares, listed):
-        yield f"{path}: {shares[path].percent} % of its branches, and not in {LIST.name}"
-    for module in every:
+        if shares[path].percent < FAILING_PERCENT:
+            yield f"{path}: {shares[path].percent} % of its branches, and not in {LIST.name}"
+    for module in (module for group in listed for module in group.modules):
         if module not in shares:
             yield f"{module}: in {LIST.name}, and no module of ours"
-        elif shares[module].percent >= STALE_PERCENT:
-            yield f"{module}: {shares[module].percent} % of its branches, and still in {LIST.name}"
     for group in listed:
         if not group.reason:
             yield f"{', '.join(group.modules)}: in {LIST.name} without a reason"
+
+
+def stale(shares: Mapping[str, Share], listed: list[Exceptions]) -> list[str]:
+    """Listed modules that need no reason any more."""
+    every = (module for group in listed for module in group.modules)
+    return [path for path in every if path in shares and shares[path].percent >= STALE_PERCENT]
 
 
 def missing(shares: Mapping[str, Share], listed: list[Exceptions]) -> list[str]:

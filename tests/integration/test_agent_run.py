@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from tests.helpers.agents import (
     RegisteredAgent,
+    agent_configuration,
+    agent_environment,
     log_dongle,
     recorded_frames,
     recorded_gaps,
@@ -25,7 +28,7 @@ from tests.helpers.conditions import eventually
 from tests.helpers.console_client import ConsoleClient
 from tests.helpers.lanes import require_lane
 from tests.helpers.lawicel import LawicelAdapter
-from tests.helpers.processes import EnrolledAgent, Process, StreamServer
+from tests.helpers.processes import ENVIRONMENT, EnrolledAgent, Process, StreamServer, installed_command
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +195,17 @@ def test_a_serial_adapter_streams_survives_garbage_and_says_when_it_is_gone(
         assert process.stop() == 0
     lines = frames_of(recorded_lines(server, "serial-bus", viewer))
     assert lines == ["123#AABB", "18DAF110#CC", "123#R4"]
+
+
+def test_an_agent_whose_standard_error_is_closed_streams(
+    server: StreamServer, viewer: str, tmp_path: Path
+) -> None:
+    log = write_log(tmp_path / "drive.log", 300, 300)
+    agent = EnrolledAgent(server, "quiet", tmp_path)
+    target = {"url": server.url, "token_file": str(agent.token_file)}
+    config = tmp_path / "quiet.toml"
+    config.write_text(agent_configuration("quiet", target, [log_dongle(log, "quiet-log")]))
+    command = map(str, [*installed_command("edge-agent"), "run", "--config", config])
+    environment = {**ENVIRONMENT, **agent_environment(tmp_path)}
+    subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], env=environment, timeout=60, check=True)
+    assert recorded_frames(server, "quiet-log", viewer) == 300
