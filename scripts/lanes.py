@@ -50,14 +50,14 @@ LANES: Final[Mapping[str, Lane]] = {
     "lint": Lane(30, ([str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."])),
     "types": Lane(120, ([str(BIN / "mypy")],)),
     "unit": Lane(180, tests=(*TWO_AT_A_TIME, "tests/unit"), measured=True),
-    "property": Lane(420, tests=(*TWO_AT_A_TIME, "tests/property"), measured=True),
+    "property": Lane(300, tests=(*TWO_AT_A_TIME, "tests/property"), measured=True),
     "integration": Lane(
         1260,
         tests=(*TWO_AT_A_TIME, "-m", "not speed", "tests/integration"),
         speed=("-m", "speed", "tests/integration"),
     ),
     "coverage": Lane(30, ([sys.executable, str(ROOT / "scripts" / "coverage_table.py")],)),
-    "vm": Lane(540, tests=("tests/vm",)),
+    "vm": Lane(900, tests=("tests/vm",)),
     "browser": Lane(300, tests=(*TWO_AT_A_TIME, "tests/browser")),
 }
 
