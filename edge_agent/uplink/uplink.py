@@ -26,10 +26,7 @@ from edge_agent.uplink.traffic import Traffic
 
 
 class Uplink:
-    """Streams lanes and control messages of one agent to one server.
-
-    Who fills a lane needs `wake` and `progress` alone, and can be handed the two.
-    """
+    """Streams lanes and control messages of one agent to one server; lanes say themselves what they have."""
 
     def __init__(
         self,
@@ -69,10 +66,6 @@ class Uplink:
         """There are new dongles or lanes: greet the server again with all of them."""
         self._traffic.greet_again.set()
         self._take_event(UplinkEvent.GREET_AGAIN)
-
-    def wake(self) -> None:
-        """A lane has something new to send."""
-        self._traffic.has_unsent.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that acks or connections bring about. UplinkError when the server refuses."""

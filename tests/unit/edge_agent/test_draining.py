@@ -13,6 +13,7 @@ from edge_agent import draining
 from edge_agent.config.sections import SpoolSection
 from edge_agent.draining import acknowledged, drain
 from edge_agent.spool.store import Moment, SpoolStore
+from edge_agent.uplink.budget import Stage
 from tests.helpers.agent_parts import (
     AgentParts,
     databases,
@@ -121,8 +122,7 @@ async def test_a_lane_without_budget_is_waited_for_unless_the_agent_stops() -> N
             for _ in range(10):
                 await asyncio.sleep(0)
             assert not waiting.done(), "a log is played to its end, be it tomorrow"
-            lane.paused = False
-            parts.uplink.wake()
+            parts.dongles[0].pipeline.limit(Stage.EVERYTHING)
             async with asyncio.timeout(30):
                 await waiting
 
