@@ -39,12 +39,17 @@ from can_stream.protocol.control import (
     DongleInfo,
     Heartbeat,
     Hello,
-    LaneHello,
-    LanesHello,
     encode_control_message,
 )
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
-from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+from can_stream.protocol.lanes_control import LaneHello, LanesHello
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import (
+    Gap,
+    GapReason,
+    encode_frames,
+    encode_gap,
+)
 from can_stream.text.frame_json import rows_of
 from tests.helpers.agents import registered_agents
 from tests.helpers.processes import StreamServer

@@ -27,7 +27,8 @@ from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_s
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from can_stream.logs.log_reader import open_log
 from can_stream.protocol.hop import Envelope, HopDecoder, HopEncoder, RangeKind
-from can_stream.protocol.packets import PacketNumber, decode_packet, encode_frames
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import decode_packet, encode_frames
 from can_stream.text.frame_json import rows_of
 from edge_agent.simulation.messages import simulated_messages
 from edge_agent.simulation.traffic import Traffic

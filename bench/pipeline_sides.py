@@ -22,15 +22,15 @@ from websockets.exceptions import ConnectionClosed
 
 from bench.receive import Wire, python_can_on
 from can_stream.frames.batches import FrameBatch, SignalBatch
-from can_stream.protocol.control import (
+from can_stream.protocol.control import Welcome, encode_control_message
+from can_stream.protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
+from can_stream.protocol.lanes_control import (
     LanesHello,
     LanesWelcome,
-    Welcome,
     decode_data_up,
-    encode_control_message,
 )
-from can_stream.protocol.hop import Ack, HopDecoder, RangeKind, encode_ack
-from can_stream.protocol.packets import MAX_PACKET_BYTES, PacketNumber, decode_packet
+from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketNumber
+from can_stream.protocol.packets import decode_packet
 from edge_agent.bus import socketcan
 from edge_agent.cli import run as run_command
 from stream_server.recording.recorder import FLUSH_SECONDS

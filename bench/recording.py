@@ -23,9 +23,10 @@ from sqlalchemy import Connection, insert
 from bench.packets import START_ID, demo_traffic
 from bench.report import Comparison, compare, in_turn, show
 from can_stream.frames.batches import FrameBatch
-from can_stream.protocol.control import LaneHello
 from can_stream.protocol.hop import RangeKind
-from can_stream.protocol.packets import Packet, PacketNumber, encode_frames
+from can_stream.protocol.lanes_control import LaneHello
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import Packet, encode_frames
 from can_stream.text.frame_json import rows_of
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from can_stream.lanes.sender import LaneSender
-from can_stream.protocol.control import DevicesReport, DongleInfo, Hello
+from can_stream.protocol.control import (
+    DevicesReport,
+    DongleInfo,
+    Hello,
+)
 from edge_agent.discovery.id_discoveries import IdDiscoveryKind, id_discovery
 from edge_agent.discovery.seen_ids import BusId
 from edge_agent.dongles.dongle import Dongle

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from can_stream.protocol.control import BacklogRange
+from can_stream.protocol.lanes_control import BacklogRange
 
 
 class Stretch(Struct):
@@ -39,7 +39,7 @@ class Stretch(Struct):
         """What a hello says of it."""
         oldest = self.oldest_seconds
         age_seconds = None if oldest is None else max(0.0, round(now_seconds - oldest, 3))
-        return BacklogRange(self.start_id, self.first_seq, self.last_seq, self.frames, age_seconds)
+        return BacklogRange(self.start_id, self.first_seq, self.last_seq, None, self.frames, age_seconds)
 
 
 def joined(stretches: Iterable[Stretch], announced: Mapping[str, int], packets: int) -> list[Stretch]:

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct, field
 
 from can_stream.lanes.intervals import IntervalSet
-from can_stream.protocol.control import BacklogRange, LaneHello
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import RangeKind
-from can_stream.protocol.packets import Gap, GapReason, Packet, PacketNumber
+from can_stream.protocol.lanes_control import BacklogRange, LaneHello
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import Gap, GapReason, Packet
 
 CountTaken = Callable[[str, int, int], int]
 """(start_id, first_seq, last_seq) -> frames of the recorded packets with these numbers."""

@@ -16,12 +16,13 @@ from msgspec.structs import replace
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.lanes.backlog import Stretch, follows, joined
 from can_stream.protocol.clock_record import ClockRecord
-from can_stream.protocol.control import MAX_RANGES, LaneHello, LaneName
+from can_stream.protocol.control import MAX_RANGES, LaneName
 from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.lanes_control import LaneHello
+from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import (
     Gap,
     GapReason,
-    PacketNumber,
     encode_clock,
     encode_frames,
     encode_gap,

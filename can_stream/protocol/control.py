@@ -1,4 +1,8 @@
-"""Control messages: JSON text over the two WebSockets, tagged by `type`. See docs/wire-protocol.md."""
+"""Control messages: JSON text over the control WebSocket, tagged by `type`. See docs/wire-protocol.md.
+
+Those of the data connection are in `lanes_control`. Unknown members are ignored, so that a newer side may say
+more; a sender says to a side of version 1, which refuses them, only what version 1 has.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ from msgspec import Meta
 from can_stream.protocol.errors import ControlMessageError
 from can_stream.protocol.identity import Identifier, StartId
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
+SUBPROTOCOLS: Final = ("can-edge-agent.v2", "can-edge-agent.v1")
+"""Of WebSockets, in the order of preference; a side that names none speaks version 1."""
 MAX_CONTROL_MESSAGE_BYTES: Final = 256 * 1024
 MAX_DONGLES: Final = 64
 MAX_LANES: Final = 2 * MAX_DONGLES
@@ -35,7 +41,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 StatusCode = Annotated[int, Meta(ge=0, le=5)]
 
 
-class DongleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class DongleInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """A dongle as its gateway describes it.
 
     `frames`: whether its frames lane carries anything. `signal_tables`: hashes of the tables its signals lane
@@ -54,7 +60,7 @@ class DongleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     signal_tables: Annotated[list[TableHash], Meta(max_length=MAX_TABLES)] = []
 
 
-class ServiceStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ServiceStatus(msgspec.Struct, frozen=True):
     """One service. `status_code`: 0 OK, 1 DEGRADED, 2 FAILED, 3 STARTING, 4 STOPPED, 5 UNKNOWN."""
 
     service_id: Text
@@ -68,13 +74,11 @@ class ServiceStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Details = {}
 
 
-class _ControlMessage(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", omit_defaults=True
-):
+class ControlMessageBase(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
     """Base of all control messages."""
 
 
-class Hello(_ControlMessage, frozen=True, tag="hello"):
+class Hello(ControlMessageBase, frozen=True, tag="hello"):
     """First message of a control connection: who this is, since when, by which clocks, with which dongles."""
 
     agent_id: Identifier
@@ -85,10 +89,10 @@ class Hello(_ControlMessage, frozen=True, tag="hello"):
     clock_synchronised: bool
     version: Text
     dongles: Annotated[list[DongleInfo], Meta(max_length=MAX_DONGLES)] = []
-    protocol: int = PROTOCOL_VERSION
+    protocol: int = 1
 
 
-class Heartbeat(_ControlMessage, frozen=True, tag="heartbeat"):
+class Heartbeat(ControlMessageBase, frozen=True, tag="heartbeat"):
     """The agent is alive and its clocks say this."""
 
     monotonic_ns: UInt
@@ -96,19 +100,19 @@ class Heartbeat(_ControlMessage, frozen=True, tag="heartbeat"):
     clock_synchronised: bool
 
 
-class DevicesReport(_ControlMessage, frozen=True, tag="devices_report"):
+class DevicesReport(ControlMessageBase, frozen=True, tag="devices_report"):
     """The dongles this agent has now; replaces the list of hello."""
 
     dongles: Annotated[list[DongleInfo], Meta(max_length=MAX_DONGLES)]
 
 
-class Status(_ControlMessage, frozen=True, tag="status"):
+class Status(ControlMessageBase, frozen=True, tag="status"):
     """Services whose state is new; each replaces what was known of its `agent_service_id`."""
 
     services: Annotated[list[ServiceStatus], Meta(max_length=4 * MAX_DONGLES)]
 
 
-class Log(_ControlMessage, frozen=True, tag="log"):
+class Log(ControlMessageBase, frozen=True, tag="log"):
     """One log line of the agent, about `dongle_id` where it is about one."""
 
     wall_ns: WallNs
@@ -119,7 +123,7 @@ class Log(_ControlMessage, frozen=True, tag="log"):
     details: Details = {}
 
 
-class Discovery(_ControlMessage, frozen=True, tag="discovery"):
+class Discovery(ControlMessageBase, frozen=True, tag="discovery"):
     """Something the agent found: `kind` in CamelCase, `slug` names it within its kind."""
 
     wall_ns: WallNs
@@ -129,7 +133,7 @@ class Discovery(_ControlMessage, frozen=True, tag="discovery"):
     details: Details = {}
 
 
-class SignalTablePart(_ControlMessage, frozen=True, tag="signal_table"):
+class SignalTablePart(ControlMessageBase, frozen=True, tag="signal_table"):
     """A part, from `offset` on, of the serialised table of `size` bytes that has this `hash`."""
 
     hash: TableHash
@@ -138,7 +142,7 @@ class SignalTablePart(_ControlMessage, frozen=True, tag="signal_table"):
     part: Annotated[bytes, Meta(max_length=TABLE_PART_BYTES)]
 
 
-class CommandStatus(_ControlMessage, frozen=True, tag="command_status"):
+class CommandStatus(ControlMessageBase, frozen=True, tag="command_status"):
     """Where a command stands on its gateway."""
 
     command_id: Text
@@ -150,22 +154,22 @@ class CommandStatus(_ControlMessage, frozen=True, tag="command_status"):
     error: LongText | None = None
 
 
-class Welcome(_ControlMessage, frozen=True, tag="welcome"):
+class Welcome(ControlMessageBase, frozen=True, tag="welcome"):
     """The server's answer to hello: what it expects of this connection."""
 
     server_wall_ns: WallNs
     heartbeat_seconds: Annotated[float, Meta(gt=0)]
     max_packet_bytes: UInt
-    protocol: int = PROTOCOL_VERSION
+    protocol: int = 1
 
 
-class TablesWanted(_ControlMessage, frozen=True, tag="tables_wanted"):
+class TablesWanted(ControlMessageBase, frozen=True, tag="tables_wanted"):
     """The server has not got the tables of these hashes yet: send them."""
 
     hashes: Annotated[list[TableHash], Meta(max_length=MAX_DONGLES * MAX_TABLES)]
 
 
-class Command(_ControlMessage, frozen=True, tag="command"):
+class Command(ControlMessageBase, frozen=True, tag="command"):
     """The server asks for something; it is void `expires_in_seconds` after it was received."""
 
     command_id: Text
@@ -176,65 +180,30 @@ class Command(_ControlMessage, frozen=True, tag="command"):
     dry_run: bool = False
 
 
-class Error(_ControlMessage, frozen=True, tag="error"):
+class Error(ControlMessageBase, frozen=True, tag="error"):
     """Why the connection is about to be closed."""
 
     code: Text
     message: LongText
 
 
-class BacklogRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
-    """Packets of one start that wait at the agent: numbers first to last, their frames, age of the oldest."""
-
-    start_id: StartId
-    first_seq: Seq
-    last_seq: Seq
-    frames: UInt
-    age_seconds: Annotated[float, Meta(ge=0)] | None
-
-
-class LaneHello(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One lane: `live` numbers begin at `next_seq` of this start; `backlog` in the agent's order."""
-
-    dongle_id: Identifier
-    lane: LaneName
-    next_seq: Seq
-    backlog: Annotated[list[BacklogRange], Meta(max_length=MAX_RANGES)] = []
-
-
-class LanesHello(_ControlMessage, frozen=True, tag="lanes"):
-    """Opens lanes on a data connection; a lane's index is its place in all lanes opened so far."""
-
-    start_id: StartId
-    lanes: Annotated[list[LaneHello], Meta(max_length=MAX_LANES)]
-    protocol: int = PROTOCOL_VERSION
-
-
-class LanesWelcome(_ControlMessage, frozen=True, tag="lanes_welcome"):
-    """For each lane just opened: every number of this start up to `taken_through` is recorded; 0 is none."""
-
-    taken_through: list[UInt]
-    max_packet_bytes: UInt
-
-
 AgentControlMessage = (
     Hello | Heartbeat | DevicesReport | Status | Log | Discovery | SignalTablePart | CommandStatus
 )
 ServerControlMessage = Welcome | TablesWanted | Command | Error
-DataUpControlMessage = LanesHello
-DataDownControlMessage = LanesWelcome | Error
-ControlMessage = AgentControlMessage | ServerControlMessage | LanesHello | LanesWelcome
+ControlMessage = AgentControlMessage | ServerControlMessage
 
-_encoder = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder()
 _agent_decoder: msgspec.json.Decoder[AgentControlMessage] = msgspec.json.Decoder(AgentControlMessage)
 _server_decoder: msgspec.json.Decoder[ServerControlMessage] = msgspec.json.Decoder(ServerControlMessage)
-_data_up_decoder: msgspec.json.Decoder[DataUpControlMessage] = msgspec.json.Decoder(DataUpControlMessage)
-_data_down_decoder: msgspec.json.Decoder[DataDownControlMessage] = msgspec.json.Decoder(
-    DataDownControlMessage
-)
 
 
-def encode_control_message(control_message: ControlMessage) -> str:
+def version_of(subprotocol: str | None) -> int:
+    """Which version a connection speaks on which this subprotocol was agreed, or none."""
+    return 2 if subprotocol == SUBPROTOCOLS[0] else 1
+
+
+def encode_control_message(control_message: ControlMessageBase) -> str:
     """The JSON text of a control message."""
     return _encoder.encode(control_message).decode()
 
@@ -247,25 +216,16 @@ def table_parts(table_hash: str, table: bytes) -> Iterator[SignalTablePart]:
 
 def decode_agent_control_message(text: str | bytes) -> AgentControlMessage:
     """What an agent says on /ws/agent. Raises ControlMessageError."""
-    return _decode(_agent_decoder, text)
+    return decode_control_text(_agent_decoder, text)
 
 
 def decode_server_control_message(text: str | bytes) -> ServerControlMessage:
     """What the server says on /ws/agent. Raises ControlMessageError."""
-    return _decode(_server_decoder, text)
+    return decode_control_text(_server_decoder, text)
 
 
-def decode_data_up(text: str | bytes) -> DataUpControlMessage:
-    """What an agent says in text on /ws/data. Raises ControlMessageError."""
-    return _decode(_data_up_decoder, text)
-
-
-def decode_data_down(text: str | bytes) -> DataDownControlMessage:
-    """What the server says in text on /ws/data. Raises ControlMessageError."""
-    return _decode(_data_down_decoder, text)
-
-
-def _decode(decoder: msgspec.json.Decoder[_T], text: str | bytes) -> _T:
+def decode_control_text(decoder: msgspec.json.Decoder[_T], text: str | bytes) -> _T:
+    """A message within the bound of its size. Raises ControlMessageError."""
     if len(text) > MAX_CONTROL_MESSAGE_BYTES:
         raise ControlMessageError(
             f"message of {len(text)} bytes, at most {MAX_CONTROL_MESSAGE_BYTES} are allowed"

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from can_stream.protocol.errors import PacketError
-from can_stream.protocol.packets import MAX_PACKET_BYTES, MAX_SEQ, PacketNumber
+from can_stream.protocol.packet_head import MAX_PACKET_BYTES, MAX_SEQ, PacketNumber
 from can_stream.protocol.varint import Reader, put_varint
 
 MAX_HOP_BYTES: Final = MAX_PACKET_BYTES + 64

@@ -1,9 +1,13 @@
-"""Data packets: self-contained, immutable, numbered. The byte layout is in docs/wire-protocol.md."""
+"""Data packets: self-contained, immutable, numbered. The byte layout is in docs/wire-protocol.md.
+
+A packet of version 2 says its position too, its rows and the span of its times, all in its header; where an
+encoder is given no position it makes one of version 1. Both are read.
+"""
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -30,24 +34,27 @@ from can_stream.protocol.columns import (
     column,
     put_rows,
     put_slots,
-    put_ticks,
     take_rows,
     take_slots,
-    take_ticks,
 )
 from can_stream.protocol.errors import PacketError
+from can_stream.protocol.packet_head import (
+    LAST_TIME_NS,
+    MAX_PACKET_BYTES,
+    MAX_SEQ,
+    TIME_LIMIT_NS,
+    PacketHead,
+    PacketKind,
+    PacketNumber,
+    Times,
+    put_batch_header,
+    put_header,
+    take_head,
+    take_times,
+)
 from can_stream.protocol.varint import Reader, put_varint, zigzag
 
-PACKET_VERSION: Final = 1
-MAX_PACKET_BYTES: Final = 1024 * 1024
-MAX_ROWS: Final = 8192
-MAX_SEQ: Final = 2**53
-MAX_RESOLUTION_NS: Final = 10**9
-# The years 1824 to 2116: half of what 64 bits hold, so that no difference of two times overflows.
-_TIME_LIMIT_NS: Final = 2**62
-_LAST_TIME_NS: Final = _TIME_LIMIT_NS - 2 * MAX_RESOLUTION_NS
 _TABLE_HASH_BYTES: Final = 16
-_LONGEST_HEADER_BYTES: Final = 20
 _HIGHEST_KIND: Final = int(max(ValueKind))
 _SHORT_SIGNAL_BITS: Final = 14
 
@@ -79,15 +86,6 @@ def _data_bytes_table() -> NDArray[np.uint8]:
 _DATA_BYTES: Final = _data_bytes_table()
 
 
-class PacketKind(IntEnum):
-    """What a packet holds."""
-
-    FRAMES = 1
-    SIGNALS = 2
-    GAP = 3
-    CLOCK = 4
-
-
 class GapReason(IntEnum):
     """Where frames of a gap were lost."""
 
@@ -97,18 +95,18 @@ class GapReason(IntEnum):
     ANNOUNCED = 4
     SPOOL = 5
     BUDGET = 6
+    RESTORED = 7
 
     @property
     def where(self) -> str:
         """The word of `gap` events: agent_start, agent_window..."""
-        return f"agent_{self.name.lower()}"
+        side = "server" if self is GapReason.RESTORED else "agent"
+        return f"{side}_{self.name.lower()}"
 
-
-class PacketNumber(NamedTuple):
-    """A packet's number: which start of the agent (8 random bytes as hex) and which in it, from 1."""
-
-    start_id: str
-    seq: int
+    @property
+    def was_a_packet(self) -> bool:
+        """Whether such a gap stands for packets that were made, and may be found after all."""
+        return self in (GapReason.WINDOW, GapReason.ANNOUNCED, GapReason.SPOOL, GapReason.RESTORED)
 
 
 class Gap(Struct, frozen=True):
@@ -128,10 +126,11 @@ Body: TypeAlias = FrameBatch | SignalBatch | Gap | ClockRecord
 
 
 class Packet(Struct, frozen=True):
-    """One decoded packet."""
+    """One decoded packet. `position` None: it is of version 1."""
 
     number: PacketNumber
     body: Body
+    position: int | None = None
 
     @property
     def kind(self) -> PacketKind:
@@ -159,12 +158,13 @@ _KINDS: Final = {
 }
 
 
-def encode_frames(number: PacketNumber, batch: FrameBatch, resolution_ns: int) -> bytes:
+def encode_frames(
+    number: PacketNumber, batch: FrameBatch, resolution_ns: int, position: int | None = None
+) -> bytes:
     """A packet of 1 to MAX_ROWS frames; timestamps are rounded down to `resolution_ns`."""
     slots = slots_of(_frame_key(batch))
     first = slots.first
-    out = _header(PacketKind.FRAMES, number)
-    _put_times(out, batch.timestamp_ns, resolution_ns)
+    out = put_batch_header(PacketKind.FRAMES, number, position, batch.timestamp_ns, resolution_ns)
     out.append(batch.width // CLASSIC_DATA_BYTES)
     put_varint(out, len(first))
     out += batch.arbitration_id.take(first).astype("<u4", copy=False).tobytes()
@@ -175,12 +175,13 @@ def encode_frames(number: PacketNumber, batch: FrameBatch, resolution_ns: int) -
     return bytes(out)
 
 
-def encode_signals(number: PacketNumber, batch: SignalBatch, resolution_ns: int) -> bytes:
+def encode_signals(
+    number: PacketNumber, batch: SignalBatch, resolution_ns: int, position: int | None = None
+) -> bytes:
     """A packet of 1 to MAX_ROWS signal values."""
     slots = slots_of(_signal_key(batch))
     first = slots.first
-    out = _header(PacketKind.SIGNALS, number)
-    _put_times(out, batch.timestamp_ns, resolution_ns)
+    out = put_batch_header(PacketKind.SIGNALS, number, position, batch.timestamp_ns, resolution_ns)
     out += batch.table_hash
     put_varint(out, len(first))
     out += batch.signal.take(first).astype("<u4", copy=False).tobytes()
@@ -207,28 +208,27 @@ def _signal_key(batch: SignalBatch) -> NDArray[np.uint16] | NDArray[np.uint64]:
     return batch.kind.astype(np.uint16) << np.uint16(_SHORT_SIGNAL_BITS) | batch.signal.astype(np.uint16)
 
 
-def encode_gap(number: PacketNumber, gap: Gap) -> bytes:
+def encode_gap(number: PacketNumber, gap: Gap, position: int | None = None) -> bytes:
     """A packet that says what is missing."""
-    out = _header(PacketKind.GAP, number)
+    out = put_header(PacketKind.GAP, number, position)
+    if position is not None:
+        put_varint(out, gap.frames or 0)
     put_varint(out, number.seq - gap.first_seq)
     out.append(gap.reason)
     for value in (gap.frames, gap.first_ns, gap.last_ns):
         out.append(value is not None)
         if value is not None:
-            put_varint(out, zigzag(max(-_LAST_TIME_NS, min(value, _LAST_TIME_NS))))
+            put_varint(out, zigzag(max(-LAST_TIME_NS, min(value, LAST_TIME_NS))))
     return bytes(out)
 
 
-def encode_clock(number: PacketNumber, record: ClockRecord) -> bytes:
+def encode_clock(number: PacketNumber, record: ClockRecord, position: int | None = None) -> bytes:
     """A packet that says by which clock the frames behind it are stamped."""
-    out = _header(PacketKind.CLOCK, number)
+    out = put_header(PacketKind.CLOCK, number, position)
+    if position is not None:
+        put_varint(out, 0)
     put_clock(out, record)
     return bytes(out)
-
-
-def number_of(data: bytes) -> PacketNumber:
-    """A packet's number, from its header alone. Raises PacketError."""
-    return _take_header(Reader(data[:_LONGEST_HEADER_BYTES]))[1]
 
 
 def decode_packet(data: bytes) -> Packet:
@@ -236,56 +236,24 @@ def decode_packet(data: bytes) -> Packet:
     if len(data) > MAX_PACKET_BYTES:
         raise PacketError(f"packet of {len(data)} bytes, at most {MAX_PACKET_BYTES} are allowed")
     reader = Reader(data)
-    kind, number = _take_header(reader)
+    head, times = take_head(reader)
     body: Body
-    if kind == PacketKind.FRAMES:
-        body = _take_frames(reader)
-    elif kind == PacketKind.SIGNALS:
-        body = _take_signals(reader)
-    elif kind == PacketKind.GAP:
-        body = _take_gap(reader, number)
-    elif kind == PacketKind.CLOCK:
+    if head.kind == PacketKind.FRAMES:
+        body = _take_frames(reader, times)
+    elif head.kind == PacketKind.SIGNALS:
+        body = _take_signals(reader, times)
+    elif head.kind == PacketKind.GAP:
+        body = _take_gap(reader, head)
+    elif head.kind == PacketKind.CLOCK:
         body = take_clock(reader)
     else:
-        raise PacketError(f"packet kind {kind} is unknown", 1)
+        raise PacketError(f"packet kind {head.kind} is unknown", 1)
     reader.end()
-    return Packet(number, body)
+    return Packet(head.number, body, head.position)
 
 
-def _take_header(reader: Reader) -> tuple[int, PacketNumber]:
-    version = reader.byte()
-    if version != PACKET_VERSION:
-        raise PacketError(f"packet version {version}, this side reads {PACKET_VERSION}", 0)
-    kind = reader.byte()
-    start_id = reader.take(8).hex()
-    return kind, PacketNumber(start_id, reader.varint("seq", MAX_SEQ, 1))
-
-
-def _header(kind: PacketKind, number: PacketNumber) -> bytearray:
-    out = bytearray((PACKET_VERSION, kind))
-    out += bytes.fromhex(number.start_id)
-    put_varint(out, number.seq)
-    return out
-
-
-def _put_times(out: bytearray, timestamp_ns: NDArray[np.int64], resolution_ns: int) -> None:
-    # A clock that shows nonsense must not make a packet that its receiver has to refuse for ever.
-    ticks = np.minimum(np.maximum(timestamp_ns, -_LAST_TIME_NS), _LAST_TIME_NS) // resolution_ns
-    put_varint(out, len(ticks))
-    put_varint(out, resolution_ns)
-    put_varint(out, zigzag(int(ticks[0])))
-    put_ticks(out, ticks)
-
-
-def _take_times(reader: Reader) -> NDArray[np.int64]:
-    count = reader.varint("row count", MAX_ROWS, 1)
-    resolution_ns = reader.varint("resolution", MAX_RESOLUTION_NS, 1)
-    first = reader.signed("first time")
-    return take_ticks(reader, first, count, _TIME_LIMIT_NS // resolution_ns) * resolution_ns
-
-
-def _take_frames(reader: Reader) -> FrameBatch:
-    timestamp_ns = _take_times(reader)
+def _take_frames(reader: Reader, times: Times | None) -> FrameBatch:
+    timestamp_ns = take_times(reader, times)
     count = len(timestamp_ns)
     width = reader.byte() * CLASSIC_DATA_BYTES
     if width not in (CLASSIC_DATA_BYTES, FD_DATA_BYTES):
@@ -317,8 +285,8 @@ def _data_bytes_of_slots(
     return data_bytes
 
 
-def _take_signals(reader: Reader) -> SignalBatch:
-    timestamp_ns = _take_times(reader)
+def _take_signals(reader: Reader, times: Times | None) -> SignalBatch:
+    timestamp_ns = take_times(reader, times)
     count = len(timestamp_ns)
     table_hash = reader.take(_TABLE_HASH_BYTES)
     slots = reader.varint("slot count", count, 1)
@@ -331,7 +299,8 @@ def _take_signals(reader: Reader) -> SignalBatch:
     return SignalBatch(table_hash, timestamp_ns, signals[slot], kinds[slot], bits)
 
 
-def _take_gap(reader: Reader, number: PacketNumber) -> Gap:
+def _take_gap(reader: Reader, head: PacketHead) -> Gap:
+    number = head.number
     first_seq = number.seq - reader.varint("numbers before", number.seq - 1)
     at = reader.offset
     reason = reader.byte()
@@ -340,6 +309,8 @@ def _take_gap(reader: Reader, number: PacketNumber) -> Gap:
     frames, first_ns, last_ns = (_take_optional(reader) for _ in range(3))
     if frames is not None and not 0 <= frames <= MAX_SEQ:
         raise PacketError(f"gap of {frames} frames", at)
+    if head.position is not None and head.rows != (frames or 0):
+        raise PacketError(f"gap of {frames} frames, {head.rows} by its header", at)
     return Gap(GapReason(reason), first_seq, frames, first_ns, last_ns)
 
 
@@ -351,6 +322,6 @@ def _take_optional(reader: Reader) -> int | None:
     if not known:
         return None
     value = reader.signed("optional number")
-    if abs(value) >= _TIME_LIMIT_NS:
+    if abs(value) >= TIME_LIMIT_NS:
         raise PacketError(f"optional number {value} out of range", at)
     return value

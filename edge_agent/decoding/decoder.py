@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from can_stream.frames.batches import EXTENDED_ID_MASK, FrameBatch, FrameFlag, SignalBatch
 from can_stream.lanes.sender import LaneSender
-from can_stream.protocol.packets import MAX_ROWS
+from can_stream.protocol.packet_head import MAX_ROWS
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
 from edge_agent.config.signal_rules import SignalRule

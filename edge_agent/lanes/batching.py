@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from can_stream.frames.batches import FrameBatch, concatenate, empty_batch
-from can_stream.protocol.packets import MAX_ROWS
+from can_stream.protocol.packet_head import MAX_ROWS
 
 # A wake-up of its own costs as much again.
 _SOON_SECONDS: Final = 0.001

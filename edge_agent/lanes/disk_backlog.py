@@ -10,7 +10,8 @@ from msgspec import Struct, field
 
 from can_stream.lanes.backlog import Stretch, follows, joined
 from can_stream.lanes.intervals import IntervalSet
-from can_stream.protocol.packets import MAX_SEQ, Gap, PacketNumber
+from can_stream.protocol.packet_head import MAX_SEQ, PacketNumber
+from can_stream.protocol.packets import Gap
 
 MAX_STRETCHES: Final = 512
 _MAX_SENT_INTERVALS: Final = 32

@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from can_stream.lanes.backlog import Stretch
 from can_stream.lanes.sender import Held, LaneSender, WindowLimits
-from can_stream.protocol.control import MAX_RANGES, LaneHello, LaneName
+from can_stream.protocol.control import MAX_RANGES, LaneName
 from can_stream.protocol.hop import RangeKind
-from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_gap
+from can_stream.protocol.lanes_control import LaneHello
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import Gap, GapReason, encode_gap
 from edge_agent.lanes.disk_backlog import DiskBacklog, Marks, SpoolRow
 
 _FETCHED_AHEAD: Final = 64

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from can_stream.frames.batches import FrameBatch
 from can_stream.lanes.sender import Held, WindowLimits
 from can_stream.protocol.control import LaneName
-from can_stream.protocol.packets import MAX_PACKET_BYTES, PacketNumber, encode_frames, encode_gap
+from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketNumber
+from can_stream.protocol.packets import encode_frames, encode_gap
 from edge_agent.lanes.disk_backlog import DiskBacklog, SpoolRow
 from edge_agent.lanes.lane_on_disk import LaneOnDisk, gap_of, row_of
 

@@ -12,7 +12,11 @@ from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch
 from can_stream.lanes.sender import LaneSender, WindowLimits
-from can_stream.protocol.control import DongleInfo, Hello, LaneName
+from can_stream.protocol.control import (
+    DongleInfo,
+    Hello,
+    LaneName,
+)
 from can_stream.protocol.identity import is_identifier
 from can_stream.protocol.packets import GapReason
 from can_stream.signals.table import SignalTable

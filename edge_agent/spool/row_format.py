@@ -9,15 +9,13 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from can_stream.protocol.errors import PacketError
-from can_stream.protocol.packets import (
+from can_stream.protocol.packet_head import (
     MAX_PACKET_BYTES,
     MAX_SEQ,
-    Gap,
-    GapReason,
     PacketNumber,
-    encode_gap,
-    number_of,
+    head_of,
 )
+from can_stream.protocol.packets import Gap, GapReason, encode_gap
 from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.lanes.lane_on_disk import gap_of
 from edge_agent.spool.changes import Moment
@@ -63,7 +61,7 @@ def with_body(row: SpoolRow, body: bytes) -> SpoolRow:
     inflater = zlib.decompressobj()
     try:
         packet = inflater.decompress(body, MAX_PACKET_BYTES)
-        is_right = inflater.eof and number_of(packet) == row.number
+        is_right = inflater.eof and head_of(packet).number == row.number
     except (zlib.error, PacketError):
         is_right = False
     if is_right:

@@ -22,17 +22,15 @@ from can_stream.protocol.control import (
     Error,
     Heartbeat,
     Hello,
-    LanesHello,
-    LanesWelcome,
     TablesWanted,
     Welcome,
-    decode_data_down,
     decode_server_control_message,
     encode_control_message,
     table_parts,
 )
 from can_stream.protocol.errors import ControlMessageError, WireError
 from can_stream.protocol.hop import Envelope, HopEncoder, decode_ack
+from can_stream.protocol.lanes_control import LanesHello, LanesWelcome, decode_data_down, encode_lanes
 from edge_agent.host.clock import Clock
 from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error
 from edge_agent.uplink.opening import ServerDoor
@@ -120,7 +118,7 @@ class Connection:
             lane.on_unsent = self._traffic.has_unsent.set
             lane.max_backlog_frames = MAX_BACKLOG_FRAMES // len(self._lanes)
         hellos = [lane.connect(now_seconds, max_ranges) for lane in self._lanes]
-        await data.send(encode_control_message(LanesHello(self._answers.hello().start_id, hellos)))
+        await data.send(encode_lanes(LanesHello(self._answers.hello().start_id, hellos), 1))
         answer = decode_data_down(await _answer(data))
         if isinstance(answer, Error):
             raise lost_by_error(answer)

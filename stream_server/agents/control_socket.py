@@ -16,7 +16,7 @@ from can_stream.protocol.control import (
     DongleInfo,
 )
 from can_stream.protocol.errors import ControlMessageError, SessionError
-from can_stream.protocol.packets import MAX_PACKET_BYTES
+from can_stream.protocol.packet_head import MAX_PACKET_BYTES
 from can_stream.signals.errors import TableVersionError
 from stream_server import clock
 from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
@@ -57,7 +57,7 @@ async def _next(socket: AgentSocket, timeout_seconds: float) -> AgentControlMess
 async def _greet(socket: AgentSocket, hello: control.Hello) -> None:
     if hello.agent_id != socket.agent_id:
         raise SessionError(f"agent_id: {hello.agent_id!r} is not the owner of this token")
-    if hello.protocol != PROTOCOL_VERSION:
+    if hello.protocol != 1:
         raise SessionError(f"protocol: {hello.protocol} is not {PROTOCOL_VERSION}, update the older side")
     refused = await socket.services.fleet.hello(hello, socket.remote)
     if refused:

@@ -8,9 +8,10 @@ from typing import Final
 
 from aiohttp import WSMsgType, web
 
-from can_stream.protocol.control import PROTOCOL_VERSION, decode_data_up, encode_control_message
+from can_stream.protocol.control import PROTOCOL_VERSION, encode_control_message
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import MAX_DEFLATED_BYTES
+from can_stream.protocol.lanes_control import decode_data_up
 from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
 from stream_server.agents.ingest import DataConnection
 from stream_server.fleet.presence import SILENCE_SECONDS
@@ -29,8 +30,8 @@ async def _talk(socket: AgentSocket) -> None:
         return
     if first.type is not WSMsgType.TEXT:
         raise WrongKindError("the first message must be lanes, as text")
-    hello = decode_data_up(first.data)
-    if hello.protocol != PROTOCOL_VERSION:
+    hello = decode_data_up(first.data, 1)
+    if hello.protocol != 1:
         raise SessionError(f"protocol: {hello.protocol} is not {PROTOCOL_VERSION}, update the older side")
     services = socket.services
     connection = DataConnection(

@@ -9,10 +9,20 @@ from typing import Final
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.lanes.receiver import LaneConnection
 from can_stream.protocol.clock_record import ClockRecord
-from can_stream.protocol.control import LaneHello, LanesHello, LanesWelcome
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
-from can_stream.protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, Packet, PacketKind, decode_packet
+from can_stream.protocol.lanes_control import (
+    LaneHello,
+    LanesHello,
+    LanesWelcome,
+)
+from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketKind
+from can_stream.protocol.packets import (
+    Gap,
+    GapReason,
+    Packet,
+    decode_packet,
+)
 from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.errors import ApiError

@@ -8,7 +8,11 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from can_stream.protocol.control import DongleInfo, Hello, ServiceStatus
+from can_stream.protocol.control import (
+    DongleInfo,
+    Hello,
+    ServiceStatus,
+)
 from can_stream.protocol.registration import RegisterRequest
 from stream_server.access import audit
 from stream_server.access.secrets import hash_secret, new_secret

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select
 
 from can_stream.protocol.clock_record import ClockRecord
-from can_stream.protocol.packets import PacketKind
+from can_stream.protocol.packet_head import PacketKind
 from stream_server.recording.clock_correction import ClockCorrection, StoredClock
 from stream_server.storage.schema import clock_records, lane_starts, lanes
 

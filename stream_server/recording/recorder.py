@@ -14,9 +14,15 @@ from sqlalchemy import Connection
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.lanes.receiver import LaneConnection, LaneReceiver, Opening
 from can_stream.protocol.clock_record import ClockRecord
-from can_stream.protocol.control import LaneHello, LaneName
+from can_stream.protocol.control import LaneName
 from can_stream.protocol.hop import RangeKind
-from can_stream.protocol.packets import Body, Gap, Packet, encode_gap
+from can_stream.protocol.lanes_control import LaneHello
+from can_stream.protocol.packets import (
+    Body,
+    Gap,
+    Packet,
+    encode_gap,
+)
 from stream_server import clock
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics

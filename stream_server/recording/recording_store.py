@@ -13,7 +13,7 @@ from can_stream.lanes.intervals import IntervalSet
 from can_stream.lanes.receiver import Hole
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import LaneName
-from can_stream.protocol.packets import PacketKind
+from can_stream.protocol.packet_head import PacketKind
 from stream_server.recording import clock_store
 from stream_server.storage.schema import holes, lane_starts, lanes, packets, retention_totals
 

@@ -14,7 +14,13 @@ from sqlalchemy import Connection, delete, insert, select
 
 from can_stream.frames.batches import FrameBatch, SignalBatch, batch_of
 from can_stream.protocol.control import DongleInfo
-from can_stream.protocol.packets import Gap, PacketNumber, encode_frames, encode_gap, encode_signals
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import (
+    Gap,
+    encode_frames,
+    encode_gap,
+    encode_signals,
+)
 from can_stream.protocol.registration import RegisterRequest
 from stream_server import clock
 from stream_server.access.credentials import create_enrolment

@@ -13,13 +13,15 @@ from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import (
     LANES,
-    LanesHello,
-    LanesWelcome,
-    decode_data_down,
     encode_control_message,
     table_parts,
 )
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind, decode_ack
+from can_stream.protocol.lanes_control import (
+    LanesHello,
+    LanesWelcome,
+    decode_data_down,
+)
 from can_stream.protocol.packets import GapReason
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable

@@ -16,16 +16,18 @@ from can_stream.protocol.control import (
     DevicesReport,
     Discovery,
     Hello,
-    LanesHello,
-    LanesWelcome,
     ServerControlMessage,
     Status,
     Welcome,
     decode_agent_control_message,
-    decode_data_up,
     encode_control_message,
 )
 from can_stream.protocol.hop import Ack, Envelope, HopDecoder, encode_ack
+from can_stream.protocol.lanes_control import (
+    LanesHello,
+    LanesWelcome,
+    decode_data_up,
+)
 from can_stream.protocol.packets import decode_packet
 from edge_agent.uplink.uplink import Uplink
 from tests.helpers.conditions import Gathered, running

@@ -23,13 +23,18 @@ from can_stream.protocol.control import (
     DongleInfo,
     Heartbeat,
     Hello,
-    LaneHello,
-    LanesHello,
     Log,
     encode_control_message,
 )
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind
-from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+from can_stream.protocol.lanes_control import LaneHello, LanesHello
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import (
+    Gap,
+    GapReason,
+    encode_frames,
+    encode_gap,
+)
 from tests.helpers.agents import list_dongle, recorded_lines, registered_agents
 from tests.helpers.candump_logs import write_log
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary

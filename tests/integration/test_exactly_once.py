@@ -12,7 +12,8 @@ from typing import Final
 import pytest
 
 from can_stream.frames.batches import SignalBatch
-from can_stream.protocol.packets import PacketKind, decode_packet
+from can_stream.protocol.packet_head import PacketKind
+from can_stream.protocol.packets import decode_packet
 from tests.helpers.agents import (
     log_dongle,
     recorded_frames,

@@ -13,12 +13,12 @@ from websockets.exceptions import ConnectionClosed
 
 from can_stream.protocol.control import (
     Command,
-    LanesWelcome,
     Welcome,
     encode_control_message,
 )
 from can_stream.protocol.hop import Ack, RangeKind, encode_ack
-from can_stream.protocol.packets import PacketNumber
+from can_stream.protocol.lanes_control import LanesWelcome
+from can_stream.protocol.packet_head import PacketNumber
 from tests.helpers.agents import recorded_lines, registered_agents, replay_through
 from tests.helpers.candump_logs import write_log
 from tests.helpers.conditions import eventually

@@ -14,7 +14,8 @@ import pytest
 from aiohttp import web
 
 from bench.sse_fanout import STALLED, measure
-from can_stream.protocol.packets import PacketNumber, encode_frames
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import encode_frames
 from stream_server import clock
 from stream_server.sse.fanout import FanOutSettings
 from stream_server.streams.console import StreamLimits

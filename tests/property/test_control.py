@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from can_stream.protocol import control
+from can_stream.protocol import control, lanes_control
 from can_stream.protocol.errors import ControlMessageError
 from can_stream.protocol.identity import identifier_from, is_identifier
 
 DECODERS: list[Callable[[str | bytes], object]] = [
     control.decode_agent_control_message,
     control.decode_server_control_message,
-    control.decode_data_up,
-    control.decode_data_down,
+    lanes_control.decode_data_up,
+    lanes_control.decode_data_down,
 ]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -45,8 +46,6 @@ def test_any_text_is_a_message_or_a_message_error(
 def test_any_object_with_a_known_type_is_a_message_or_a_message_error(
     kind: str, fields: dict[str, object]
 ) -> None:
-    import json
-
     text = json.dumps({**fields, "type": kind})
     for decode in DECODERS:
         with suppress(ControlMessageError):
@@ -61,10 +60,35 @@ def test_a_wrong_field_is_named() -> None:
 
 def test_messages_survive() -> None:
     assert control.decode_agent_control_message(control.encode_control_message(HELLO)) == HELLO
-    lanes = control.LanesHello(
-        "00" * 8, [control.LaneHello("a", "frames", 7, [control.BacklogRange("11" * 8, 1, 6, 99, None)])]
+    hello = lanes_control.LaneHello(
+        "a",
+        "frames",
+        7,
+        [lanes_control.BacklogRange("11" * 8, 1, 6, 40, 99, None)],
+        139,
+        complete=True,
+        starts=[lanes_control.LedgerEntry("00" * 8, 6, 139, 40)],
     )
-    assert control.decode_data_up(control.encode_control_message(lanes)) == lanes
+    lanes = lanes_control.LanesHello("00" * 8, [hello], 2)
+    assert lanes_control.decode_data_up(lanes_control.encode_lanes(lanes, 2), 2) == lanes
+    welcome = lanes_control.LanesWelcome([6], 1, [[lanes_control.StartBooks("00" * 8, 40, 99, 0)]])
+    assert lanes_control.decode_data_down(control.encode_control_message(welcome)) == welcome
+
+
+def test_a_side_of_version_1_is_told_what_it_knows() -> None:
+    """It refuses members that it does not know."""
+    listed = lanes_control.BacklogRange("11" * 8, 1, 6, 40, 99, 2.5)
+    hello = lanes_control.LaneHello("a", "frames", 7, [listed], 139, complete=True)
+    text = lanes_control.encode_lanes(lanes_control.LanesHello("00" * 8, [hello]), 1)
+    lane = {"dongle_id": "a", "lane": "frames", "next_seq": 7, "backlog": [["11" * 8, 1, 6, 99, 2.5]]}
+    assert json.loads(text) == {"type": "lanes", "start_id": "00" * 8, "lanes": [lane]}
+    back = lanes_control.BacklogRange("11" * 8, 1, 6, None, 99, 2.5)
+    assert lanes_control.decode_data_up(text, 1).lanes == [lanes_control.LaneHello("a", "frames", 7, [back])]
+
+
+def test_what_a_newer_side_says_besides_is_ignored() -> None:
+    text = control.encode_control_message(HELLO)[:-1] + ',"mood":"good"}'
+    assert control.decode_agent_control_message(text) == HELLO
 
 
 def test_an_oversized_message_is_refused_unread() -> None:

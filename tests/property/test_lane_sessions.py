@@ -19,7 +19,13 @@ from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import RangeKind
-from can_stream.protocol.packets import Gap, GapReason, Packet, PacketNumber, decode_packet
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import (
+    Gap,
+    GapReason,
+    Packet,
+    decode_packet,
+)
 
 Down = tuple[RangeKind, PacketNumber]
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from can_stream.lanes.sender import WindowLimits
-from can_stream.protocol.packets import GapReason, PacketNumber
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import GapReason
 from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.lanes.trim import trim

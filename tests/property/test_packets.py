@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import product
 
 import numpy as np
 import pytest
@@ -21,11 +22,10 @@ from can_stream.protocol.hop import (
     decode_ack,
     encode_ack,
 )
+from can_stream.protocol.packet_head import PacketHead, PacketKind, PacketNumber, as_version_1, head_of
 from can_stream.protocol.packets import (
     Gap,
     GapReason,
-    PacketKind,
-    PacketNumber,
     decode_packet,
     encode_clock,
     encode_frames,
@@ -34,13 +34,15 @@ from can_stream.protocol.packets import (
 )
 from tests.helpers.strategies import frame_batches
 
+# None: version 1, which says no position.
+positions = st.none() | st.integers(0, 2**53)
 numbers = st.builds(PacketNumber, st.binary(min_size=8, max_size=8).map(bytes.hex), st.integers(1, 2**53))
 
 
-@given(numbers, frame_batches())
-def test_frames_survive_a_packet(number: PacketNumber, batch: FrameBatch) -> None:
-    packet = decode_packet(encode_frames(number, batch, 1))
-    assert packet.number == number
+@given(numbers, frame_batches(), positions)
+def test_frames_survive_a_packet(number: PacketNumber, batch: FrameBatch, position: int | None) -> None:
+    packet = decode_packet(encode_frames(number, batch, 1, position))
+    assert (packet.number, packet.position) == (number, position)
     assert isinstance(packet.body, FrameBatch)
     assert packet.body.equals(batch)
 
@@ -81,9 +83,34 @@ def signal_batches(draw: st.DrawFn) -> SignalBatch:
     )
 
 
-@given(numbers, signal_batches())
-def test_signal_values_survive_a_packet(number: PacketNumber, batch: SignalBatch) -> None:
-    body = decode_packet(encode_signals(number, batch, 1)).body
+@given(numbers, frame_batches(), st.integers(0, 2**53), st.sampled_from([1, 1000, 10**9]))
+def test_a_header_says_position_rows_and_span_and_version_1_says_the_rest(
+    number: PacketNumber, batch: FrameBatch, position: int, resolution_ns: int
+) -> None:
+    data = encode_frames(number, batch, resolution_ns, position)
+    times = [t // resolution_ns * resolution_ns for t in batch.timestamp_ns.tolist()]
+    span_ns = (min(times), max(times))
+    assert head_of(data) == PacketHead(PacketKind.FRAMES, number, position, len(batch), span_ns)
+    old = as_version_1(data)
+    assert old == encode_frames(number, batch, resolution_ns)
+    assert as_version_1(old) == old
+
+
+@given(numbers, st.integers(0, 2**53), st.none() | st.integers(0, 2**53))
+def test_a_gap_says_in_its_header_how_many_frames_it_stands_for(
+    number: PacketNumber, position: int, frames: int | None
+) -> None:
+    gap = Gap(GapReason.SPOOL, number.seq, frames)
+    data = encode_gap(number, gap, position)
+    assert head_of(data) == PacketHead(PacketKind.GAP, number, position, frames or 0)
+    assert as_version_1(data) == encode_gap(number, gap)
+
+
+@given(numbers, signal_batches(), positions)
+def test_signal_values_survive_a_packet(
+    number: PacketNumber, batch: SignalBatch, position: int | None
+) -> None:
+    body = decode_packet(encode_signals(number, batch, 1, position)).body
     assert isinstance(body, SignalBatch)
     assert body.table_hash == batch.table_hash
     for name in ("timestamp_ns", "signal", "kind", "bits"):
@@ -100,7 +127,7 @@ def test_gaps_survive_a_packet(data: st.DataObject) -> None:
         data.draw(st.none() | st.integers(-(2**61), 2**61)),
         data.draw(st.none() | st.integers(-(2**61), 2**61)),
     )
-    assert decode_packet(encode_gap(number, gap)).body == gap
+    assert decode_packet(encode_gap(number, gap, data.draw(positions))).body == gap
 
 
 clock_records = st.builds(
@@ -111,9 +138,13 @@ clock_records = st.builds(
 )
 
 
-@given(numbers, clock_records)
-def test_clock_records_survive_a_packet(number: PacketNumber, record: ClockRecord) -> None:
-    packet = decode_packet(encode_clock(number, record))
+@given(numbers, clock_records, positions)
+def test_clock_records_survive_a_packet(
+    number: PacketNumber, record: ClockRecord, position: int | None
+) -> None:
+    data = encode_clock(number, record, position)
+    assert as_version_1(data) == encode_clock(number, record)
+    packet = decode_packet(data)
     assert (packet.number, packet.body, packet.kind) == (number, record, PacketKind.CLOCK)
     assert (packet.frames, packet.first_seq) == (0, number.seq)
 
@@ -135,11 +166,11 @@ def test_a_damaged_clock_record_is_one_or_a_packet_error(
         decode_packet(bytes(packet[: data.draw(st.integers(0, len(packet)))]))
 
 
-@given(numbers, frame_batches(), st.data())
+@given(numbers, frame_batches(), positions, st.data())
 def test_a_damaged_packet_gives_frames_or_its_one_error(
-    number: PacketNumber, batch: FrameBatch, data: st.DataObject
+    number: PacketNumber, batch: FrameBatch, position: int | None, data: st.DataObject
 ) -> None:
-    packet = bytearray(encode_frames(number, batch, 1000))
+    packet = bytearray(encode_frames(number, batch, 1000, position))
     for _ in range(data.draw(st.integers(1, 4))):
         packet[data.draw(st.integers(0, len(packet) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(packet[: data.draw(st.integers(0, len(packet)))])
@@ -153,9 +184,14 @@ def test_a_damaged_packet_gives_frames_or_its_one_error(
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_packet_or_a_packet_error(data: bytes) -> None:
-    for candidate in (data, b"\x01\x01" + data, b"\x01\x02" + data, b"\x01\x03" + data, b"\x01\x04" + data):
-        with suppress(PacketError):
-            decode_packet(candidate)
+    for version, kind in product((1, 2), range(1, 5)):
+        for candidate in (data, bytes((version, kind)) + data):
+            with suppress(PacketError):
+                decode_packet(candidate)
+            with suppress(PacketError):
+                head_of(candidate)
+            with suppress(PacketError):
+                as_version_1(candidate)
 
 
 @given(
@@ -207,5 +243,6 @@ def test_impossible_times_still_make_a_packet_that_can_be_read(
     body = decode_packet(encode_frames(number, batch, resolution_ns)).body
     assert isinstance(body, FrameBatch)
     assert len(body) == len(times)
+    assert decode_packet(encode_frames(number, batch, resolution_ns, 7)).frames == len(times)
     gap = Gap(GapReason.SOURCE, 1, 1, min(times), max(times))
     assert isinstance(decode_packet(encode_gap(number, gap)).body, Gap)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from can_stream.frames.batches import FrameBatch
 from can_stream.lanes.intervals import IntervalSet
 from can_stream.lanes.sender import WindowLimits
-from can_stream.protocol.packets import GapReason, PacketNumber
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import GapReason
 from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.lanes.lane_on_disk import Fetch
 from edge_agent.lanes.spooled_lane import SpooledLane

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from can_stream.frames.batches import FrameFlag
-from can_stream.protocol import control
-from can_stream.protocol.packets import GapReason, PacketKind
+from can_stream.protocol import control, lanes_control
+from can_stream.protocol.packet_head import PacketKind
+from can_stream.protocol.packets import GapReason
 from edge_agent.cli.main import main
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
@@ -20,8 +21,8 @@ COMMANDS: Final = [(name, main.get_command(_CONTEXT, name)) for name in main.lis
 MESSAGES: Final = [
     *get_args(control.AgentControlMessage),
     *get_args(control.ServerControlMessage),
-    control.LanesHello,
-    control.LanesWelcome,
+    lanes_control.LanesHello,
+    lanes_control.LanesWelcome,
 ]
 
 

@@ -10,7 +10,13 @@ import pytest
 from pytest_mock import MockerFixture
 
 from can_stream.databases.configured import ConfiguredDatabases
-from can_stream.protocol.control import DevicesReport, Discovery, SignalTablePart, Status, TablesWanted
+from can_stream.protocol.control import (
+    DevicesReport,
+    Discovery,
+    SignalTablePart,
+    Status,
+    TablesWanted,
+)
 from edge_agent.bus import reader
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.backoff import Backoff, BackoffPolicy

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from can_stream.lanes.backlog import Stretch, follows, joined
-from can_stream.protocol.control import BacklogRange
+from can_stream.protocol.lanes_control import BacklogRange
 
 OLD, NEW = "00000000000000a1", "00000000000000b2"
 
@@ -49,7 +49,7 @@ def test_a_range_that_has_enough_packets_takes_no_more() -> None:
 
 def test_a_range_says_how_old_its_oldest_is_where_that_can_be_known() -> None:
     one = stretch(2, 4)
-    assert one.listed(12.34567) == BacklogRange(NEW, 2, 4, 30, 7.346)
+    assert one.listed(12.34567) == BacklogRange(NEW, 2, 4, None, 30, 7.346)
     assert one.listed(4.0).age_seconds == 0.0, "never less than nothing"
     one.oldest_seconds = None
     assert one.listed(12.0).age_seconds is None

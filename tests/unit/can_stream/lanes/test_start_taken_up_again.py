@@ -5,8 +5,8 @@ from __future__ import annotations
 from can_stream.frames.batches import batch_of
 from can_stream.lanes.receiver import LaneConnection, LaneReceiver
 from can_stream.lanes.sender import LaneSender, WindowLimits
-from can_stream.protocol.control import BacklogRange, LaneHello
 from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.lanes_control import BacklogRange, LaneHello
 from can_stream.protocol.packets import GapReason, Packet, decode_packet
 
 START = "00000000000000aa"
@@ -102,7 +102,7 @@ def test_holes_around_one_that_is_still_listed_become_gaps_of_their_own() -> Non
     lane.produce(60)
     lane.connect()
     first, middle, *others = lane.receiver.holes
-    listed = BacklogRange(START, middle.first_seq, middle.last_seq, middle.frames, None)
+    listed = BacklogRange(START, middle.first_seq, middle.last_seq, None, middle.frames, None)
     hello = LaneHello("van7-can0", "frames", 1, [listed])
     opening = lane.receiver.opened(hello, "00000000000000bb", lambda *_: 0)
     assert opening.holes == [middle]

@@ -7,7 +7,8 @@ import pytest
 from can_stream.frames.batches import FrameBatch, FrameFlag, SignalBatch, batch_of
 from can_stream.lanes.sender import LaneSender, WindowLimits
 from can_stream.protocol.hop import RangeKind
-from can_stream.protocol.packets import MAX_ROWS, decode_packet
+from can_stream.protocol.packet_head import MAX_ROWS
+from can_stream.protocol.packets import decode_packet
 from can_stream.signals.model import MessageModel, SignalModel
 from can_stream.signals.table import SignalTable
 from edge_agent.config.signal_rules import SignalRule

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, batch_of, empty_batch
-from can_stream.protocol.packets import MAX_ROWS
+from can_stream.protocol.packet_head import MAX_ROWS
 from edge_agent.lanes.batching import LiveBatcher
 
 FLUSH_SECONDS = 0.05

@@ -9,7 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from can_stream.frames.batches import batch_of
-from can_stream.protocol.packets import Gap, GapReason, PacketNumber, decode_packet, encode_frames, encode_gap
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import (
+    Gap,
+    GapReason,
+    decode_packet,
+    encode_frames,
+    encode_gap,
+)
 from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.spool.changes import Moment
 from edge_agent.spool.lookup import Start

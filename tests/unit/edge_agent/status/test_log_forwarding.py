@@ -11,7 +11,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from can_stream.protocol.control import Log, decode_agent_control_message, encode_control_message
+from can_stream.protocol.control import (
+    Log,
+    decode_agent_control_message,
+    encode_control_message,
+)
 from edge_agent.host.clock import Clock
 from edge_agent.status.log_forwarding import MAX_CHARACTERS, LogForwarder
 from edge_agent.status.log_limit import (

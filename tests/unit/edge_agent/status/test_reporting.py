@@ -12,7 +12,11 @@ import pytest
 from pytest_mock import MockerFixture
 
 from can_stream.frames.batches import batch_of
-from can_stream.protocol.control import MAX_CONTROL_MESSAGE_BYTES, Status, encode_control_message
+from can_stream.protocol.control import (
+    MAX_CONTROL_MESSAGE_BYTES,
+    Status,
+    encode_control_message,
+)
 from edge_agent.bus.source import Dropped
 from edge_agent.config.sections import SpoolSection
 from edge_agent.dongles.dongle import Dongle

@@ -12,10 +12,16 @@ from typing import Final
 import pytest
 
 from can_stream.protocol.clock_record import ClockRecord
-from can_stream.protocol.control import BacklogRange, LaneHello, LanesHello, LanesWelcome
 from can_stream.protocol.errors import PacketError, SessionError
 from can_stream.protocol.hop import Ack, Envelope, HopEncoder, RangeKind, decode_ack
-from can_stream.protocol.packets import MAX_PACKET_BYTES, Gap, GapReason, PacketNumber, encode_clock
+from can_stream.protocol.lanes_control import (
+    BacklogRange,
+    LaneHello,
+    LanesHello,
+    LanesWelcome,
+)
+from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketNumber
+from can_stream.protocol.packets import Gap, GapReason, encode_clock
 from can_stream.text.timestamps import format_timestamp
 from stream_server.agents.ingest import Backlog, DataConnection
 from stream_server.errors import ApiError, StorageError
@@ -42,7 +48,7 @@ from tests.helpers.signal_tables import gear_table
 LIVE, BACKLOG = RangeKind.LIVE, RangeKind.BACKLOG
 FRAMES: Final = LaneHello("can0", "frames", 1)
 VALUES: Final = LaneHello("can0", "signals", 1)
-OLD: Final = BacklogRange(OTHER_START, 1, 9, 90, 2.0)
+OLD: Final = BacklogRange(OTHER_START, 1, 9, None, 90, 2.0)
 
 
 @dataclass
@@ -117,7 +123,7 @@ async def test_live_frames_are_recorded_and_shown_backlog_is_only_recorded(parts
 
 async def test_the_console_is_told_that_a_backlog_is_on_its_way_and_that_it_is_in(parts: Parts) -> None:
     console = parts.watch("can0")
-    listed = [BacklogRange(OTHER_START, 1, 1, 10, 60.0), BacklogRange(OTHER_START, 3, 3, 5, None)]
+    listed = [BacklogRange(OTHER_START, 1, 1, None, 10, 60.0), BacklogRange(OTHER_START, 3, 3, None, 5, None)]
     wire = await parts.opened(LaneHello("can0", "frames", 1, listed))
     gap, announced = console.told()
     assert (gap["where"], gap["frames"], gap["lane"]) == ("backlog", 15, "frames")
@@ -147,7 +153,7 @@ async def test_a_packet_that_comes_again_is_neither_shown_nor_recorded_again_but
 ) -> None:
     wire, console = await parts.opened(FRAMES), parts.watch("can0")
     await wire.send(frames_packet(1))
-    listed = BacklogRange(START, 1, 1, 1, 0.1)
+    listed = BacklogRange(START, 1, 1, None, 1, 0.1)
     again = await parts.opened(LaneHello("can0", "frames", 2, [listed]))
     acks = asyncio.create_task(again.connection.send_acks(again.take))
     await again.send(frames_packet(1), BACKLOG)
@@ -160,7 +166,7 @@ async def test_a_packet_that_comes_again_is_neither_shown_nor_recorded_again_but
 
 
 async def test_a_start_that_is_taken_up_again_shows_nothing_twice(parts: Parts) -> None:
-    first = await parts.opened(LaneHello("can0", "frames", 2, [BacklogRange(START, 1, 1, 1, 0.1)]))
+    first = await parts.opened(LaneHello("can0", "frames", 2, [BacklogRange(START, 1, 1, None, 1, 0.1)]))
     await first.send(frames_packet(2))
     again, console = await parts.opened(FRAMES), parts.watch("can0")
     await again.send(frames_packet(1))
@@ -285,7 +291,9 @@ async def test_nothing_more_is_taken_in_while_too_much_waits_for_storage(
 
 async def test_backlog_values_count_only_where_they_are_newer(parts: Parts) -> None:
     parts.last_values.declare("can0", TABLE)
-    wire = await parts.opened(LaneHello("can0", "signals", 1, [BacklogRange(OTHER_START, 1, 9, 9, None)]))
+    wire = await parts.opened(
+        LaneHello("can0", "signals", 1, [BacklogRange(OTHER_START, 1, 9, None, 9, None)])
+    )
     await wire.send(values_packet(5, 0, start_id=OTHER_START), BACKLOG)
     assert parts.last_value(0) == 5
     await wire.send(values_packet(1, 0, 1))
@@ -345,7 +353,7 @@ def clock_packet(seq: int, *, synchronised: bool, start_id: str = START) -> byte
 async def test_frames_are_marked_while_the_newest_word_on_their_clock_is_that_it_is_wrong(
     parts: Parts,
 ) -> None:
-    listed = [BacklogRange(START, 1, 2, 0, None), BacklogRange(OTHER_START, 9, 9, 0, None)]
+    listed = [BacklogRange(START, 1, 2, None, 0, None), BacklogRange(OTHER_START, 9, 9, None, 0, None)]
     wire, console = await parts.opened(LaneHello("can0", "frames", 3, listed)), parts.watch("can0")
 
     async def marked(seq: int) -> bool:

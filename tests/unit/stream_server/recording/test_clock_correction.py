@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, insert
 
 from can_stream.protocol.clock_record import ClockRecord
-from can_stream.protocol.packets import PacketKind
+from can_stream.protocol.packet_head import PacketKind
 from stream_server.recording import clock_store
 from stream_server.recording.clock_correction import ClockCorrection, StoredClock, Unsynchronised
 from stream_server.storage import migrations, schema

@@ -15,14 +15,14 @@ from sqlalchemy import Row, select
 
 from can_stream.lanes.receiver import Hole, LaneConnection
 from can_stream.protocol.clock_record import ClockRecord
-from can_stream.protocol.control import BacklogRange, LaneHello, LaneName
+from can_stream.protocol.control import LaneName
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.lanes_control import BacklogRange, LaneHello
+from can_stream.protocol.packet_head import PacketKind, PacketNumber
 from can_stream.protocol.packets import (
     Gap,
     GapReason,
-    PacketKind,
-    PacketNumber,
     decode_packet,
     encode_clock,
 )
@@ -154,7 +154,7 @@ async def test_what_came_within_a_moment_is_one_commit_and_one_ack_for_each_lane
 
 
 async def test_the_recording_holds_the_packets_as_they_came(server: Server) -> None:
-    connected = await server.connect(BacklogRange(OTHER_START, 4, 4, 3, 1.5))
+    connected = await server.connect(BacklogRange(OTHER_START, 4, 4, None, 3, 1.5))
     live, late = frames_packet(1, count=2), frames_packet(4, count=3, start_id=OTHER_START)
     gap = gap_packet(2, Gap(GapReason.WINDOW, 2, 7, 10, 20))
     connected.send(live)
@@ -183,7 +183,7 @@ async def test_a_packet_that_comes_again_is_acknowledged_and_stored_once(server:
     assert not again.send(frames_packet(1)), "it is being stored"
     server.database.gate.set()
     await again.acks.until(1)
-    listed = BacklogRange(START, 1, 1, 1, None)
+    listed = BacklogRange(START, 1, 1, None, 1, None)
     third = await server.connect(listed, next_seq=2)
     assert third.lane.receiver.holes == [], "it is here already"
     assert not third.send(frames_packet(1), BACKLOG)
@@ -236,9 +236,9 @@ async def test_no_lane_is_opened_over_packets_that_storage_refuses(
     await server.database.write(fill)
     connected.send(frames_packet(1, count=MANY))
     with pytest.raises(StorageError, match="full"):
-        await server.connect(BacklogRange(START, 1, 1, MANY, None), next_seq=2)
+        await server.connect(BacklogRange(START, 1, 1, None, MANY, None), next_seq=2)
     await server.database.write_alone(empty)
-    again = await server.connect(BacklogRange(START, 1, 1, MANY, None), next_seq=2)
+    again = await server.connect(BacklogRange(START, 1, 1, None, MANY, None), next_seq=2)
     assert again.lane.receiver.holes == []
     assert again.lane.receiver.taken[START].prefix() == 1
 
@@ -294,7 +294,7 @@ async def test_packets_that_are_given_up_make_room(server: Server, monkeypatch: 
 
 
 async def test_a_hole_shrinks_with_what_arrives_also_over_a_restart_and_ends(server: Server) -> None:
-    listed = BacklogRange(OTHER_START, 3, 5, 30, 9.0)
+    listed = BacklogRange(OTHER_START, 3, 5, None, 30, 9.0)
     connected = await server.connect(listed)
     assert connected.lane.receiver.holes == [Hole(OTHER_START, 3, 5, 30)]
     connected.send(frames_packet(3, count=10, start_id=OTHER_START), BACKLOG)
@@ -314,7 +314,7 @@ async def test_a_hole_shrinks_with_what_arrives_also_over_a_restart_and_ends(ser
 
 
 async def test_a_hole_that_its_agent_no_longer_lists_is_recorded_as_a_gap(server: Server) -> None:
-    connected = await server.connect(BacklogRange(OTHER_START, 3, 5, 30, None))
+    connected = await server.connect(BacklogRange(OTHER_START, 3, 5, None, 30, None))
     connected.send(frames_packet(4, count=10, start_id=OTHER_START), BACKLOG)
     await connected.acks.until(1)
     again = await server.connect()
@@ -330,7 +330,7 @@ async def test_a_hole_that_its_agent_no_longer_lists_is_recorded_as_a_gap(server
 
 
 async def test_an_opening_is_stored_before_it_is_answered(server: Server) -> None:
-    await server.connect(BacklogRange(OTHER_START, 1, 2, 5, 0.5))
+    await server.connect(BacklogRange(OTHER_START, 1, 2, None, 5, 0.5))
     with sqlite3.connect(server.database.path) as plain:
         starts = plain.execute("SELECT start_id FROM lane_starts ORDER BY id").fetchall()
         holes = plain.execute("SELECT first_seq, last_seq, frames FROM holes").fetchall()

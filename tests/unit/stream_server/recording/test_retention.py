@@ -11,10 +11,10 @@ from sqlalchemy import Connection, select
 
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import LaneName
+from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import (
     Gap,
     GapReason,
-    PacketNumber,
     decode_packet,
     encode_clock,
 )

@@ -14,7 +14,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, insert
 
 from can_stream.frames.batches import SignalBatch
-from can_stream.protocol.packets import PacketKind, PacketNumber, encode_signals
+from can_stream.protocol.packet_head import PacketKind, PacketNumber
+from can_stream.protocol.packets import encode_signals
 from stream_server.errors import StorageError
 from stream_server.recording import recording_store
 from stream_server.recording.recording_store import LaneChange, StoredPacket

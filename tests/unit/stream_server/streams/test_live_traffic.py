@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from can_stream.protocol.packets import PacketNumber, encode_frames
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import encode_frames
 from can_stream.signals.table import SignalTable
 from stream_server.moment import Moment
 from stream_server.streams.live_traffic import LiveTraffic

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from can_stream.protocol.packets import PacketNumber, encode_frames
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import encode_frames
 from stream_server.streams.console import ConsoleStream
 from stream_server.streams.ring import RingLimits
 from tests.helpers.sse_streams import Event, books, counted, frames, make_stream, moment, parse_events
