@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert
-
 from bench.packets import START_ID, demo_traffic
 from bench.report import Comparison, compare, in_turn, show
 from can_stream.frames.batches import FrameBatch
@@ -30,9 +28,8 @@ from can_stream.protocol.packets import Packet, encode_frames
 from can_stream.text.frame_json import rows_of
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder
-from stream_server.storage import schema
 from stream_server.storage.database import Database
-from stream_server.storage.migrations import upgrade
+from stream_server.storage.migrations import RECORDING, upgrade
 
 DONGLES = 16
 PACKET_FRAMES = 400
@@ -61,9 +58,8 @@ def batches() -> list[FrameBatch]:
 
 async def record(path: Path, packets: list[tuple[Packet, bytes]]) -> float:
     """CPU seconds until the last of `packets`, which every dongle sends, is acknowledged."""
-    upgrade(path)
+    upgrade(path, RECORDING)
     database = Database(path)
-    await database.write(_add_dongles)
     recorder, acknowledged = Recorder(database, Metrics()), asyncio.Event()
     recorder.start()
     hellos = [LaneHello(f"dongle-{number}", "frames", 1) for number in range(DONGLES)]
@@ -81,16 +77,6 @@ async def record(path: Path, packets: list[tuple[Packet, bytes]]) -> float:
     await recorder.close()
     await database.close()
     return took
-
-
-def _add_dongles(connection: Connection) -> None:
-    connection.execute(insert(schema.agents).values(agent_id="bench", token_hash="", created_at_ns=0))
-    fixed = {"agent_id": "bench", "interface": "virtual", "channel": "can0", "mode": "listen_only"}
-    flags = {"fd": False, "listed": True, "created_at_ns": 0}
-    connection.execute(
-        insert(schema.dongles),
-        [{**fixed, **flags, "dongle_id": f"dongle-{number}"} for number in range(DONGLES)],
-    )
 
 
 def insert_rows(path: Path, commits: list[list[list[tuple[Any, ...]]]]) -> float:

@@ -36,7 +36,7 @@ from stream_server.recording.retention import Retention
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut, FanOutSettings
-from stream_server.storage import server_state
+from stream_server.storage import kept_facts
 from stream_server.storage.data_directory import DataDirectory
 from stream_server.storage.database import Database
 from stream_server.streams.console import StreamLimits
@@ -111,10 +111,12 @@ def _openapi_route(routes: Sequence[Route]) -> Route:
 async def running_services(config: ServerConfig, directory: DataDirectory) -> AsyncIterator[Services]:
     """Every part of the server but its web application."""
     metrics = Metrics()
-    database = Database(directory.database_path, metrics.committed)
+    database = Database(directory.server_path, metrics.committed)
+    recording = Database(directory.recording_path, metrics.committed)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
-        tables, last_values = SignalTables(database), LastValueStore(database)
+        stack.push_async_callback(recording.close)
+        tables, last_values = SignalTables(database), LastValueStore(database, recording)
         await tables.load()
         stack.push_async_callback(tables.close)
         await last_values.load()
@@ -125,14 +127,14 @@ async def running_services(config: ServerConfig, directory: DataDirectory) -> As
         fleet = Fleet(database, hub, last_values)
         await fleet.load()
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
-        recorder = Recorder(database, metrics)
+        recorder = Recorder(recording, metrics)
         recorder.start()
         stack.push_async_callback(recorder.close)
         services = Services(
-            config, database, metrics, access, hub, fanout, fleet, recorder, tables, last_values
+            config, database, recording, metrics, access, hub, fanout, fleet, recorder, tables, last_values
         )
         _add_gauges(services)
-        retention = Retention(database, config.recording, metrics)
+        retention = Retention(recording, config.recording, metrics)
         for job in (_keep_house(services), retention.run(), last_values.run()):
             stack.push_async_callback(_cancelled, asyncio.create_task(job))
         yield services
@@ -151,7 +153,7 @@ async def _stored(last_values: LastValueStore) -> None:
 
 
 async def _hub(config: ServerConfig, database: Database, tables: SignalTables) -> StreamHub:
-    stored = await database.read(lambda connection: server_state.get(connection, server_state.ID_RESERVATION))
+    stored = await database.read(lambda connection: kept_facts.get(connection, kept_facts.ID_RESERVATION))
     console = config.console
     limits = StreamLimits(
         RingLimits(events=console.ring_events, seconds=console.ring_seconds), console.max_frames_per_second
@@ -162,7 +164,7 @@ async def _hub(config: ServerConfig, database: Database, tables: SignalTables) -
 async def _started_fanout(config: ServerConfig, database: Database, hub: StreamHub) -> FanOut:
     async def store(reservation_us: int) -> None:
         await database.write(
-            lambda connection: server_state.put(connection, server_state.ID_RESERVATION, str(reservation_us))
+            lambda connection: kept_facts.put(connection, kept_facts.ID_RESERVATION, str(reservation_us))
         )
 
     settings = FanOutSettings(send_timeout_seconds=config.console.send_timeout_seconds)
@@ -208,5 +210,7 @@ def _add_gauges(services: Services) -> None:
         "sse_send_timeouts", "Console clients cut off for reading nothing", lambda: fanout.send_timeouts
     )
     metrics.gauge(
-        "storage_fault", "1 while storage does not take writes", lambda: services.database.fault is not None
+        "storage_fault",
+        "1 while storage does not take writes",
+        lambda: any(one.fault is not None for one in (services.database, services.recording)),
     )

@@ -24,7 +24,7 @@ from stream_server.app import running_server
 from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.errors import ApiError, ServerError
 from stream_server.garbage import keep_pauses_short
-from stream_server.storage import data_directory, schema
+from stream_server.storage import data_directory, server_schema, splitting
 from stream_server.storage.data_directory import DataDirectory
 
 _ACTOR: Final = "command line"
@@ -141,7 +141,7 @@ def token() -> None:
 @click.option("--name", default="", help="A note for `token list`.")
 def create_token(data_dir: Path, role: Role, name: str) -> None:
     """Print a new token. It is shown only here."""
-    directory = data_directory.prepare(data_dir)
+    directory = data_directory.prepared(data_dir)
     now_ns = clock.wall_ns()
     click.echo(
         directory.administer(
@@ -154,7 +154,7 @@ def create_token(data_dir: Path, role: Role, name: str) -> None:
 @_DATA_DIR
 def list_tokens(data_dir: Path) -> None:
     """Print every token's id, role, name and use; never the token."""
-    table = schema.api_tokens
+    table = server_schema.api_tokens
     rows = data_directory.existing(data_dir).administer(
         lambda connection: connection.execute(select(table).order_by(table.c.id)).all()
     )
@@ -193,7 +193,7 @@ def create_enrolment(data_dir: Path, agent_id: str | None, uses: int) -> None:
         raise click.BadParameter(
             "1 to 64 of a-z 0-9 . _ - beginning with a letter or digit", param_hint="--agent-id"
         )
-    directory = data_directory.prepare(data_dir)
+    directory = data_directory.prepared(data_dir)
     now_ns = clock.wall_ns()
     click.echo(
         directory.administer(
@@ -216,9 +216,7 @@ def check_config(config_file: Path) -> None:
 def backup(data_dir: Path, file: Path) -> None:
     """Copy the whole storage to the new FILE, also while the server runs, and check the copy."""
     data_directory.existing(data_dir).backup(file)
-    click.echo(
-        f"{file} is a checked copy; it restores as {DataDirectory(data_dir).database_path.name}", err=True
-    )
+    click.echo(f"{file} is a checked copy; it restores as {splitting.SINGLE} of an empty directory", err=True)
 
 
 def _minute(at_ns: int | None) -> str:

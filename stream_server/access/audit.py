@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, insert, select
 
-from stream_server.storage import schema
+from stream_server.storage import server_schema as schema
 
 
 def record(

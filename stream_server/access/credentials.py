@@ -11,7 +11,8 @@ from stream_server.access import audit
 from stream_server.access.roles import Role
 from stream_server.access.secrets import hash_secret, new_secret, same
 from stream_server.errors import ApiError, not_found
-from stream_server.storage import schema, server_state
+from stream_server.storage import kept_facts
+from stream_server.storage import server_schema as schema
 
 LINK_SECONDS: Final = 15 * 60
 
@@ -93,7 +94,7 @@ def create_admin_link(connection: Connection, now_ns: int, actor: str) -> str:
 
 def first_admin_link(connection: Connection, now_ns: int) -> str | None:
     """A link for the newcomer, None once any browser has ever signed in."""
-    if server_state.get(connection, server_state.SIGNED_IN) is not None:
+    if kept_facts.get(connection, kept_facts.SIGNED_IN) is not None:
         return None
     return create_admin_link(connection, now_ns, "server start")
 
@@ -130,7 +131,7 @@ def redeem_link(
             "expires_at_ns": now_ns + int(session_seconds * 1e9),
         },
     )
-    server_state.put(connection, server_state.SIGNED_IN, str(now_ns))
+    kept_facts.put(connection, kept_facts.SIGNED_IN, str(now_ns))
     audit.record(connection, now_ns, actor="link", action="session.open", subject=subject, remote=remote)
     return session
 

@@ -17,7 +17,7 @@ from can_stream.protocol.registration import RegisterRequest
 from stream_server.access import audit
 from stream_server.access.secrets import hash_secret, new_secret
 from stream_server.errors import ApiError, not_found
-from stream_server.storage import schema
+from stream_server.storage import server_schema as schema
 
 MAXIMUM_SERVICES: Final = 512
 MAXIMUM_DONGLES: Final = 512
@@ -213,31 +213,11 @@ def service_rows(connection: Connection, agent_id: str) -> list[Row[Any]]:
 
 
 def dongle_rows(connection: Connection, dongle_id: str | None = None) -> list[Row[Any]]:
-    """Dongles, their agents' clock state, and the numbers of their frames lanes; one query."""
-    dongles, agents, lanes = schema.dongles, schema.agents, schema.lanes
-    starts, totals = schema.lane_starts, schema.retention_totals
-    recorded = (
-        select(
-            starts.c.lane_id,
-            func.sum(starts.c.packets).label("packets"),
-            func.sum(starts.c.frames).label("frames"),
-        )
-        .group_by(starts.c.lane_id)
-        .subquery()
-    )
+    """Dongles and their agents' clock state; one query."""
+    dongles, agents = schema.dongles, schema.agents
     query = (
-        select(
-            dongles,
-            agents.c.clock_synchronised,
-            func.coalesce(recorded.c.packets, 0).label("packets"),
-            func.coalesce(recorded.c.frames, 0).label("frames"),
-            func.coalesce(totals.c.packets, 0).label("deleted_packets"),
-            func.coalesce(totals.c.frames, 0).label("deleted_frames"),
-        )
+        select(dongles, agents.c.clock_synchronised)
         .join(agents, agents.c.agent_id == dongles.c.agent_id)
-        .outerjoin(lanes, (lanes.c.dongle_id == dongles.c.dongle_id) & (lanes.c.lane == "frames"))
-        .outerjoin(recorded, recorded.c.lane_id == lanes.c.id)
-        .outerjoin(totals, totals.c.lane_id == lanes.c.id)
         .order_by(dongles.c.dongle_id)
     )
     if dongle_id is not None:

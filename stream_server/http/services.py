@@ -18,10 +18,11 @@ from stream_server.streams.hub import StreamHub
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of one running server."""
+    """The parts of one running server. `database` is `server.sqlite3`, `recording` the other file."""
 
     config: ServerConfig
     database: Database
+    recording: Database
     metrics: Metrics
     access: Access
     hub: StreamHub

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,9 @@ from stream_server.http.bodies import (
     PresenceView,
     RecordingView,
 )
+
+if TYPE_CHECKING:
+    from stream_server.recording.lane_numbers import LaneNumbers
 
 
 def service_view(row: Any) -> ServiceStatus:
@@ -69,8 +72,8 @@ def _agent_view(row: Any, services: list[ServiceStatus], presence: Presence) -> 
     )
 
 
-def dongle_view(row: Any, presence: Presence) -> DongleView:
-    """A dongle from a row of `registry.dongle_rows`."""
+def dongle_view(row: Any, presence: Presence, numbers: LaneNumbers) -> DongleView:
+    """A dongle from a row of `registry.dongle_rows` and the numbers of its frames lane."""
     return DongleView(
         dongle_id=row.dongle_id,
         agent_id=row.agent_id,
@@ -92,12 +95,7 @@ def dongle_view(row: Any, presence: Presence) -> DongleView:
                 clock_synchronised=row.clock_synchronised,
             )
         ),
-        recording=RecordingView(
-            packets=row.packets,
-            frames=row.frames,
-            deleted_packets=row.deleted_packets,
-            deleted_frames=row.deleted_frames,
-        ),
+        recording=RecordingView(**numbers._asdict()),
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.packet_head import PacketKind
 from stream_server.recording.clock_correction import ClockCorrection, StoredClock
-from stream_server.storage.schema import clock_records, lane_starts, lanes
+from stream_server.storage.recording_schema import clock_records, lane_starts, lanes
 
 _AT_HELLO = 0
 

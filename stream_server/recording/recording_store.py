@@ -15,7 +15,7 @@ from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packet_head import PacketKind
 from stream_server.recording import clock_store
-from stream_server.storage.schema import holes, lane_starts, lanes, packets, retention_totals
+from stream_server.storage.recording_schema import holes, lane_starts, lanes, packets, retention_totals
 
 RETENTION_PACKETS: Final = 500
 _PAGE_PACKETS: Final = 200

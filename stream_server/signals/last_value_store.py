@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -15,8 +15,9 @@ from can_stream.protocol.packet_head import PacketKind
 from can_stream.protocol.packets import decode_packet
 from stream_server.errors import StorageError
 from stream_server.signals.last_values import LastValues, restored
-from stream_server.storage import schema, server_state
+from stream_server.storage import kept_facts, recording_schema
 from stream_server.storage.database import Database
+from stream_server.storage.server_schema import dongles
 
 PERIOD_SECONDS: Final = 10.0
 _PAGE_PACKETS: Final = 500
@@ -31,15 +32,17 @@ class LastValueStore:
     again at the next start. What was taken and not committed by then comes again from its gateway.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, recording: Database) -> None:
         self._database = database
+        self._recording = recording
         self._dongles: dict[str, LastValues] = {}
         self._dirty: dict[str, None] = {}
         self._covered: int | None = None
 
     async def load(self) -> None:
         """Read what was stored, and what was recorded since."""
-        self._dongles = await self._database.read(_load)
+        tables = await self._database.read(_current_tables)
+        self._dongles = await self._recording.read(partial(_load, tables=tables))
         self._dirty = dict.fromkeys(self._dongles)
 
     async def run(self) -> None:
@@ -54,18 +57,18 @@ class LastValueStore:
     async def store(self) -> None:
         """Store what has changed. StorageError."""
         # First, so that the values hold at least what is recorded up to there.
-        covered = await self._database.read(_last_packet)
+        covered = await self._recording.read(_last_packet)
         changed, self._dirty = list(self._dirty), {}
         for start in range(0, len(changed), _DONGLES_AT_ONCE):
             rows = [_row(one, self._dongles[one]) for one in changed[start : start + _DONGLES_AT_ONCE]]
             try:
-                await self._database.write(partial(_store, rows=rows))
+                await self._recording.write(partial(_store, rows=rows))
             except BaseException:
                 self._dirty.update(dict.fromkeys(changed[start:]))
                 raise
         if covered not in (None, self._covered):
-            key = server_state.LAST_VALUES_PACKET
-            await self._database.write(lambda connection: server_state.put(connection, key, str(covered)))
+            key = kept_facts.LAST_VALUES_PACKET
+            await self._recording.write(lambda connection: kept_facts.put(connection, key, str(covered)))
             self._covered = covered
 
     def of(self, dongle_id: str) -> LastValues:
@@ -98,7 +101,7 @@ def _row(dongle_id: str, values: LastValues) -> dict[str, Any]:
 
 
 def _store(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    table = schema.last_values
+    table = recording_schema.last_values
     connection.execute(delete(table).where(table.c.dongle_id.in_([row["dongle_id"] for row in rows])))
     kept = [row for row in rows if row["table_hash"] is not None]
     if kept:
@@ -106,27 +109,25 @@ def _store(connection: Connection, rows: list[dict[str, Any]]) -> None:
 
 
 def _last_packet(connection: Connection) -> int | None:
-    newest: int | None = connection.execute(select(func.max(schema.packets.c.id))).scalar_one()
+    newest: int | None = connection.execute(select(func.max(recording_schema.packets.c.id))).scalar_one()
     return newest
 
 
-def _load(connection: Connection) -> dict[str, LastValues]:
-    dongles, stored = schema.dongles, schema.last_values
-    rows = connection.execute(
-        select(dongles.c.dongle_id, dongles.c.signal_table, stored.c.table_hash, stored.c.body)
-        .outerjoin(stored, stored.c.dongle_id == dongles.c.dongle_id)
-    )  # fmt: skip
-    found = {
-        row.dongle_id: LastValues(row.signal_table)
-        if row.table_hash is None
-        else restored(row.table_hash, row.body)
-        for row in rows
-    }
-    covered = int(server_state.get(connection, server_state.LAST_VALUES_PACKET) or 0)
+def _current_tables(connection: Connection) -> dict[str, str | None]:
+    return {row.dongle_id: row.signal_table for row in connection.execute(select(dongles))}
+
+
+def _load(connection: Connection, tables: Mapping[str, str | None]) -> dict[str, LastValues]:
+    found = {dongle_id: LastValues(table_hash) for dongle_id, table_hash in tables.items()}
+    for row in connection.execute(select(recording_schema.last_values)):
+        found[row.dongle_id] = restored(row.table_hash, row.body)
+    covered = int(kept_facts.get(connection, kept_facts.LAST_VALUES_PACKET) or 0)
     for row in _packets_since(connection, covered):
         body = decode_packet(row.body).body
         if isinstance(body, SignalBatch):
-            _take(found[row.dongle_id], body, is_backlog=row.is_backlog)
+            # A registry that is older than the recording may not know the dongle.
+            values = found.setdefault(row.dongle_id, LastValues(None))
+            _take(values, body, is_backlog=row.is_backlog)
     for values in found.values():
         # What a gateway said before this start does not count: it says it anew when it connects.
         values.declare(values.table_hash)
@@ -134,7 +135,8 @@ def _load(connection: Connection) -> dict[str, LastValues]:
 
 
 def _packets_since(connection: Connection, covered: int) -> Iterator[Any]:
-    packets, starts, lanes = schema.packets, schema.lane_starts, schema.lanes
+    packets, starts = recording_schema.packets, recording_schema.lane_starts
+    lanes = recording_schema.lanes
     query = (
         select(packets.c.id, packets.c.is_backlog, packets.c.body, lanes.c.dongle_id)
         .join(starts, packets.c.start_pk == starts.c.id)

@@ -17,7 +17,7 @@ from can_stream.signals.errors import TableError, TableVersionError
 from can_stream.signals.table import SignalTable, read_table
 from stream_server import clock
 from stream_server.storage.database import Database
-from stream_server.storage.schema import dongles, signal_tables
+from stream_server.storage.server_schema import dongles, signal_tables
 
 # As many as one table can have, about 130 MB. The tables of ordinary databases are small.
 SIGNALS_IN_MEMORY: Final = MAX_SIGNALS

@@ -1,4 +1,4 @@
-"""The data directory: where the database is, and the lock that keeps a second server out."""
+"""The data directory: where the files are, and the lock that keeps a second server out."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from stream_server import clock
 from stream_server.errors import StartError
-from stream_server.storage import migrations
+from stream_server.storage import migrations, splitting
 from stream_server.storage.database import open_engine
+from stream_server.storage.tables import add_server_part
 
 T = TypeVar("T")
+
+LOCK_SECONDS: Final = 2.0
+_PREPARING_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +35,31 @@ class DataDirectory:
     path: Path
 
     @property
-    def database_path(self) -> Path:
-        """The SQLite file."""
-        return self.path / "stream-server.sqlite3"
+    def server_path(self) -> Path:
+        """The SQLite file of users, tokens, agents, dongles and the audit."""
+        return self.path / splitting.SERVER
+
+    @property
+    def recording_path(self) -> Path:
+        """The SQLite file of the packets."""
+        return self.path / splitting.RECORDING
 
     def administer(self, job: Callable[[Connection], T]) -> T:
-        """Run `job` in one transaction, also while a server runs. StartError when storage refuses."""
-        engine = open_engine(self.database_path)
+        """Run `job` in one transaction on `server.sqlite3`, also while a server runs. StartError."""
+        engine = open_engine(self.server_path)
         try:
             with engine.begin() as connection:
                 return job(connection)
         except DBAPIError as error:
-            raise StartError(f"{self.database_path} cannot be changed: {error.orig}") from error
+            raise StartError(f"{self.server_path} cannot be changed: {error.orig}") from error
         finally:
             engine.dispose()
 
     def backup(self, target: Path) -> None:
-        """Copy the database to the new file `target`, also while a server runs. StartError."""
+        """Copy both files into the new file `target`, also while a server runs. StartError.
+
+        It restores as the one file of an empty directory: two files could be torn apart.
+        """
         try:
             # O_EXCL: a file that appears meanwhile is not overwritten either. It holds token hashes: 0600.
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -53,52 +68,99 @@ class DataDirectory:
         except OSError as error:
             raise StartError(f"cannot write {target}: {error.strerror}") from error
         try:
-            _copy(self.database_path, target)
+            _copy(self.recording_path, self.server_path, target)
         except sqlite3.Error as error:
             target.unlink(missing_ok=True)
             raise StartError(f"the backup to {target} failed: {error}; nothing was written") from error
 
+    def _is_current(self) -> bool:
+        return (
+            splitting.is_split(self.path)
+            and migrations.is_current(self.server_path, migrations.SERVER)
+            and migrations.is_current(self.recording_path, migrations.RECORDING)
+        )
 
-def _copy(source_path: Path, target: Path) -> None:
+
+def _copy(recording_path: Path, server_path: Path, target: Path) -> None:
     with (
-        contextlib.closing(sqlite3.connect(source_path)) as source,
-        contextlib.closing(sqlite3.connect(target)) as copy,
+        contextlib.closing(sqlite3.connect(recording_path, isolation_level=None)) as recording,
+        contextlib.closing(sqlite3.connect(server_path, isolation_level=None)) as server,
+        contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy,
     ):
+        # Both as of one moment, the recording first: a registry that knows more than it needs does no harm.
+        for source in (recording, server):
+            source.execute("BEGIN")
+            source.execute("SELECT 1 FROM alembic_version").fetchone()
         # In one go: a copy in steps starts anew whenever the server writes in between.
-        source.backup(copy)
+        recording.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")
+        copy.execute("BEGIN")
+        add_server_part(server, copy)
+        copy.execute("COMMIT")
         (verdict,) = copy.execute("PRAGMA integrity_check").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(f"the copy is damaged: {verdict}")
 
 
 def prepare(path: Path) -> DataDirectory:
-    """Make the directory and its database, or bring them up to date. StartError."""
+    """Make the directory and its files, or bring them up to date. Needs the lock. StartError."""
+    _make(path)
+    directory = DataDirectory(path)
+    splitting.split(path)
+    # In this order: a recording without its registry is a sign that a file was lost.
+    for file, history in (
+        (directory.server_path, migrations.SERVER),
+        (directory.recording_path, migrations.RECORDING),
+    ):
+        migrations.upgrade(file, history)
+        file.chmod(0o600)
+    return directory
+
+
+def prepared(path: Path) -> DataDirectory:
+    """The directory, brought up to date where no server does that just now. StartError.
+
+    While a server runs it is up to date, or that server is an older one, which must end first.
+    """
+    _make(path)
+    directory = DataDirectory(path)
+    give_up_at = clock.monotonic_seconds() + _PREPARING_SECONDS
+    while not directory._is_current():
+        try:
+            with locked(path, patience_seconds=_LOOK_SECONDS):
+                return prepare(path)
+        except AlreadyRunningError:
+            if clock.monotonic_seconds() > give_up_at:
+                raise
+    return directory
+
+
+def existing(path: Path) -> DataDirectory:
+    """As `prepared`, of a directory that a server has used. StartError when there is no database."""
+    if not any((path / name).is_file() for name in (splitting.SERVER, splitting.RECORDING, splitting.SINGLE)):
+        raise StartError(f"there is no database in {path}; name the server's directory with --data-dir")
+    return prepared(path)
+
+
+def _make(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"cannot make the data directory {path}: {error.strerror}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise StartError(f"the data directory {path} is not writable; choose another with --data-dir")
-    directory = DataDirectory(path)
-    migrations.upgrade(directory.database_path)
-    directory.database_path.chmod(0o600)
-    return directory
 
 
-def existing(path: Path) -> DataDirectory:
-    """A directory that a server has used or `prepare` has made. StartError when there is no database."""
-    directory = DataDirectory(path)
-    if not directory.database_path.is_file():
-        raise StartError(f"there is no database in {path}; name the server's directory with --data-dir")
-    return directory
+class AlreadyRunningError(StartError):
+    """Somebody else holds the directory."""
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the directory for one server. StartError when another one runs on it.
+def locked(path: Path, *, patience_seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the directory for one server. AlreadyRunningError when another one runs on it.
 
-    The kernel lets go of the lock when the process ends, in whatever way.
+    A command that prepares a new directory is waited for. The kernel lets go of the lock when the process
+    ends, in whatever way.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,12 +168,21 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StartError(f"cannot use the data directory {path}: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StartError(
-                f"another stream-server runs on {path}; stop it or choose another --data-dir"
-            ) from error
+        give_up_at = clock.monotonic_seconds() + patience_seconds
+        while not _taken(descriptor):
+            if clock.monotonic_seconds() > give_up_at:
+                raise AlreadyRunningError(
+                    f"another stream-server runs on {path}; stop it or choose another --data-dir"
+                )
+            time.sleep(_LOOK_SECONDS)
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

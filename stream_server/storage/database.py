@@ -26,8 +26,11 @@ READERS: Final = 4
 BUSY_TIMEOUT_MS: Final = 10_000
 
 
-def open_engine(path: Path, *, readers: int = 0) -> Engine:
-    """An engine on the database at `path`: for `readers` threads that cannot write, or (0) for one writer."""
+def open_engine(path: Path, *, readers: int = 0, foreign_keys: bool = True) -> Engine:
+    """An engine on the database at `path`: for `readers` threads that cannot write, or (0) for one writer.
+
+    Without `foreign_keys` a table that others refer to can be made anew, as migrations do.
+    """
     engine = sqlalchemy.create_engine(
         f"sqlite:///{path}", poolclass=QueuePool, pool_size=max(readers, 1), max_overflow=0
     )
@@ -40,7 +43,7 @@ def open_engine(path: Path, *, readers: int = 0) -> Engine:
             f"busy_timeout={BUSY_TIMEOUT_MS}",
             "journal_mode=WAL",
             "synchronous=FULL",  # an ack to an agent promises that a power cut loses nothing
-            "foreign_keys=ON",
+            f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
             *(("query_only=ON",) if readers else ()),
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -62,7 +65,7 @@ class _Job(Generic[T]):
 
 
 class Database:
-    """Storage of one server process. Open it after `migrations.upgrade`.
+    """One file of one server process. Open it after `migrations.upgrade`.
 
     `fault` is why the last group was not stored, None when it was. `on_commit(seconds, jobs)` is called
     from the writer thread for each group.

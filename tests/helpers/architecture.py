@@ -55,7 +55,7 @@ MAX_MODULE_LINES: Final = 400
 MAX_FUNCTION_LINES: Final = 40
 MAX_ATTRIBUTES: Final = 20
 MAX_METHODS: Final = 25
-_MIGRATIONS: Final = "stream_server.storage.migrations.versions."
+_MIGRATIONS: Final = "stream_server.storage.migrations."
 
 
 class Room(msgspec.Struct, frozen=True):

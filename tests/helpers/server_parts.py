@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -29,7 +31,7 @@ from stream_server.fleet.fleet import Fleet
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder
 from stream_server.signals.last_value_store import LastValueStore
-from stream_server.storage import migrations, schema
+from stream_server.storage import migrations, recording_schema
 from stream_server.storage.database import Database, T
 from stream_server.streams.console import ConsoleStream, StreamLimits
 from stream_server.streams.console_signals import FindTable, no_tables
@@ -93,15 +95,16 @@ class Watcher:
 class ServerParts:
     """What the application puts together, without HTTP, on storage that may hold what an earlier one left."""
 
-    def __init__(self, database: Database, find_table: FindTable = no_tables) -> None:
+    def __init__(self, database: Database, recording: Database, find_table: FindTable = no_tables) -> None:
         ids = IdSource(clock.now().wall_us)
         ids.reserved(ids.start + 3_600_000_000)
         self.database = database
+        self.recording = recording
         self.metrics = Metrics()
         self.hub = StreamHub(ids, StreamLimits(max_frames_per_second=None), find_table)
-        self.last_values = LastValueStore(database)
+        self.last_values = LastValueStore(database, recording)
         self.fleet = Fleet(database, self.hub, self.last_values)
-        self.recorder = Recorder(database, self.metrics)
+        self.recorder = Recorder(recording, self.metrics)
 
     async def start(self) -> ServerParts:
         """Read what is stored, and begin to record."""
@@ -120,17 +123,28 @@ class ServerParts:
 
 
 @cache
-def _empty_database() -> bytes:
+def _empty_database(history: migrations.History) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "empty.sqlite3"
-        migrations.upgrade(path)
+        migrations.upgrade(path, history)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("VACUUM")  # so that `fill` leaves no page
         return path.read_bytes()
 
 
 def new_storage(directory: Path) -> Path:
-    """A database file of the present schema: to make one takes a hundred times as long as to copy it."""
-    path = directory / "server.sqlite3"
-    path.write_bytes(_empty_database())
+    """A `server.sqlite3` of the present schema: to make one takes a hundred times as long as to copy it."""
+    return _written(directory, migrations.SERVER)
+
+
+def new_recording(directory: Path) -> Path:
+    """A `recording.sqlite3` of the present schema."""
+    return _written(directory, migrations.RECORDING)
+
+
+def _written(directory: Path, history: migrations.History) -> Path:
+    path = directory / f"{history.name}.sqlite3"
+    path.write_bytes(_empty_database(history))
     return path
 
 
@@ -200,10 +214,10 @@ def obstruct(connection: Connection, seq: int) -> None:
     """What no rule of ours allows stands where packet `seq` of every known start must go."""
     row: dict[str, Any] = {"seq": seq, "first_seq": seq, "kind": 0, "received_ns": 0, "is_backlog": False}
     row |= {"first_ns": 0, "last_ns": 0, "size_bytes": 0, "body": b""}
-    for start_pk in connection.execute(select(schema.lane_starts.c.id)).scalars().all():
-        connection.execute(insert(schema.packets).values(start_pk=start_pk, **row))
+    for start_pk in connection.execute(select(recording_schema.lane_starts.c.id)).scalars().all():
+        connection.execute(insert(recording_schema.packets).values(start_pk=start_pk, **row))
 
 
 def clear_away(connection: Connection) -> None:
     """It is gone again."""
-    connection.execute(delete(schema.packets).where(schema.packets.c.size_bytes == 0))
+    connection.execute(delete(recording_schema.packets).where(recording_schema.packets.c.size_bytes == 0))

@@ -68,7 +68,7 @@ def test_after_a_restart_a_resumed_console_is_reset_once_and_ids_go_on(tmp_path:
 
 
 def _raise_reservation(server: StreamServer, ahead_us: int) -> None:
-    with contextlib.closing(sqlite3.connect(server.data_dir / "stream-server.sqlite3")) as database:
+    with contextlib.closing(sqlite3.connect(server.data_dir / "server.sqlite3")) as database:
         changed = database.execute(
             "UPDATE server_state SET value = CAST(CAST(value AS INTEGER) + ? AS TEXT)"
             " WHERE key = 'id_reservation_us'",

@@ -77,7 +77,7 @@ def test_a_replay_killed_again_and_again_is_recorded_exactly_once(tmp_path: Path
 
 def recorded_values(data_dir: Path) -> list[tuple[int, str]]:
     """(signal, value as bytes in hex) of everything in the signals lane of a server that has ended."""
-    with contextlib.closing(sqlite3.connect(data_dir / "stream-server.sqlite3")) as connection:
+    with contextlib.closing(sqlite3.connect(data_dir / "recording.sqlite3")) as connection:
         rows = connection.execute(
             "select body from packets where kind = ? order by start_pk, seq", (PacketKind.SIGNALS,)
         ).fetchall()

@@ -36,7 +36,7 @@ async def test_an_enrolment_token_makes_an_agent(server: Server) -> None:
     assert answer["agent_id"] == "van7"
     assert answer["ws_url"] == server.running.url.replace("http", "ws", 1)
     assert answer["agent_token"].startswith(PREFIXES["agent"])
-    stored = (Path(server.services.database.path).parent).glob("stream-server.sqlite3*")
+    stored = (Path(server.services.database.path).parent).glob("*.sqlite3*")
     assert not any(answer["agent_token"].encode() in file.read_bytes() for file in stored)
 
 

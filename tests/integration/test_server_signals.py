@@ -17,7 +17,7 @@ from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
 from can_stream.text.timestamps import format_timestamp
-from stream_server.storage import data_directory
+from stream_server.storage import data_directory, splitting
 from tests.helpers.agents import registered_agents
 from tests.helpers.api_server import API, Api, Server, api_server, eventually, listen, next_event
 from tests.helpers.cantools_oracle import SHARED_DATA, frames_of, shared_data
@@ -251,7 +251,7 @@ async def test_last_values_survive_restarts_and_crashes(tmp_path: Path) -> None:
         copy = tmp_path / "as-if-killed"
         directory = data_directory.existing(tmp_path)
         copy.mkdir()
-        directory.backup(copy / directory.database_path.name)
+        directory.backup(copy / splitting.SINGLE)
         await agent.send(values=values_of(table, drive(0, 3000)))
     for place, shown in ((tmp_path, ("Park", at(3000))), (copy, ("Reverse", at(2000)))):
         async with api_server(place) as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -13,23 +14,32 @@ from stream_server.http.api import API_PREFIX, Call, Route
 from stream_server.http.bodies import DongleList, DongleView, Sampling, SignalValues
 from stream_server.http.signal_views import signal_views
 from stream_server.http.views import dongle_view
+from stream_server.recording.lane_numbers import LaneNumbers, frames_lanes
 from stream_server.sse.endpoint import serve_console
 from stream_server.streams.sse_format import CONTENT_TYPE
 
 
 async def dongles(call: Call) -> DongleList:
     """Every dongle an agent has ever listed."""
-    rows = await call.services.database.read(registry.dongle_rows)
-    return DongleList(dongles=[dongle_view(row, call.services.fleet.presence) for row in rows])
+    return DongleList(dongles=await _views(call, None))
 
 
 async def dongle(call: Call) -> DongleView:
     """One dongle."""
     dongle_id = call.path("dongle_id")
-    rows = await call.services.database.read(lambda connection: registry.dongle_rows(connection, dongle_id))
-    if not rows:
+    views = await _views(call, dongle_id)
+    if not views:
         raise not_found("dongle", dongle_id)
-    return dongle_view(rows[0], call.services.fleet.presence)
+    return views[0]
+
+
+async def _views(call: Call, dongle_id: str | None) -> list[DongleView]:
+    services = call.services
+    rows = await services.database.read(partial(registry.dongle_rows, dongle_id=dongle_id))
+    numbers = await services.recording.read(partial(frames_lanes, dongle_id=dongle_id))
+    return [
+        dongle_view(row, services.fleet.presence, numbers.get(row.dongle_id, LaneNumbers())) for row in rows
+    ]
 
 
 async def signals(call: Call) -> SignalValues:

@@ -53,8 +53,8 @@ async def frames(call: Call) -> web.StreamResponse:
     if clock not in _CLOCKS:
         raise ApiError(400, "BAD_REQUEST", "clock must be recorded or corrected", {"field": "clock"})
     from_ns, to_ns = _moment(call, "from"), _moment(call, "to")
-    database = call.services.database
-    gaps, lost = await database.read(partial(recording_store.known_gaps, dongle_id=dongle.dongle_id))
+    recording = call.services.recording
+    gaps, lost = await recording.read(partial(recording_store.known_gaps, dongle_id=dongle.dongle_id))
     table = await call.services.signal_tables.fetch(dongle.signal_table) if wanted == "jsonl" else None
     # In a thread, since a table can be large.
     decoder = None if table is None else await asyncio.to_thread(_FrameDecoder, table)
@@ -70,7 +70,7 @@ async def frames(call: Call) -> web.StreamResponse:
     if call.request.method == "HEAD":
         return response
     lines = _Lines(wanted, FrameOrigin(dongle.dongle_id, dongle.bus), decoder, corrects=clock == "corrected")
-    async for body, unsynchronised in _bodies(database, dongle.dongle_id, from_ns, to_ns):
+    async for body, unsynchronised in _bodies(recording, dongle.dongle_id, from_ns, to_ns):
         text = lines.of(body, unsynchronised)
         if text:
             await response.write(text)
@@ -91,13 +91,13 @@ def _moment(call: Call, name: str) -> int | None:
 
 
 async def _bodies(
-    database: Database, dongle_id: str, from_ns: int | None, to_ns: int | None
+    recording: Database, dongle_id: str, from_ns: int | None, to_ns: int | None
 ) -> AsyncIterator[tuple[FrameBatch | Gap, Unsynchronised | None]]:
     """What was recorded, page by page, so that a large recording takes little memory."""
-    clocks = await database.read(partial(clock_store.load, dongle_id=dongle_id))
+    clocks = await recording.read(partial(clock_store.load, dongle_id=dongle_id))
     after = (0, 0)
     while True:
-        page = await database.read(
+        page = await recording.read(
             partial(
                 recording_store.recorded_packets,
                 dongle_id=dongle_id,

@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from stream_server import clock
 from stream_server.access import audit
 from stream_server.errors import ApiError
 from stream_server.http.api import API_PREFIX, Call, Route
 from stream_server.http.bodies import AuditPage, Health
 from stream_server.http.views import audit_view
 from stream_server.metrics import CONTENT_TYPE
-from stream_server.storage import server_state
 
 AUDIT_PAGE: Final = 100
 _STATIC: Final = Path(__file__).parent.parent / "static"
@@ -35,19 +33,20 @@ async def healthz(_call: Call) -> Health:
 
 async def readyz(call: Call) -> Health | web.Response:
     """Storage takes reads, and writes when the last one failed."""
-    database = call.services.database
-
-    def probe(connection: Connection) -> None:
-        server_state.put(connection, "readyz", str(clock.wall_ns()))
-
-    try:
-        await database.read(lambda connection: server_state.get(connection, "readyz"))
-        if database.fault is not None:
-            await database.write(probe)
-    except Exception as error:
-        reason = database.fault or type(error).__name__
-        raise ApiError(503, "STORAGE_UNAVAILABLE", f"storage does not work: {reason}") from error
+    for database in (call.services.database, call.services.recording):
+        try:
+            await database.read(lambda connection: connection.execute(text("SELECT 1")))
+            if database.fault is not None:
+                await database.write(_probe)
+        except Exception as error:
+            reason = database.fault or type(error).__name__
+            raise ApiError(503, "STORAGE_UNAVAILABLE", f"storage does not work: {reason}") from error
     return Health()
+
+
+def _probe(connection: Connection) -> None:
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA user_version={version}")
 
 
 async def metrics(call: Call) -> web.Response:

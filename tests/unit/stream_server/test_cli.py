@@ -74,7 +74,9 @@ def test_tokens_are_listed_without_their_secret_and_revoked_once(tmp_path: Path)
 def test_the_directory_and_its_files_are_private(tmp_path: Path) -> None:
     printed("token", "create", "--data-dir", tmp_path / "new", "--role", "viewer")
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
-    assert (tmp_path / "new" / "stream-server.sqlite3").stat().st_mode & 0o077 == 0
+    files = list((tmp_path / "new").glob("*.sqlite3"))
+    assert len(files) == 3
+    assert not any(file.stat().st_mode & 0o077 for file in files)
 
 
 def test_a_backup_is_whole_checked_private_and_overwrites_nothing(tmp_path: Path) -> None:
@@ -92,8 +94,8 @@ def test_a_backup_is_whole_checked_private_and_overwrites_nothing(tmp_path: Path
 
 def test_a_backup_of_a_damaged_database_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     directory = data_directory.prepare(tmp_path)
-    directory.database_path.write_bytes(b"no database" * 1000)
-    assert "failed" in refused("backup", "--data-dir", tmp_path, tmp_path / "copy")
+    directory.recording_path.write_bytes(b"no database" * 1000)
+    assert "cannot open" in refused("backup", "--data-dir", tmp_path, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
@@ -133,7 +135,7 @@ def test_one_directory_one_server(tmp_path: Path) -> None:
     with (
         data_directory.locked(tmp_path),
         pytest.raises(StartError, match="another stream-server"),
-        data_directory.locked(tmp_path),
+        data_directory.locked(tmp_path, patience_seconds=0),
     ):
         pass
     with data_directory.locked(tmp_path):

@@ -14,7 +14,8 @@ from stream_server.access.credentials import Identity
 from stream_server.access.roles import Role
 from stream_server.access.secrets import hash_secret
 from stream_server.errors import ApiError
-from stream_server.storage import schema, server_state
+from stream_server.storage import kept_facts
+from stream_server.storage import server_schema as schema
 from stream_server.storage.database import open_engine
 from tests.helpers.server_parts import new_storage
 
@@ -150,7 +151,7 @@ def test_a_newcomer_is_given_a_link_until_somebody_has_signed_in(storage: Connec
     assert first != second
     redeemed(storage, str(second))
     assert credentials.first_admin_link(storage, NOW_NS) is None
-    assert server_state.get(storage, server_state.SIGNED_IN) == str(NOW_NS)
+    assert kept_facts.get(storage, kept_facts.SIGNED_IN) == str(NOW_NS)
 
 
 def test_an_enrolment_is_on_the_record_with_whom_it_is_for_and_how_often(storage: Connection) -> None:

@@ -27,6 +27,7 @@ from stream_server.agents.ingest import Backlog, DataConnection
 from stream_server.errors import ApiError, StorageError
 from stream_server.recording import recorder
 from stream_server.recording.recording_store import recorded_packets
+from stream_server.storage.database import Database
 from tests.helpers.conditions import Gathered
 from tests.helpers.server_parts import (
     FIRST_NS,
@@ -39,6 +40,7 @@ from tests.helpers.server_parts import (
     enrol,
     frames_packet,
     gap_packet,
+    new_recording,
     new_storage,
     obstruct,
     values_packet,
@@ -85,7 +87,7 @@ class Parts(ServerParts):
     async def recorded(self) -> list[int]:
         """The numbers in the frames lane, once nothing waits."""
         await self.recorder.close()
-        rows = await self.database.read(
+        rows = await self.recording.read(
             partial(recorded_packets, dongle_id="can0", after=(0, 0), from_ns=None, to_ns=None)
         )
         return [row.seq for row in rows]
@@ -97,14 +99,15 @@ class Parts(ServerParts):
 
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
-    database = GatedDatabase(new_storage(tmp_path))
+    database, recording = Database(new_storage(tmp_path)), GatedDatabase(new_recording(tmp_path))
     await enrol(database, "van7", "can0", "can1")
     await enrol(database, "van8", "other")
-    made = Parts(database, lambda _hash: gear_table())
+    made = Parts(database, recording, lambda _hash: gear_table())
     await made.start()
     yield made
-    database.gate.set()
+    recording.gate.set()
     await made.recorder.close()
+    await recording.close()
     await database.close()
 
 
@@ -262,7 +265,7 @@ async def test_a_packet_that_has_no_place_is_refused_and_leaves_nothing(
 
 async def test_a_packet_whose_lane_storage_has_given_up_is_refused_and_not_shown(parts: Parts) -> None:
     wire, console = await parts.opened(FRAMES), parts.watch("can0")
-    await parts.database.write(partial(obstruct, seq=1))
+    await parts.recording.write(partial(obstruct, seq=1))
     await wire.send(frames_packet(1))
     console.told()
     assert await parts.recorded() == [1], "what is in the way, which is not this packet"
@@ -276,15 +279,15 @@ async def test_nothing_more_is_taken_in_while_too_much_waits_for_storage(
 ) -> None:
     monkeypatch.setattr(recorder, "MAX_WAITING_BYTES", 10)
     wire = await parts.opened(FRAMES)
-    assert isinstance(parts.database, GatedDatabase)
-    parts.database.gate.clear()
+    assert isinstance(parts.recording, GatedDatabase)
+    parts.recording.gate.clear()
     await wire.send(frames_packet(1))
-    parts.database.asked.clear()
+    parts.recording.asked.clear()
     second = asyncio.create_task(wire.send(frames_packet(2)))
-    await parts.database.asked.wait()
+    await parts.recording.asked.wait()
     assert not second.done()
     assert parts.counted("packets_received") == 1
-    parts.database.gate.set()
+    parts.recording.gate.set()
     await second
     assert await parts.recorded() == [1, 2]
 

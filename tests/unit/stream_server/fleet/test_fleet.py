@@ -18,9 +18,18 @@ from stream_server.errors import ApiError, StorageError
 from stream_server.fleet.connections import Endpoint
 from stream_server.fleet.fleet import REPLACED, TOKEN_REPLACED
 from stream_server.fleet.presence import CLOSE_SECONDS, SILENCE_SECONDS
-from stream_server.storage import schema
+from stream_server.storage import server_schema as schema
 from stream_server.storage.database import Database
-from tests.helpers.server_parts import START, TABLE, ServerParts, dongle, enrol, new_storage, values
+from tests.helpers.server_parts import (
+    START,
+    TABLE,
+    ServerParts,
+    dongle,
+    enrol,
+    new_recording,
+    new_storage,
+    values,
+)
 
 OTHER_TABLE: Final = "b" * 32
 NOON_NS: Final = 1_766_404_800_000_000_000
@@ -79,13 +88,14 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 async def parts(tmp_path: Path, time: Clock) -> AsyncIterator[ServerParts]:
-    database = Database(new_storage(tmp_path))
+    database, recording = Database(new_storage(tmp_path)), Database(new_recording(tmp_path))
     await enrol(database, "van7", "can0", "can1")
     await enrol(database, "van8", "other")
-    made = await ServerParts(database).start()
+    made = await ServerParts(database, recording).start()
     yield made
     await made.fleet.close()
     await made.recorder.close()
+    await recording.close()
     await database.close()
 
 
@@ -216,7 +226,7 @@ async def test_a_restarted_server_knows_everybody_and_has_seen_nobody(
     await parts.fleet.close()
     seen_ns = clock.wall_ns()
     time.seconds += 3600
-    again = ServerParts(parts.database)
+    again = ServerParts(parts.database, parts.recording)
     await again.fleet.load()
     transition = again.fleet.presence.of("van7")
     assert (transition.online, transition.reason, transition.seen_at_ns) == (False, "server_started", seen_ns)
@@ -325,7 +335,7 @@ async def test_an_unplugged_dongle_keeps_what_it_said_last_also_over_a_restart(p
     parts.last_values.take_values("can0", values(1, 0, table_hash=OTHER_TABLE), is_backlog=False)
     await parts.last_values.store()
     await parts.recorder.close()
-    again = await ServerParts(parts.database).start()
+    again = await ServerParts(parts.database, parts.recording).start()
     await again.fleet.devices("van7", [], "192.0.2.7")
     assert len(again.last_values.of("can0")) == 1
     await again.fleet.devices("van7", [dongle("can0", signal_tables=[TABLE])], "192.0.2.7")

@@ -1,4 +1,4 @@
-"""The fleet in storage: who may register, whose dongles are whose, services, the books of recordings."""
+"""The fleet in storage: who may register, whose dongles are whose, services."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, select
 
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.registration import RegisterRequest
 from stream_server.access.credentials import create_enrolment, identify_agent
 from stream_server.errors import ApiError
 from stream_server.fleet import registry
-from stream_server.recording import recording_store
-from stream_server.storage import schema
+from stream_server.storage import server_schema as schema
 from stream_server.storage.database import open_engine
-from tests.helpers.server_parts import START, TABLE, dongle, new_storage
+from tests.helpers.server_parts import TABLE, dongle, new_storage
 
 
 @pytest.fixture
@@ -225,22 +224,12 @@ def test_agents_come_with_a_row_for_each_dongle_and_all_their_services(storage: 
     assert ([row.dongle_id for row in rows], services) == (["1", "2"], [])
 
 
-def test_a_dongle_comes_with_the_books_of_its_frames_lane(storage: Connection) -> None:
+def test_a_dongle_comes_with_the_clock_of_its_agent(storage: Connection) -> None:
     agents(storage, "van7")
     list_dongles(storage, "van7", "can0", "can1")
     registry.heartbeat(storage, "van7", True, 77)
-    for lane in ("frames", "signals"):
-        lane_id = recording_store.lane_id_of(storage, "can0", lane)
-        for start_id in (START, "00000000000000b2"):
-            row = {"lane_id": lane_id, "start_id": start_id, "taken": "[]", "packets": 2, "frames": 30}
-            storage.execute(insert(schema.lane_starts).values(row))
-        deleted = {"lane_id": lane_id, "packets": 1, "frames": 10, "bytes": 99}
-        storage.execute(insert(schema.retention_totals).values(deleted))
-    books = [
-        (r.dongle_id, r.packets, r.frames, r.deleted_packets, r.deleted_frames, r.clock_synchronised)
-        for r in registry.dongle_rows(storage)
-    ]
-    assert books == [("can0", 4, 60, 1, 10, True), ("can1", 0, 0, 0, 0, True)]
+    rows = [(row.dongle_id, row.clock_synchronised) for row in registry.dongle_rows(storage)]
+    assert rows == [("can0", True), ("can1", True)]
     assert [row.dongle_id for row in registry.dongle_rows(storage, "can1")] == ["can1"]
     assert registry.dongle_rows(storage, "can2") == []
 

@@ -15,6 +15,7 @@ from stream_server.access.credentials import create_enrolment
 from stream_server.fleet import registry
 from stream_server.fleet.presence import Presence
 from stream_server.http.views import agent_views, dongle_view
+from stream_server.recording.lane_numbers import LaneNumbers
 from stream_server.storage.database import open_engine
 from tests.helpers.server_parts import START, TABLE, dongle, new_storage
 
@@ -66,11 +67,13 @@ def test_a_dongle_is_shown_as_it_is_listed_and_online_as_its_agent_is(storage: C
     presence = Presence()
     presence.seen("van7", 5.0, NOON_NS)
     registry.list_dongles(storage, "van7", [dongle("van7-b", frames="off", signal_tables=[TABLE])], 0, None)
-    unlisted, listed = (dongle_view(row, presence) for row in registry.dongle_rows(storage))
+    unlisted, listed = (
+        dongle_view(row, presence, LaneNumbers(frames=3)) for row in registry.dongle_rows(storage)
+    )
     assert (listed.frames, listed.signal_table, listed.bitrate) == ("off", TABLE, None)
     assert (unlisted.frames, unlisted.signal_table, unlisted.bitrate) == ("all", None, 500_000)
     assert (listed.listed, listed.presence.online, listed.presence.reason) == (True, True, "heartbeat")
     assert (unlisted.listed, unlisted.presence.online, unlisted.presence.reason) == (False, False, "unlisted")
     assert listed.presence.clock_synchronised
     assert listed.presence.agent_id == listed.agent_id == "van7"
-    assert (listed.recording.packets, listed.recording.deleted_frames) == (0, 0)
+    assert (listed.recording.frames, listed.recording.deleted_frames) == (3, 0)

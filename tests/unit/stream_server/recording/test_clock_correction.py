@@ -17,8 +17,9 @@ from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.packet_head import PacketKind
 from stream_server.recording import clock_store
 from stream_server.recording.clock_correction import ClockCorrection, StoredClock, Unsynchronised
-from stream_server.storage import migrations, schema
+from stream_server.storage import recording_schema as schema
 from stream_server.storage.database import Database
+from tests.helpers.server_parts import new_recording
 
 
 def corrected_by_hand(records: list[StoredClock], start_pk: int, seq: int) -> Unsynchronised | None:
@@ -60,11 +61,7 @@ def test_offsets_that_are_nonsense_correct_nothing() -> None:
 
 
 def make_start(connection: Connection) -> int:
-    """A start of a dongle's frames lane, and all that it belongs to; its key."""
-    connection.execute(insert(schema.agents).values(agent_id="van7", token_hash="x", created_at_ns=0))
-    dongle = {"interface": "log", "channel": "can0", "mode": "normal", "fd": False, "listed": True}
-    values = {"dongle_id": "van7-can0", "agent_id": "van7", "created_at_ns": 0, **dongle}
-    connection.execute(insert(schema.dongles).values(values))
+    """A start of a dongle's frames lane; its key."""
     lane = insert(schema.lanes).values(dongle_id="van7-can0", lane="frames").returning(schema.lanes.c.id)
     lane_id = connection.execute(lane).scalar_one()
     start = insert(schema.lane_starts).values(lane_id=lane_id, start_id="00" * 8, taken="[]")
@@ -74,9 +71,7 @@ def make_start(connection: Connection) -> int:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    path = tmp_path / "server.sqlite3"
-    migrations.upgrade(path)
-    opened = Database(path)
+    opened = Database(new_recording(tmp_path))
     yield opened
     await opened.close()
 

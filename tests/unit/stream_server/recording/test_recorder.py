@@ -31,7 +31,7 @@ from stream_server.metrics import Metrics
 from stream_server.recording import recorder as module
 from stream_server.recording import recording_store
 from stream_server.recording.recorder import Lane, Recorder
-from stream_server.storage import schema
+from stream_server.storage import recording_schema as schema
 from tests.helpers.conditions import Gathered
 from tests.helpers.server_parts import (
     OTHER_START,
@@ -39,12 +39,11 @@ from tests.helpers.server_parts import (
     GatedDatabase,
     clear_away,
     empty,
-    enrol,
     fill,
     frames,
     frames_packet,
     gap_packet,
-    new_storage,
+    new_recording,
     obstruct,
     values_packet,
 )
@@ -130,8 +129,7 @@ class Server:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     commits: list[int] = []
-    database = GatedDatabase(new_storage(tmp_path), lambda _seconds, jobs: commits.append(jobs))
-    await enrol(database, "van7", "can0", "can1")
+    database = GatedDatabase(new_recording(tmp_path), lambda _seconds, jobs: commits.append(jobs))
     made = Server(database, commits)
     yield made
     database.gate.set()

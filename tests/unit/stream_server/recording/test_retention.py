@@ -24,14 +24,13 @@ from stream_server.metrics import Metrics
 from stream_server.recording import clock_store, recording_store, retention
 from stream_server.recording.recording_store import LaneChange, StoredPacket
 from stream_server.recording.retention import Retention
-from stream_server.storage import schema
+from stream_server.storage import recording_schema as schema
 from stream_server.storage.database import Database, T
 from tests.helpers.server_parts import (
     START,
-    enrol,
     frames_packet,
     gap_packet,
-    new_storage,
+    new_recording,
     values_packet,
 )
 
@@ -58,8 +57,7 @@ class RefusingOnce(Database):
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = Database(new_storage(tmp_path))
-    await enrol(opened, "van7", "can0")
+    opened = Database(new_recording(tmp_path))
     yield opened
     await opened.close()
 
@@ -164,8 +162,7 @@ async def test_it_goes_on_when_storage_works_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retention, "PERIOD_SECONDS", 0.01)
-    database = RefusingOnce(new_storage(tmp_path))
-    await enrol(database, "van7", "can0")
+    database = RefusingOnce(new_recording(tmp_path))
     await record(database, frames_packet(1))
     database.emptied.clear()
     database.refusals.append("database or disk is full")

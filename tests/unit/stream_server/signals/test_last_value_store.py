@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, insert
 
 from can_stream.frames.batches import SignalBatch
@@ -20,8 +18,11 @@ from stream_server.errors import StorageError
 from stream_server.recording import recording_store
 from stream_server.recording.recording_store import LaneChange, StoredPacket
 from stream_server.signals.last_value_store import LastValueStore
-from stream_server.storage import migrations, schema
-from stream_server.storage.database import Database, T, open_engine
+from stream_server.storage import data_directory
+from stream_server.storage import server_schema as schema
+from stream_server.storage.database import Database, T
+from tests.helpers.one_file import PACKETS, directory_of_before
+from tests.helpers.server_parts import new_recording, new_storage
 
 START = "00000000000000a1"
 TABLE, OTHER = "a" * 32, "b" * 32
@@ -39,17 +40,24 @@ class InterruptedDatabase(Database):
         return await super().write(run)
 
 
+class Storage:
+    """Both files: a dongle in the one, its packets in the other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.registry = Database(new_storage(directory))
+        self.recording = InterruptedDatabase(new_recording(directory))
+
+
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[InterruptedDatabase]:
-    path = tmp_path / "server.sqlite3"
-    migrations.upgrade(path)
-    opened = InterruptedDatabase(path)
+async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
+    opened = Storage(tmp_path)
     agent = insert(schema.agents).values(agent_id="van7", token_hash="", created_at_ns=0)
     values = {"interface": "", "channel": "", "mode": "", "fd": False, "listed": True, "created_at_ns": 0}
     dongle = insert(schema.dongles).values(dongle_id="can0", agent_id="van7", signal_table=TABLE, **values)
-    await opened.write(lambda connection: (connection.execute(agent), connection.execute(dongle)))
+    await opened.registry.write(lambda connection: (connection.execute(agent), connection.execute(dongle)))
     yield opened
-    await opened.close()
+    await opened.recording.close()
+    await opened.registry.close()
 
 
 def values(number: int, signal: int = 0, table_hash: str = TABLE) -> SignalBatch:
@@ -63,7 +71,7 @@ def values(number: int, signal: int = 0, table_hash: str = TABLE) -> SignalBatch
     )
 
 
-async def record(database: Database, batch: SignalBatch, seq: int, *, is_backlog: bool = False) -> None:
+async def record(storage: Storage, batch: SignalBatch, seq: int, *, is_backlog: bool = False) -> None:
     """Puts a packet into the recording."""
     body = encode_signals(PacketNumber(START, seq), batch, 1000)
     packet = StoredPacket(START, seq, seq, PacketKind.SIGNALS, len(batch), 0, 0, 0, is_backlog, body)
@@ -74,19 +82,19 @@ async def record(database: Database, batch: SignalBatch, seq: int, *, is_backlog
         keys = recording_store.start_keys(connection, lane_id, [START])
         recording_store.store(connection, [LaneChange(lane_id, keys, [packet], {START: [(1, seq)]}, None, 0)])
 
-    await database.write(job)
+    await storage.recording.write(job)
 
 
 async def receive(
-    store: LastValueStore, database: Database, batch: SignalBatch, seq: int, *, is_backlog: bool = False
+    store: LastValueStore, storage: Storage, batch: SignalBatch, seq: int, *, is_backlog: bool = False
 ) -> None:
     """What ingest does with a packet, and the recorder later."""
     store.take_values("can0", batch, is_backlog=is_backlog)
-    await record(database, batch, seq, is_backlog=is_backlog)
+    await record(storage, batch, seq, is_backlog=is_backlog)
 
 
-async def loaded(database: Database) -> LastValueStore:
-    store = LastValueStore(database)
+async def loaded(storage: Storage) -> LastValueStore:
+    store = LastValueStore(storage.registry, storage.recording)
     await store.load()
     return store
 
@@ -98,61 +106,61 @@ def shown(store: LastValueStore) -> dict[int, int]:
 
 @pytest.mark.parametrize("stored_after", range(7))
 async def test_a_crash_at_any_moment_forgets_nothing_that_was_recorded(
-    database: Database, stored_after: int
+    storage: Storage, stored_after: int
 ) -> None:
-    store = await loaded(database)
+    store = await loaded(storage)
     steps = [(5, 0, False), (6, 1, False), (4, 1, True), (7, 0, True), (2, 1, False), (9, 2, True)]
     for seq, (number, signal, is_backlog) in enumerate(steps, 1):
         if seq == stored_after:
             await store.store()
-        await receive(store, database, values(number, signal), seq, is_backlog=is_backlog)
+        await receive(store, storage, values(number, signal), seq, is_backlog=is_backlog)
     assert shown(store) == {0: 7, 1: 2, 2: 9}
-    assert shown(await loaded(database)) == shown(store)
+    assert shown(await loaded(storage)) == shown(store)
 
 
-async def test_what_was_received_and_not_recorded_comes_again(database: Database) -> None:
-    store = await loaded(database)
-    await receive(store, database, values(5), 1)
+async def test_what_was_received_and_not_recorded_comes_again(storage: Storage) -> None:
+    store = await loaded(storage)
+    await receive(store, storage, values(5), 1)
     store.take_values("can0", values(6), is_backlog=False)
     await store.store()
-    again = await loaded(database)
+    again = await loaded(storage)
     assert shown(again) == {0: 6}
-    await receive(again, database, values(6), 2, is_backlog=True)
-    assert shown(again) == shown(await loaded(database)) == {0: 6}
+    await receive(again, storage, values(6), 2, is_backlog=True)
+    assert shown(again) == shown(await loaded(storage)) == {0: 6}
 
 
 async def test_what_is_recorded_while_values_are_being_stored_is_read_again(
-    database: InterruptedDatabase,
+    storage: Storage,
 ) -> None:
-    store = await loaded(database)
-    await receive(store, database, values(5), 1)
-    database.before_write = partial(receive, store, database, values(6), 2)
+    store = await loaded(storage)
+    await receive(store, storage, values(5), 1)
+    storage.recording.before_write = partial(receive, store, storage, values(6), 2)
     await store.store()
-    assert shown(await loaded(database)) == {0: 6}
+    assert shown(await loaded(storage)) == {0: 6}
 
 
-async def test_a_new_table_begins_anew_also_after_a_restart(database: Database) -> None:
-    store = await loaded(database)
-    await receive(store, database, values(5), 1)
+async def test_a_new_table_begins_anew_also_after_a_restart(storage: Storage) -> None:
+    store = await loaded(storage)
+    await receive(store, storage, values(5), 1)
     store.declare("can0", OTHER)
     assert shown(store) == {}
     await store.store()
-    again = await loaded(database)
+    again = await loaded(storage)
     assert (again.of("can0").table_hash, shown(again)) == (OTHER, {})
-    await receive(again, database, values(6), 2, is_backlog=True)
+    await receive(again, storage, values(6), 2, is_backlog=True)
     assert shown(again) == {}, "of a table that is not the dongle's any more"
-    await receive(again, database, values(7, 1, OTHER), 3)
-    last = await loaded(database)
+    await receive(again, storage, values(7, 1, OTHER), 3)
+    last = await loaded(storage)
     last.declare("can0", OTHER)
     assert shown(last) == {1: 7}
     last.declare("can0", None)
     await last.store()
-    assert (await loaded(database)).of("can0").table_hash == TABLE, "what the registry says"
+    assert (await loaded(storage)).of("can0").table_hash == TABLE, "what the registry says"
 
 
-async def test_values_that_cannot_be_stored_wait_for_the_next_time(database: Database) -> None:
-    store = await loaded(database)
-    await receive(store, database, values(5), 1)
+async def test_values_that_cannot_be_stored_wait_for_the_next_time(storage: Storage) -> None:
+    store = await loaded(storage)
+    await receive(store, storage, values(5), 1)
 
     def fill(connection: Connection) -> None:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -161,13 +169,13 @@ async def test_values_that_cannot_be_stored_wait_for_the_next_time(database: Dat
     def lift(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA max_page_count=1000000")
 
-    await database.write(fill)
+    await storage.recording.write(fill)
     store.take_values("can0", _many(), is_backlog=False)
     with pytest.raises(StorageError):
         await store.store()
-    await database.write(lift)
+    await storage.recording.write(lift)
     await store.store()
-    assert shown(await loaded(database)) == shown(store)
+    assert shown(await loaded(storage)) == shown(store)
 
 
 def _many() -> SignalBatch:
@@ -180,24 +188,11 @@ def _many() -> SignalBatch:
 
 
 def test_a_recording_from_before_is_not_searched(tmp_path: Path) -> None:
-    path = tmp_path / "server.sqlite3"
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    with open_engine(path).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    with sqlite3.connect(path) as plain:
-        plain.execute("INSERT INTO agents (agent_id, token_hash, created_at_ns) VALUES ('a', '', 0)")
-        plain.execute(
-            "INSERT INTO dongles (dongle_id, agent_id, interface, channel, mode, fd, listed, created_at_ns)"
-            " VALUES ('d', 'a', '', '', '', 0, 1, 0)"
-        )
-        plain.execute("INSERT INTO lanes VALUES (1, 'd', 'signals')")
-        plain.execute("INSERT INTO lane_starts (id, lane_id, start_id, taken) VALUES (1, 1, 's', '[]')")
-        plain.execute("INSERT INTO packets VALUES (77, 1, 1, 1, 2, 1, 0, 0, 0, 0, 0, x'00')")
-    assert not migrations.upgrade(path)
-    with sqlite3.connect(path) as plain:
-        assert plain.execute("SELECT key, value FROM server_state").fetchall() == [
-            ("last_values_packet", "77")
+    directory_of_before(tmp_path, "0001")
+    directory = data_directory.prepare(tmp_path)
+    with sqlite3.connect(directory.recording_path) as plain:
+        assert plain.execute("SELECT key, value FROM recording_state").fetchall() == [
+            ("last_values_packet", str(PACKETS))
         ]
+    with sqlite3.connect(directory.server_path) as plain:
         assert plain.execute("SELECT frames_mode, signal_table FROM dongles").fetchall() == [("all", None)]

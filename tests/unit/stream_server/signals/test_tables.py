@@ -14,16 +14,15 @@ from can_stream.signals.model import SignalModel
 from can_stream.signals.table import SignalTable
 from stream_server.signals import tables as module
 from stream_server.signals.tables import SignalTables
-from stream_server.storage import migrations, schema
+from stream_server.storage import server_schema as schema
 from stream_server.storage.database import Database
+from tests.helpers.server_parts import new_storage
 from tests.helpers.signal_tables import table_of
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    path = tmp_path / "server.sqlite3"
-    migrations.upgrade(path)
-    opened = Database(path)
+    opened = Database(new_storage(tmp_path))
     yield opened
     await opened.close()
 

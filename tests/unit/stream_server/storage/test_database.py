@@ -17,13 +17,14 @@ from sqlalchemy import Connection, func, select
 from stream_server.errors import StartError, StorageError
 from stream_server.storage import migrations
 from stream_server.storage.database import Database, open_engine
-from stream_server.storage.schema import metadata, server_state
+from stream_server.storage.migrations import RECORDING, SERVER, History
+from stream_server.storage.server_schema import server_state
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     path = tmp_path / "server.sqlite3"
-    assert migrations.upgrade(path)
+    assert migrations.upgrade(path, SERVER)
     opened = Database(path)
     yield opened
     await opened.close()
@@ -44,7 +45,7 @@ async def test_what_was_written_is_read(database: Database) -> None:
 
 async def test_jobs_that_wait_together_share_one_commit(tmp_path: Path) -> None:
     path = tmp_path / "server.sqlite3"
-    migrations.upgrade(path)
+    migrations.upgrade(path, SERVER)
     groups: list[int] = []
     database = Database(path, on_commit=lambda _seconds, jobs: groups.append(jobs))
 
@@ -82,7 +83,7 @@ async def test_a_failing_job_fails_alone(database: Database) -> None:
 
 async def test_a_full_disk_fails_the_group_is_told_and_ends(tmp_path: Path) -> None:
     path = tmp_path / "server.sqlite3"
-    migrations.upgrade(path)
+    migrations.upgrade(path, SERVER)
     database = Database(path)
 
     def fill(connection: Connection) -> None:
@@ -111,7 +112,7 @@ async def test_a_reader_cannot_write(database: Database) -> None:
 
 async def test_closing_commits_what_waits_and_refuses_more(tmp_path: Path) -> None:
     path = tmp_path / "server.sqlite3"
-    migrations.upgrade(path)
+    migrations.upgrade(path, SERVER)
     database = Database(path)
     waiting = asyncio.ensure_future(database.write(lambda connection: connection.execute(insert("a"))))
     await asyncio.sleep(0)
@@ -132,36 +133,42 @@ async def test_a_cancelled_caller_leaves_the_rest_alone(database: Database) -> N
     assert first.cancelled()
 
 
-def test_the_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
-    path = tmp_path / "server.sqlite3"
-    assert migrations.upgrade(path)
-    assert not migrations.upgrade(path)
+@pytest.mark.parametrize("history", [SERVER, RECORDING], ids=["server", "recording"])
+def test_the_migrations_make_exactly_the_schema(tmp_path: Path, history: History) -> None:
+    path = tmp_path / "some.sqlite3"
+    assert migrations.upgrade(path, history)
+    assert not migrations.upgrade(path, history)
     with open_engine(path).begin() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), history.metadata) == []
+
+
+def test_no_table_is_in_both_files() -> None:
+    """Else a backup, which is one file, could not hold them."""
+    assert set(SERVER.metadata.tables) & set(RECORDING.metadata.tables) == set()
 
 
 def test_a_newer_or_foreign_database_is_refused_with_the_remedy(tmp_path: Path) -> None:
     newer = tmp_path / "newer.sqlite3"
-    migrations.upgrade(newer)
+    migrations.upgrade(newer, SERVER)
     with sqlite3.connect(newer) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StartError, match="newer stream-server"):
-        migrations.upgrade(newer)
+        migrations.upgrade(newer, SERVER)
     foreign = tmp_path / "foreign.sqlite3"
     foreign.write_bytes(os.urandom(4096))
     with pytest.raises(StartError, match="not a database"):
-        migrations.upgrade(foreign)
+        migrations.upgrade(foreign, SERVER)
 
 
 def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "server.sqlite3"
-    migrations.upgrade(path)
+    migrations.upgrade(path, SERVER)
     script = """
 import asyncio, os, signal, sys
 from pathlib import Path
 import sqlalchemy
 from stream_server.storage.database import Database
-from stream_server.storage.schema import server_state
+from stream_server.storage.server_schema import server_state
 async def main():
     database = Database(Path(sys.argv[1]))
     for key in range(20):

@@ -1,4 +1,7 @@
-"""The tables. All times are integer nanoseconds UTC; JSON is text, so that every database can hold it."""
+"""The tables of `server.sqlite3`: who may do what, the fleet, the audit. JSON is text, for any database.
+
+Signal tables are here, not with the packets: the registry names them, and they outlive a damaged recording.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,16 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     String,
     Table,
     Text,
-    UniqueConstraint,
     false,
 )
 
-metadata: Final = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from stream_server.storage.columns import Hash, Name, RowId, TableHash, new_metadata
 
-# SQLite numbers rows by itself only where the key's type is INTEGER.
-RowId: Final = BigInteger().with_variant(Integer, "sqlite")
-Name: Final = String(64)
-Hash: Final = String(64)
-TableHash: Final = String(32)
+metadata: Final = new_metadata()
 
 agents: Final = Table(
     "agents",
@@ -74,14 +64,6 @@ signal_tables: Final = Table(
     metadata,
     Column("table_hash", TableHash, primary_key=True),
     Column("stored_at_ns", BigInteger, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-)
-
-last_values: Final = Table(
-    "last_values",
-    metadata,
-    Column("dongle_id", Name, ForeignKey("dongles.dongle_id"), primary_key=True),
-    Column("table_hash", TableHash, nullable=False),
     Column("body", LargeBinary, nullable=False),
 )
 
@@ -162,75 +144,4 @@ server_state: Final = Table(
     metadata,
     Column("key", String(64), primary_key=True),
     Column("value", Text, nullable=False),
-)
-
-lanes: Final = Table(
-    "lanes",
-    metadata,
-    Column("id", RowId, primary_key=True),
-    Column("dongle_id", Name, ForeignKey("dongles.dongle_id"), nullable=False),
-    Column("lane", String(16), nullable=False),
-    UniqueConstraint("dongle_id", "lane"),
-)
-
-lane_starts: Final = Table(
-    "lane_starts",
-    metadata,
-    Column("id", RowId, primary_key=True),
-    Column("lane_id", RowId, ForeignKey("lanes.id"), nullable=False),
-    Column("start_id", String(16), nullable=False),
-    Column("taken", Text, nullable=False),
-    Column("packets", BigInteger, nullable=False, server_default="0"),
-    Column("frames", BigInteger, nullable=False, server_default="0"),
-    Column("bytes", BigInteger, nullable=False, server_default="0"),
-    UniqueConstraint("lane_id", "start_id"),
-)
-
-holes: Final = Table(
-    "holes",
-    metadata,
-    Column("id", RowId, primary_key=True),
-    Column("start_pk", RowId, ForeignKey("lane_starts.id"), nullable=False, index=True),
-    Column("first_seq", BigInteger, nullable=False),
-    Column("last_seq", BigInteger, nullable=False),
-    Column("frames", BigInteger, nullable=False),
-    Column("announced_at_ns", BigInteger, nullable=False),
-)
-
-packets: Final = Table(
-    "packets",
-    metadata,
-    Column("id", RowId, primary_key=True),
-    Column("start_pk", RowId, ForeignKey("lane_starts.id"), nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("first_seq", BigInteger, nullable=False),
-    Column("kind", SmallInteger, nullable=False),
-    Column("frames", BigInteger),
-    Column("first_ns", BigInteger, nullable=False),
-    Column("last_ns", BigInteger, nullable=False),
-    Column("received_ns", BigInteger, nullable=False),
-    Column("is_backlog", Boolean, nullable=False),
-    Column("size_bytes", Integer, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    UniqueConstraint("start_pk", "seq"),
-    sqlite_autoincrement=True,
-)
-
-clock_records: Final = Table(
-    "clock_records",
-    metadata,
-    Column("start_pk", RowId, ForeignKey("lane_starts.id"), primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, primary_key=True),
-    Column("boot_id", String(64), nullable=False),
-    Column("offset_ns", BigInteger, nullable=False),
-    Column("synchronised", Boolean, nullable=False),
-)
-
-retention_totals: Final = Table(
-    "retention_totals",
-    metadata,
-    Column("lane_id", RowId, ForeignKey("lanes.id"), primary_key=True),
-    Column("packets", BigInteger, nullable=False),
-    Column("frames", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
 )

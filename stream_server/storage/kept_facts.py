@@ -1,0 +1,35 @@
+"""Small facts that are kept across restarts, by key, each in the file it belongs to."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, Table, delete, insert, select
+
+from stream_server.storage.recording_schema import recording_state
+from stream_server.storage.server_schema import server_state
+
+
+class Key(NamedTuple):
+    """A fact and the table it is in: a connection to that table's file can get and put it."""
+
+    name: str
+    table: Table
+
+
+ID_RESERVATION: Final = Key("id_reservation_us", server_state)
+SIGNED_IN: Final = Key("signed_in_at_ns", server_state)
+LAST_VALUES_PACKET: Final = Key("last_values_packet", recording_state)
+
+
+def get(connection: Connection, key: Key) -> str | None:
+    """The value of `key`, None when it was never put."""
+    name, table = key
+    return connection.execute(select(table.c.value).where(table.c.key == name)).scalar_one_or_none()
+
+
+def put(connection: Connection, key: Key, value: str) -> None:
+    """Store `value` under `key`."""
+    name, table = key
+    connection.execute(delete(table).where(table.c.key == name))
+    connection.execute(insert(table).values(key=name, value=value))

@@ -1,0 +1,1 @@
+"""One module per change of `server.sqlite3`, in order."""

@@ -1,0 +1,112 @@
+"""The tables of `recording.sqlite3`: all that an ack's one transaction touches, and what packets alone make.
+
+A dongle is named by its id: the registry is in another file.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from stream_server.storage.columns import Name, RowId, TableHash, new_metadata
+
+metadata: Final = new_metadata()
+
+recording_state: Final = Table(
+    "recording_state",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+last_values: Final = Table(
+    "last_values",
+    metadata,
+    Column("dongle_id", Name, primary_key=True),
+    Column("table_hash", TableHash, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+lanes: Final = Table(
+    "lanes",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("dongle_id", Name, nullable=False),
+    Column("lane", String(16), nullable=False),
+    UniqueConstraint("dongle_id", "lane"),
+)
+
+lane_starts: Final = Table(
+    "lane_starts",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("lane_id", RowId, ForeignKey("lanes.id"), nullable=False),
+    Column("start_id", String(16), nullable=False),
+    Column("taken", Text, nullable=False),
+    Column("packets", BigInteger, nullable=False, server_default="0"),
+    Column("frames", BigInteger, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    UniqueConstraint("lane_id", "start_id"),
+)
+
+holes: Final = Table(
+    "holes",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("start_pk", RowId, ForeignKey("lane_starts.id"), nullable=False, index=True),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("frames", BigInteger, nullable=False),
+    Column("announced_at_ns", BigInteger, nullable=False),
+)
+
+packets: Final = Table(
+    "packets",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("start_pk", RowId, ForeignKey("lane_starts.id"), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("frames", BigInteger),
+    Column("first_ns", BigInteger, nullable=False),
+    Column("last_ns", BigInteger, nullable=False),
+    Column("received_ns", BigInteger, nullable=False),
+    Column("is_backlog", Boolean, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("start_pk", "seq"),
+    sqlite_autoincrement=True,
+)
+
+clock_records: Final = Table(
+    "clock_records",
+    metadata,
+    Column("start_pk", RowId, ForeignKey("lane_starts.id"), primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True),
+    Column("boot_id", String(64), nullable=False),
+    Column("offset_ns", BigInteger, nullable=False),
+    Column("synchronised", Boolean, nullable=False),
+)
+
+retention_totals: Final = Table(
+    "retention_totals",
+    metadata,
+    Column("lane_id", RowId, ForeignKey("lanes.id"), primary_key=True),
+    Column("packets", BigInteger, nullable=False),
+    Column("frames", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
