@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 NEAR_NS: Final = 10 * 10**9
 # Faster than two quartz clocks drift apart, slow enough not to follow a queue that fills for a moment.
-_CREEP: Final = 200e-6
+CREEP: Final = 200e-6
 # Frames that come later than this for so long are not late: the wall clock was set forward.
 _LATE_NS: Final = 500_000_000
 _LATE_FOR_NS: Final = 10**9
@@ -21,10 +21,11 @@ class TimestampMapper:
     Within 10 s of the wall clock they are taken as they stand. Others count from somewhere else (since
     the adapter was plugged in, say): they get the offset with which the quickest frame so far would
     have arrived the moment it was received. It is found anew when they jump by more than 10 s, and when for
-    a second all of them come half a second late or more.
+    a second all of them come half a second late or more. `creep`: how fast the offset may grow, a share.
     """
 
     def __init__(self) -> None:
+        self.creep = CREEP
         self._offset_ns: int | None = None
         self._seen_ns = 0
         self._late_since_ns: int | None = None
@@ -46,7 +47,7 @@ class TimestampMapper:
         if self._offset_ns is None or abs(seen_offset_ns - self._offset_ns) > NEAR_NS:
             self._offset_ns, self._late_since_ns = seen_offset_ns, None
         else:
-            crept_ns = int(max(now_ns - self._seen_ns, 0) * _CREEP)
+            crept_ns = int(max(now_ns - self._seen_ns, 0) * self.creep)
             self._offset_ns = min(self._offset_ns + crept_ns, seen_offset_ns)
             if self._is_late_for_long(seen_offset_ns - self._offset_ns, newest_ns):
                 self._offset_ns = seen_offset_ns

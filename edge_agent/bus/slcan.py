@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Final
 
 from msgspec import Struct
 
-from edge_agent.bus.slcan_codec import Parsed, ReplyKind, SlcanParser
+from edge_agent.bus.slcan_codec import Parsed, SlcanParser
 from edge_agent.bus.slcan_flags import LOSSES, AdapterFlag, trouble
+from edge_agent.bus.slcan_lines import ReplyKind
 from edge_agent.bus.slcan_port import SlcanPort
+from edge_agent.bus.slcan_words import Unread, form_text
 from edge_agent.bus.source import Dropped, Item
 from edge_agent.config.bit_rates import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
 from edge_agent.config.dongle import DongleSection
@@ -28,8 +30,8 @@ _RESTART_SECONDS: Final = 2.0
 _STATUS_SECONDS: Final = 3.0
 _ANSWER_SECONDS: Final = 1.0
 _MAX_UNANSWERED: Final = 3
-# More than an adapter's greeting, less than half a second of noise at 115200 bit/s.
-_MAX_GARBAGE_BYTES: Final = 4096
+# One whose words make no sense may be another one by now.
+_GARBAGE_SECONDS: Final = 10.0
 
 # CR or BELL in a line of its own; the same, or a line with something in it.
 _ACKNOWLEDGEMENT: Final = re.compile(rb"(?<![^\r\n\a])[\r\a]")
@@ -67,14 +69,12 @@ class SlcanBus:
         self._dongle = dongle
         self._options = dongle.slcan_options()
         self._clock = clock or Clock()
-        self._malformed = 0
+        self._unread = Unread(self._clock.monotonic_seconds())
         self._version = self._serial_number = ""
         self._trouble: tuple[str, str] | None = None
         self._unanswered = 0
         self._answers_status = False
         self._answered = set() if answered is None else answered
-        self._garbage_bytes = 0
-        self._has_stamps: bool | None = None
         self._port = self._opened_port()
         try:
             self._set_up()
@@ -101,10 +101,7 @@ class SlcanBus:
             text += ", which acknowledges nothing"
             if self._dongle.mode == "listen_only":
                 text += " (without any frames: it may not know how to listen only)"
-        if self._has_stamps is False and self._options.timestamps:
-            text += "; it sends no timestamps that can be used: frames have the time at which they are read"
-        if self._has_stamps and not self._options.timestamps:
-            text += "; it sends timestamps unasked, which are used"
+        text += self._form_text()
         if self._dongle.bitrate in (750_000, 800_000):
             text += "; S7 is 800 kbit/s with Lawicel, 750 kbit/s with CANable: check which the adapter is"
         return text
@@ -112,7 +109,12 @@ class SlcanBus:
     @property
     def malformed(self) -> int:
         """Lines that are no frame and no reply: what noise has hit, and impossible frames."""
-        return self._malformed
+        return self._unread.lines
+
+    @property
+    def malformed_example(self) -> str:
+        """The newest of them, "" where there is none."""
+        return self._unread.example
 
     def read(self, timeout_seconds: float) -> list[Item | State]:
         """What has arrived: waits for the first of it only. Raises SourceError."""
@@ -120,26 +122,25 @@ class SlcanBus:
         now_seconds = self._clock.monotonic_seconds()
         if self._again_at_seconds is not None and now_seconds >= self._again_at_seconds:
             self._again_at_seconds = None
-            self._set_up()
+            # What noise seems to refuse is no refusal; that the port is gone is found by reading too.
+            with suppress(SourceError) if self._unread.fault == "garbage" else nullcontext():
+                self._set_up()
             items.append(self._state())
         self._ask_status(now_seconds)
         received = self._port.read(timeout_seconds)
         if not received:
-            return items
+            return items + self._changes(now_seconds)
         if self._answers_status:
             self._unanswered = 0
-        self._again_at_seconds = None
+        if self._unread.fault != "garbage":
+            self._again_at_seconds = None
         now_ns = self._clock.wall_ns()
         parsed = self._parser.parse(received, now_ns)
-        self._malformed += parsed.malformed
-        if self._parser.has_stamps is not self._has_stamps:
-            self._has_stamps = self._parser.has_stamps
-            items.append(self._state())
         if len(parsed.frames):
             items.append(parsed.frames)
         items += self._news(parsed, now_ns)
-        self._check_garbage(parsed, len(received))
-        return items
+        self._take_unread(parsed, received)
+        return items + self._changes(now_seconds)
 
     def close(self) -> None:
         """Takes the adapter off the bus and closes the port."""
@@ -159,8 +160,10 @@ class SlcanBus:
                 raise step.refusal
         if not self._is_mute:
             self._answered.add(self._dongle.channel)
-        self._parser, self._has_stamps = SlcanParser(), None
+        self._parser = SlcanParser()
+        self._said = self._form_text()
         self._status_at_seconds = self._clock.monotonic_seconds()
+        self._unread.begin(self._status_at_seconds)
         self._status_ns = self._clock.wall_ns()
 
     def _steps(self) -> Iterator[_Step]:
@@ -228,11 +231,27 @@ class SlcanBus:
             if self._trouble != before:
                 yield self._state()
 
+    def _changes(self, now_seconds: float) -> list[Item | State]:
+        """How the source stands, where what its lines show is something else than before."""
+        is_other_fault = self._unread.look(now_seconds)
+        if self._unread.fault == "garbage" and self._again_at_seconds is None:
+            self._again_at_seconds = now_seconds + _GARBAGE_SECONDS
+        said, self._said = self._said, self._form_text()
+        return [self._state()] if is_other_fault or said != self._said else []
+
+    def _form_text(self) -> str:
+        return form_text(self._parser.stamps, self._parser.remark, self._options.timestamps)
+
     def _state(self) -> State:
+        channel = self._dongle.channel
+        if self._unread.fault:
+            code = StatusCode.FAILED if self._unread.fault == "garbage" else StatusCode.DEGRADED
+            text = self._unread.text(channel, self._options.serial_baudrate)
+            return State(code, text, self._unread.fault)
         if self._trouble is None:
             return State(StatusCode.OK, f"reading {self.info}")
         fault, text = self._trouble
-        return State(StatusCode.DEGRADED, f"{self._dongle.channel}: {text}", fault)
+        return State(StatusCode.DEGRADED, f"{channel}: {text}", fault)
 
     def _opened_port(self) -> SlcanPort:
         channel = self._dongle.channel
@@ -247,17 +266,10 @@ class SlcanBus:
         reason = f"the adapter at {self._dongle.channel} has answered before and does not any more"
         return SourceError("DEAD", reason, "it is opened again; if that does not help, plug it in again")
 
-    def _check_garbage(self, parsed: Parsed, received_bytes: int) -> None:
-        """Raises SourceError where nothing has made sense for long. CR and BELL prove nothing."""
+    def _take_unread(self, parsed: Parsed, received: bytes) -> None:
+        """CR and BELL prove nothing."""
         sensible = {ReplyKind.STATUS, ReplyKind.VERSION, ReplyKind.SERIAL_NUMBER}
-        if len(parsed.frames) or any(reply.kind in sensible for reply in parsed.replies):
-            self._garbage_bytes = 0
-            return
-        self._garbage_bytes += received_bytes
-        if self._garbage_bytes > _MAX_GARBAGE_BYTES:
-            baudrate = self._options.serial_baudrate
-            reason = f"what {self._dongle.channel} says at {baudrate} baud is not slcan"
-            remedy = (
-                "set `options.serial_baudrate` to the adapter's; check that no other program uses the port"
-            )
-            raise SourceError("GARBAGE", reason, remedy)
+        makes_sense = len(parsed.frames) or any(reply.kind in sensible for reply in parsed.replies)
+        self._unread.take_garbage(b"" if makes_sense else received)
+        now_seconds = self._clock.monotonic_seconds()
+        self._unread.take(len(parsed.frames), len(parsed.replies), parsed.unread, now_seconds)

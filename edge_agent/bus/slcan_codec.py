@@ -1,20 +1,19 @@
 """slcan: what an adapter says on its serial line, as batches of frames and replies.
 
 The ASCII protocol of the Lawicel CAN232 and CANUSB (their manuals): `tiiildd..` and `riiil` for 11-bit ids,
-`T` and `R` for 29-bit ids, and where timestamps are on four more digits behind each frame, milliseconds of
-the running minute. Firmware of CANable 2 adds CAN FD as `d` and `D`, with bit rate switch `b` and `B`. CR
-ends a line, BELL is a refusal; CRLF and LF end lines too.
+`T` and `R` for 29-bit ids, and where timestamps are on four more digits behind each frame. Firmware of
+CANable 2 adds CAN FD as `d` and `D`, with bit rate switch `b` and `B`, and one digit behind all else for the
+error state indicator; a CANdapter writes `x` for `T`. CR ends a line, BELL is a refusal; CRLF and LF end
+lines too.
 
-Whether a line has a timestamp is seen from the line: there are adapters that acknowledge `Z0` and send
-timestamps, and such that acknowledge `Z1` and send none. Some count milliseconds in 16 bits and not within
-the minute (ArduPilot). Eight digits are a count of whatever unit, which nobody says.
+What stands behind a frame is seen from each line, whatever the adapter was told: there are adapters that
+acknowledge `Z0` and send timestamps, and such that acknowledge `Z1` and send none. Lines in plain form are
+read all at once; any other is looked at by itself (`slcan_lines`) and brought into it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from enum import Enum
 from typing import Final
 
 import numpy as np
@@ -39,14 +38,12 @@ from can_stream.text.text_columns import (
     hex_bytes,
     hex_number,
 )
-from edge_agent.bus.driver_times import TimestampMapper
+from edge_agent.bus.slcan_clock import StampReader
+from edge_agent.bus.slcan_lines import MAX_TAIL_DIGITS, Reply, plain_frame, reply_in
 
-_STAMP_DIGITS: Final = 4
-_LONG_STAMP_DIGITS: Final = 8
-_MINUTE_MS: Final = 60_000
-_SIXTEEN_BITS_MS: Final = 1 << 16
-# An extended CAN FD frame of 64 bytes with its timestamp.
-MAX_LINE_BYTES: Final = 1 + 8 + 1 + 2 * FD_DATA_BYTES + _LONG_STAMP_DIGITS
+# An extended CAN FD frame of 64 bytes with its timestamp, and with blanks between all bytes.
+MAX_LINE_BYTES: Final = 256
+_MAX_EXAMPLE_BYTES: Final = 40
 
 # Letter, digits of the id, flags.
 _KINDS: Final = (
@@ -58,6 +55,7 @@ _KINDS: Final = (
     (b"D", 8, FrameFlag.FD | FrameFlag.EXTENDED),
     (b"b", 3, FrameFlag.FD | FrameFlag.BRS),
     (b"B", 8, FrameFlag.FD | FrameFlag.BRS | FrameFlag.EXTENDED),
+    (b"x", 8, FrameFlag.EXTENDED),
 )
 # A key is a kind and a length code; code 16 stands for what is no digit, the last kind for what is no frame.
 _CODES: Final = 17
@@ -117,67 +115,69 @@ _MORE_CHARACTERS: Final = np.array(
     [[_characters(0, 2 * size + 1 - int(at)) for at in _MORE_WORDS_AT] for size in range(FD_DATA_BYTES + 1)],
     np.uint64,
 )
-_STAMP_CHARACTERS: Final = np.uint64(_characters(8 - _STAMP_DIGITS, 8))
+# What some firmware writes behind a remote frame: as many digits as its data would have.
+_DATA_OF_REMOTE: Final = np.array(
+    [2 * code if flags & FrameFlag.REMOTE and code <= CLASSIC_DATA_BYTES else 0 for _, flags, code in _KEYS],
+    np.int64,
+)
+# The leftmost n characters of a word count, and how far they are from its end.
+_TAIL_CHARACTERS: Final = np.array([_characters(0, count) for count in range(9)], np.uint64)
+_TAIL_SHIFT: Final = np.array([0, *(8 * (8 - count) for count in range(1, 9))], np.uint64)
 
 _LINE_FEEDS: Final = bytes.maketrans(b"\r\a", b"\n\n")
 
 
-class ReplyKind(Enum):
-    """What an adapter says besides frames."""
-
-    DONE = "done"
-    REFUSED = "refused"
-    SENT = "sent"
-    STATUS = "status"
-    VERSION = "version"
-    SERIAL_NUMBER = "serial number"
-
-
-_REPLIES: Final = (
-    (ReplyKind.SENT, re.compile(rb"[zZ]()")),
-    (ReplyKind.STATUS, re.compile(rb"F([0-9A-Fa-f]{2})")),
-    (ReplyKind.VERSION, re.compile(rb"V([0-9A-Za-z._-]{1,32})")),
-    (ReplyKind.SERIAL_NUMBER, re.compile(rb"N([0-9A-Za-z._-]{1,32})")),
-)
-
-
-class Reply(Struct, frozen=True):
-    """`text`: what stands behind the letter."""
-
-    kind: ReplyKind
-    text: str = ""
-
-
 class Parsed(Struct, frozen=True, eq=False):
-    """What whole lines said. Each of them is a frame, a reply or malformed; LF alone is no line."""
+    """What whole lines said. Each of them is a frame, a reply or malformed; LF alone is no line.
+
+    `unread`: the malformed ones, as far as they are shown. A line with the beginning of another frame behind
+    its own is malformed too.
+    """
 
     frames: FrameBatch
     replies: tuple[Reply, ...]
-    malformed: int
+    unread: tuple[bytes, ...] = ()
+
+    @property
+    def malformed(self) -> int:
+        """How many are no frame and no reply."""
+        return len(self.unread)
 
 
 class _Columns(Struct, frozen=True, eq=False):
-    """The frames of a block, where `ok`. `stamp_ms` int64[N] is -1 for those without one of four digits."""
+    """The lines of a block that are frames: `rows` says which. `digits` and `number`: what stands behind."""
 
-    ok: Mask
+    rows: Mask
     arbitration_id: NDArray[np.uint32]
     flags: NDArray[np.uint8]
     length: NDArray[np.uint8]
     data: NDArray[np.uint8]
-    stamp_ms: NDArray[np.int64]
+    digits: NDArray[np.int64]
+    number: NDArray[np.int64]
+
+
+class _Others(Struct):
+    """The lines that are no frames in plain form, and those of them that are frames all the same."""
+
+    replies: list[Reply]
+    frames: dict[int, bytes]
+    unread: list[bytes]
+    remark: bytes = b""
 
 
 class SlcanParser:
     """Reads an adapter's bytes, cut anywhere. What is no line of the protocol costs itself only: the next
     CR, LF or BELL begins anew.
 
-    `has_stamps`: whether the newest frame has a timestamp that is used; None before the first.
+    `stamps`: what is known of the adapter's timestamps. `remark`: what stood behind a frame and is not
+    understood, the newest.
     """
 
     def __init__(self) -> None:
-        self.has_stamps: bool | None = None
+        self.stamps = StampReader()
+        self.remark = b""
         self._unfinished = b""
-        self._stamps = _Stamps()
+        self._digits = 0
 
     def parse(self, received: bytes, now_ns: int) -> Parsed:
         """The lines that end in `received`, which arrived at this time of the wall clock.
@@ -186,12 +186,16 @@ class SlcanParser:
         """
         block = self._whole_lines(received)
         if not block:
-            return Parsed(empty_batch(), (), 0)
+            return Parsed(empty_batch(), ())
         text = TextBlock(block.translate(_LINE_FEEDS))
-        rows, columns = _frames_in(text)
-        replies, malformed = _replies_in(text, block, rows)
-        frames = self._frames(columns, now_ns)
-        return Parsed(frames, replies, malformed + len(columns.ok) - len(frames))
+        columns = _frames_in(text, self._digits)
+        if columns.rows.all():
+            return Parsed(self._frames(columns, now_ns), ())
+        others = _look_at(text, block, columns.rows)
+        if others.frames:
+            columns = _frames_in(_in_plain_form(text, columns.rows, others.frames), self._digits)
+            self.remark = others.remark or self.remark
+        return Parsed(self._frames(columns, now_ns), tuple(others.replies), tuple(others.unread))
 
     def _whole_lines(self, received: bytes) -> bytes:
         held = self._unfinished + received
@@ -201,46 +205,19 @@ class SlcanParser:
         return held[:end].replace(b"\r\n", b"\r")
 
     def _frames(self, columns: _Columns, now_ns: int) -> FrameBatch:
-        stamp_ns = np.full(len(columns.ok), now_ns, np.int64)
-        has_stamp = columns.ok & (columns.stamp_ms >= 0)
-        if has_stamp.any():
-            stamp_ns[has_stamp] = self._stamps.map(columns.stamp_ms[has_stamp], now_ns)
-        if columns.ok.any():
-            self.has_stamps = bool(has_stamp[columns.ok][-1])
-        frames = FrameBatch(stamp_ns, columns.arbitration_id, columns.flags, columns.length, columns.data)
-        return frames if columns.ok.all() else frames[columns.ok]
+        if len(columns.digits):
+            self._digits = int(columns.digits[-1])
+        stamp_ns = self.stamps.times(columns.digits, columns.number, now_ns)
+        return FrameBatch(stamp_ns, columns.arbitration_id, columns.flags, columns.length, columns.data)
 
 
-class _Stamps:
-    """Turns milliseconds that start again every minute, or after 16 bits, into wall clock nanoseconds.
-
-    That they count in 16 bits is known from the first that is beyond the minute.
-    """
-
-    def __init__(self) -> None:
-        self._mapper = TimestampMapper()
-        self._newest_ms: int | None = None
-        self._period_ms = _MINUTE_MS
-
-    def map(self, stamp_ms: NDArray[np.int64], now_ns: int) -> NDArray[np.int64]:
-        """int64[N] nanoseconds. Minutes of silence are a jump, for which the mapper finds its offset anew."""
-        if self._period_ms == _MINUTE_MS and int(stamp_ms.max()) >= _MINUTE_MS:
-            # What was made of earlier ones may have been wrong by a few seconds at each turn.
-            self._period_ms, self._newest_ms, self._mapper = _SIXTEEN_BITS_MS, None, TimestampMapper()
-        newest_ms = int(stamp_ms[-1]) if self._newest_ms is None else self._newest_ms
-        half_ms = self._period_ms // 2
-        unwrapped_ms = newest_ms + (stamp_ms - newest_ms + half_ms) % self._period_ms - half_ms
-        self._newest_ms = int(unwrapped_ms[-1])
-        return self._mapper.map(unwrapped_ms * 1_000_000, now_ns)
-
-
-def _frames_in(text: TextBlock) -> tuple[Mask, _Columns]:
-    """Which lines have the shape of a frame, and the columns of those."""
+def _frames_in(text: TextBlock, digits: int) -> _Columns:
+    """The lines that are frames in plain form; the one before them had so many digits behind."""
     letter = text.chars.take(text.start)
     code_at = text.start + _CODE_AT.take(letter)
     key = _KEY_OF_LETTER.take(letter) + np.minimum(text.digits.take(code_at), _CODES - 1)
     more = text.end - text.start - _LINE_BYTES.take(key)
-    rows = (more == 0) | (more == _STAMP_DIGITS) | (more == _LONG_STAMP_DIGITS)
+    rows = (more >= 0) & (more <= MAX_TAIL_DIGITS + _DATA_OF_REMOTE.take(key))
     if not rows.all():
         code_at, key, more = code_at[rows], key[rows], more[rows]
     words = text.nibbles(code_at[:, None] + _WORDS_AT) & _WORD_CHARACTERS.take(key, axis=0)
@@ -252,8 +229,26 @@ def _frames_in(text: TextBlock) -> tuple[Mask, _Columns]:
     is_long = size > CLASSIC_DATA_BYTES
     if is_long.any():
         data = _long_data(text, code_at, size, np.flatnonzero(is_long), data, ok)
-    stamp_ms = _timestamps(text, code_at + 1 + 2 * size, more, ok)
-    return rows, _Columns(ok, arbitration_id, _FLAGS.take(key), _LENGTHS.take(key), data, stamp_ms)
+    begin = code_at + 1 + 2 * size
+    if more.any():
+        _skip_data_of_remote(begin, more, _DATA_OF_REMOTE.take(key), digits)
+    more, number = _tails(text, begin, more, ok)
+    found = _Columns(rows, arbitration_id, _FLAGS.take(key), _LENGTHS.take(key), data, more, number)
+    return found if ok.all() else _only(found, ok)
+
+
+def _only(found: _Columns, ok: Mask) -> _Columns:
+    rows = found.rows.copy()
+    rows[np.flatnonzero(rows)[~ok]] = False
+    return _Columns(
+        rows,
+        found.arbitration_id[ok],
+        found.flags[ok],
+        found.length[ok],
+        found.data[ok],
+        found.digits[ok],
+        found.number[ok],
+    )
 
 
 def _long_data(
@@ -269,39 +264,65 @@ def _long_data(
     return wide
 
 
-def _timestamps(text: TextBlock, begin: Positions, more: Positions, ok: Mask) -> NDArray[np.int64]:
-    """int64[N] milliseconds at `begin`, -1 where there are none. Clears `ok` where they are no numbers."""
-    stamp_ms = np.full(len(more), -1, np.int64)
+def _skip_data_of_remote(begin: Positions, more: Positions, data: Positions, digits: int) -> None:
+    """Moves `begin` behind the data of remote frames, where other frames have as many digits as are left."""
+    if not data.any():
+        return
+    others = more[data == 0]
+    usual = int(others[-1]) if len(others) else digits
+    has_data = (data > 0) & ((more - data == usual) | (more > MAX_TAIL_DIGITS))
+    begin += np.where(has_data, data, 0)
+    more -= np.where(has_data, data, 0)
+
+
+def _tails(
+    text: TextBlock, begin: Positions, more: Positions, ok: Mask
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many digits stand at `begin`, and the number that they write. Clears `ok` where they are none.
+
+    One digit beyond, where it is 0 or 1, is the error state indicator of a CANable 2.
+    """
+    number = np.zeros(len(more), np.int64)
     if not more.any():
-        return stamp_ms
-    has_stamp = more == _STAMP_DIGITS
-    digits = np.where(has_stamp, text.nibbles(begin - 4) & _STAMP_CHARACTERS, np.uint64(0))
-    ok &= are_hex(digits)
-    is_long = np.flatnonzero(more == _LONG_STAMP_DIGITS)
-    if len(is_long):
-        ok[is_long] &= are_hex(text.nibbles(begin[is_long]))
-    stamp_ms[has_stamp] = hex_number(digits[has_stamp]).astype(np.int64)
-    return stamp_ms
+        return more, number
+    end = begin + more
+    last = np.where(more > 0, text.digits.take(end - 1), 0)
+    has_indicator = (more % 4 == 1) & (last <= 1)
+    digits = more - has_indicator
+    ok &= (last < _CODES - 1) & (digits < MAX_TAIL_DIGITS)
+    digits = np.minimum(digits, MAX_TAIL_DIGITS - 1)
+    words = (text.nibbles(begin) & _TAIL_CHARACTERS.take(digits)) << _TAIL_SHIFT.take(digits)
+    ok &= are_hex(words)
+    return digits, hex_number(words).astype(np.int64)
 
 
-def _replies_in(text: TextBlock, block: bytes, is_frame: Mask) -> tuple[tuple[Reply, ...], int]:
-    """The replies in the lines that are no frames, and how many are no replies either."""
-    replies, malformed = [], 0
+def _look_at(text: TextBlock, block: bytes, is_frame: Mask) -> _Others:
+    """What the lines are that are no frames in plain form."""
+    others = _Others([], {}, [])
     for index in np.flatnonzero(~is_frame).tolist():
         line, end = text.line(index), int(text.line_feed[index] - text.start[0])
-        reply = _reply(line, block[end : end + 1])
+        reply = reply_in(line, block[end : end + 1])
         if reply is not None:
-            replies.append(reply)
+            others.replies.append(reply)
         elif line:
-            malformed += 1
-    return tuple(replies), malformed
+            found = plain_frame(line)
+            if found is not None and _is_possible(found.line):
+                others.frames[index], others.remark = found.line, found.remark or others.remark
+            if index not in others.frames or found is None or found.hides_another:
+                others.unread.append(line[:_MAX_EXAMPLE_BYTES])
+    return others
 
 
-def _reply(line: bytes, terminator: bytes) -> Reply | None:
-    if not line:
-        kinds = {b"\r": ReplyKind.DONE, b"\a": ReplyKind.REFUSED}
-        return Reply(kinds[terminator]) if terminator in kinds else None
-    for kind, pattern in _REPLIES:
-        if match := pattern.fullmatch(line):
-            return Reply(kind, match[1].decode("ascii"))
-    return None
+def _is_possible(line: bytes) -> bool:
+    """Whether its identifier has no more bits than it may."""
+    return int(line[1:9], 16) <= EXTENDED_ID_MASK if line[:1] in b"TRDBx" else line[1:2] < b"8"
+
+
+def _in_plain_form(text: TextBlock, is_frame: Mask, others: dict[int, bytes]) -> TextBlock:
+    """The lines that are frames, each in plain form."""
+    lines = [
+        others.get(index) or text.line(index)
+        for index in range(len(text))
+        if is_frame[index] or index in others
+    ]
+    return TextBlock(b"\n".join(lines) + b"\n")

@@ -49,6 +49,15 @@ class Patient(Protocol):
         """For so long its driver keeps what arrives, with plenty to spare."""
 
 
+@runtime_checkable
+class Exemplary(Protocol):
+    """A source that keeps an example of what is malformed."""
+
+    @property
+    def malformed_example(self) -> str:
+        """The newest, as it is shown to people; "" where there is none."""
+
+
 class Dropped(Struct, frozen=True):
     """`frames` frames between these timestamps are lost: a queue was full, the driver's or ours.
 

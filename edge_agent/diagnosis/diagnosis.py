@@ -8,11 +8,12 @@ from typing import Final
 from msgspec import Struct
 
 from edge_agent.state import StatusCode
-from edge_agent.status.accounting import grouped
+from edge_agent.status.accounting import grouped, unread
 from edge_agent.status.document import AgentStatus, DongleStatus
 from edge_agent.status.text import duration
 
 SILENCE_SECONDS: Final = 30.0
+_MAX_NOISE_SHARE: Final = 0.001
 _ILL: Final = (1, 2)  # DEGRADED, FAILED
 
 
@@ -74,6 +75,7 @@ RULES: Final = (
     Rule("wrong_bitrate"),
     Rule("error_passive"),
     Rule("no_ack"),
+    Rule("unreadable"),
     Rule("overrun"),
     Rule("all_left_out"),
     Rule("clock_and_tls", frozenset({"tls_time", "clock_unsynchronised"}) | _UPLINK),
@@ -88,6 +90,7 @@ RULES: Final = (
     Rule("decoder"),
     Rule("silent", note=True),
     Rule("lost", note=True),
+    Rule("noise", note=True),
     Rule("clock_unsynchronised", note=True),
     Rule("not_looked_at", note=True),
 )
@@ -121,6 +124,7 @@ def facts_of(status: AgentStatus) -> Iterator[Fact]:
         bus = status.service(name)
         if bus is not None and bus.status_code == StatusCode.OK:
             yield from _facts_of_bus(dongle, status.uptime_seconds)
+            yield from _unread_facts(dongle, status.metric(name, "malformed_example"))
     if not status.clock_synchronised:
         yield clock_fact()
 
@@ -142,7 +146,7 @@ def silence_fact(dongle_id: str, how_long: str) -> Fact:
 
 def _facts_of_bus(dongle: DongleStatus, uptime_seconds: float) -> Iterator[Fact]:
     silent_seconds = uptime_seconds if dongle.seconds_since_frame is None else dongle.seconds_since_frame
-    if silent_seconds >= SILENCE_SECONDS:
+    if silent_seconds >= SILENCE_SECONDS and (dongle.frames.taken or not dongle.frames.hops.get("malformed")):
         how_long = f"for {duration(silent_seconds)}"
         if dongle.seconds_since_frame is None:
             how_long = f"since the start {duration(silent_seconds)} ago"
@@ -156,6 +160,21 @@ def _facts_of_bus(dongle: DongleStatus, uptime_seconds: float) -> Iterator[Fact]
         )  # fmt: skip
     if frames.lost or frames.uncounted_losses:
         yield Fact("lost", dongle.dongle_id, frames.sentence)
+
+
+def _unread_facts(dongle: DongleStatus, example: object) -> Iterator[Fact]:
+    """What could not be read: a fault where it is more than noise may hit now and then."""
+    frames, count = dongle.frames, dongle.frames.hops.get("malformed", 0)
+    if not count:
+        return
+    is_noise = count < _MAX_NOISE_SHARE * frames.taken or dongle.interface == "log"
+    what = f"{unread(count)}, beside {grouped(frames.taken)} that were read"
+    shown = f"; the newest: {example}" if isinstance(example, str) else ""
+    remedy = {
+        "slcan": "check the cable, `options.serial_baudrate` and whether the adapter's firmware is for slcan",
+        "log": "look at the file",
+    }.get(dongle.interface, "check the adapter, its driver and the cable")
+    yield Fact("noise" if is_noise else "unreadable", dongle.dongle_id, f"{what}{shown}: {remedy}")
 
 
 def _joined(facts: list[Fact]) -> Iterator[Fact]:

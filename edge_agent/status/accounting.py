@@ -94,7 +94,9 @@ class Ledger(Struct, frozen=True):
             times = "once" if self.uncounted == 1 else f"{grouped(self.uncounted)} times"
             places.append(f"{times} the adapter lost some and did not say how many")
         text = f"{grouped(self.lost)} lost of {grouped(self.total)} {self.unit}"
-        return f"{text}: {', '.join(places)}" if places else text
+        text += f": {', '.join(places)}" if places else ""
+        unusable = self._sum({"unusable"})
+        return f"{text}; {unread(unusable)}" if unusable else text
 
     def books(self) -> Books:
         """For the status document."""
@@ -108,6 +110,11 @@ class Ledger(Struct, frozen=True):
 
     def _sum(self, fates: frozenset[str] | set[str]) -> int:
         return sum(self.counts.get(hop.name, 0) for hop in self.hops if hop.fate in fates)
+
+
+def unread(count: int) -> str:
+    """What is said beside the losses: nobody knows whether these were frames."""
+    return f"{grouped(count)} could not be read and may have been frames"
 
 
 def grouped(number: int) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from can_stream.protocol.control import ServiceStatus
 from edge_agent.state import StatusCode
-from edge_agent.status.accounting import grouped
+from edge_agent.status.accounting import grouped, unread
 from edge_agent.status.document import AgentStatus, DongleStatus
 
 _MAX_CHARACTERS: Final = 2_000
@@ -30,7 +30,9 @@ def verdict(status: AgentStatus) -> str:
         return f"STARTING: agent {status.agent_id}: {', '.join(starting)}"
     lost = sum(dongle.frames.lost for dongle in status.dongles)
     total = sum(dongle.frames.total for dongle in status.dongles)
-    return f"OK: agent {status.agent_id}; {grouped(lost)} lost of {grouped(total)} frames"
+    unusable = sum(dongle.frames.hops.get("malformed", 0) for dongle in status.dongles)
+    text = f"OK: agent {status.agent_id}; {grouped(lost)} lost of {grouped(total)} frames"
+    return f"{text}; {unread(unusable)}" if unusable else text
 
 
 def status_lines(status: AgentStatus) -> Iterator[str]:
@@ -101,9 +103,7 @@ def _dongle_lines(dongle: DongleStatus) -> Iterator[str]:
     rate = f"{dongle.frames_per_second:.1f} frames/s{silence}"
     yield f"{dongle.dongle_id} ({dongle.interface} {dongle.channel}): {rate}; {dongle.frames.sentence}"
     waiting = dongle.frames.hops.get("waiting", 0)
-    unusable = dongle.frames.hops.get("malformed", 0)
-    if waiting or unusable:
-        unusable_text = f"; {grouped(unusable)} were unusable" if unusable else ""
-        yield f"  {grouped(waiting)} frames wait for the server{unusable_text}"
+    if waiting:
+        yield f"  {grouped(waiting)} frames wait for the server"
     if dongle.values is not None:
         yield f"  values: {dongle.values.sentence}"

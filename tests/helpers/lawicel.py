@@ -7,6 +7,7 @@ import pty
 import tempfile
 import threading
 import tty
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from select import select
@@ -22,7 +23,8 @@ class LawicelAdapter:
     """Answers commands like a CANUSB, as long as it is plugged in; its `bus` says what the test says.
 
     `mute`: never answers. `refuses`: letters of commands answered with BELL. `flags`: the answer to `F`,
-    None: BELL. `line_end` ends every answer. `deaf`: drops what it hears, as while it restarts.
+    None: BELL. `line_end` ends every answer. `answers`: by letter, others than a CANUSB's, None: silence.
+    `deaf`: drops what it hears, as while it restarts.
     """
 
     def __init__(
@@ -33,7 +35,9 @@ class LawicelAdapter:
         flags: int | None = 0,
         line_end: bytes = DONE,
         deaf: bool = False,
+        answers: Mapping[str, bytes | None] | None = None,
     ) -> None:
+        self._answers = answers or {}
         self.mute, self.refuses, self.flags, self.deaf = mute, refuses, flags, deaf
         self.commands: list[str] = []
         self.opened = threading.Event()
@@ -93,6 +97,8 @@ class LawicelAdapter:
         self.commands.append(command)
         if command[:1] in ("O", "L") and answer != REFUSED:
             self.opened.set()
+        if command[:1] in self._answers:
+            answer = self._answers[command[:1]] or b""
         if not self.mute:
             with self._speaking:
                 self._write(answer)

@@ -57,7 +57,8 @@ def report(findings: Sequence[Finding], status: AgentStatus | None) -> Iterator[
     """The text: root causes by number, then what follows from them, then notes."""
     causes = [one.fact for one in findings if not one.is_note and one.because is None]
     if not causes:
-        yield "Nothing is wrong." if status is None else f"Nothing is wrong. {verdict(status)}"
+        noise = ", but not all could be read" if any(one.fact.fault == "noise" for one in findings) else ""
+        yield f"Nothing is wrong{noise}." + ("" if status is None else f" {verdict(status)}")
     elif len(causes) == 1:
         yield "One thing is wrong:"
     else:

@@ -98,7 +98,7 @@ def test_what_an_adapter_says_of_itself_is_said(plug: Plug) -> None:
     full, little = plug(), plug(refuses="VN")
     for adapter, more in ((full, ", version 1013, serial number A12F"), (little, "")):
         with closing(SlcanBus(slcan_section(adapter.path))) as source:
-            assert source.info == f"slcan {adapter.path}{more}"
+            assert source.info == f"slcan {adapter.path}{more}; frames have the time at which they are read"
 
 
 @pytest.mark.parametrize("mode", ["normal", "listen_only"])
@@ -209,8 +209,46 @@ def test_noise_alone_is_a_failure_that_says_what_to_set(plug: Plug) -> None:
         adapter.send(b"?" * 2500 + b"\r")
         items_until(source, lambda _: source.malformed == 1)
         adapter.send(b"?" * 2500 + b"\r")
-        with pytest.raises(SourceError) as noise:
-            items_until(source, lambda _: False)
-    assert noise.value.code == "GARBAGE"
-    assert "says at 57600 baud is not slcan" in noise.value.reason
-    assert "set `options.serial_baudrate` to the adapter's" in noise.value.remedy
+        (state,) = states_in(items_until(source, states_in))
+        assert (state.code, state.fault) == (StatusCode.FAILED, "garbage")
+        assert "says at 57600 baud is not slcan, for example `????" in state.message
+        assert "set `options.serial_baudrate` (now 57600) to the adapter's" in state.message
+        adapter.send(b"t0010\r")
+        assert states_in(items_until(source, states_in))[0].code == StatusCode.OK
+
+
+def test_an_adapter_whose_words_made_no_sense_is_set_up_again(plug: Plug) -> None:
+    adapter, clock = plug(flags=None), HastyClock()
+    with closing(SlcanBus(slcan_section(adapter.path), clock)) as source:
+        adapter.send(b"ets Jul 29 2019 12:21:46\r\n" * 200)
+        assert states_in(items_until(source, states_in))[0].fault == "garbage"
+        opened = adapter.commands.count("L")
+        clock.ahead(11.0)
+        source.read(0.05)
+        assert adapter.commands.count("L") > opened
+
+
+def test_lines_that_cannot_be_read_are_a_fault_with_an_example_until_they_are_over(plug: Plug) -> None:
+    adapter, clock = plug(flags=None), HastyClock()
+    with closing(SlcanBus(slcan_section(adapter.path), clock)) as source:
+        items: list[Item | State] = []
+        while not states_in(items):
+            adapter.send(b"t0010\r" * 90 + b"t12Z8AABB\r" * 10)
+            items = items_until(source, has_frames(90))
+            clock.ahead(2.0)
+            items += source.read(0.0)
+        (state,) = states_in(items)
+        assert (state.code, state.fault) == (StatusCode.DEGRADED, "unreadable")
+        assert f"lines from {adapter.path} cannot be read, for example `t12Z8AABB`: it looks" in state.message
+        assert state.message.startswith("10 of 10")
+        assert source.malformed in (20, 30)
+        assert source.malformed_example == "`t12Z8AABB`"
+        items = []
+        while not states_in(items):
+            clock.ahead(2.0)
+            items = source.read(0.0)
+        assert states_in(items)[0].code == StatusCode.OK
+
+
+def states_in(items: list[Item | State]) -> list[State]:
+    return [item for item in items if isinstance(item, State)]

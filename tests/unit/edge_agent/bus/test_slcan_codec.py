@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from can_stream.frames.batches import FrameFlag
-from edge_agent.bus.slcan_codec import Parsed, Reply, ReplyKind, SlcanParser
+from edge_agent.bus.slcan_codec import Parsed, SlcanParser
 from edge_agent.bus.slcan_flags import LOSSES, AdapterFlag, trouble
+from edge_agent.bus.slcan_lines import Reply, ReplyKind
 
 NOW_NS = 1_766_417_462_000_000_000
 FD, BRS, EXTENDED, REMOTE = FrameFlag.FD, FrameFlag.BRS, FrameFlag.EXTENDED, FrameFlag.REMOTE
@@ -44,9 +45,9 @@ def test_each_kind_of_frame(line: bytes, arbitration_id: int, flags: int, length
 @pytest.mark.parametrize(
     "line",
     [
-        b"t", b"t12", b"t123", b"t1232AA", b"t1231AABB", b"t1231A", b"t8000", b"t1239112233445566778899",
-        b"T200000000", b"T12345670A", b"r1009", b"r12301", b"d1239" + b"11" * 11, b"b123F" + b"11" * 63,
-        b"tGGG0", b"t123G", b"t1231GG", b"t123 ", b" t1230", b"\0t1230", b"t1230\0", b"t1230\xff", b"\xff",
+        b"t", b"t12", b"t123", b"t1232AA", b"t1231A", b"t8000", b"t1239112233445566778899",
+        b"T200000000", b"T12345670A", b"r1009", b"d1239" + b"11" * 11, b"b123F" + b"11" * 63,
+        b"tGGG0", b"t123G", b"t1231GG", b"t123 ", b"t1232 AAB", b"t12 AA", b"\xff",
         b"T1230", b"d123g" + b"11" * 64, b"zz", b"F1", b"F123", b"FGG", b"V", b"N", b"V10\xff", b"?", b"A",
     ],
 )  # fmt: skip
@@ -82,19 +83,54 @@ def test_an_adapter_that_counts_in_16_bits_keeps_time_over_every_turn() -> None:
     assert (np.diff(times_ns) == 20_000_000).all()
 
 
-def test_a_count_of_eight_digits_is_no_time_and_costs_no_frame() -> None:
-    parsed = parse(b"t1232AABB00012345\rT1234567800000FFFF\rt0010123456g8\r")
-    assert (parsed.frames.arbitration_id.tolist(), parsed.malformed) == ([0x123, 0x12345678], 1)
-    assert (parsed.frames.timestamp_ns == NOW_NS).all()
+def test_a_lonely_count_of_eight_digits_is_no_time_and_costs_no_frame() -> None:
+    parsed = parse(b"t1232AABB00012345\r")
+    assert (parsed.frames.arbitration_id.tolist(), parsed.malformed) == ([0x123], 0)
+    assert parsed.frames.timestamp_ns.tolist() == [NOW_NS]
 
 
 def test_it_is_known_whether_timestamps_come() -> None:
     parser = SlcanParser()
-    known = [parser.has_stamps]
-    for line in (b"F00\r", b"t0010\r", b"t00100001\r", b"t001000000001\r"):
+    known = [parser.stamps.is_adapters]
+    for line in (b"F00\r", b"t0010\r", b"t00100001\r", b"t0010\r"):
         parser.parse(line, NOW_NS)
-        known.append(parser.has_stamps)
+        known.append(parser.stamps.is_adapters)
     assert known == [None, None, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("line", "arbitration_id", "data", "remark"),
+    [
+        (b"t1231AABB", 0x123, "aa", b""),
+        (b"t1230\xff", 0x123, "", b"\xff"),
+        (b"t1231AA;5C", 0x123, "aa", b";5C"),
+        (b"t1231AA12345678901", 0x123, "aa", b"12345678901"),
+        (b"t 121AA", 0x012, "aa", b""),
+        (b"T     12F1AA", 0x12F, "aa", b""),
+        (b"t 123 2 AA BB 1F40", 0x123, "aabb", b""),
+        (b"t1232AABB1F40L", 0x123, "aabb", b"L"),
+        (b"\x03t1230", 0x123, "", b""),
+        (b"\x06\x06 t1230", 0x123, "", b""),
+        (b"zt1231AA", 0x123, "aa", b""),
+        (b"x12ABCDEF2AA55", 0x12ABCDEF, "aa55", b""),
+        (b"r1002AABB", 0x100, "", b""),
+    ],
+)
+def test_a_frame_is_read_whatever_is_about_it(
+    line: bytes, arbitration_id: int, data: str, remark: bytes
+) -> None:
+    parser = SlcanParser()
+    parsed = parser.parse(b"t0011FF\r" + line + b"\rt0021FF\r", NOW_NS)
+    assert parsed.frames.arbitration_id.tolist() == [1, arbitration_id, 2]
+    assert parsed.frames.data[1].tobytes().hex().startswith(data)
+    assert not parsed.frames.data[1, len(data) // 2 :].any()
+    assert (parsed.malformed, parsed.replies, parser.remark) == (0, (), remark)
+
+
+def test_a_frame_whose_line_end_is_lost_is_counted() -> None:
+    parsed = parse(b"t1231AA?t4561BB\rt0010\r")
+    assert parsed.frames.arbitration_id.tolist() == [0x123, 1]
+    assert parsed.unread == (b"t1231AA?t4561BB",)
 
 
 def test_the_adapters_clock_gives_the_distances_between_frames() -> None:

@@ -33,6 +33,10 @@ def frames(taken: int, uncounted: int = 0, **counts: int) -> Ledger:
             "5 lost of 5 frames: 5 of what waited for the server, for which memory or disk had no room, "
             "1 000 times the adapter lost some and did not say how many",
         ),
+        (
+            frames(0, malformed=1_105),
+            "0 lost of 0 frames; 1 105 could not be read and may have been frames",
+        ),
         (Ledger("values", VALUE_HOPS, 3, {"waiting": 3}), "0 lost of 3 values"),
     ],
 )

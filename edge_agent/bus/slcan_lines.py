@@ -1,0 +1,139 @@
+"""slcan line by line: what an adapter answers, and frames that are not written in the plain form.
+
+The plain form is that of the Lawicel manuals; what other firmware makes of it costs a look at each line:
+identifiers filled up with blanks, blanks between the fields, a leftover in front (ACK of a CANdapter, the
+end of a text), `z` before what an adapter has sent itself (Nakakiyo's CANable 2), and behind the frame a
+letter (`L`, Zubax) or whatever. The kernel's slcan and python-can read a frame whatever stands behind it,
+and so it is here.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from functools import cache
+from typing import Final
+
+from msgspec import Struct
+
+from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS
+
+# No more than this stands behind a frame; what is longer is no line of an adapter.
+MAX_TAIL_BYTES: Final = 64
+# Digits that may be a timestamp, and one that is a flag.
+MAX_TAIL_DIGITS: Final = 9
+
+_STANDARD: Final = b"trdb"
+_EXTENDED: Final = b"TRDBx"
+_REMOTE: Final = b"rR"
+_FD: Final = b"dDbB"
+# What is no printable character, and blanks.
+_LEFTOVERS: Final = bytes([*range(0x21), *range(0x7F, 0x100)])
+_ID: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]+)")
+_DIGITS: Final = re.compile(rb" *([0-9A-Fa-f]*)")
+_ANOTHER_FRAME: Final = re.compile(rb"[trTR][0-9A-Fa-f]{4}")
+
+
+class ReplyKind(Enum):
+    """What an adapter says besides frames."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    SENT = "sent"
+    STATUS = "status"
+    VERSION = "version"
+    SERIAL_NUMBER = "serial number"
+
+
+_REPLIES: Final = (
+    (ReplyKind.SENT, re.compile(rb"[zZ]()")),
+    (ReplyKind.DONE, re.compile(rb"00()")),  # SLCAN_26k80 on `F`, whatever its flags are
+    (ReplyKind.STATUS, re.compile(rb"F([0-9A-Fa-f]{2})")),
+    (ReplyKind.VERSION, re.compile(rb"V([0-9A-Za-z._-]{1,32})")),
+    (ReplyKind.SERIAL_NUMBER, re.compile(rb"N([0-9A-Za-z._-]{1,32})")),
+)
+
+
+class Reply(Struct, frozen=True):
+    """`text`: what stands behind the letter."""
+
+    kind: ReplyKind
+    text: str = ""
+
+
+class PlainFrame(Struct, frozen=True):
+    """`line`: letter, identifier, length code, data and digits behind it, without anything between.
+
+    `remark`: what else stands behind it. `hides_another`: that looks like a frame whose line end was lost.
+    """
+
+    line: bytes
+    remark: bytes
+    hides_another: bool
+
+
+def reply_in(line: bytes, terminator: bytes) -> Reply | None:
+    """What an adapter answers with this line; None where it is no answer."""
+    if not line:
+        kinds = {b"\r": ReplyKind.DONE, b"\a": ReplyKind.REFUSED}
+        return Reply(kinds[terminator]) if terminator in kinds else None
+    for kind, pattern in _REPLIES:
+        if match := pattern.fullmatch(line):
+            return Reply(kind, match[1].decode("ascii"))
+    return None
+
+
+def plain_frame(line: bytes) -> PlainFrame | None:
+    """The frame in a line; None where there is none."""
+    text = line.lstrip(_LEFTOVERS)
+    if text[:1] in (b"z", b"Z") and text[1:2] in _STANDARD + _EXTENDED:
+        text = text[1:]
+    letter = text[:1]
+    if not letter or letter not in _STANDARD + _EXTENDED:
+        return None
+    width = 3 if letter in _STANDARD else 8
+    field = text[1 : 1 + width]
+    if match := _ID.fullmatch(field.strip(b" ")):
+        found = _behind_id(letter, match[1].rjust(width, b"0"), text[1 + width :])
+        if found is not None:
+            return found
+    apart = text[1:].lstrip(b" ")
+    if match := _ID.fullmatch(apart[:width]):
+        return _behind_id(letter, match[1].rjust(width, b"0"), apart[width:])
+    return None
+
+
+def _behind_id(letter: bytes, digits: bytes, rest: bytes) -> PlainFrame | None:
+    code = rest.lstrip(b" ")[:1]
+    size = _data_bytes(letter, code)
+    match = None if size is None else _data_pattern(size).match(rest)
+    if match is None or len(match[2]) > MAX_TAIL_BYTES:
+        return None
+    tail = _DIGITS.match(match[2])
+    assert tail is not None  # it matches nothing too
+    number, remark = tail[1], match[2][tail.end() :].strip(b" \0")
+    is_apart = match[2][:1] in (b"", b" ") or len(number) in (4, 8)
+    if rest[:1] == b" " and not is_apart:  # a length that noise has made a blank
+        return None
+    if letter in _REMOTE and len(number) > MAX_TAIL_DIGITS:
+        number = number[2 * int(code, 16) :]  # data, which some firmware writes behind a remote frame
+    if len(number) > MAX_TAIL_DIGITS or (len(number) == MAX_TAIL_DIGITS and number[-1:] not in b"01"):
+        number, remark = b"", match[2]
+    head = letter + digits + code + match[1].replace(b" ", b"")
+    return PlainFrame(head + number, remark, _ANOTHER_FRAME.search(match[2]) is not None)
+
+
+def _data_bytes(letter: bytes, code: bytes) -> int | None:
+    """How many bytes of data there must be; None where there is no such length."""
+    try:
+        value = int(code, 16)
+    except ValueError:
+        return None
+    if letter not in _FD and value > CLASSIC_DATA_BYTES:
+        return None
+    return 0 if letter in _REMOTE else FD_LENGTHS[value]
+
+
+@cache
+def _data_pattern(size: int) -> re.Pattern[bytes]:
+    return re.compile(rb" *[0-9A-Fa-f]((?: *[0-9A-Fa-f]{2}){%d})(.*)" % size, re.DOTALL)

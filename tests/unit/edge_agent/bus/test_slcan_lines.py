@@ -1,0 +1,56 @@
+"""Lines that are not in plain form: any bytes are harmless, and what is found is in plain form."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.bus.slcan_lines import PlainFrame, Reply, ReplyKind, plain_frame, reply_in
+
+PLAIN = re.compile(rb"([trdb][0-9A-Fa-f]{3}|[TRDBx][0-9A-Fa-f]{8})[0-9A-Fa-f]+")
+
+
+@given(
+    st.binary(max_size=80)
+    | st.from_regex(rb"\A[\x00 z]{0,3}[tTrRdDbBx][0-9A-Fa-f xL]{0,60}\Z")
+    | st.text("tTrRdDbBxzZ 0123456789AFL;", max_size=60).map(str.encode)
+)
+def test_whatever_is_found_is_in_plain_form(line: bytes) -> None:
+    found = plain_frame(line)
+    if found is not None:
+        assert PLAIN.fullmatch(found.line)
+        assert plain_frame(found.line) in (
+            PlainFrame(found.line, b"", False),
+            PlainFrame(found.line, b"", True),
+        )
+
+
+@pytest.mark.parametrize(
+    ("line", "plain"),
+    [
+        (b"t 121AA", b"t0121AA"),
+        (b"t12 1AA", b"t0121AA"),
+        (b"t0x11AA", b"t0011AA"),
+        (b"t 123 8 11 22 33 44 55 66 77 88 EA5F", b"t12381122334455667788EA5F"),
+        (b"T0000 1230", None),
+        (b"t+120", None),
+        (b"t-120", None),
+        (b"t1_20", None),
+        (b"t123 03FF", None),
+        (b"t1239" + b"11" * 12, None),
+        (b"t1230" + b"7" * 65, None),
+    ],
+)
+def test_fields_are_found_between_blanks(line: bytes, plain: bytes | None) -> None:
+    found = plain_frame(line)
+    assert (None if found is None else found.line) == plain
+
+
+def test_answers_are_told_by_their_line_end() -> None:
+    assert reply_in(b"", b"\r") == Reply(ReplyKind.DONE)
+    assert reply_in(b"", b"\a") == Reply(ReplyKind.REFUSED)
+    assert reply_in(b"", b"\n") is None
+    assert reply_in(b"F1", b"\r") is None
