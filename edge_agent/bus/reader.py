@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from can_stream.frames.batches import FrameBatch
 from edge_agent.bus.driver_watch import DriverWatch
 from edge_agent.bus.frame_queue import FrameQueue, QueueCounts
-from edge_agent.bus.source import Dropped, Exemplary, Item, Patient, Source
+from edge_agent.bus.source import Dropped, Item, Patient, Source
 from edge_agent.bus.source_news import SourceNews
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import DEVICE_POLICY, Backoff
@@ -71,7 +71,6 @@ class SourceReader:
         self._arrived = asyncio.Event()
         self._ended = False
         self._closed_malformed = 0
-        self._closed_example = ""
         self._source: Source | None = None
         self._news = SourceNews(State(StatusCode.STARTING, f"opening {name}"), on_state)
         self._driver = DriverWatch(name, self._clock.monotonic_seconds)
@@ -82,12 +81,6 @@ class SourceReader:
         """Frames the driver gave that are none, over all times the source was opened."""
         source = self._source
         return self._closed_malformed + (0 if source is None else source.malformed)
-
-    @property
-    def malformed_example(self) -> str:
-        """The newest of them that was shown, "" where there is none."""
-        source = self._source
-        return (source.malformed_example if isinstance(source, Exemplary) else "") or self._closed_example
 
     @property
     def counts(self) -> QueueCounts:
@@ -236,8 +229,6 @@ class SourceReader:
             source.close()
         self._source = None
         self._closed_malformed += source.malformed
-        if isinstance(source, Exemplary):
-            self._closed_example = source.malformed_example or self._closed_example
 
     def _failed(self, message: str, fault: str) -> float:
         self._set_state(State(StatusCode.FAILED, message, fault))

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from edge_agent.bus.slcan_codec import Parsed, SlcanParser
-from edge_agent.bus.slcan_flags import LOSSES, AdapterFlag, trouble
+from edge_agent.bus.slcan_flags import LOSSES, AdapterFlag, trouble, trouble_of_state
 from edge_agent.bus.slcan_lines import ReplyKind
 from edge_agent.bus.slcan_port import SlcanPort
 from edge_agent.bus.slcan_words import Unread, form_text
@@ -30,6 +30,8 @@ _RESTART_SECONDS: Final = 2.0
 _STATUS_SECONDS: Final = 3.0
 _ANSWER_SECONDS: Final = 1.0
 _MAX_UNANSWERED: Final = 3
+# Also of noise.
+_PROVE_NOTHING: Final = frozenset({ReplyKind.DONE, ReplyKind.REFUSED, ReplyKind.SENT})
 # One whose words make no sense may be another one by now.
 _GARBAGE_SECONDS: Final = 10.0
 
@@ -217,18 +219,25 @@ class SlcanBus:
         self._port.write("F")
 
     def _news(self, parsed: Parsed, now_ns: int) -> Iterator[Item | State]:
-        """What the adapter's answers to `F` tell."""
+        """What the adapter's answers to `F` tell, and what it tells unasked."""
+        before = self._trouble
         for reply in parsed.replies:
-            if reply.kind is not ReplyKind.STATUS:
-                continue
-            self._unanswered, self._answers_status = 0, True
-            self._status_at_seconds = self._clock.monotonic_seconds() + _STATUS_SECONDS
-            flags = AdapterFlag(int(reply.text, 16))
-            if flags & LOSSES:
+            lost = False
+            if reply.kind is ReplyKind.STATUS:
+                self._unanswered, self._answers_status = 0, True
+                self._status_at_seconds = self._clock.monotonic_seconds() + _STATUS_SECONDS
+                flags = AdapterFlag(int(reply.text, 16))
+                lost, self._trouble = bool(flags & LOSSES), trouble(flags)
+            elif reply.kind is ReplyKind.STATE:
+                self._trouble = trouble_of_state(reply.text)
+            elif reply.kind is ReplyKind.ERRORS:
+                lost = "o" in reply.text
+            if lost:
                 yield Dropped(None, min(self._status_ns, now_ns), now_ns)
-            self._status_ns = now_ns
-            before, self._trouble = self._trouble, trouble(flags)
+            if lost or reply.kind is ReplyKind.STATUS:
+                self._status_ns = now_ns
             if self._trouble != before:
+                before = self._trouble
                 yield self._state()
 
     def _changes(self, now_seconds: float) -> list[Item | State]:
@@ -251,7 +260,8 @@ class SlcanBus:
         if self._trouble is None:
             return State(StatusCode.OK, f"reading {self.info}")
         fault, text = self._trouble
-        return State(StatusCode.DEGRADED, f"{channel}: {text}", fault)
+        code = StatusCode.FAILED if fault == "bus_off" else StatusCode.DEGRADED
+        return State(code, f"{channel}: {text}", fault)
 
     def _opened_port(self) -> SlcanPort:
         channel = self._dongle.channel
@@ -267,9 +277,7 @@ class SlcanBus:
         return SourceError("DEAD", reason, "it is opened again; if that does not help, plug it in again")
 
     def _take_unread(self, parsed: Parsed, received: bytes) -> None:
-        """CR and BELL prove nothing."""
-        sensible = {ReplyKind.STATUS, ReplyKind.VERSION, ReplyKind.SERIAL_NUMBER}
-        makes_sense = len(parsed.frames) or any(reply.kind in sensible for reply in parsed.replies)
+        makes_sense = len(parsed.frames) or any(reply.kind not in _PROVE_NOTHING for reply in parsed.replies)
         self._unread.take_garbage(b"" if makes_sense else received)
         now_seconds = self._clock.monotonic_seconds()
         self._unread.take(len(parsed.frames), len(parsed.replies), parsed.unread, now_seconds)

@@ -67,6 +67,10 @@ class StampReader:
     def times(self, digits: Numbers, number: Numbers, now_ns: int) -> Numbers:
         """int64[N] wall clock nanoseconds of N frames, read at this time, with numbers of so many digits."""
         times_ns = np.full(len(digits), now_ns, np.int64)
+        if not digits.any():
+            if len(digits):
+                self.is_adapters, self._newest_digits = False, 0
+            return times_ns
         is_times = np.zeros(len(digits), bool)
         for width, counter in self._counters.items():
             rows = (digits > width // 2 - (width == _SHORT_DIGITS)) & (digits <= width)
@@ -74,13 +78,10 @@ class StampReader:
                 counted_ns = counter.times(number[rows], now_ns)
                 if counted_ns is not None:
                     times_ns[rows], is_times[rows] = counted_ns, True
-        if len(digits):
-            newest = int(digits[-1])
-            self._newest_digits = (
-                _LONG_DIGITS if newest > _SHORT_DIGITS else _SHORT_DIGITS if newest > 1 else 0
-            )
-            if not self._newest_digits or self._counters[self._newest_digits].has_unit:
-                self.is_adapters = bool(is_times[-1])
+        newest = int(digits[-1])
+        self._newest_digits = _LONG_DIGITS if newest > _SHORT_DIGITS else _SHORT_DIGITS if newest > 1 else 0
+        if not self._newest_digits or self._counters[self._newest_digits].has_unit:
+            self.is_adapters = bool(is_times[-1])
         return times_ns
 
 

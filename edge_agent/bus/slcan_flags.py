@@ -47,3 +47,18 @@ _TROUBLES: Final = (
 def trouble(flags: AdapterFlag) -> tuple[str, str] | None:
     """The fault that the worst of `flags` means, and what to do about it; None where all is well."""
     return next(((fault, text) for flag, fault, text in _TROUBLES if flags & flag), None)
+
+
+_STATES: Final = {
+    "a": AdapterFlag(0), "w": AdapterFlag.ERROR_WARNING, "p": AdapterFlag.ERROR_PASSIVE,
+}  # fmt: skip
+
+
+def trouble_of_state(state: str) -> tuple[str, str] | None:
+    """The same for a controller's state by its letter: active, warning, passive, bus-off."""
+    if state == "b":
+        return (
+            "bus_off",
+            f"the adapter has left the bus after too many errors in what it sent; {_CHECK_THE_BUS}",
+        )
+    return trouble(_STATES[state])

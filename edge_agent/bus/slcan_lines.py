@@ -43,6 +43,9 @@ class ReplyKind(Enum):
     STATUS = "status"
     VERSION = "version"
     SERIAL_NUMBER = "serial number"
+    STATE = "state"
+    ERRORS = "errors"
+    REPORT = "report"
 
 
 _REPLIES: Final = (
@@ -51,6 +54,11 @@ _REPLIES: Final = (
     (ReplyKind.STATUS, re.compile(rb"F([0-9A-Fa-f]{2})")),
     (ReplyKind.VERSION, re.compile(rb"V([0-9A-Za-z._-]{1,32})")),
     (ReplyKind.SERIAL_NUMBER, re.compile(rb"N([0-9A-Za-z._-]{1,32})")),
+    # Unasked, as the kernel's slcan reads them: the controller's state with its counters, and errors.
+    (ReplyKind.STATE, re.compile(rb"s([awpb])[0-9]{6}")),
+    (ReplyKind.ERRORS, re.compile(rb"e[0-8]([abBcfoOs]{0,8})")),
+    # CANable 2.5, where another program has switched them on: bus load, its errors, marks of what it sent.
+    (ReplyKind.REPORT, re.compile(rb"(?:L[0-9]{1,3}|E[0-9A-Fa-f]{8}|M[0-9A-Fa-f]{2})()")),
 )
 
 
@@ -77,6 +85,8 @@ def reply_in(line: bytes, terminator: bytes) -> Reply | None:
     if not line:
         kinds = {b"\r": ReplyKind.DONE, b"\a": ReplyKind.REFUSED}
         return Reply(kinds[terminator]) if terminator in kinds else None
+    if line == b"OVF":  # canhacker11 when its queue is full
+        return Reply(ReplyKind.ERRORS, "o")
     for kind, pattern in _REPLIES:
         if match := pattern.fullmatch(line):
             return Reply(kind, match[1].decode("ascii"))

@@ -13,7 +13,7 @@ from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.control import MAX_TABLES, DongleInfo
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import Dropped, Source
+from edge_agent.bus.source import Dropped, Exemplary, Source
 from edge_agent.config.dongle import PLUGGABLE, DongleSection
 from edge_agent.dongles.pipeline import Heard, LaneSections, Pipeline
 from edge_agent.dongles.whereabouts import Whereabouts
@@ -64,6 +64,7 @@ class Dongle:
         self._clock = clock
         self._inventory = inventory
         self._answered: set[str] = set()
+        self._source: Source | None = None
         self._link_ns: int | None = None
         self.whereabouts: Final = (
             None if inventory is None or section.interface not in PLUGGABLE else Whereabouts(section, claimed)
@@ -81,6 +82,11 @@ class Dongle:
     def channel(self) -> str:
         """What its interface or port is called now; its `device_id` while it is not there."""
         return self.section.place if self.whereabouts is None else self.whereabouts.channel
+
+    @property
+    def malformed_example(self) -> str:
+        """The newest line of its bus that could not be read, "" where there is none or nobody keeps it."""
+        return self._source.malformed_example if isinstance(self._source, Exemplary) else ""
 
     @property
     def info(self) -> DongleInfo:
@@ -125,12 +131,13 @@ class Dongle:
         """Opens the bus or log; called in the reading thread. Raises SourceError."""
         at, section = self.whereabouts, self.section
         if self._inventory is None or at is None:
-            return open_source(section, self._clock, self._answered)
+            self._source = open_source(section, self._clock, self._answered)
+            return self._source
         channel = at.locate(self._inventory.adapters())
         located = msgspec.structs.replace(section, channel=channel, device_id=None)
-        source = open_source(located, self._clock, self._answered)
+        self._source = open_source(located, self._clock, self._answered)
         at.opened(self._inventory.adapters())
-        return source
+        return self._source
 
     def _remark(self) -> str:
         """What is to be said of its source while it is read."""

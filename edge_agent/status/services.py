@@ -64,7 +64,7 @@ def bus_service(maker: ServiceMaker, dongle: Dongle, frames_per_second: float) -
         "frames_read": ledger.taken,
         **ledger.metrics(),
         "frames_per_second": round(frames_per_second, 1),
-        **({"malformed_example": example} if (example := dongle.reader.malformed_example) else {}),
+        **({"malformed_example": example} if (example := dongle.malformed_example) else {}),
     }
     label = f"Bus {dongle.info.channel}"
     return maker.make("bus", label, state.code, state.message, metrics, of=dongle.dongle_id)

@@ -250,5 +250,24 @@ def test_lines_that_cannot_be_read_are_a_fault_with_an_example_until_they_are_ov
         assert states_in(items)[0].code == StatusCode.OK
 
 
+def test_what_the_kernels_slcan_reads_beside_frames_is_understood(plug: Plug) -> None:
+    adapter = plug(flags=None)
+    with closing(SlcanBus(slcan_section(adapter.path))) as source:
+        for line, code, fault in (
+            (b"sp130120", StatusCode.DEGRADED, "error_passive"),
+            (b"sb256256", StatusCode.FAILED, "bus_off"),
+            (b"sw096000", StatusCode.DEGRADED, "error_warning"),
+            (b"sa000000", StatusCode.OK, ""),
+        ):
+            adapter.send(line + b"\r")
+            (state,) = states_in(items_until(source, states_in))
+            assert (state.code, state.fault) == (code, fault)
+        for line in (b"e1o", b"OVF", b"e3bcO", b"e1a", b"L27", b"t0010"):
+            adapter.send(line + b"\r")
+        items = items_until(source, has_frames(1))
+        assert [item.frames for item in items if isinstance(item, Dropped)] == [None, None]
+        assert source.malformed == 0
+
+
 def states_in(items: list[Item | State]) -> list[State]:
     return [item for item in items if isinstance(item, State)]

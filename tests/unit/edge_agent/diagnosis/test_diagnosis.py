@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from can_stream.protocol.control import ServiceStatus
 from edge_agent.cli.look.doctor import report
 from edge_agent.diagnosis.diagnosis import RULES, SILENCE_SECONDS, Fact, clock_fact, diagnose, facts_of
-from edge_agent.status.accounting import Books
+from edge_agent.status.accounting import FRAME_HOPS, Books, Ledger
 from edge_agent.status.document import AgentStatus, DongleStatus
 
 FINE = Books(10, 10, 0, 0, {"acknowledged": 10}, "0 lost of 10 frames")
@@ -96,6 +96,31 @@ def test_a_bus_of_which_nothing_passes_the_filters_is_a_fault() -> None:
     assert lines_of(replace(WELL, dongles=[replace(BUS, frames=left_out, values=FINE)]))[0].startswith(
         "Nothing"
     )
+
+
+def unread_books(taken: int, malformed: int) -> Books:
+    return Ledger("frames", FRAME_HOPS, taken, {"acknowledged": taken, "malformed": malformed}).books()
+
+
+def test_lines_that_cannot_be_read_are_a_fault_with_an_example_and_no_silence() -> None:
+    bus = replace(BUS, interface="slcan", seconds_since_frame=None, frames=unread_books(0, 1_105))
+    status = with_service(service("bus.van7-can0", malformed_example="`q12`"), replace(WELL, dongles=[bus]))
+    assert lines_of(status) == [
+        "One thing is wrong:",
+        "  1. van7-can0: 1 105 could not be read and may have been frames, beside 0 that were read; "
+        "the newest: `q12`: check the cable, "
+        "`options.serial_baudrate` and whether the adapter's firmware is for slcan",
+    ]
+
+
+def test_noise_now_and_then_is_a_note_and_not_nothing() -> None:
+    bus = replace(BUS, interface="slcan", frames=unread_books(1_000_000, 3))
+    first, note = lines_of(replace(WELL, dongles=[bus]))
+    assert first == (
+        "Nothing is wrong, but not all could be read. OK: agent van7; 0 lost of 1 000 000 frames; "
+        "3 could not be read and may have been frames"
+    )
+    assert note.startswith("note van7-can0: 3 could not be read")
 
 
 def test_losses_are_a_note() -> None:
