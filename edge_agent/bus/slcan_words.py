@@ -22,10 +22,14 @@ _MAX_EXAMPLE_BYTES: Final = 40
 
 # Answers to the set-up in an adapter's own words, and what it says when it starts; no frames damaged.
 _GREETING_SECONDS: Final = 3.0
-_GREETING: Final = re.compile(rb"[#+>][ -~\t]*|(?![tTrRdDbBx][0-9A-Fa-f]{3})[ -~\t]*[A-Za-z]{3}[ -~\t]*")
+# A word has a letter that is no hexadecimal digit.
+_WORD: Final = r"(?=[A-Za-z]{3})[A-Za-z]*[G-Zg-z]"
+_GREETING: Final = re.compile(
+    rf"[#+>][ -~\t]*|(?![tTrRdDbBx][0-9A-Fa-f]{{3}})[ -~\t]*{_WORD}[ -~\t]*".encode()
+)
 
 _LIKE_A_FRAME: Final = re.compile(r"[&$]?[tTrRdDbBx][0-9A-Fa-f ]{2,}")
-_LIKE_TEXT: Final = re.compile(r"[A-Za-z]{3,}|[$>][A-Z]")
+_LIKE_TEXT: Final = re.compile(rf"{_WORD}|[$>][A-Z]")
 
 
 class Unread(Struct):

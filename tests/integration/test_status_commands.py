@@ -231,6 +231,21 @@ def test_a_doctor_leaves_no_trace_at_the_server(server: StreamServer, viewer: st
     adapter.unplug()
 
 
+def test_lines_that_cannot_be_read_are_never_nothing(server: StreamServer, tmp_path: Path) -> None:
+    agent = EnrolledAgent(server, "mumbling", tmp_path)
+    with LawicelAdapter() as adapter, run_agent(agent, server.url, [slcan(adapter.path, "mumbling-bus")]):
+        assert adapter.opened.wait(30)
+        adapter.send(b"q1238AABB\r" * 20)
+        verdict = until(tmp_path, "status", shows="20 could not be read").output.splitlines()[0]
+        assert (
+            verdict == "OK: agent mumbling; 0 lost of 0 frames; 20 could not be read and may have been frames"
+        )
+        doctor = ask(tmp_path, "doctor")
+        assert doctor.status == 1
+        assert "mumbling-bus: 20 could not be read" in doctor.output
+        assert "the newest: `q1238AABB`: check the cable, `options.serial_baudrate`" in doctor.output
+
+
 def test_interfaces_and_ports_that_are_missing_busy_or_forbidden(
     server: StreamServer, tmp_path: Path
 ) -> None:

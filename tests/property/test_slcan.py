@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of, concatenate
 from edge_agent.bus.slcan_codec import MAX_LINE_BYTES, Parsed, SlcanParser
 from edge_agent.bus.slcan_lines import Reply
+from edge_agent.bus.slcan_words import form_text
 from tests.helpers.strategies import Row
 
 NOW_NS = 1_766_417_462_000_000_123
@@ -226,3 +227,19 @@ def test_what_python_can_reads_is_read_as_the_same(line: bytes) -> None:
     assert bool(flags & FrameFlag.BRS) == message.bitrate_switch
     assert parsed.frames.length.tolist() == [message.dlc]
     assert parsed.frames.data[0].tobytes().rstrip(b"\0") == bytes(message.data).rstrip(b"\0")
+
+
+moments = st.integers(0, 1 << 62) | st.integers(NOW_NS, NOW_NS + 10**12)
+numbered = st.tuples(moments, st.lists(st.binary(max_size=5).map(bytes.hex), max_size=5))
+
+
+@given(st.lists(numbered, max_size=12))
+def test_whatever_stands_behind_frames_their_time_is_not_in_the_future(
+    pieces: list[tuple[int, list[str]]],
+) -> None:
+    parser = SlcanParser()
+    for now_ns, tails in pieces:
+        frames = parser.parse(b"".join(b"t0010%s\r" % tail.encode() for tail in tails), now_ns).frames
+        assert len(frames) == len(tails)
+        assert (frames.timestamp_ns <= now_ns).all()
+        assert form_text(parser.stamps, parser.remark, asked=True).isprintable()

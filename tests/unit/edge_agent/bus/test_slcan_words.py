@@ -42,10 +42,10 @@ def test_what_an_adapter_says_when_it_starts_is_no_line_that_is_lost() -> None:
     unread.begin(0.0)
     unread.take(0, 0, [b"ets Jul 29 2019 12:21:46", b"#", b"close driver", b"+Board: x\tSlcan: 105"], 1.0)
     assert unread.lines == 0
-    unread.take(0, 0, [b"t12", b"????", b"\xff\xfe", b"t123Zabc"], 1.0)
-    assert unread.lines == 4
-    unread.take(0, 0, [b"ets Jul 29 2019 12:21:46"], 4.0)
+    unread.take(0, 0, [b"t12", b"????", b"\xff\xfe", b"t123Zabc", b"q1238AABB"], 1.0)
     assert unread.lines == 5
+    unread.take(0, 0, [b"ets Jul 29 2019 12:21:46"], 4.0)
+    assert unread.lines == 6
 
 
 def test_noise_without_any_line_has_an_example_too() -> None:
