@@ -44,6 +44,7 @@ from edge_agent.bus.slcan_lines import MAX_TAIL_DIGITS, Reply, plain_frame, repl
 # An extended CAN FD frame of 64 bytes with its timestamp, and with blanks between all bytes.
 MAX_LINE_BYTES: Final = 256
 _MAX_EXAMPLE_BYTES: Final = 40
+_MIN_REMARKS: Final = 3
 
 # Letter, digits of the id, flags.
 _KINDS: Final = (
@@ -162,20 +163,21 @@ class _Others(Struct):
     replies: list[Reply]
     frames: dict[int, bytes]
     unread: list[bytes]
-    remark: bytes = b""
+    remarks: list[bytes]
 
 
 class SlcanParser:
     """Reads an adapter's bytes, cut anywhere. What is no line of the protocol costs itself only: the next
     CR, LF or BELL begins anew.
 
-    `stamps`: what is known of the adapter's timestamps. `remark`: what stood behind a frame and is not
-    understood, the newest.
+    `stamps`: what is known of the adapter's timestamps. `remark`: what stood behind frames and is not
+    understood, as the first had it; noise may have made of one what it likes.
     """
 
     def __init__(self) -> None:
         self.stamps = StampReader()
         self.remark = b""
+        self._remarks: list[bytes] = []
         self._unfinished = b""
         self._digits = 0
 
@@ -194,8 +196,13 @@ class SlcanParser:
         others = _look_at(text, block, columns.rows)
         if others.frames:
             columns = _frames_in(_in_plain_form(text, columns.rows, others.frames), self._digits)
-            self.remark = others.remark or self.remark
+            self._take(others.remarks)
         return Parsed(self._frames(columns, now_ns), tuple(others.replies), tuple(others.unread))
+
+    def _take(self, remarks: list[bytes]) -> None:
+        if not self.remark:
+            self._remarks += remarks
+            self.remark = self._remarks[0] if len(self._remarks) >= _MIN_REMARKS else b""
 
     def _whole_lines(self, received: bytes) -> bytes:
         held = self._unfinished + received
@@ -298,7 +305,7 @@ def _tails(
 
 def _look_at(text: TextBlock, block: bytes, is_frame: Mask) -> _Others:
     """What the lines are that are no frames in plain form."""
-    others = _Others([], {}, [])
+    others = _Others([], {}, [], [])
     for index in np.flatnonzero(~is_frame).tolist():
         line, end = text.line(index), int(text.line_feed[index] - text.start[0])
         reply = reply_in(line, block[end : end + 1])
@@ -307,7 +314,8 @@ def _look_at(text: TextBlock, block: bytes, is_frame: Mask) -> _Others:
         elif line:
             found = plain_frame(line)
             if found is not None and _is_possible(found.line):
-                others.frames[index], others.remark = found.line, found.remark or others.remark
+                others.frames[index] = found.line
+                others.remarks += [found.remark] if found.remark else []
             if index not in others.frames or found is None or found.hides_another:
                 others.unread.append(line[:_MAX_EXAMPLE_BYTES])
     return others

@@ -243,3 +243,42 @@ def test_whatever_stands_behind_frames_their_time_is_not_in_the_future(
         assert len(frames) == len(tails)
         assert (frames.timestamp_ns <= now_ns).all()
         assert form_text(parser.stamps, parser.remark, asked=True).isprintable()
+
+
+KERNEL = re.compile(rb"([tr])(.{3})([0-8])|([TR])(.{8})([0-8])", re.DOTALL)
+KERNEL_ID = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]+)")
+
+
+def as_the_kernel_reads(line: bytes) -> tuple[int, int, bytes] | None:
+    """(id, length, data) as drivers/net/can/slcan has it: whatever stands behind, in at most 30 characters.
+
+    It also takes a plus before the identifier and standard identifiers of twelve bits, which are no frames.
+    """
+    head = KERNEL.match(line)
+    if head is None or not 4 < len(line) <= 30:
+        return None
+    letter, digits, length = (head[1] or head[4]), (head[2] or head[5]), int(head[3] or head[6])
+    number = KERNEL_ID.fullmatch(digits)
+    data = b"" if letter in b"rR" else line[head.end() : head.end() + 2 * length]
+    if number is None or not re.fullmatch(rb"(?:[0-9A-Fa-f]{2})*", data):
+        return None
+    if letter in b"tT" and len(data) < 2 * length:
+        return None
+    arbitration_id = int(number[1], 16)
+    limit = 0x7FF if letter in b"tr" else 0x1FFFFFFF
+    return (arbitration_id, length, bytes.fromhex(data.decode())) if arbitration_id <= limit else None
+
+
+@given(
+    st.from_regex(rb"[trTR][0-9A-Fa-fxX]{3,8}[0-9][0-9A-Fa-f]{0,16}.{0,8}", fullmatch=True)
+    | st.tuples(rows().map(line_of), st.binary(max_size=8)).map(b"".join)
+)
+@example(b"t0x1100")
+@example(b"T0x0000121AAL")
+def test_what_the_kernel_reads_is_read_as_the_same(line: bytes) -> None:
+    expected = None if set(line) & set(b"\r\n\a") else as_the_kernel_reads(line)
+    assume(expected is not None)
+    assert expected is not None
+    frames = parse(line + b"\r").frames
+    assert (frames.arbitration_id.tolist(), frames.length.tolist()) == ([expected[0]], [expected[1]])
+    assert frames.data[0].tobytes().startswith(expected[2])

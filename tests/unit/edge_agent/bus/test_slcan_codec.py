@@ -120,11 +120,19 @@ def test_a_frame_is_read_whatever_is_about_it(
     line: bytes, arbitration_id: int, data: str, remark: bytes
 ) -> None:
     parser = SlcanParser()
-    parsed = parser.parse(b"t0011FF\r" + line + b"\rt0021FF\r", NOW_NS)
-    assert parsed.frames.arbitration_id.tolist() == [1, arbitration_id, 2]
+    parsed = parser.parse(b"t0011FF\r" + 3 * (line + b"\r") + b"t0021FF\r", NOW_NS)
+    assert parsed.frames.arbitration_id.tolist() == [1, *[arbitration_id] * 3, 2]
     assert parsed.frames.data[1].tobytes().hex().startswith(data)
     assert not parsed.frames.data[1, len(data) // 2 :].any()
     assert (parsed.malformed, parsed.replies, parser.remark) == (0, (), remark)
+
+
+def test_what_stands_behind_frames_is_said_as_the_first_had_it_and_not_of_one_alone() -> None:
+    parser, said = SlcanParser(), []
+    for number in range(5):
+        parser.parse(b"t0010;%02X\r" % number, NOW_NS)
+        said.append(parser.remark)
+    assert said == [b"", b"", b";00", b";00", b";00"]
 
 
 def test_a_frame_whose_line_end_is_lost_is_counted() -> None:
