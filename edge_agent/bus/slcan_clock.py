@@ -234,7 +234,7 @@ class _Judge:
             since_ns = abs(now_ns - self._anchor[1])
             self._take(abs(self._best_ns) <= _LATE_NS + _DRIFT * since_ns)
             is_slow = self._good and self._best_ns < -_BLUR_NS
-            self.slowness = -self._best_ns / since_ns if is_slow else 0.0
+            self.slowness = min(-self._best_ns / max(since_ns, 1), _DRIFT) if is_slow else 0.0
             if not self._good:
                 self._anchor = (count_ns, now_ns)
             self._window_ns, self._best_ns = now_ns, None

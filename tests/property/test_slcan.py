@@ -234,6 +234,7 @@ numbered = st.tuples(moments, st.lists(st.binary(max_size=5).map(bytes.hex), max
 
 
 @given(st.lists(numbered, max_size=12))
+@example([(534_476_237_624, ["15"]), (0, ["00"]), (534_476_237_624, ["00"])])
 def test_whatever_stands_behind_frames_their_time_is_not_in_the_future(
     pieces: list[tuple[int, list[str]]],
 ) -> None:
