@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from stream_server import clock
 from stream_server.access import credentials
 from stream_server.app import running_server
 from stream_server.storage import data_directory
-from tests.helpers.api_server import Server, config
+from tests.helpers.api_server import Server, config, eventually
 from tests.helpers.candump_logs import write_log
 from tests.helpers.chromium import running_chromium
 from tests.helpers.processes import EnrolledAgent, StreamServer, replay_summary
@@ -33,17 +34,20 @@ _ANSWER_SECONDS: Final = 30.0
 class ConsoleServer:
     """A server in this process, on a thread of its own, with `agent` connected, whose dongle is van7-can0.
 
-    `sign_in_link` is valid once. Use it as a context manager.
+    `sign_in_link` is valid once. Use it as a context manager. `limits` are the server's.
     """
 
     agent: SignalAgent
+    url: str
+    port: int
     sign_in_link: str
     _services: Any
     _loop: asyncio.AbstractEventLoop
     _stopping: asyncio.Event
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **limits: Any) -> None:
         self._directory = directory
+        self._config = config(**limits)
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._run)
 
@@ -70,6 +74,14 @@ class ConsoleServer:
 
         self.call(emit_all())
 
+    def wait_for_subscribers(self, number: int) -> None:
+        """Until so many follow the dongle's console."""
+
+        async def there() -> bool:
+            return bool(self._services.fanout.subscribers == number)
+
+        self.call(eventually(there))
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
@@ -81,8 +93,9 @@ class ConsoleServer:
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         directory = data_directory.prepare(self._directory)
-        async with running_server(config(), directory) as running, aiohttp.ClientSession() as session:
+        async with running_server(self._config, directory) as running, aiohttp.ClientSession() as session:
             self._services = running.services
+            self.url, self.port = running.url, URL(running.url).port or 0
             link = await running.services.database.write(
                 lambda connection: credentials.create_admin_link(connection, time.time_ns(), "test")
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from shutil import which
@@ -15,6 +14,7 @@ from aiohttp_sse_client import client as sse_client
 
 from stream_server import clock
 from tests.helpers.lanes import require_lane
+from tests.helpers.nginx import Nginx, require_nginx
 from tests.helpers.sse_server import (
     PATH,
     StartServer,
@@ -103,41 +103,22 @@ async def test_the_header_wins_over_the_query(start_server: StartServer) -> None
         assert [event.event_id for event in events] == [second]
 
 
-NGINX = """
-daemon off; pid {folder}/pid; error_log {folder}/error.log;
-events {{}}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/a; uwsgi_temp_path {folder}/b; scgi_temp_path {folder}/c;
-  server {{ listen unix:{folder}/front; location / {{ proxy_pass http://127.0.0.1:{port}; {extra} }} }}
-}}
-"""
-
-
 @pytest.mark.parametrize(
     "extra", ["proxy_http_version 1.0;", 'proxy_http_version 1.1; proxy_set_header Connection "";']
 )
 async def test_events_pass_nginx_at_once_as_the_docs_say(
     start_server: StartServer, tmp_path: Path, extra: str
 ) -> None:
-    nginx = which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    require_lane("integration", nginx is not None, "nginx is missing: apt install nginx-light")
-    assert nginx is not None
+    require_nginx("integration")
     server = await start_server()
-    config = tmp_path / "nginx.conf"
-    config.write_text(NGINX.format(folder=tmp_path, port=server.port, extra=extra))
-    process = await asyncio.create_subprocess_exec(nginx, "-p", str(tmp_path), "-c", str(config))
-    try:
-        await until((tmp_path / "front").exists)
-        connector = aiohttp.UnixConnector(path=str(tmp_path / "front"))
-        async with aiohttp.ClientSession(connector=connector) as session:
-            async with session.get(f"http://console{PATH}") as response:
-                await read_events(response.content, lambda events: len(events) == 1)
-                for number in range(3):  # each is waited for: a proxy that buffers would keep it
-                    server.emit(number)
-                    (event,) = await read_events(response.content, bool)
-                    assert event.payload["number"] == number
-            await until(lambda: server.fanout.subscribers == 0)
-    finally:
-        process.terminate()
-        await process.wait()
+    with Nginx(tmp_path, server.port, extra) as front:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{front.url}{PATH}") as response,
+        ):
+            await read_events(response.content, lambda events: len(events) == 1)
+            for number in range(3):  # each is waited for: a proxy that buffers would keep it
+                server.emit(number)
+                (event,) = await read_events(response.content, bool)
+                assert event.payload["number"] == number
+        await until(lambda: server.fanout.subscribers == 0)

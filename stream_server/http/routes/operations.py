@@ -19,6 +19,7 @@ AUDIT_PAGE: Final = 100
 _STATIC: Final = Path(__file__).parent.parent / "static"
 _FILES: Final = {
     "console.js": "text/javascript",
+    "follower.js": "text/javascript",
     "signals.js": "text/javascript",
     "page.js": "text/javascript",
     "console.css": "text/css",

@@ -1,5 +1,6 @@
 // The console page: signs in with a link, lists dongles, shows one dongle's live stream.
-import { API, ask, element, number, parseJson, part, setText } from "./page.js";
+import { Follower } from "./follower.js";
+import { ask, backoffMs, element, isSignedOut, number, part, setText } from "./page.js";
 import {
   drawDecoded, drawSignals, forgetSignals, loadIsDue, loadSignals, takeSignals, takeValues,
 } from "./signals.js";
@@ -10,13 +11,22 @@ const DRAW_MS = 250;
 const LIST_MS = 5000;
 
 const noFrames = part("no-frames").textContent;
-let stream = null;
+let follower = null;
 let shown = null;
 let frames = new Map();
 // What the server last told of frames received and pending, and the counts shown since (docs/sse.md).
 let books = { received: null, pending: null, shown: 0 };
 let listTimer = null;
-let online = false;
+let listed = [];
+let startTimer = null;
+let startFailures = 0;
+// The token of a sign-in link that no server has decided on yet.
+let link = null;
+let signedIn = false;
+// What the server last told, which is true while the stream is live.
+let presence = null;
+let live = false;
+let lostAt = null;
 
 function post(path, body, headers = {}) {
   const options = { method: "POST", headers: { "Content-Type": "application/json", ...headers } };
@@ -24,7 +34,7 @@ function post(path, body, headers = {}) {
 }
 
 function setConnection(text, kind = "") {
-  part("connection").textContent = text;
+  setText(part("connection"), text);
   part("connection").className = `pill ${kind}`;
 }
 
@@ -36,24 +46,33 @@ function showNotice(title, text, remedy = true) {
 }
 
 function showSignedOut(title, text) {
+  signedIn = false;
   leaveStream();
-  clearInterval(listTimer);
+  clearTimeout(listTimer);
   part("fleet").hidden = part("console").hidden = part("sign-out").hidden = true;
   setConnection("signed out");
   showNotice(title, text);
 }
 
+const showSessionEnded = () => showSignedOut("Your session has ended", "Sign in again to go on.");
+
+// What went wrong, null where nothing did. A proxy, or a server that is not ready, leaves the link as good as it was.
 async function redeemLink() {
   const token = new URLSearchParams(location.hash.slice(1)).get("link");
-  if (token === null) return null;
-  // The token leaves the address bar before anything else can happen.
-  history.replaceState(null, "", location.pathname + location.search);
+  if (token !== null) {
+    link = token;
+    // The token leaves the address bar before anything else can happen.
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  if (link === null) return null;
   try {
-    await post("/auth/link", { token });
-    return null;
+    await post("/auth/link", { token: link });
   } catch (error) {
+    if (error.code !== undefined && error.status < 500 && error.status !== 429) link = null;
     return error;
   }
+  link = null;
+  return null;
 }
 
 const linkErrors = {
@@ -62,51 +81,68 @@ const linkErrors = {
 };
 
 async function start() {
+  clearTimeout(startTimer);
   const linkError = await redeemLink();
   try {
+    if (link !== null) throw linkError;
     await ask("/auth/me");
   } catch (error) {
-    if (linkError !== null) {
-      showSignedOut(...(linkErrors[linkError.code] ?? ["This link did not work", linkError.message]));
-    } else if (error.status === 401) {
-      showSignedOut("You are not signed in", "Open a sign-in link of this server in this browser.");
-    } else {
-      setConnection("unreachable", "lost");
-      showNotice("The server does not answer", error.message, false);
+    if (!isSignedOut(error)) return startLater(error);
+    if (linkError === null) {
+      return showSignedOut("You are not signed in", "Open a sign-in link of this server in this browser.");
     }
-    return;
+    return showSignedOut(...(linkErrors[linkError.code] ?? ["This link did not work", linkError.message]));
   }
+  startFailures = 0;
+  signedIn = true;
   part("notice").hidden = true;
   part("fleet").hidden = part("sign-out").hidden = false;
   setConnection("signed in");
   await listDongles();
-  clearInterval(listTimer);
-  listTimer = setInterval(listDongles, LIST_MS);
   followHash();
 }
 
+function startLater(error) {
+  setConnection("unreachable", "lost");
+  showNotice("The server does not answer", `${error.message}. This page asks again by itself.`, false);
+  startTimer = setTimeout(start, Math.max(error.waitMs ?? 0, backoffMs(startFailures)));
+  startFailures += 1;
+}
+
 async function listDongles() {
-  let dongles;
+  clearTimeout(listTimer);
+  let waitMs = LIST_MS;
   try {
-    ({ dongles } = await ask("/dongles"));
+    const { dongles } = await ask("/dongles");
+    if (!signedIn) return;
+    listed = dongles;
+    showDongles(true);
   } catch (error) {
-    if (error.status === 401) showSignedOut("Your session has ended", "Sign in again to go on.");
-    return;
+    if (!signedIn) return;
+    if (isSignedOut(error)) return showSessionEnded();
+    waitMs = Math.max(LIST_MS, error.waitMs ?? 0);
+    showDongles(false);
   }
-  part("no-dongles").hidden = dongles.length > 0;
-  const items = dongles.map(dongleItem);
+  listTimer = setTimeout(listDongles, waitMs);
+}
+
+// `known`: whether the server has said just now how they stand.
+function showDongles(known) {
+  if (shown === null) setConnection(known ? "signed in" : "reconnecting", known ? "" : "lost");
+  part("no-dongles").hidden = !known || listed.length > 0;
+  const items = listed.map((dongle) => dongleItem(dongle, known));
   const focused = document.activeElement?.getAttribute?.("href");
   part("dongles").replaceChildren(...items);
   if (focused) part("dongles").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
 }
 
-function dongleItem(dongle) {
+function dongleItem(dongle, known) {
   const item = element("li");
   const link = element("a");
   link.href = `#dongle=${encodeURIComponent(dongle.dongle_id)}`;
   if (dongle.dongle_id === shown) link.setAttribute("aria-current", "page");
   link.dataset.frames = dongle.frames;
-  const state = dongle.presence.online ? "online" : "offline";
+  const state = !known ? "unknown" : dongle.presence.online ? "online" : "offline";
   link.append(
     element("span", `dot ${state}`),
     element("strong", "", dongle.dongle_id),
@@ -134,49 +170,45 @@ function followHash() {
 }
 
 function leaveStream() {
-  stream?.close();
-  stream = null;
+  follower?.leave();
+  follower = presence = lostAt = null;
+  live = false;
   shown = null;
   frames = new Map();
   forgetSignals();
   books = { received: null, pending: null, shown: 0 };
   part("log").replaceChildren();
   part("frames").replaceChildren();
-  part("presence").textContent = "unknown";
-  part("presence").className = "";
+  showPresence();
 }
 
 function openStream(dongle) {
   part("console-title").textContent = dongle;
-  setConnection("connecting");
-  stream = new EventSource(`${API}/streams/dongles/${encodeURIComponent(dongle)}/console?history=60`);
-  stream.onopen = () => setConnection("live", "live");
-  stream.onerror = () => explainLoss(dongle);
-  const on = (name, take) => stream.addEventListener(name, (event) => take(parseJson(event.data)));
-  on("can_frame", takeFrame);
-  on("signals", takeSignals);
-  on("presence", takePresence);
-  on("log", (log) => addLog(log.ts, log.level, `${log.source}: ${log.message}`));
-  on("gap", (gap) => addLog(gap.to ?? gap.from, gap.where === "agent_start" ? "info" : "warning", describeGap(gap)));
-  on("stream_reset", (reset) => {
-    takeBooks(reset);
-    refreshSignals(dongle);
-    addLog(null, "warning", `some events of this page were missed (${reset.reason})`);
-  });
+  follower = new Follower(dongle, {
+    can_frame: takeFrame,
+    signals: takeSignals,
+    presence: takePresence,
+    log: (log) => addLog(log.ts, log.level, `${log.source}: ${log.message}`),
+    gap: (gap) => addLog(gap.to ?? gap.from, gap.where === "agent_start" ? "info" : "warning", describeGap(gap)),
+    stream_reset: (reset) => {
+      takeBooks(reset);
+      refreshSignals(dongle);
+      addLog(null, "warning", `some events of this page were missed (${reset.reason})`);
+    },
+  }, takeState);
   refreshSignals(dongle);
 }
 
-async function explainLoss(dongle) {
-  setConnection("reconnecting", "lost");
-  if (stream?.readyState !== EventSource.CLOSED) return;
-  try {
-    await ask(`/dongles/${encodeURIComponent(dongle)}`);
-    setTimeout(() => shown === dongle && openStream(dongle), 5000);
-  } catch (error) {
-    if (error.status === 401) return showSignedOut("Your session has ended", "Sign in again to go on.");
-    setConnection("closed", "lost");
-    addLog(null, "error", error.message);
+function takeState(state, text) {
+  if (state === "signed-out") return showSessionEnded();
+  live = state === "live";
+  setConnection(text ? `${state}: ${text}` : state, live ? "live" : state === "reconnecting" ? "lost" : "");
+  if (state === "reconnecting") lostAt ??= Date.now();
+  if (live && lostAt !== null) {
+    addLog(null, "info", `connected again after ${number.format(Math.ceil((Date.now() - lostAt) / 1000))} s`);
+    lostAt = null;
   }
+  showPresence();
 }
 
 function takeBooks(state) {
@@ -184,11 +216,17 @@ function takeBooks(state) {
   books = { received: state.frames_received, pending: state.frames_pending, shown: 0 };
 }
 
-function takePresence(presence) {
-  takeBooks(presence);
-  online = presence.online;
-  part("presence").textContent = presence.online ? "online" : `offline (${presence.reason})`;
-  part("presence").className = presence.online ? "good" : "bad";
+function takePresence(told) {
+  takeBooks(told);
+  presence = told;
+  showPresence();
+}
+
+// A stream that was taken up again tells what has changed meanwhile, not what has stayed.
+function showPresence() {
+  const known = live && presence !== null;
+  setText(part("presence"), !known ? "unknown" : presence.online ? "online" : `offline (${presence.reason})`);
+  part("presence").className = !known ? "" : presence.online ? "good" : "bad";
 }
 
 function takeFrame(frame) {
@@ -256,7 +294,7 @@ function draw() {
   for (const row of frames.values()) {
     const now = (row.count - row.before) / seconds;
     row.before = row.count;
-    row.rate = online ? row.rate + (now - row.rate) * Math.min(1, seconds) : 0;
+    row.rate = live && presence?.online ? row.rate + (now - row.rate) * Math.min(1, seconds) : 0;
     total += row.rate;
     if (row.line === null) makeLine(row);
     row.cells[4].textContent = row.rate < 0.05 ? "0" : row.rate.toFixed(row.rate < 10 ? 1 : 0);

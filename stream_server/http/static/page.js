@@ -4,13 +4,35 @@ export const API = "api/v1";
 export const part = (id) => document.getElementById(id);
 export const number = new Intl.NumberFormat();
 
+// How long an answer is waited for.
+export const ANSWER_MS = 15000;
+const BACKOFF_MS = 2500;
+const LONGEST_BACKOFF_MS = 15000;
+const LONGEST_RETRY_AFTER_MS = 600000;
+
 class Refused extends Error {
-  constructor(status, body) {
-    super(body.message ?? `the server answered ${status}`);
-    this.status = status;
+  constructor(response, body) {
+    super(body.message ?? `something answered HTTP ${response.status}`);
+    this.status = response.status;
+    // None where it was no server of ours that answered, but a proxy before it.
     this.code = body.code;
+    this.waitMs = retryAfterMs(response);
   }
 }
+
+// The pause before the next attempt, at random, so that the pages of a restarted server do not come back in step.
+export function backoffMs(failures) {
+  return Math.min(LONGEST_BACKOFF_MS, BACKOFF_MS * 2 ** failures) * (0.5 + Math.random() / 2);
+}
+
+// What Retry-After asks for, in seconds or as a date; 0 where it asks for nothing.
+export function retryAfterMs(response) {
+  const text = response.headers.get("Retry-After") ?? "";
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return Math.min(LONGEST_RETRY_AFTER_MS, Math.max(0, ms || 0));
+}
+
+export const isSignedOut = (error) => error.status === 401 && error.code !== undefined;
 
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*/g;
 
@@ -21,9 +43,11 @@ export function parseJson(text) {
 }
 
 export async function ask(path, options = {}) {
-  const response = await fetch(`${API}${path}`, { credentials: "same-origin", ...options });
+  const response = await fetch(`${API}${path}`, {
+    credentials: "same-origin", signal: AbortSignal.timeout(ANSWER_MS), ...options,
+  });
   const body = await response.text().then(parseJson).catch(() => ({}));
-  if (!response.ok) throw new Refused(response.status, body);
+  if (!response.ok) throw new Refused(response, body);
   return body;
 }
 
