@@ -28,6 +28,7 @@ from stream_server.http.api import (
     errors_as_json,
     json_response,
 )
+from stream_server.http.library_errors import ErrorsAsJsonRunner
 from stream_server.http.routes import agents, dongles, frames, operations, sessions
 from stream_server.http.services import Services
 from stream_server.metrics import Metrics
@@ -74,7 +75,7 @@ async def running_server(config: ServerConfig, directory: DataDirectory) -> Asyn
     """Serve while this is open; then end every stream, store what is held, and close. StartError."""
     async with running_services(config, directory) as services:
         app = create_app(services)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
+        runner = ErrorsAsJsonRunner(app, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
         await runner.setup()
         try:
             yield RunningServer(await _listen(runner, config), app, services)

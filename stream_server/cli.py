@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import click
 import msgspec
-from aiohttp.http_exceptions import HttpProcessingError
 from sqlalchemy import select
 
 from can_stream.protocol.identity import is_identifier
@@ -24,7 +23,8 @@ from stream_server.app import running_server
 from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.errors import ApiError, ServerError
 from stream_server.garbage import keep_pauses_short
-from stream_server.storage import data_directory, server_schema, splitting
+from stream_server.http.library_errors import is_own_fault
+from stream_server.storage import data_directory, schema
 from stream_server.storage.data_directory import DataDirectory
 
 _ACTOR: Final = "command line"
@@ -75,17 +75,11 @@ def run(config_file: Path | None, host: str | None, port: int | None, data_dir: 
     )
     log_to_standard_error(logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(_is_own_fault)
+    logging.getLogger("aiohttp.server").addFilter(is_own_fault)
     path = Path(section.data_dir)
     with data_directory.locked(path):
         directory = data_directory.prepare(path)
         asyncio.run(_serve(msgspec.structs.replace(config, server=section), directory))
-
-
-def _is_own_fault(record: logging.LogRecord) -> bool:
-    """Not what is no HTTP: it gets its 400, and a traceback for each would let anybody fill the log."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
 
 
 async def _serve(config: ServerConfig, directory: DataDirectory) -> None:

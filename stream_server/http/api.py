@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from stream_server.access.access import Credential, Needs
@@ -151,6 +152,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return error_response(
             ApiError(503, "STORAGE_UNAVAILABLE", "nothing can be stored now", headers={"Retry-After": "5"})
         )
+    except (HttpProcessingError, web.RequestPayloadError):
+        return error_response(ApiError(400, "BAD_REQUEST", "the body cannot be read: its encoding is broken"))
     except (ConnectionResetError, ConnectionAbortedError):
         raise
     except Exception:

@@ -27,14 +27,8 @@ from can_stream.protocol.control import (
     encode_control_message,
 )
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind
-from can_stream.protocol.lanes_control import LaneHello, LanesHello
-from can_stream.protocol.packet_head import PacketNumber
-from can_stream.protocol.packets import (
-    Gap,
-    GapReason,
-    encode_frames,
-    encode_gap,
-)
+from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+from stream_server.access.access import SESSION_COOKIE
 from tests.helpers.agents import list_dongle, recorded_lines, registered_agents
 from tests.helpers.candump_logs import write_log
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary
@@ -44,6 +38,7 @@ SECONDS: Final = 20.0
 CONTROL_CASES: Final = 150
 DATA_CASES: Final = 250
 HTTP_CASES: Final = 300
+RAW_CASES: Final = 200
 _LIMITS: Final = """
 [limits]
 requests_per_second = 1e6
@@ -263,7 +258,7 @@ def test_odd_requests_get_a_documented_answer(server: StreamServer, viewer: str,
         method = chance.choice(("GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"))
         headers = {
             "Authorization": chance.choice(("Bearer ", "bearer", "Basic ")) + chance.choice(tokens),
-            "Cookie": "cea_session=" + mutated(chance, b"cea_session_abc").hex(),
+            "Cookie": f"{SESSION_COOKIE}=" + mutated(chance, b"cea_session_abc").hex(),
             "X-CSRF-Token": mutated(chance, b"abc").hex(),
             "Content-Type": chance.choice(("application/json", "text/plain", "")),
         }
@@ -285,30 +280,88 @@ def ask(
         return response.status, response.read()
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-        b"POST /api/v1/auth/link HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
-        bytes(range(256)) * 50,
-    ],
-    ids=["version", "tls", "length", "chunked", "header", "path", "bytes"],
-)
-def test_what_is_no_http_is_answered_with_400_or_a_closed_connection(
-    server: StreamServer, sent: bytes
-) -> None:
-    answer = b""
-    connection = socket.create_connection(("127.0.0.1", server.port), SECONDS)
-    with connection, contextlib.suppress(ConnectionError):
-        connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
-        answer = connection.recv(65536)
-    assert answer == b"" or answer.split(b" ")[1][:1] == b"4", answer[:200]
+MARK: Final = b"tell-tale"
+HEAD: Final = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+LINK: Final = b"POST /api/v1/auth/link" + HEAD
+# name -> what is sent, the status and code of the answer
+NO_HTTP: Final = {
+    "version": (b"GET /tell-tale HTTP/9.9\r\n\r\n", 400, "BAD_REQUEST"),
+    "http2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "BAD_REQUEST"),
+    "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200), 400, "BAD_REQUEST"),
+    "method": (b"<tell-tale> /" + HEAD + b"\r\n", 400, "BAD_REQUEST"),
+    "length": (b"GET /healthz" + HEAD + b"Content-Length: -5 tell-tale\r\n\r\n", 400, "BAD_REQUEST"),
+    "chunked": (LINK + b"Transfer-Encoding: chunked\r\n\r\nZZ tell-tale\r\n", 400, "BAD_REQUEST"),
+    "gzip": (LINK + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\ntell-tale", 400, "BAD_REQUEST"),
+    "header": (b"GET /healthz" + HEAD + b"tell-tale\r\n\r\n", 400, "BAD_REQUEST"),
+    "cookie": (b"GET /healthz" + HEAD + b"Cookie: \x01tell-tale\r\n\r\n", 400, "BAD_REQUEST"),
+    "long cookie": (
+        b"GET /healthz" + HEAD + b"Cookie: a=" + MARK * 1_000 + b"\r\n\r\n",
+        431,
+        "HEADER_FIELDS_TOO_LARGE",
+    ),
+    "long name": (
+        b"GET /healthz" + HEAD + MARK * 1_000 + b": x\r\n\r\n",
+        431,
+        "HEADER_FIELDS_TOO_LARGE",
+    ),
+    "many headers": (
+        b"GET /healthz" + HEAD + b"X: tell-tale\r\n" * 200 + b"\r\n",
+        431,
+        "HEADER_FIELDS_TOO_LARGE",
+    ),
+    "path": (b"GET /" + MARK * 1_000 + HEAD + b"\r\n", 414, "URI_TOO_LONG"),
+    "address": (b"GET http://[::tell-tale/" + HEAD + b"\r\n", 400, "BAD_REQUEST"),
+    "expect": (b"GET /healthz" + HEAD + b"Expect: tell-tale\r\n\r\n", 417, "EXPECTATION_FAILED"),
+    "bytes": (bytes(range(256)) * 50, 400, "BAD_REQUEST"),
+}
+
+
+@pytest.mark.parametrize("name", NO_HTTP)
+def test_what_is_no_http_gets_our_error_and_nothing_of_itself(server: StreamServer, name: str) -> None:
+    sent, status, code = NO_HTTP[name]
+    answer = raw_answer(server, sent, SECONDS)
+    assert answer is not None
+    response, body = answer
+    assert response.status == status
+    assert json.loads(body)["code"] == code
+    assert response.headers["Content-Type"].startswith("application/json")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert MARK not in body + response.headers.as_bytes()
     assert ask(server, "GET", "/healthz", {}, b"")[0] == 200
+
+
+def test_broken_requests_get_our_errors_and_nothing_of_themselves(server: StreamServer) -> None:
+    chance = random.Random(4)
+    good = (
+        b"POST /api/v1/auth/link" + HEAD + b"Cookie: stream_server_session=tell-tale; b=tell-tale\r\n"
+        b"Authorization: Bearer tell-tale\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n"
+        b'{"token":"tell-tale"}'
+    )
+    answered = 0
+    for _ in range(RAW_CASES):
+        # What follows ends most that would otherwise be waited for.
+        answer = raw_answer(server, mutated(chance, good) + b"\r\n\r\n" + b" " * 300, 1.0)
+        if answer is not None:
+            answered += 1
+            response, body = answer
+            assert 400 <= response.status < 500, body
+            assert json.loads(body).keys() == {"code", "message", "details"}
+            assert MARK not in body + response.headers.as_bytes()
+    assert answered > RAW_CASES * 0.9
+
+
+def raw_answer(
+    server: StreamServer, sent: bytes, seconds: float
+) -> tuple[http.client.HTTPResponse, bytes] | None:
+    """The first answer, None where the server waits for more."""
+    with socket.create_connection(("127.0.0.1", server.port), seconds) as connection:
+        connection.sendall(sent)
+        response = http.client.HTTPResponse(connection)
+        try:
+            response.begin()
+        except TimeoutError:
+            return None
+        return response, response.read()
 
 
 @pytest.mark.parametrize(
