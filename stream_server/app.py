@@ -32,6 +32,7 @@ from stream_server.http.library_errors import ErrorsAsJsonRunner
 from stream_server.http.routes import agents, dongles, frames, operations, sessions
 from stream_server.http.services import Services
 from stream_server.metrics import Metrics
+from stream_server.own_address import is_every_address, own_address
 from stream_server.recording.recorder import Recorder
 from stream_server.recording.retention import Retention
 from stream_server.signals.last_value_store import LastValueStore
@@ -63,9 +64,10 @@ ROUTES: Final[tuple[Route, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that takes requests at `url`."""
+    """A server that takes requests at `url`, and when `everywhere` at any address of this machine."""
 
     url: str
+    everywhere: bool
     app: web.Application
     services: Services
 
@@ -74,11 +76,12 @@ class RunningServer:
 async def running_server(config: ServerConfig, directory: DataDirectory) -> AsyncIterator[RunningServer]:
     """Serve while this is open; then end every stream, store what is held, and close. StartError."""
     async with running_services(config, directory) as services:
-        app = create_app(services)
-        runner = ErrorsAsJsonRunner(app, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
+        runner = ErrorsAsJsonRunner(
+            create_app(services), shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False
+        )
         await runner.setup()
         try:
-            yield RunningServer(await _listen(runner, config), app, services)
+            yield await _listen(runner, config, services)
         finally:
             await runner.cleanup()
 
@@ -188,7 +191,7 @@ async def _keep_house(services: Services) -> None:
             _logger.exception("housekeeping failed")
 
 
-async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
+async def _listen(runner: web.AppRunner, config: ServerConfig, services: Services) -> RunningServer:
     host, port = config.server.host, config.server.port
     try:
         await web.TCPSite(runner, host, port).start()
@@ -197,9 +200,10 @@ async def _listen(runner: web.AppRunner, config: ServerConfig) -> str:
         raise StartError(
             f"cannot listen on {host}:{port}: {reason}; choose another with --host or --port"
         ) from error
-    bound = runner.addresses[0]
-    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return f"http://{shown}:{bound[1]}"
+    bound, bound_port = runner.addresses[0][:2]
+    address = own_address(bound)
+    shown = f"[{address}]" if ":" in address else address
+    return RunningServer(f"http://{shown}:{bound_port}", is_every_address(bound), runner.app, services)
 
 
 def _add_gauges(services: Services) -> None:

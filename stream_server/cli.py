@@ -88,7 +88,9 @@ async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     manager = ServiceManager()
     async with running_server(config, directory) as server:
-        click.echo(f"listening on {server.url}")
+        others = " and every other address of this machine" if server.everywhere else ""
+        listening = f"listening on {server.url}{others}"
+        click.echo(listening)
         now_ns = clock.wall_ns()
         secret = await server.services.database.write(
             lambda connection: credentials.first_admin_link(connection, now_ns)
@@ -97,7 +99,7 @@ async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
             click.echo(f"sign in with {config.server.public_url or server.url}/#link={secret}")
         keep_pauses_short()
         manager.ready()
-        manager.status(f"listening on {server.url}")
+        manager.status(listening)
         await _until(stop, manager)
         manager.stopping()
 

@@ -41,6 +41,22 @@ def running(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str
         process.communicate()
 
 
+def test_a_server_on_every_address_names_one_that_opens(tmp_path: Path) -> None:
+    arguments = command("run", "--port", "0", "--host", "0.0.0.0", "--data-dir", tmp_path)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line, link = process.stdout.readline(), process.stdout.readline()
+        finally:
+            process.terminate()
+    found = re.fullmatch(r"listening on (http://\S+) and every other address of this machine\n", line)
+    assert found, line
+    address = urlsplit(found[1]).hostname
+    assert address != "0.0.0.0"
+    socket.create_server((address, 0)).close()  # only an address of this machine can be bound
+    assert link.startswith(f"sign in with {found[1]}/#link=")
+
+
 def ask(url: str, path: str, token: str = "", body: object = None) -> tuple[int, object]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
