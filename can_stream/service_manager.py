@@ -90,9 +90,6 @@ def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
 
 def log_to_standard_error(level: int) -> None:
     """Logs what is of `level` and above; to the journal in a way that `journalctl -p` understands."""
-    if sys.stderr is None:  # closed by who has started us: there is nobody to log to
-        logging.basicConfig(level=level, handlers=[logging.NullHandler()])
-        return
     logging.basicConfig(level=level, format=_FORMAT, stream=sys.stderr)
     status = os.fstat(sys.stderr.fileno())
     if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":

@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from can_stream.protocol.identity import is_identifier
 from can_stream.service_manager import ServiceManager, log_to_standard_error
+from can_stream.standard_streams import open_closed_streams
 from stream_server import clock
 from stream_server.access import credentials
 from stream_server.access.roles import ROLES, Role
@@ -55,6 +56,7 @@ class _Commands(click.Group):
 @click.version_option(package_name="can-edge-agent")
 def main() -> None:
     """Receives CAN frames from edge agents, records them and shows them live."""
+    open_closed_streams()
 
 
 @main.command()

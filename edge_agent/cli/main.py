@@ -8,6 +8,8 @@ from typing import Final
 
 import click
 
+from can_stream.standard_streams import open_closed_streams
+
 # numpy would start a thread per core for linear algebra, of which there is none here.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -50,3 +52,4 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="can-edge-agent", prog_name="edge-agent")
 def main() -> None:
     """Streams CAN frames from this machine to a stream server."""
+    open_closed_streams()
