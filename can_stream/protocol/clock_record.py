@@ -11,6 +11,8 @@ from can_stream.protocol.varint import Reader, put_varint, zigzag
 
 MAX_BOOT_ID_BYTES: Final = 64
 OFFSET_LIMIT_NS: Final = 2**62
+# A wall clock begins anew in 1970 after this: 20 February 2116, the last whole second of a packet's times.
+WALL_PERIOD_SECONDS: Final = 2**62 // 10**9 - 2
 
 
 class ClockRecord(Struct, frozen=True):

@@ -22,6 +22,7 @@ from can_stream.frames.batches import (
     FrameBatch,
     FrameFlag,
 )
+from can_stream.protocol.clock_record import WALL_PERIOD_SECONDS
 
 CAN_MTU: Final = 16  # struct can_frame
 CANFD_MTU: Final = 72  # struct canfd_frame
@@ -172,7 +173,7 @@ class ReceiveSlots:
         """As `_take_any` in a third of its steps: after a beat's sleep each of them is cold."""
         can_id, length = self._can_id[:count], self._length[:count]
         seconds = self._seconds[:count].astype(np.int64, copy=False)
-        stamp_ns = seconds * 1_000_000_000 + self._nanoseconds[:count]
+        stamp_ns = _wall_ns(seconds, self._nanoseconds[:count])
         kind = can_id >> 29
         ids, flags = can_id & _ID_MASK_OF_KIND.take(kind), _FLAGS_OF_KIND.take(kind)
         data = (self._data_word[:count] & _DATA_BITS[kind, length]).view(np.uint8)
@@ -185,7 +186,7 @@ class ReceiveSlots:
         messages, frames, control = messages[usable], frames[usable], control[usable]
         header = messages["header"]
         written, stamp, overflow = header["control_length"], control["stamp"], control["overflow"]
-        stamp_ns = stamp["seconds"].astype(np.int64) * 1_000_000_000 + stamp["nanoseconds"]
+        stamp_ns = _wall_ns(stamp["seconds"].astype(np.int64), stamp["nanoseconds"])
         has_overflow = (written >= self._overflow_end) & (overflow["type"] == SO_RXQ_OVFL)
         batch = _batch(
             np.where(written >= self._stamp_end, stamp_ns, np.int64(now_ns)),
@@ -195,6 +196,13 @@ class ReceiveSlots:
         )
         total = np.where(has_overflow, overflow["frames"], np.uint32(0))
         return Received(batch, total, count - len(batch))
+
+
+def _wall_ns(seconds: NDArray[np.int64], nanoseconds: Rows) -> NDArray[np.int64]:
+    # As the agent's clock says it. To look at the newest is enough: those before it are older.
+    if len(seconds) and seconds[-1] >= WALL_PERIOD_SECONDS:
+        seconds = seconds % WALL_PERIOD_SECONDS
+    return seconds * 1_000_000_000 + nanoseconds
 
 
 def _is_possible(frames: Rows, messages: Rows) -> NDArray[np.bool_]:

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from can_stream.protocol.clock_record import WALL_PERIOD_SECONDS
+
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _TIMESYNCD_FLAG: Final = Path("/run/systemd/timesync/synchronized")
 # The kernel's estimate grows by 500 us/s while nobody disciplines the clock and stops at 16 s; below
@@ -31,7 +33,15 @@ class Clock:
         time.sleep(seconds)
 
     def wall_ns(self) -> int:
-        """Nanoseconds UTC since 1970, as far as this machine knows."""
+        """Nanoseconds UTC since 1970, as far as this machine knows.
+
+        What a packet cannot hold, from 2116 on, begins anew in 1970: such a clock is wrong, and its times go
+        on all the same, so that they can be corrected.
+        """
+        return self.system_ns() % (WALL_PERIOD_SECONDS * 10**9)
+
+    def system_ns(self) -> int:
+        """What the machine's wall clock says."""
         return time.time_ns()
 
     def wall_offset_ns(self) -> int:

@@ -30,7 +30,7 @@ class PiClock(Clock):
     def monotonic_ns(self) -> int:
         return super().monotonic_ns() - self._began_ns
 
-    def wall_ns(self) -> int:
+    def system_ns(self) -> int:
         with self._lock:
             return self.monotonic_ns() + self._offset_ns
 

@@ -109,6 +109,23 @@ async def test_a_clock_that_becomes_right_reorders_and_loses_nothing(
     assert [number_of(frame) for frame in frames] == list(range(len(frames)))
 
 
+async def test_a_clock_beyond_all_times_that_can_be_sent_is_corrected_too(
+    recording: tuple[Recording, AgentConfig],
+) -> None:
+    recorded, config = recording
+    clock = PiClock()
+    clock.set(2**63 - 10**9, right=False)
+    async with running(config, clock):
+        await recorded.has(600)
+        clock.set(RIGHT_NS, right=True)
+        await recorded.has(200)
+    frames = recorded.frames()
+    check_one_start(frames)
+    marked = [moment_ns(frame["ts"]) for frame in frames if MARK in frame]
+    assert marked == sorted(set(marked))
+    assert marked[-1] - marked[0] > 10**9
+
+
 @pytest.mark.parametrize("set_before_the_second_start", [False, True])
 async def test_an_agent_that_starts_again_in_the_same_boot_corrects_what_the_first_read(
     recording: tuple[Recording, AgentConfig], set_before_the_second_start: bool

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of, concatenate
-from can_stream.protocol.packet_head import PacketNumber
-from can_stream.protocol.packets import decode_packet, encode_frames
+from can_stream.protocol.clock_record import WALL_PERIOD_SECONDS
+from can_stream.protocol.packets import PacketNumber, decode_packet, encode_frames
 from edge_agent.bus.socketcan import kernel_filters
 from edge_agent.bus.socketcan_frames import (
     NATIVE,
@@ -202,6 +202,14 @@ def test_the_quick_way_reads_what_the_slow_one_reads(abi: Abi, seed: int, count:
         column[row] = value
         assert not slots._are_usual(count)
         column[:] = usual
+
+
+@pytest.mark.parametrize("flags", [0, CONFIRM], ids=["usual", "own echo"])
+def test_a_kernel_clock_beyond_what_a_packet_holds_goes_on_like_the_agents(flags: int) -> None:
+    kernel = Kernel(BITS_64)
+    kernel.write(0, struct.pack("=IB3x8s", 0x123, 8, bytes(8)), 2**63 - 10**9, flags=flags)
+    received = kernel.slots.take_received(1, NOW_NS)
+    assert received.batch.timestamp_ns.tolist() == [(2**63 - 10**9) % (WALL_PERIOD_SECONDS * 10**9)]
 
 
 def test_a_frame_without_a_timestamp_has_the_time_of_its_reading() -> None:
