@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from edge_agent.status.document import AgentStatus
+from edge_agent.status.socket import ask_status
 from tests.helpers.conditions import eventually
 from tests.helpers.processes import Argument, Process, StreamServer, installed_command
 
@@ -107,6 +109,13 @@ def list_dongle(server: StreamServer, agent: TokenHolder, channel: str = "can0")
     )
     with _OPENER.open(request, timeout=10):
         return dongle_id
+
+
+def status_of(agent: TokenHolder) -> AgentStatus:
+    """What the agent says of itself; it has to run, with its state beside its token."""
+    path = agent.token_file.parent / "edge-agent" / f"{agent.agent_id}.sock"
+    eventually(path.exists, "the status socket")
+    return ask_status(path)
 
 
 def recorded_frames(server: StreamServer, dongle_id: str, token: str) -> int:

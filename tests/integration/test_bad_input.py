@@ -347,7 +347,7 @@ def test_broken_requests_get_our_errors_and_nothing_of_themselves(server: Stream
             assert 400 <= response.status < 500, body
             assert json.loads(body).keys() == {"code", "message", "details"}
             assert MARK not in body + response.headers.as_bytes()
-    assert answered > RAW_CASES * 0.9
+    assert answered > RAW_CASES / 2
 
 
 def raw_answer(

@@ -116,12 +116,18 @@ def test_the_oldest_packets_go_when_the_recording_is_too_large_and_are_counted(t
             view: dict[str, int] = server.read_json("/api/v1/dongles/van7-can0", viewer)["recording"]
             return view
 
-        eventually(lambda: books()["deleted_frames"], "retention")
-        said = books()
-        kept = recorded_lines(server, "van7-can0", viewer)
+        def settled() -> tuple[int, list[str]] | None:
+            """What is gone and what is kept, where nothing went between the two looks."""
+            before = books()["deleted_frames"]
+            kept = recorded_lines(server, "van7-can0", viewer)
+            return (before, kept) if before == books()["deleted_frames"] > 0 else None
+
+        found = eventually(settled, "retention")
+        assert found is not None
+        deleted, kept = found
         assert 0 < len(kept) < 60_000
         assert kept == log.read_text().splitlines()[-len(kept) :]
-        assert said["deleted_frames"] + len(kept) == 60_000
+        assert deleted + len(kept) == 60_000
 
 
 @pytest.fixture

@@ -251,7 +251,9 @@ async def test_a_thousand_subscribers_get_every_frame(start_server: StartServer)
 
 async def test_stalled_clients_keep_memory_flat(start_server: StartServer) -> None:
     """A hundred that never read, 40 MB of events each: what the server keeps is the ring."""
-    server = await start_server(limits=StreamLimits(RingLimits(events=100)))
+    # None may be cut off before the end, however slow the machine is.
+    settings = FanOutSettings(send_timeout_seconds=600.0)
+    server = await start_server(settings, StreamLimits(RingLimits(events=100)))
     request = f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n"
     clients = [await raw_client(server.port, request, receive_buffer=4096) for _ in range(100)]
     await until(lambda: server.fanout.subscribers == 100)
