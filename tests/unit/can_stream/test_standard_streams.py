@@ -63,3 +63,12 @@ def test_a_secret_from_a_closed_standard_input_is_missing_in_words(tmp_path: Pat
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert result.stderr.startswith("Error: ")
+
+
+def test_only_what_is_closed_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = sys.stdout
+    monkeypatch.setattr(sys, "stdin", None)
+    standard_streams.open_closed_streams()
+    with sys.stdin as nowhere:
+        assert nowhere.read() == ""
+    assert sys.stdout is kept
