@@ -16,15 +16,15 @@ from edge_agent.errors import LinkError
 
 _NLMSG_ERROR: Final = 2
 _NLM_F_REQUEST: Final = 1
-_RTM_NEWLINK: Final = 16
+RTM_NEWLINK: Final = 16
 _RTM_GETLINK: Final = 18
-_ARPHRD_CAN: Final = 280
+ARPHRD_CAN: Final = 280
 _IFF_UP: Final = 1
-_IFF_LOWER_UP: Final = 1 << 16
+IFF_LOWER_UP: Final = 1 << 16
 MAX_NAME_BYTES: Final = 15
 
-_HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
-_LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg
+HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
+LINK: Final = struct.Struct("=BxHiII")  # struct ifinfomsg
 _ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr
 _TYPE_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
@@ -120,8 +120,8 @@ def link_request(name: bytes) -> bytes:
     """The request for the interface of this name."""
     length = _ATTRIBUTE.size + len(name) + 1
     attribute = _ATTRIBUTE.pack(length, _IFLA_IFNAME) + name + b"\0" * (1 + -length % 4)
-    body = _LINK.pack(0, 0, 0, 0, 0) + attribute
-    return _HEADER.pack(_HEADER.size + len(body), _RTM_GETLINK, _NLM_F_REQUEST, 1, 0) + body
+    body = LINK.pack(0, 0, 0, 0, 0) + attribute
+    return HEADER.pack(HEADER.size + len(body), _RTM_GETLINK, _NLM_F_REQUEST, 1, 0) + body
 
 
 def parse_link(answer: bytes) -> CanLink | None:
@@ -129,27 +129,27 @@ def parse_link(answer: bytes) -> CanLink | None:
 
     Raises LinkError for whatever else it says, and for bytes that are no answer.
     """
-    length, kind, _, _, _ = _unpack(_HEADER, answer, "message")
-    if not _HEADER.size <= length <= len(answer):
+    length, kind, _, _, _ = unpack(HEADER, answer, "message")
+    if not HEADER.size <= length <= len(answer):
         raise LinkError(f"an answer of {length} bytes, {len(answer)} of which are there")
-    body = answer[_HEADER.size : length]
+    body = answer[HEADER.size : length]
     if kind == _NLMSG_ERROR:
         _check_is_missing(body)
         return None
-    if kind != _RTM_NEWLINK:
+    if kind != RTM_NEWLINK:
         raise LinkError(f"an answer of type {kind}")
-    _, hardware, index, flags, _ = _unpack(_LINK, body, "interface")
-    attributes = _attributes(body[_LINK.size :])
-    if hardware != _ARPHRD_CAN:
+    _, hardware, index, flags, _ = unpack(LINK, body, "interface")
+    attributes = attributes_of(body[LINK.size :])
+    if hardware != ARPHRD_CAN:
         raise LinkError(f"{_text(attributes, _IFLA_IFNAME)} is no CAN interface")
     return _can_link(index, flags, attributes)
 
 
 def _can_link(index: int, flags: int, attributes: Mapping[int, bytes]) -> CanLink:
-    info = _attributes(attributes.get(_IFLA_LINKINFO, b""))
+    info = attributes_of(attributes.get(_IFLA_LINKINFO, b""))
     kind = _text(info, _IFLA_INFO_KIND)
     # Only the driver model of real controllers fills it with IFLA_CAN_*: that of vxcan has other numbers.
-    data = _attributes(info.get(_IFLA_INFO_DATA, b"")) if kind == "can" else {}
+    data = attributes_of(info.get(_IFLA_INFO_DATA, b"")) if kind == "can" else {}
     (state,) = _numbers(data, _IFLA_CAN_STATE, "=I")
     (restart_ms,) = _numbers(data, _IFLA_CAN_RESTART_MS, "=I")
     _, modes = _numbers(data, _IFLA_CAN_CTRLMODE, "=II")
@@ -163,7 +163,7 @@ def _can_link(index: int, flags: int, attributes: Mapping[int, bytes]) -> CanLin
         index=index,
         kind=kind,
         is_up=bool(flags & _IFF_UP),
-        has_carrier=bool(flags & _IFF_LOWER_UP),
+        has_carrier=bool(flags & IFF_LOWER_UP),
         mtu_bytes=mtu_bytes,
         tx_queue_length=_numbers(attributes, _IFLA_TXQLEN, "=I")[0] or 0,
         fd=bool(modes & _CTRLMODE_FD) if data else mtu_bytes >= _CANFD_MTU,
@@ -204,16 +204,16 @@ def _state_name(state: int | None) -> str | None:
 
 def _check_is_missing(body: bytes) -> None:
     """Raises LinkError where the reason of a NLMSG_ERROR is another than that there is no such interface."""
-    (number,) = _unpack(struct.Struct("=i"), body, "error")
+    (number,) = unpack(struct.Struct("=i"), body, "error")
     if -number not in (errno.ENODEV, errno.ENXIO):
         raise LinkError(f"the kernel refuses to tell: {errno.errorcode.get(-number, number)}")
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes_of(data: bytes) -> dict[int, bytes]:
     """Type to content of each attribute in `data`. Raises LinkError."""
     found: dict[int, bytes] = {}
     while data:
-        length, kind = _unpack(_ATTRIBUTE, data, "attribute")
+        length, kind = unpack(_ATTRIBUTE, data, "attribute")
         if not _ATTRIBUTE.size <= length <= len(data):
             raise LinkError(f"an attribute of {length} bytes where {len(data)} are left")
         found[kind & _TYPE_MASK] = data[_ATTRIBUTE.size : length]
@@ -226,7 +226,7 @@ def _numbers(attributes: Mapping[int, bytes], kind: int, layout: str) -> tuple[i
     wanted = struct.Struct(layout)
     if kind not in attributes:
         return (None,) * len(wanted.unpack(bytes(wanted.size)))
-    return _unpack(wanted, attributes[kind], f"attribute {kind}")
+    return unpack(wanted, attributes[kind], f"attribute {kind}")
 
 
 def _text(attributes: Mapping[int, bytes], kind: int) -> str:
@@ -234,7 +234,8 @@ def _text(attributes: Mapping[int, bytes], kind: int) -> str:
     return content[:MAX_NAME_BYTES].decode("utf-8", "replace")
 
 
-def _unpack(layout: struct.Struct, data: bytes, what: str) -> tuple[int, ...]:
+def unpack(layout: struct.Struct, data: bytes, what: str) -> tuple[int, ...]:
+    """The numbers at the beginning of `data`, which is called `what`. Raises LinkError."""
     if len(data) < layout.size:
         raise LinkError(f"{what}: {len(data)} bytes instead of {layout.size}")
     return layout.unpack_from(data)
