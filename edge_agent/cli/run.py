@@ -13,10 +13,10 @@ from can_stream.service_manager import log_to_standard_error
 from can_stream.strict_config import ConfigError
 from edge_agent.agent import Agent
 from edge_agent.cli.parameters import told_in_one_sentence
-from edge_agent.config.loading import load_agent_config
 from edge_agent.config.sections import AgentConfig
 from edge_agent.host.heap import share_one_heap, use_python_blocks
 from edge_agent.host.ownership import owning
+from edge_agent.uplink.enrolled import load_config
 
 
 @click.command()
@@ -32,7 +32,7 @@ def run(path: Path, *, verbose: bool) -> None:
     share_one_heap()
     use_python_blocks()
     with told_in_one_sentence():
-        config = load_agent_config(path)
+        config = load_config(path)
         with owning(config.agent_id):
             asyncio.run(_run(config, path))
 
@@ -49,6 +49,6 @@ async def _run(config: AgentConfig, path: Path) -> None:
 
 def _reload(agent: Agent, path: Path) -> None:
     try:
-        agent.reload(load_agent_config(path))
+        agent.reload(load_config(path))
     except ConfigError as error:
         logging.getLogger(__name__).error("everything stays as it was: %s", error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,17 @@ from can_stream.strict_config import ConfigError, Problem
 from edge_agent.config.sections import AgentConfig, AgentSection, dongle_id
 
 
-def load_agent_config(path: Path, host_name: str | None = None) -> AgentConfig:
-    """The file at `path` with all ids filled in. Raises ConfigError with all its problems."""
+def load_agent_config(
+    path: Path, host_name: str | None = None, *, enrolled_id: Callable[[str | None], str | None] | None = None
+) -> AgentConfig:
+    """The file at `path` with all ids filled in. Raises ConfigError with all its problems.
+
+    `enrolled_id` says whose token is in `server.token_file`: the agent's id where the file names none.
+    """
     document = strict_config.read_document(path)
     default_agent_id = identifier_from(socket.gethostname() if host_name is None else host_name)
+    if enrolled_id is not None:
+        default_agent_id = enrolled_id(_token_file(document)) or default_agent_id
     problems = _duplicate_ids(document, default_agent_id)
     try:
         config = strict_config.check(document, AgentConfig)
@@ -28,6 +35,12 @@ def load_agent_config(path: Path, host_name: str | None = None) -> AgentConfig:
     if problems:
         raise ConfigError(problems, path)
     return _with_ids(config, config.agent.id or default_agent_id, path.parent)
+
+
+def _token_file(document: Mapping[str, Any]) -> str | None:
+    server = document.get("server")
+    named = server.get("token_file") if isinstance(server, dict) else None
+    return named if isinstance(named, str) else None
 
 
 def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfig:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from edge_agent.config.loading import load_agent_config
 from edge_agent.errors import StatusError
 from edge_agent.status.document import AgentStatus
 from edge_agent.status.socket import candidates, running_agents, socket_path
+from edge_agent.uplink.enrolled import load_config
 
 START: Final = "start it with `sudo systemctl start edge-agent` or `edge-agent run --config FILE`"
 
@@ -23,7 +23,7 @@ def find_status(
         return _the_one([socket])
     if config is None:
         return _the_one(candidates(environment))
-    section = load_agent_config(config).agent
+    section = load_config(config).agent
     assert section.id is not None
     if section.status_socket is not None:
         return _the_one([Path(section.status_socket)])

@@ -21,6 +21,7 @@ from can_stream.signals.errors import TableVersionError
 from stream_server import clock
 from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
 from stream_server.agents.table_uploads import TableUploads
+from stream_server.errors import ApiError
 from stream_server.fleet import registry
 from stream_server.fleet.presence import SILENCE_SECONDS
 from stream_server.http.api import Call, Route
@@ -56,8 +57,11 @@ async def _next(socket: AgentSocket, timeout_seconds: float) -> AgentControlMess
 
 async def _greet(socket: AgentSocket, hello: control.Hello) -> None:
     if hello.agent_id != socket.agent_id:
-        raise SessionError(f"agent_id: {hello.agent_id!r} is not the owner of this token")
-    if hello.protocol != 1:
+        owner = f"which is that of {socket.agent_id!r}"
+        raise ApiError(
+            403, "AGENT_MISMATCH", f"agent_id: {hello.agent_id!r} is not the owner of this token, {owner}"
+        )
+    if hello.protocol != PROTOCOL_VERSION:
         raise SessionError(f"protocol: {hello.protocol} is not {PROTOCOL_VERSION}, update the older side")
     refused = await socket.services.fleet.hello(hello, socket.remote)
     if refused:

@@ -141,7 +141,7 @@ async def test_services_replace_each_other_and_survive_a_restart(tmp_path: Path)
         ('{"type":"heartbeat"}', 1008, "PROTOCOL_ERROR"),
         (b"\x00\x01", 1003, "PROTOCOL_ERROR"),
         (json.dumps(HEARTBEAT), 1008, "PROTOCOL_ERROR"),
-        (json.dumps(HELLO | {"agent_id": "van8"}), 1008, "PROTOCOL_ERROR"),
+        (json.dumps(HELLO | {"agent_id": "van8"}), 1008, "AGENT_MISMATCH"),
         (json.dumps(HELLO | {"protocol": 99}), 1008, "PROTOCOL_ERROR"),
         ("[" * 100_000, 1008, "PROTOCOL_ERROR"),
         ("x" * MAX_CONTROL_MESSAGE_BYTES, 1008, "PROTOCOL_ERROR"),

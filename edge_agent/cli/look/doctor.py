@@ -12,7 +12,6 @@ import click
 
 from can_stream.strict_config import ConfigError
 from edge_agent.cli.set_up.install import AGENT_CONFIG
-from edge_agent.config.loading import load_agent_config
 from edge_agent.config.sections import AgentConfig
 from edge_agent.diagnosis.diagnosis import Fact, Finding, clock_fact, diagnose, facts_of
 from edge_agent.diagnosis.dongle_probe import dongle_facts
@@ -26,6 +25,7 @@ from edge_agent.status.document import AgentStatus
 from edge_agent.status.finding import START, find_status
 from edge_agent.status.text import shown, verdict
 from edge_agent.uplink.credentials import read_agent_token
+from edge_agent.uplink.enrolled import load_config
 
 LEAST_FREE_BYTES: Final = 8_000_000
 
@@ -76,7 +76,7 @@ def report(findings: Sequence[Finding], status: AgentStatus | None) -> Iterator[
 def _examine(path: Path | None) -> tuple[AgentStatus | None, list[Fact]]:
     """What the running agent says, and what can be seen without it. StatusError where neither can be had."""
     try:
-        config = None if path is None else load_agent_config(path)
+        config = None if path is None else load_config(path)
     except ConfigError as error:
         return None, [Fact("config_error", str(path), str(problem)) for problem in error.problems]
     try:

@@ -9,8 +9,8 @@ import click
 
 from can_stream.databases.configured import load_configured
 from edge_agent.cli.parameters import told_in_one_sentence
-from edge_agent.config.loading import load_agent_config
 from edge_agent.config.transmit import transmit_sentence
+from edge_agent.uplink.enrolled import load_config
 
 
 @click.command()
@@ -18,7 +18,7 @@ from edge_agent.config.transmit import transmit_sentence
 def check_config(path: Path) -> None:
     """Say everything that is wrong in a configuration file, or what it means."""
     with told_in_one_sentence():
-        config = load_agent_config(path)
+        config = load_config(path)
     click.echo(f"{path} is valid: agent {config.agent_id} streams to {config.server.url}")
     complete = True
     for section, info in zip(config.dongles, config.dongle_infos(), strict=True):

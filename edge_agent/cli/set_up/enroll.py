@@ -14,6 +14,7 @@ from can_stream.protocol.identity import identifier_from
 from edge_agent.cli.parameters import told_in_one_sentence
 from edge_agent.uplink import enroll as enrolment
 from edge_agent.uplink.credentials import default_token_file, read_enrolment_token, write_token
+from edge_agent.uplink.enrolled import store_enrolled_id
 from edge_agent.uplink.hello import VERSION
 
 ENROLMENT_VARIABLE: Final = "EDGE_AGENT_ENROLL_TOKEN"
@@ -50,5 +51,7 @@ def enroll(
             click.echo(f"Warning: {warning}", err=True)
         wanted = agent_id or identifier_from(socket.gethostname())
         answer = enrolment.register(server, secret, wanted, ca_file=ca_file, version=VERSION)
-        write_token(out or default_token_file(), answer.agent_token)
+        path = out or default_token_file()
+        write_token(path, answer.agent_token)
+        store_enrolled_id(path, answer.agent_id)
     click.echo(answer.agent_id)

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from edge_agent.cli.parameters import told_in_one_sentence
 from edge_agent.cli.set_up.install import AGENT_CONFIG
 from edge_agent.config.can_settings import CanSettings
-from edge_agent.config.loading import load_agent_config
 from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.whereabouts import Whereabouts
 from edge_agent.errors import EdgeAgentError, SetUpError, SourceError
@@ -25,6 +24,7 @@ from edge_agent.host.adapter import Adapter
 from edge_agent.host.can_link import CanLink, read_can_link
 from edge_agent.host.can_set_up import Command, differences, missing_setting, set_up_commands
 from edge_agent.host.inventory import Inventory
+from edge_agent.uplink.enrolled import load_config
 
 _CAP_NET_ADMIN: Final = 1 << 12  # linux/capability.h
 _COMMAND_SECONDS: Final = 30.0
@@ -64,7 +64,7 @@ def set_up_can(channels: Sequence[str], path: Path, *, dry_run: bool) -> None:
     Needs root. What is set up already is left alone, and so is an interface that is in no dongle.
     """
     with told_in_one_sentence():
-        settings = configured(load_agent_config(path), Inventory().adapters())
+        settings = configured(load_config(path), Inventory().adapters())
         interfaces = Interfaces(read_can_link, _unable if dry_run else _runner())
     failed = False
     for channel in channels or settings:
