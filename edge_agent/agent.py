@@ -23,6 +23,7 @@ from edge_agent.dongles.plugging import PlugWatch, inventory_for
 from edge_agent.draining import acknowledged, drain
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
+from edge_agent.host.network_watch import NetworkWatch
 from edge_agent.host.state_directory import state_directory
 from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.spool.spool import Spool
@@ -31,7 +32,7 @@ from edge_agent.status.reporting import Reporter
 from edge_agent.status.socket import serving_status, socket_path
 from edge_agent.status.watchdog import Watchdog
 from edge_agent.uplink.connection import Answers
-from edge_agent.uplink.credentials import read_agent_token
+from edge_agent.uplink.credentials import read_agent_token, token_files
 from edge_agent.uplink.hello import new_start_id
 from edge_agent.uplink.uplink import Uplink
 
@@ -67,9 +68,11 @@ class Agent:
             lanes,
             clock=self._clock,
             ca_file=None if config.server.ca_file is None else Path(config.server.ca_file),
+            token_files=token_files(config.server.token_file),
         )
         self._spool = self._make_spool()
         self._link_polling = LinkPolling(self._dongles)
+        self._network = NetworkWatch(self._uplink.network_changed)
         self._plugs = self._make_plug_watch(inventory)
         self._budget = self._make_budget_keeper()
         self._watchdog = Watchdog(
@@ -84,6 +87,10 @@ class Agent:
         )
         self._forwarder = LogForwarder(self._uplink.say, self._clock)
         news.hearers = Hearers(self._dongles, lanes, self._uplink, self._reporter, self._watchdog)
+
+    def read_keys_again(self) -> None:
+        """Token and CA file are read again, and tried at once where nothing is connected."""
+        self._uplink.look_at_keys(try_again=True)
 
     def reload(self, config: AgentConfig) -> None:
         """Takes over the databases and signal rules of a changed file, and loads the databases again."""
@@ -143,6 +150,8 @@ class Agent:
         yield self._forwarder.run()
         yield self._new_ids.run()
         yield self._link_polling.run()
+        yield self._network.run()
+        yield self._uplink.keep_keys()
         if self._plugs is not None:
             yield self._plugs.run()
         if self._budget is not None:

@@ -14,7 +14,7 @@ from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.spool.spool import Spool
 from edge_agent.uplink.uplink import Uplink
 
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 3.5
 # What the spool keeps needs no ack before the agent ends; what is on its way has this long.
 STOP_SPOOLED_SECONDS: Final = 1.0
 # How long to wait after a refusal before it is looked whether the server takes something after all.

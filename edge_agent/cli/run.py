@@ -14,6 +14,7 @@ from can_stream.strict_config import ConfigError
 from edge_agent.agent import Agent
 from edge_agent.cli.parameters import told_in_one_sentence
 from edge_agent.config.sections import AgentConfig
+from edge_agent.host import look_up
 from edge_agent.host.heap import share_one_heap, use_python_blocks
 from edge_agent.host.ownership import owning
 from edge_agent.uplink.enrolled import load_config
@@ -25,7 +26,7 @@ from edge_agent.uplink.enrolled import load_config
 def run(path: Path, *, verbose: bool) -> None:
     """Read every configured dongle and stream to the server until stopped.
 
-    SIGHUP loads databases and signal rules again.
+    SIGHUP loads databases and signal rules again, and reads the token and the CA file again.
     """
     log_to_standard_error(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its debug output shows the token
@@ -34,7 +35,7 @@ def run(path: Path, *, verbose: bool) -> None:
     with told_in_one_sentence():
         config = load_config(path)
         with owning(config.agent_id):
-            asyncio.run(_run(config, path))
+            look_up.run(_run(config, path))
 
 
 async def _run(config: AgentConfig, path: Path) -> None:
@@ -48,6 +49,7 @@ async def _run(config: AgentConfig, path: Path) -> None:
 
 
 def _reload(agent: Agent, path: Path) -> None:
+    agent.read_keys_again()
     try:
         agent.reload(load_config(path))
     except ConfigError as error:

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from can_stream.protocol.control import ServiceStatus
 from edge_agent.state import StatusCode
 from edge_agent.status.accounting import grouped, unread
 from edge_agent.status.document import AgentStatus, DongleStatus
@@ -44,15 +45,13 @@ class Finding(Struct, frozen=True):
     because: str | None = None
 
 
-_UPLINK: Final = frozenset({"uplink_failed"})
-_SERVER: Final = _UPLINK | {
-    "not_a_stream_server",
-    "unreachable",
-    "name_not_resolved",
-    "tls",
-    "tls_time",
-    "refused",
-}
+_UPLINK: Final = frozenset({"uplink_failed", "disconnected"})
+_IN_THE_WAY: Final = (
+    "name_not_resolved", "proxy", "unreachable", "mute", "tls", "tls_time", "portal", "firewall", "gateway",
+    "redirected", "no_upgrade", "not_a_stream_server", "server_error", "rate_limited", "wrong_agent",
+    "duplicate", "dongle_conflict", "refused",
+)  # fmt: skip
+_SERVER: Final = _UPLINK | {*_IN_THE_WAY}
 _DONGLES: Final = frozenset({"unplugged", "down", "no_permission", "silent", "busy", "no_driver"})
 
 # The most fundamental first. A fault without a rule comes behind those that have one.
@@ -80,13 +79,10 @@ RULES: Final = (
     Rule("all_left_out"),
     Rule("clock_and_tls", frozenset({"tls_time", "clock_unsynchronised"}) | _UPLINK),
     Rule("no_network", _SERVER),
-    Rule("name_not_resolved", _UPLINK),
-    Rule("unreachable", _UPLINK),
-    Rule("tls", _UPLINK),
-    Rule("tls_time", _UPLINK),
-    Rule("not_a_stream_server", _UPLINK),
-    Rule("refused", _UPLINK),
+    *(Rule(fault, _UPLINK) for fault in _IN_THE_WAY),
     Rule("uplink_failed"),
+    Rule("disconnected"),
+    Rule("stalled"),
     Rule("decoder"),
     Rule("silent", note=True),
     Rule("lost", note=True),
@@ -116,8 +112,7 @@ def facts_of(status: AgentStatus) -> Iterator[Fact]:
         if dongle is not None:
             yield Fact(dongle.fault or "failed", dongle.dongle_id, service.message)
         elif service.agent_service_id == "uplink":
-            refused = service.metrics.get("refused") is True
-            yield Fact("refused" if refused else "uplink_failed", "server", service.message)
+            yield Fact(uplink_fault(service), "server", service.message)
         else:
             yield Fact(service.service_type, service.agent_service_id, service.message)
     for name, dongle in dongles.items():
@@ -127,6 +122,12 @@ def facts_of(status: AgentStatus) -> Iterator[Fact]:
             yield from _unread_facts(dongle, status.metric(name, "malformed_example"))
     if not status.clock_synchronised:
         yield clock_fact()
+
+
+def uplink_fault(service: ServiceStatus) -> str:
+    """The word for what its uplink has met; `uplink_failed` where a running agent of before has none."""
+    refused = service.metrics.get("refused") is True
+    return service.metrics.get("fault") or ("refused" if refused else "uplink_failed")
 
 
 def clock_fact() -> Fact:

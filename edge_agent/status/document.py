@@ -44,6 +44,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
     services: list[ServiceStatus]
     dongles: list[DongleStatus]
     ca_file: str | None = None
+    proxy: str | None = None
 
     def service(self, agent_service_id: str) -> ServiceStatus | None:
         """The service of this name."""

@@ -28,6 +28,7 @@ from edge_agent.status.services import (
 )
 from edge_agent.uplink.budget import Budget
 from edge_agent.uplink.hello import VERSION
+from edge_agent.uplink.proxy import proxy_for, without_password
 from edge_agent.uplink.uplink import Uplink
 
 # What changes more often is told as it is then.
@@ -119,6 +120,7 @@ class Reporter:
             clock_synchronised=clock.synchronised(),
             server_url=server.url,
             ca_file=server.ca_file,
+            proxy=without_password(proxy_for(server.url)),
             services=self.services(),
             dongles=[self._dongle_status(dongle) for dongle in self._dongles],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from msgspec.structs import asdict
@@ -17,6 +17,9 @@ from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
 from edge_agent.uplink.budget import Budget
 from edge_agent.uplink.hello import VERSION
 from edge_agent.uplink.uplink import Uplink
+
+# An ack takes as long as a packet and a commit: on the slowest of links a few seconds.
+STALLED_SECONDS: Final = 10.0
 
 
 class ServiceMaker:
@@ -107,6 +110,14 @@ def uplink_service(
     """The connection to the server: how it stands, what it has moved and what waits for it."""
     state, counts = uplink.state, uplink.counts
     code = StatusCode.FAILED if state.failed else StatusCode.OK if state.connected else StatusCode.STARTING
+    message, fault = state.message, state.fault
+    stalled_seconds = uplink.stalled_seconds(now_seconds)
+    if stalled_seconds >= STALLED_SECONDS:
+        code, fault = StatusCode.DEGRADED, "stalled"
+        message = (
+            f"connected to {url}, but for {stalled_seconds:.0f} s nothing has been acknowledged: see whether "
+            "the server stores (its /readyz and log), and whether the link is too slow"
+        )
     up_today, down_today = counts.today(now_ns)
     since_ns = counts.connected_since_ns
     oldest = [made for lane in uplink.lanes if (made := lane.oldest_made_at_seconds) is not None]
@@ -114,6 +125,7 @@ def uplink_service(
         "server_host": urlsplit(url).hostname,
         "connected_since": None if since_ns is None else format_timestamp(since_ns // 1000),
         "refused": state.refused,
+        "fault": fault,
         "reconnects": max(0, counts.connections - 1),
         "refusals": counts.refusals,
         "bytes_up": counts.bytes_up,
@@ -124,7 +136,7 @@ def uplink_service(
         "oldest_unacknowledged_seconds": round(now_seconds - min(oldest), 3) if oldest else None,
         "messages_dropped": counts.messages_dropped,
     }
-    return maker.make("uplink", "Uplink", code, state.message, metrics)
+    return maker.make("uplink", "Uplink", code, message, metrics)
 
 
 def frames_ledger(dongle: Dongle) -> Ledger:

@@ -38,6 +38,8 @@ from edge_agent.uplink.state import UplinkState
 from edge_agent.uplink.traffic import Traffic
 
 ANSWER_TIMEOUT_SECONDS: Final = 20.0
+# For the answer to a ping once the network has changed.
+STILL_THERE_SECONDS: Final = 2.5
 # Together they must fit into one message of at most 256 KiB.
 _RANGES_IN_ALL: Final = 3000
 _logger: Final = logging.getLogger(__name__)
@@ -137,6 +139,7 @@ class Connection:
             self._send_control(control),
             self._take_control(control),
             self._beat(beat_seconds),
+            self._answer_where_the_network_changes(control),
             self._traffic.greet_again.wait(),
         ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
@@ -144,6 +147,11 @@ class Connection:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except LostError as lost:
+            if lost.at_once:  # nobody is there to say goodbye to
+                control.transport.abort()
+                data.transport.abort()
+            raise
         finally:
             for task in tasks:
                 task.cancel()
@@ -177,6 +185,7 @@ class Connection:
                 raise ControlMessageError(f"ack for lane {ack.lane_index}, which was not opened")
             lane = self._lanes[ack.lane_index]
             lane.acknowledged(ack.range_kind, ack.number)
+            self._traffic.acknowledged(ack.lane_index, self._clock.monotonic_seconds())
             self._traffic.progress.set()
             if lane.has_unsent:  # for room that there is now
                 self._traffic.has_unsent.set()
@@ -212,9 +221,25 @@ class Connection:
             self._traffic.say(Heartbeat(clock.monotonic_ns(), clock.wall_ns(), clock.synchronised()))
             self._answers.on_beat()
 
+    async def _answer_where_the_network_changes(self, control: ClientConnection) -> None:
+        """LostError where nothing comes back any more: the keepalive would notice after most of a minute."""
+        changed = self._traffic.network_changed
+        changed.clear()
+        while True:
+            await changed.wait()
+            changed.clear()
+            try:
+                async with asyncio.timeout(STILL_THERE_SECONDS):
+                    await (await control.ping())
+            except TimeoutError:
+                reason = "the connection is lost (the network has changed, and no answer comes any more)"
+                raise LostError(reason, at_once=True) from None
+
 
 async def _answer(connection: ClientConnection) -> str | bytes:
     try:
-        return await asyncio.wait_for(connection.recv(), ANSWER_TIMEOUT_SECONDS)
+        # Not wait_for, which in Python 3.11 forgets a cancellation that comes together with the answer.
+        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+            return await connection.recv()
     except TimeoutError:
         raise LostError(f"no answer to hello within {ANSWER_TIMEOUT_SECONDS:.0f} s") from None

@@ -30,6 +30,15 @@ def token_file(configured: str | None, environment: Mapping[str, str] = os.envir
     return credential if credential is not None and credential.exists() else default_token_file(environment)
 
 
+def token_files(configured: str | None, environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """Where another token may appear while the agent runs.
+
+    systemd's copy stays as it is until the service is started again; `enroll` writes what it was made from.
+    """
+    in_use = token_file(configured, environment)
+    return [in_use, default_token_file()] if in_use == _systemd_credential(environment) else [in_use]
+
+
 def read_agent_token(configured: str | None, environment: Mapping[str, str] = os.environ) -> str:
     """The agent's token, from where `token_file` says. Raises CredentialError with the remedy."""
     path = token_file(configured, environment)
@@ -83,6 +92,7 @@ def write_token(path: Path, token: str) -> None:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(token + "\n")
             file.flush()
+            _give_to_owner(file.fileno(), path.parent)
             os.fsync(file.fileno())
         Path(temporary).replace(path)
         _sync_directory(path.parent)
@@ -92,6 +102,13 @@ def write_token(path: Path, token: str) -> None:
                 Path(temporary).unlink()
         reason = error.strerror if isinstance(error, OSError) else "not an ASCII token or file name"
         raise CredentialError(path, f"the token cannot be stored: {reason}") from None
+
+
+def _give_to_owner(descriptor: int, directory: Path) -> None:
+    """What root stores in a service's directory is the service's, which takes it up while it runs."""
+    owner = directory.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _sync_directory(directory: Path) -> None:

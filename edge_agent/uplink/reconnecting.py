@@ -23,13 +23,15 @@ class Reconnecting:
         self._url = url
         self._backoff = backoff
 
-    def take_event(self, event: UplinkEvent, now_seconds: float, reason: str = "") -> Step | None:
+    def take_event(
+        self, event: UplinkEvent, now_seconds: float, reason: str = "", fault: str = ""
+    ) -> Step | None:
         """What follows from it; None where it changes nothing. `reason`: why it is lost or refused."""
         phase = next_phase(self.state.phase, event)
         if phase is None:
             return None
         wait_seconds = self._wait_seconds(event, now_seconds)
-        self.state = UplinkState(phase, self._message(phase, reason, wait_seconds))
+        self.state = UplinkState(phase, self._message(phase, reason, wait_seconds), fault)
         return Step(self.state, wait_seconds)
 
     def _wait_seconds(self, event: UplinkEvent, now_seconds: float) -> float:

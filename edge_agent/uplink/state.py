@@ -52,10 +52,11 @@ _NEXT: Final = {(phase, event): then for phase, event, then in TRANSITIONS}
 
 
 class UplinkState(Struct, frozen=True):
-    """How the uplink stands: `message` says the remedy where it does not stream."""
+    """How the uplink stands: `message` says the remedy where it does not stream, `fault` names it."""
 
     phase: UplinkPhase
     message: str
+    fault: str = ""
 
     @property
     def connected(self) -> bool:

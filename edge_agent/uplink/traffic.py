@@ -17,8 +17,9 @@ class Traffic:
     """Lanes and control messages of one agent.
 
     `has_unsent`: a lane may have something to send. `greet_again`: there is more to say in hello than was
-    said. `progress`: an ack has come, or the uplink stands otherwise. `server_offset_ns`: how far the
-    server's wall clock was from our monotonic one, at the last welcome.
+    said. `network_changed`: the connection may be dead. `progress`: an ack has come, or the uplink stands
+    otherwise. `server_offset_ns`: how far the server's wall clock was from our monotonic one, at the last
+    welcome.
     """
 
     def __init__(self, lanes: Sequence[LaneSender]) -> None:
@@ -27,7 +28,10 @@ class Traffic:
         self.server_offset_ns: int | None = None
         self.has_unsent = asyncio.Event()
         self.greet_again = asyncio.Event()
+        self.network_changed = asyncio.Event()
         self.progress = asyncio.Event()
+        self._welcomed_at_seconds = 0.0
+        self._acknowledged_at_seconds: dict[int, float] = {}
         self._control_messages: asyncio.Queue[AgentControlMessage] = asyncio.Queue(
             MAX_WAITING_CONTROL_MESSAGES
         )
@@ -40,6 +44,25 @@ class Traffic:
             self.counts.messages_dropped += 1
             return False
         return True
+
+    def welcomed(self, now_seconds: float) -> None:
+        """A connection is open: acks may come from now on."""
+        self._welcomed_at_seconds = now_seconds
+        self._acknowledged_at_seconds.clear()
+
+    def acknowledged(self, lane_index: int, now_seconds: float) -> None:
+        """An ack has come for this lane."""
+        self._acknowledged_at_seconds[lane_index] = now_seconds
+
+    def stalled_seconds(self, now_seconds: float) -> float:
+        """For how long no ack has come for a lane that waits for one; 0 where none waits."""
+        waits = [0.0]
+        for index, lane in enumerate(self.lanes):
+            made_at_seconds = lane.oldest_made_at_seconds
+            if made_at_seconds is not None and not lane.paused:
+                acknowledged = self._acknowledged_at_seconds.get(index, self._welcomed_at_seconds)
+                waits.append(now_seconds - max(made_at_seconds, acknowledged))
+        return max(waits)
 
     async def next_control_message(self) -> AgentControlMessage:
         """The one that has waited longest, once there is one."""

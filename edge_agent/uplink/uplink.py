@@ -7,9 +7,11 @@ makes one connection after the other, and says how things stand.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import AgentControlMessage
@@ -18,11 +20,16 @@ from edge_agent.host.backoff import UPLINK_POLICY, Backoff
 from edge_agent.host.clock import Clock
 from edge_agent.uplink.connection import Answers, Connection
 from edge_agent.uplink.counts import UplinkCounts
-from edge_agent.uplink.lost import LostError
+from edge_agent.uplink.keys import LOOK_SECONDS, Keys
+from edge_agent.uplink.lost import OPEN_TIMEOUT_SECONDS, LostError
 from edge_agent.uplink.opening import ServerDoor
 from edge_agent.uplink.reconnecting import Reconnecting
 from edge_agent.uplink.state import UplinkEvent, UplinkState
 from edge_agent.uplink.traffic import Traffic
+
+# A way that has come may need another moment, and an attempt that is under way may yet succeed.
+LEAST_ATTEMPT_SECONDS: Final = 2.0
+MAX_GIVEN_UP: Final = 5
 
 
 class Uplink:
@@ -37,6 +44,7 @@ class Uplink:
         *,
         clock: Clock,
         ca_file: Path | None = None,
+        token_files: Sequence[Path] = (),
         backoff: Backoff | None = None,
     ) -> None:
         self.lanes = lanes
@@ -44,7 +52,10 @@ class Uplink:
         self.progress = self._traffic.progress
         self._answers = answers
         self._clock = clock
-        self._door = ServerDoor(url, token, ca_file, self.counts)
+        self._keys = Keys(token, ca_file, token_files)
+        self._door = ServerDoor(url, self._keys, self.counts)
+        self._try_again = asyncio.Event()
+        self._given_up = 0
         self._reconnecting = Reconnecting(url, backoff or Backoff(UPLINK_POLICY, random.random))
 
     @property
@@ -56,6 +67,10 @@ class Uplink:
     def counts(self) -> UplinkCounts:
         """What it has moved and gone through."""
         return self._traffic.counts
+
+    def stalled_seconds(self, now_seconds: float) -> float:
+        """For how long a lane that has something to send has been given no ack, while connected."""
+        return self._traffic.stalled_seconds(now_seconds) if self.state.connected else 0.0
 
     @property
     def server_offset_ns(self) -> int | None:
@@ -79,26 +94,70 @@ class Uplink:
         """Queue a control message; False when it had to be dropped because 1,000 are waiting."""
         return self._traffic.say(control_message)
 
+    def network_changed(self) -> None:
+        """There may be another way: it is tried at once, and what is connected has to answer soon."""
+        if self.state.connected:
+            self._traffic.network_changed.set()
+        elif not self.state.refused:
+            self._try_again.set()
+
+    def look_at_keys(self, *, try_again: bool = False) -> None:
+        """Token and CAs are read again where their files have changed, and tried at once, or anyway."""
+        if (self._keys.look() or try_again) and not self.state.connected:
+            self._try_again.set()
+
+    async def keep_keys(self) -> None:
+        """Looks at them each second, until cancelled."""
+        while self._keys.is_watched:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look_at_keys()
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:
             self._traffic.greet_again.clear()
-            connection = Connection(
-                self._door, self._traffic, self._answers, self._clock, on_welcome=self._welcomed
-            )
+            self._try_again.clear()
             try:
-                await connection.run()
+                await self._connect()
             except LostError as lost:
                 event = UplinkEvent.REFUSED if lost.refused else UplinkEvent.LOST
-                await asyncio.sleep(self._take_event(event, lost.reason))
+                wait_seconds = self._take_event(event, lost.reason, lost.fault)
+                self._given_up = 0
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0 if lost.at_once else wait_seconds):
+                        await self._try_again.wait()
+
+    async def _connect(self) -> None:
+        """One connection to its end; given up before it is welcomed where there is another way. LostError."""
+        connection = Connection(
+            self._door, self._traffic, self._answers, self._clock, on_welcome=self._welcomed
+        )
+        running = asyncio.create_task(connection.run())
+        hurrying = asyncio.create_task(self._another_way())
+        try:
+            await asyncio.wait([running, hurrying], return_when=asyncio.FIRST_COMPLETED)
+            if running.done() or self.state.connected:
+                await running
+            else:
+                self._given_up += 1
+        finally:
+            for task in (running, hurrying):
+                task.cancel()
+            await asyncio.gather(running, hurrying, return_exceptions=True)
+
+    async def _another_way(self) -> None:
+        """Returns when an attempt may be given up for another one: not too soon, and not again and again."""
+        await self._try_again.wait()
+        await asyncio.sleep(LEAST_ATTEMPT_SECONDS if self._given_up < MAX_GIVEN_UP else OPEN_TIMEOUT_SECONDS)
 
     def _welcomed(self) -> None:
         if not self._traffic.greet_again.is_set():  # else it is greeted again at once
+            self._traffic.welcomed(self._clock.monotonic_seconds())
             self._take_event(UplinkEvent.WELCOMED)
 
-    def _take_event(self, event: UplinkEvent, reason: str = "") -> float:
+    def _take_event(self, event: UplinkEvent, reason: str = "", fault: str = "") -> float:
         """Says how things stand now; how long to wait before the next attempt."""
-        step = self._reconnecting.take_event(event, self._clock.monotonic_seconds(), reason)
+        step = self._reconnecting.take_event(event, self._clock.monotonic_seconds(), reason, fault)
         if step is None:
             return 0.0
         self.counts.changed(step.state.phase, self._clock.wall_ns())

@@ -83,7 +83,10 @@ class UplinkServer:
 
     def turn_away(self, connection: ServerConnection, _request: Request) -> Response | None:
         """As a server does that does not know the token."""
-        return connection.respond(HTTPStatus.UNAUTHORIZED, "") if self.refuses else None
+        if not self.refuses:
+            return None
+        said = '{"code":"UNAUTHENTICATED","message":"this credential is unknown","details":{}}'
+        return connection.respond(HTTPStatus.UNAUTHORIZED, said)
 
     async def _serve_control(self, connection: ServerConnection) -> None:
         self._control = connection

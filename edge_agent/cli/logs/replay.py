@@ -20,6 +20,7 @@ from edge_agent.cli.parameters import Parsed, tell_unreadable, warn
 from edge_agent.cli.progress import PERIOD_SECONDS, Progress
 from edge_agent.config.server_url import url_problem
 from edge_agent.errors import ReplayError
+from edge_agent.host import look_up
 from edge_agent.host.ownership import owning
 from edge_agent.logs.selection import Selection, check_logs, parse_id_range, parse_time_bound
 from edge_agent.replay.credentials import agent_token
@@ -153,7 +154,7 @@ def _play(selection: Selection, pace: Pace, table: SignalTable | None, options: 
 def _until_all_is_there(outlet: BusOutlet | ReplayUplink, player: Replay) -> bool:
     began_seconds = time.monotonic()
     try:
-        asyncio.run(_with_progress(outlet, player))
+        look_up.run(_with_progress(outlet, player))
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
     finally:

@@ -13,7 +13,7 @@ import click
 from can_stream.strict_config import ConfigError
 from edge_agent.cli.set_up.install import AGENT_CONFIG
 from edge_agent.config.sections import AgentConfig
-from edge_agent.diagnosis.diagnosis import Fact, Finding, clock_fact, diagnose, facts_of
+from edge_agent.diagnosis.diagnosis import Fact, Finding, clock_fact, diagnose, facts_of, uplink_fault
 from edge_agent.diagnosis.dongle_probe import dongle_facts
 from edge_agent.diagnosis.server_probe import server_fact
 from edge_agent.errors import CredentialError, StatusError
@@ -24,10 +24,12 @@ from edge_agent.state import StatusCode
 from edge_agent.status.document import AgentStatus
 from edge_agent.status.finding import START, find_status
 from edge_agent.status.text import shown, verdict
-from edge_agent.uplink.credentials import read_agent_token
+from edge_agent.uplink.credentials import default_token_file, read_agent_token, token_file
 from edge_agent.uplink.enrolled import load_config
+from edge_agent.uplink.proxy import proxy_for, without_password
 
 LEAST_FREE_BYTES: Final = 8_000_000
+_TELLS_LITTLE: Final = frozenset({"uplink_failed", "disconnected"})
 
 
 @click.command()
@@ -98,16 +100,25 @@ def _facts_beside_agent(status: AgentStatus, config: AgentConfig | None) -> Iter
     yield from facts_of(status)
     yield from _disk_facts()
     uplink = status.service("uplink")
-    if (
-        uplink is not None
-        and uplink.status_code != StatusCode.OK
-        and uplink.metrics.get("refused") is not True
-    ):
+    # What the agent has met by its own way, with its own proxy and token, says more than another look.
+    if uplink is not None and uplink.status_code != StatusCode.OK and uplink_fault(uplink) in _TELLS_LITTLE:
+        mine = without_password(proxy_for(status.server_url))
+        if mine != status.proxy:
+            yield _other_proxy_fact(status.proxy, mine)
+            return
         ca_file = None if status.ca_file is None else Path(status.ca_file)
         token, _ = (None, None) if config is None else _token(config)
         fact = server_fact(status.server_url, ca_file, token)
         if fact is not None:
             yield fact
+
+
+def _other_proxy_fact(agents: str | None, mine: str | None) -> Fact:
+    text = (
+        f"the agent goes by {agents or 'no proxy'} and this shell by {mine or 'none'}, so the server was not "
+        "looked at from here: ask again once the agent has tried"
+    )
+    return Fact("not_looked_at", "server", text)
 
 
 def _facts_without_agent(config: AgentConfig) -> Iterator[Fact]:
@@ -121,7 +132,10 @@ def _facts_without_agent(config: AgentConfig) -> Iterator[Fact]:
     adapters = Inventory().adapters()
     for section in config.dongles:
         yield from dongle_facts(section, adapters, clock)
-    found = server_fact(server.url, None if server.ca_file is None else Path(server.ca_file), token)
+    ca_file = None if server.ca_file is None else Path(server.ca_file)
+    place = token_file(server.token_file)
+    own_place = None if place == default_token_file() else str(place)
+    found = server_fact(server.url, ca_file, token, own_place)
     if found is not None:
         yield found
 

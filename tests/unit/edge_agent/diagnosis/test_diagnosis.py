@@ -70,6 +70,17 @@ def test_a_refused_agent_is_told_so_and_not_that_its_uplink_failed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("metrics", "fault"),
+    [({"fault": "portal", "refused": False}, "portal"), ({"fault": "stalled"}, "stalled"),
+     ({"refused": False}, "uplink_failed"), ({"fault": "", "refused": False}, "uplink_failed")],
+)  # fmt: skip
+def test_what_the_uplink_has_met_is_told_by_its_name(metrics: dict[str, Any], fault: str) -> None:
+    status = with_service(service("uplink", 1, "so it is: do this", **metrics))
+    assert [fact.fault for fact in facts_of(status)] == [fault]
+    assert lines_of(status)[1] == "  1. server: so it is: do this"
+
+
+@pytest.mark.parametrize(
     ("seconds_since_frame", "uptime_seconds", "expected"),
     [
         (SILENCE_SECONDS - 1, 3600.0, None),

@@ -18,7 +18,7 @@ from tests.helpers.http_answers import HttpAnswers
 REGISTER = "/api/v1/agents/register"
 BOUGHT = "cea_agent_bought"
 GOOD = {REGISTER: (201, {"agent_id": "van7", "agent_token": BOUGHT, "ws_url": "ws://x/ws/agent"})}
-REFUSED = {REGISTER: (401, {"code": "TOKEN_INVALID", "message": "no such token"})}
+REFUSED = {REGISTER: (401, {"code": "TOKEN_INVALID", "message": "no such token", "details": {}})}
 
 
 class Home:

@@ -300,6 +300,19 @@ async def test_an_uplink_that_streams_and_greets_again() -> None:
             assert of_uplink(parts).metrics["reconnects"] == 1
 
 
+async def test_an_uplink_without_acks_is_not_well_though_it_is_connected() -> None:
+    async with listening(acks=False) as server:
+        parts = AgentParts([log_section()], server.url)
+        async with streaming(parts.uplink):
+            put_frames(parts.dongles[0], 3)
+            now_seconds = parts.clock.monotonic_seconds()
+            early = uplink_service(MAKER, parts.uplink, server.url, now_seconds + 5, NOW_NS)
+            late = uplink_service(MAKER, parts.uplink, server.url, now_seconds + 36, NOW_NS)
+    assert stands(early) == ("OK", 0, f"streaming to {server.url}")
+    assert (late.status, late.metrics["fault"]) == ("DEGRADED", "stalled")
+    assert "for 36 s nothing has been acknowledged: see whether the server stores" in late.message
+
+
 async def test_an_uplink_that_is_refused_says_so_and_counts_it() -> None:
     async with listening() as server:
         server.refuses = True
@@ -312,6 +325,7 @@ async def test_an_uplink_that_is_refused_says_so_and_counts_it() -> None:
     assert service.status == "FAILED"
     assert "enrol it again with `edge-agent enroll`" in service.message
     assert (service.metrics["refused"], service.metrics["refusals"]) == (True, 1)
+    assert service.metrics["fault"] == "refused"
 
 
 async def test_an_uplink_that_waits_has_failed_and_is_not_refused() -> None:
@@ -320,5 +334,5 @@ async def test_an_uplink_that_waits_has_failed_and_is_not_refused() -> None:
         await parts.uplink.progress.wait()
         service = of_uplink(parts)
     assert service.status == "FAILED"
-    assert "cannot be reached (Connection refused); next attempt in " in service.message
+    assert "cannot be reached (Connection refused): check the port" in service.message
     assert (service.metrics["refused"], service.metrics["refusals"]) == (False, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from edge_agent.uplink.credentials import (
     read_agent_token,
     read_token,
     token_file,
+    token_files,
     write_token,
 )
 
@@ -86,6 +88,23 @@ def test_the_configured_file_comes_first_then_systemds_then_the_default(tmp_path
     assert read_agent_token(None, environment) == "from-systemd"
     configured = secret(tmp_path / "mine", b"mine")
     assert read_agent_token(str(configured), environment) == "mine"
+
+
+def test_a_service_looks_for_another_token_where_enroll_puts_it(tmp_path: Path) -> None:
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    default = default_token_file(environment)
+    assert token_files(None, environment) == [default]
+    copy = secret(tmp_path / "agent-token", mode=0o440)
+    assert token_files(None, environment) == [copy, default]
+    assert token_files("/etc/token", environment) == [Path("/etc/token")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_stores_in_a_services_directory_is_the_services(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12_345, 12_346)
+    write_token(tmp_path / "token", "first")
+    found = (tmp_path / "token").stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12_345, 12_346, 0o600)
 
 
 def test_the_default_is_the_users_own_unless_it_is_root(tmp_path: Path) -> None:

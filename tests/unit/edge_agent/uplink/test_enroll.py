@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import EnrollError
-from edge_agent.uplink.enroll import MAX_RESPONSE_BYTES, clear_text_warning, register
+from edge_agent.uplink.asking import MAX_BODY_BYTES
+from edge_agent.uplink.enroll import clear_text_warning, register
 
 TOKEN = "enrol-s3cret"
 GOOD = {"agent_id": "van7", "agent_token": "agent-s3cret", "ws_url": "ws://x/ws/agent"}
@@ -111,29 +112,43 @@ def test_the_servers_refusal_comes_with_a_remedy(serve: Serve, status: int, code
 
 
 @pytest.mark.parametrize(
-    ("status", "body"),
+    ("status", "body", "code"),
     [
-        (404, b"<html>"),
-        (200, b"<html>"),
-        (200, b"{}"),
-        (200, b"\xff"),
-        (200, b"[" * 60_000),
-        (200, b'"' + b"x" * MAX_RESPONSE_BYTES),
-        (404, b"x" * (MAX_RESPONSE_BYTES + 1)),
+        (404, b"<html>", "NOT_A_STREAM_SERVER"),
+        (404, b"x" * (MAX_BODY_BYTES + 1), "NOT_A_STREAM_SERVER"),
+        (403, b"<html>", "FIREWALL"),
+        (401, b'{"message":"Unauthorized"}', "FIREWALL"),
+        (200, b"<html>", "FIREWALL"),
+        (200, b"{}", "FIREWALL"),
+        (200, b"\xff", "FIREWALL"),
+        (200, b"[" * 60_000, "FIREWALL"),
+        (200, b'"' + b"x" * MAX_BODY_BYTES, "FIREWALL"),
     ],
 )
-def test_something_that_is_no_stream_server_is_told(serve: Serve, status: int, body: bytes) -> None:
-    with refused("NOT_A_STREAM_SERVER", "check the URL"):
+def test_something_that_is_no_stream_server_is_told(
+    serve: Serve, status: int, body: bytes, code: str
+) -> None:
+    with refused(code, f"HTTP/1.0 {status}"):
         register(f"http://{serve(status, body).authority}", TOKEN, "van7")
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_the_token_does_not_follow_a_redirect(serve: Serve, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"), [(301, "REDIRECTED"), (302, "PORTAL"), (307, "PORTAL"), (308, "REDIRECTED")]
+)
+def test_the_token_does_not_follow_a_redirect(serve: Serve, status: int, code: str) -> None:
     other = serve(201, GOOD)
     answer = serve(status, b"", Location=f"http://{other.authority}/api/v1/agents/register")
-    with refused("REDIRECTED", other.authority):
+    with refused(code, other.authority):
         register(f"http://{answer.authority}", TOKEN, "van7")
     assert other.requests == []
+
+
+def test_the_remedy_names_the_options_of_this_command(serve: Serve) -> None:
+    answer = serve(301, b"", Location="https://127.0.0.1/api/v1/agents/register")
+    with refused("REDIRECTED", 'write `--server "https://127.0.0.1"`'):
+        register(f"http://{answer.authority}", TOKEN, "van7")
+    with refused("NOT_A_STREAM_SERVER", "check --server, its port"):
+        register(f"http://{serve(404, b'').authority}", TOKEN, "van7")
 
 
 def test_a_server_that_does_not_listen() -> None:
@@ -167,7 +182,7 @@ def test_a_certificate_must_be_trusted(serve: Serve, tmp_path: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     answer = serve(201, GOOD, tls)
-    with refused("TLS", "not trusted", "ca_file"):
+    with refused("TLS", "does not know", "--ca-file"):
         register(f"https://{answer.authority}", TOKEN, "van7")
     assert register(f"https://{answer.authority}", TOKEN, "van7", ca_file=certificate).agent_id == "van7"
 

@@ -4,73 +4,54 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 
 import pytest
-from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidUpgrade
 from websockets.frames import Close
-from websockets.http11 import Response
 
 from can_stream.protocol.control import Error
-from edge_agent.uplink.lost import lost_by_answer, lost_by_closing, lost_by_error, lost_unopened
+from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error, obstacle_of
+from edge_agent.uplink.obstacle import Way
 
-URL = "https://stream.example.com"
-
-
-def untrusted() -> ssl.SSLCertVerificationError:
-    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_message = "self-signed certificate"
-    return error
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_token_that_is_not_taken_asks_for_another(status: int) -> None:
-    lost = lost_by_answer(URL, InvalidStatus(Response(status, "No", Headers())))
-    assert lost.refused
-    assert lost.reason == (
-        f"{URL} refuses this agent's token (HTTP {status}); enrol it again with `edge-agent enroll`"
-    )
-
-
-@pytest.mark.parametrize("status", [200, 301, 404, 429, 500, 502, 503])
-def test_another_answer_may_be_another_one_tomorrow(status: int) -> None:
-    lost = lost_by_answer(URL, InvalidStatus(Response(status, "So", Headers())))
-    assert not lost.refused
-    assert lost.reason == f"{URL} answered HTTP {status} instead of opening a WebSocket"
+WAY = Way("https://stream.example.com")
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("code", "fault"),
     [
-        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), "Connection refused"),
-        (OSError(errno.EHOSTUNREACH, "Multiple exceptions: ..."), "No route to host"),
-        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
-        (TimeoutError(), "no answer within 20 s"),
-        (untrusted(), "its certificate is not trusted: self-signed certificate; see `server.ca_file`"),
-        (ssl.SSLError(1, "wrong version number"), "wrong version number"),
-        (InvalidMessage("did not receive a valid HTTP response"), "did not receive a valid HTTP response"),
-        (OSError(), "OSError"),
+        ("UNAUTHENTICATED", "refused"),
+        ("FORBIDDEN", "refused"),
+        ("AGENT_MISMATCH", "wrong_agent"),
+        ("DONGLE_CONFLICT", "dongle_conflict"),
+        ("DUPLICATE_IDENTITY", "duplicate"),
     ],
 )
-def test_a_server_that_is_not_reached_is_tried_again_and_it_is_said_why(
-    error: Exception, reason: str
-) -> None:
-    lost = lost_unopened(URL, error)
-    assert not lost.refused
-    assert lost.reason == f"{URL} cannot be reached ({reason})"
-
-
-@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "FORBIDDEN", "AGENT_MISMATCH", "DONGLE_CONFLICT"])
-def test_only_a_person_can_help_against_some_errors(code: str) -> None:
-    lost = lost_by_error(Error(code, "rename it"))
+def test_only_a_person_can_help_against_some_errors(code: str, fault: str) -> None:
+    lost = lost_by_error(Error(code, "it is so"))
     assert lost.refused
-    assert lost.reason == f"the server says {code}: rename it"
+    assert lost.fault == fault
+    assert f"{code}: it is so" in lost.reason
 
 
 @pytest.mark.parametrize("code", ["INVALID_MESSAGE", "OVERLOADED", "of a later version"])
 def test_any_other_error_may_pass(code: str) -> None:
-    assert not lost_by_error(Error(code, "later")).refused
+    lost = lost_by_error(Error(code, "later"))
+    assert not lost.refused
+    assert lost.reason == f"the server says {code}: later"
+
+
+def test_a_token_of_another_agent_is_a_refusal_that_names_both() -> None:
+    text = "agent_id: 'gateway' is not the owner of this token, which is that of 'van7'"
+    lost = lost_by_error(Error("AGENT_MISMATCH", text))
+    assert lost.refused
+    remedy = 'set `id = "van7"` below [agent], or run `edge-agent enroll --agent-id gateway`'
+    assert lost.reason == f"the token is that of another agent (AGENT_MISMATCH: {text}): {remedy}"
+
+
+def test_a_server_of_before_says_the_same_as_a_broken_protocol() -> None:
+    lost = lost_by_error(Error("PROTOCOL_ERROR", "agent_id: 'gateway' is not the owner of this token"))
+    assert lost.refused
+    assert "set `id`, to what it was enrolled as, below [agent]" in lost.reason
 
 
 def test_who_closes_is_asked_why() -> None:
@@ -79,6 +60,44 @@ def test_who_closes_is_asked_why() -> None:
 
 
 def test_who_just_goes_is_said_to_have_gone() -> None:
-    assert lost_by_closing(ConnectionClosedError(None, None)).reason == (
-        "the connection is lost (no close frame received or sent)"
-    )
+    lost = lost_by_closing(ConnectionClosedError(None, None))
+    assert lost.reason == "the connection is lost (no close frame received or sent)"
+    assert (lost.fault, lost.refused, lost.at_once) == ("disconnected", False, False)
+    assert LostError("the network has changed", at_once=True).at_once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[Errno 101] Connect call failed ('2001:db8::1', 80), [Errno 111] Connect call failed",
+         "Connection refused"),
+        ("[Errno 111] Connect call failed, [Errno 101] Connect call failed", "Connection refused"),
+        ("[Errno 113] Connect call failed, [Errno 101] Connect call failed", "No route to host"),
+    ],
+)  # fmt: skip
+def test_of_several_addresses_the_one_that_says_most_is_told(text: str, words: str) -> None:
+    seen = obstacle_of(WAY, OSError(f"Multiple exceptions: {text}"))
+    assert (seen.fault, seen.reason) == ("unreachable", f"{WAY.url} cannot be reached ({words})")
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (OSError(errno.ENETDOWN, "Network is down"), "no_network"),
+        (OSError("Multiple exceptions: [Errno 101] a, [Errno 101] b"), "no_network"),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "unreachable"),
+        (socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"), "name_not_resolved"),
+        (InvalidUpgrade("Connection", "close"), "mute"),
+        (RuntimeError("what nobody thought of"), "unreachable"),
+        (OSError(), "unreachable"),
+    ],
+)
+def test_whatever_happens_has_a_name(error: Exception, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.uplink.lost.has_default_route", lambda: True)
+    assert obstacle_of(WAY, error).fault == fault
+
+
+def test_bytes_that_open_a_websocket_badly_are_somebody_in_between() -> None:
+    seen = obstacle_of(WAY, InvalidUpgrade("Upgrade", None), b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    assert seen.fault == "firewall"
+    assert "pass WebSockets on" in seen.remedy
