@@ -25,7 +25,7 @@ from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.errors import ApiError, ServerError
 from stream_server.garbage import keep_pauses_short
 from stream_server.http.library_errors import is_own_fault
-from stream_server.storage import data_directory, schema
+from stream_server.storage import data_directory, server_schema, splitting
 from stream_server.storage.data_directory import DataDirectory
 
 _ACTOR: Final = "command line"

@@ -102,7 +102,7 @@ class UplinkServer:
         self._data, decoder = connection, HopDecoder()
         async for content in connection:
             if isinstance(content, str):
-                opened = decode_data_up(content)
+                opened = decode_data_up(content, 1)
                 await connection.send(
                     encode_control_message(LanesWelcome([0] * len(opened.lanes), _MAX_PACKET_BYTES))
                 )

@@ -27,7 +27,9 @@ from can_stream.protocol.control import (
     encode_control_message,
 )
 from can_stream.protocol.hop import Envelope, HopEncoder, RangeKind
-from can_stream.protocol.packets import Gap, GapReason, PacketNumber, encode_frames, encode_gap
+from can_stream.protocol.lanes_control import LaneHello, LanesHello
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import Gap, GapReason, encode_frames, encode_gap
 from stream_server.access.access import SESSION_COOKIE
 from tests.helpers.agents import list_dongle, recorded_lines, registered_agents
 from tests.helpers.candump_logs import write_log

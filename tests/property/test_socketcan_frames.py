@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of, concatenate
 from can_stream.protocol.clock_record import WALL_PERIOD_SECONDS
-from can_stream.protocol.packets import PacketNumber, decode_packet, encode_frames
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import decode_packet, encode_frames
 from edge_agent.bus.socketcan import kernel_filters
 from edge_agent.bus.socketcan_frames import (
     NATIVE,
