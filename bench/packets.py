@@ -1,10 +1,11 @@
 """Packets against rows in JSON or MessagePack, deflated: CPU time and bytes per frame from batch to batch.
 
-    python bench/packets.py [LOG]
+    python bench/packets.py [LOG]...
 
 Ours is the packet and the deflated hop around it, from columns to columns. The peers make rows of what
 python-can received, and end with a list of such rows; zlib keeps its context, as permessage-deflate does.
-Traffic of the demo database at several rates and a log, cut every 50 ms.
+Traffic of the demo database at several rates and logs, cut every 50 ms. Before that, version 2 of packets and
+envelopes beside version 1, whole and the envelopes alone; bytes are those on the socket, with all headers.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,13 +34,14 @@ from can_stream.protocol.packets import decode_packet, encode_frames
 from can_stream.text.frame_json import rows_of
 from edge_agent.simulation.messages import simulated_messages
 from edge_agent.simulation.traffic import Traffic
-from tests.helpers.shared_data import KONA
+from tests.helpers.shared_data import ICSIM, KONA
 
 BATCH_SECONDS = 0.05
 DEMO_DATABASE = Path(__file__).parents[1] / "dbc" / "demo-vehicle.dbc"
 RATES = (500, 2_000, 8_000)
 FRAMES = 20_000
 RUNS = 5
+VERSION_RUNS = 11
 START_ID = "0123456789abcdef"
 
 
@@ -47,6 +50,13 @@ class Result(Comparison):
     frames_per_packet: float
     ours_bytes_per_frame: float
     peer_bytes_per_frame: float
+
+
+@dataclass(frozen=True)
+class Versions(Comparison):
+    frames_per_packet: float
+    ours_socket_bytes_per_frame: float
+    peer_socket_bytes_per_frame: float
 
 
 @dataclass(frozen=True)
@@ -90,12 +100,25 @@ def cut(frames: FrameBatch) -> list[FrameBatch]:
     return [frames[begin:end] for begin, end in pairwise(places) if end > begin]
 
 
-def ours(batches: list[FrameBatch]) -> Iterator[tuple[bytes, FrameBatch]]:
-    encoder, decoder = HopEncoder(), HopDecoder()
+def packed(batches: list[FrameBatch], version: int = 2) -> Iterator[bytes]:
+    position = 0
     for number, batch in enumerate(batches, 1):
-        packet = encode_frames(PacketNumber(START_ID, number), batch, 1_000)
+        said = position if version == 2 else None
+        yield encode_frames(PacketNumber(START_ID, number), batch, 1_000, said)
+        position += len(batch)
+
+
+def carried(packets: Iterable[bytes], version: int = 2) -> Iterator[tuple[bytes, bytes]]:
+    """Each packet's message, and what the other end has of it."""
+    encoder, decoder = HopEncoder(version), HopDecoder(version)
+    for packet in packets:
         message = encoder.encode(Envelope(0, RangeKind.LIVE, packet))
-        body = decode_packet(decoder.decode(message).packet).body
+        yield message, decoder.decode(message).packet
+
+
+def ours(batches: list[FrameBatch], version: int = 2) -> Iterator[tuple[bytes, FrameBatch]]:
+    for message, packet in carried(packed(batches, version), version):
+        body = decode_packet(packet).body
         assert isinstance(body, FrameBatch)
         yield message, body
 
@@ -139,17 +162,47 @@ def measure(name: str, frames: FrameBatch, form: Format) -> Result:
     )
 
 
+def measure_versions(name: str, frames: FrameBatch) -> Iterator[Versions]:
+    """Version 2 beside version 1, in us of CPU per packet."""
+    batches = cut(frames)
+    packets = {version: list(packed(batches, version)) for version in (1, 2)}
+    sizes = {version: socket_bytes(carried(packets[version], version)) / len(frames) for version in (1, 2)}
+    works: dict[str, Callable[[int], object]] = {
+        "from columns to columns": lambda version: list(ours(batches, version)),
+        "envelopes alone": lambda version: list(carried(packets[version], version)),
+    }
+    for what, work in works.items():
+        sides = [partial(cpu_seconds, partial(work, version)) for version in (2, 1)]
+        pairs = in_turn(VERSION_RUNS, *sides)
+        found = compare(f"{name}, version 1, {what}", "us of CPU per packet", pairs, len(batches) / 1e6)
+        yield Versions(
+            **asdict(found),
+            frames_per_packet=len(frames) / len(batches),
+            ours_socket_bytes_per_frame=sizes[2],
+            peer_socket_bytes_per_frame=sizes[1],
+        )
+
+
+def socket_bytes(messages: Iterable[tuple[bytes, bytes]]) -> int:
+    """With the headers of a WebSocket client: 2 bytes, 4 of mask, 2 or 8 of length where it is long."""
+    sizes = [len(message) for message, _ in messages]
+    return sum(size + 6 + (2 if size > 125 else 0) + (6 if size > 65_535 else 0) for size in sizes)
+
+
 def in_whole_us(frames: FrameBatch) -> FrameBatch:
     return replace(frames, timestamp_ns=frames.timestamp_ns // 1_000 * 1_000)
 
 
 def main() -> None:
     works = [(f"demo traffic {rate}/s", demo_traffic(rate)) for rate in RATES]
-    log = Path(sys.argv[1]) if len(sys.argv) > 1 else KONA
-    if log.exists():
-        works.append((log.name, concatenate([batch.frames for batch in open_log(log)])))
-    else:
-        show_skipped(f"{log.name}: needs the shared recordings")
+    for log in map(Path, sys.argv[1:]) if len(sys.argv) > 1 else (KONA, ICSIM):
+        if log.exists():
+            works.append((log.name, concatenate([batch.frames for batch in open_log(log)])))
+        else:
+            show_skipped(f"{log.name}: needs the shared recordings")
+    for name, frames in works:
+        for row in measure_versions(name, in_whole_us(frames)):
+            show(row)
     for name, frames in works:
         for form in FORMATS:
             show(measure(name, in_whole_us(frames), form))

@@ -1,5 +1,6 @@
 """What wraps a packet for one WebSocket hop: which lane and range it belongs to, deflated with a context
-that lives as long as the connection (RFC 1951, sync flush without its constant tail). Acks go back plain."""
+that lives as long as the connection (RFC 1951, sync flush without its constant tail). In version 2 a packet
+that follows the one before it says only what is new in its header. Acks go back plain."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from can_stream.protocol.errors import PacketError
+from can_stream.protocol.hop_heads import LastHead, last_head, take_varint
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES, MAX_SEQ, PacketNumber
 from can_stream.protocol.varint import Reader, put_varint
 
@@ -20,6 +22,7 @@ _MAX_LANE_INDEX: Final = 4095
 # Level 6 takes half as long again for 2 % less bytes on real buses. More memory brings nothing.
 _LEVEL: Final = 5
 _MEMORY_LEVEL: Final = 8
+_FOLLOWS: Final = 2  # in the byte that says the range
 _SYNC_TAIL: Final = b"\x00\x00\xff\xff"
 
 
@@ -50,28 +53,62 @@ class Ack(Struct, frozen=True):
 
 
 class HopEncoder:
-    """The sending end of one connection."""
+    """The sending end of one connection, which speaks `version` of the wire protocol."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 1) -> None:
         self._deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY_LEVEL)
+        self._remembers = version > 1
+        self._lasts: dict[int, LastHead | None] = {}
 
     def encode(self, envelope: Envelope) -> bytes:
-        """One binary message. Messages must be sent in the order they were encoded."""
-        head = bytearray((envelope.range_kind,))
-        put_varint(head, envelope.lane_index)
-        deflated = self._deflate.compress(bytes(head) + envelope.packet)
+        """One binary message. Messages must be sent in the order they were encoded, each of them."""
+        out = bytearray((envelope.range_kind,))
+        put_varint(out, envelope.lane_index)
+        place = envelope.lane_index << 1 | envelope.range_kind
+        last = self._lasts.get(place)
+        if last is not None and last.put_next(out, envelope.packet):
+            out[0] |= _FOLLOWS
+        else:
+            out += envelope.packet
+            if self._remembers:
+                self._lasts[place] = last_head(envelope.packet)
+        deflated = self._deflate.compress(out)
         deflated += self._deflate.flush(zlib.Z_SYNC_FLUSH)
         return deflated[: -len(_SYNC_TAIL)]
 
 
 class HopDecoder:
-    """The receiving end of one connection."""
+    """The receiving end of one connection, which speaks `version` of the wire protocol."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 1) -> None:
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._remembers = version > 1
+        self._highest_first = (_FOLLOWS if version > 1 else 0) | max(RangeKind)
+        self._lasts: dict[int, LastHead | None] = {}
 
     def decode(self, message: bytes) -> Envelope:
         """The envelope of one binary message. Raises PacketError; the connection is then of no more use."""
+        data = self._inflated(message)
+        lane_index, begin = take_varint(data, 1)
+        first = data[0]
+        if first > self._highest_first:
+            raise PacketError(f"range kind {first} is unknown", 0)
+        if lane_index > _MAX_LANE_INDEX:
+            raise PacketError(f"lane index is {lane_index}, 0 to {_MAX_LANE_INDEX} are allowed", 1)
+        range_kind = _RANGES[first & ~_FOLLOWS]
+        place = lane_index << 1 | range_kind
+        if first & _FOLLOWS:
+            last = self._lasts.get(place)
+            if last is None:
+                raise PacketError(f"a packet of lane {lane_index} follows none that is remembered", 0)
+            packet = last.take_next(data, begin)
+        else:
+            packet = data[begin:]
+            if self._remembers:
+                self._lasts[place] = last_head(packet)
+        return Envelope(lane_index, range_kind, packet)
+
+    def _inflated(self, message: bytes) -> bytes:
         if len(message) > MAX_DEFLATED_BYTES:
             raise PacketError(f"message of {len(message)} bytes, at most {MAX_DEFLATED_BYTES} are allowed")
         try:
@@ -80,10 +117,7 @@ class HopDecoder:
             raise PacketError(f"broken deflate data ({error})") from error
         if self._inflate.unconsumed_tail or self._inflate.eof:
             raise PacketError(f"message inflates to more than {MAX_HOP_BYTES} bytes or ends the stream")
-        reader = Reader(data)
-        range_kind = _range_kind(reader)
-        lane_index = reader.varint("lane index", _MAX_LANE_INDEX)
-        return Envelope(lane_index, range_kind, data[reader.offset :])
+        return data
 
 
 def encode_ack(ack: Ack) -> bytes:
