@@ -38,6 +38,11 @@ class ServiceManager:
         """Whether anybody is told."""
         return self._address is not None
 
+    def starting(self, text: str) -> None:
+        """It gets on with a start that takes long: systemd waits a minute more."""
+        self._tell("EXTEND_TIMEOUT_USEC=60000000")
+        self.status(text)
+
     def ready(self) -> None:
         """It has started, or has done what `reloading` began."""
         self._tell("READY=1")

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from stream_server import clock
 from stream_server.access.access import Access
 from stream_server.agents import control_socket, data_socket
 from stream_server.config import ServerConfig
+from stream_server.damage import look_through, tell_of_damage
 from stream_server.errors import StartError, StorageError
 from stream_server.fleet.fleet import Fleet
 from stream_server.http import openapi
@@ -41,6 +43,7 @@ from stream_server.sse.fanout import FanOut, FanOutSettings
 from stream_server.storage import kept_facts
 from stream_server.storage.data_directory import DataDirectory
 from stream_server.storage.database import Database
+from stream_server.storage.setting_aside import damaged_recordings
 from stream_server.streams.console import StreamLimits
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
@@ -67,21 +70,23 @@ class RunningServer:
     """A server that takes requests at `url`, and when `everywhere` at any address of this machine."""
 
     url: str
-    everywhere: bool
+    port: int
     app: web.Application
     services: Services
+    damaged: asyncio.Event
+    """A file is found to be damaged, as `damage` of its Database says: this server must end."""
 
 
 @contextlib.asynccontextmanager
 async def running_server(config: ServerConfig, directory: DataDirectory) -> AsyncIterator[RunningServer]:
     """Serve while this is open; then end every stream, store what is held, and close. StartError."""
-    async with running_services(config, directory) as services:
-        runner = ErrorsAsJsonRunner(
-            create_app(services), shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False
-        )
+    damaged = asyncio.Event()
+    async with running_services(config, directory, damaged) as services:
+        app = create_app(services)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
         await runner.setup()
         try:
-            yield await _listen(runner, config, services)
+            yield RunningServer(await _listen(runner, config), runner.addresses[0][1], app, services, damaged)
         finally:
             await runner.cleanup()
 
@@ -112,11 +117,14 @@ def _openapi_route(routes: Sequence[Route]) -> Route:
 
 
 @contextlib.asynccontextmanager
-async def running_services(config: ServerConfig, directory: DataDirectory) -> AsyncIterator[Services]:
+async def running_services(
+    config: ServerConfig, directory: DataDirectory, damaged: asyncio.Event
+) -> AsyncIterator[Services]:
     """Every part of the server but its web application."""
     metrics = Metrics()
-    database = Database(directory.server_path, metrics.committed)
-    recording = Database(directory.recording_path, metrics.committed)
+    tell = partial(asyncio.get_running_loop().call_soon_threadsafe, damaged.set)
+    database = Database(directory.server_path, metrics.committed, tell)
+    recording = Database(directory.recording_path, metrics.committed, tell)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         stack.push_async_callback(recording.close)
@@ -128,6 +136,7 @@ async def running_services(config: ServerConfig, directory: DataDirectory) -> As
         hub = await _hub(config, database, tables)
         fanout = await _started_fanout(config, database, hub)
         stack.push_async_callback(fanout.close)
+        await tell_of_damage(database, recording)
         fleet = Fleet(database, hub, last_values)
         await fleet.load()
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
@@ -139,7 +148,7 @@ async def running_services(config: ServerConfig, directory: DataDirectory) -> As
         )
         _add_gauges(services)
         retention = Retention(recording, config.recording, metrics)
-        for job in (_keep_house(services), retention.run(), last_values.run()):
+        for job in (_keep_house(services), retention.run(), last_values.run(), look_through(recording)):
             stack.push_async_callback(_cancelled, asyncio.create_task(job))
         yield services
 
@@ -213,6 +222,11 @@ def _add_gauges(services: Services) -> None:
     metrics.gauge("sse_subscribers", "Open console streams", lambda: fanout.subscribers)
     metrics.gauge(
         "sse_send_timeouts", "Console clients cut off for reading nothing", lambda: fanout.send_timeouts
+    )
+    metrics.gauge(
+        "damaged_recordings",
+        "Recordings that were set aside since they are damaged, and are kept",
+        lambda: len(damaged_recordings(services.recording.path.parent)),
     )
     metrics.gauge(
         "storage_fault",

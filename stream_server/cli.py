@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 import msgspec
@@ -22,9 +21,9 @@ from stream_server.access import credentials
 from stream_server.access.roles import ROLES, Role
 from stream_server.app import running_server
 from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
-from stream_server.errors import ApiError, ServerError
+from stream_server.errors import ApiError, ServerError, StorageError
 from stream_server.garbage import keep_pauses_short
-from stream_server.http.library_errors import is_own_fault
+from stream_server.recording.salvaging import salvage
 from stream_server.storage import data_directory, server_schema, splitting
 from stream_server.storage.data_directory import DataDirectory
 
@@ -79,16 +78,44 @@ def run(config_file: Path | None, host: str | None, port: int | None, data_dir: 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(is_own_fault)
     path = Path(section.data_dir)
+    manager = ServiceManager()
+    damage = None
     with data_directory.locked(path):
-        directory = data_directory.prepare(path)
-        asyncio.run(_serve(msgspec.structs.replace(config, server=section), directory))
+        while True:
+            directory = data_directory.prepare(path, known_damage=damage)
+            salvage(directory.recording_path, manager.starting)
+            try:
+                ended = asyncio.run(
+                    _serve(msgspec.structs.replace(config, server=section), directory, manager)
+                )
+            except StorageError:
+                damage = directory.damage_of_recording()
+                if damage is None:
+                    raise
+                continue
+            if ended is None:
+                return
+            # The same port again: agents and browsers come back to where they were.
+            damage, section = ended.damage, msgspec.structs.replace(section, port=ended.port)
 
 
-async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
+def _is_own_fault(record: logging.LogRecord) -> bool:
+    """Not what is no HTTP: it gets its 400, and a traceback for each would let anybody fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+class _Damaged(NamedTuple):
+    """Why a server has ended that nobody stopped, and the port it listened on."""
+
+    damage: str
+    port: int
+
+
+async def _serve(config: ServerConfig, directory: DataDirectory, manager: ServiceManager) -> _Damaged | None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    manager = ServiceManager()
     async with running_server(config, directory) as server:
         others = " and every other address of this machine" if server.everywhere else ""
         listening = f"listening on {server.url}{others}"
@@ -101,18 +128,26 @@ async def _serve(config: ServerConfig, directory: DataDirectory) -> None:
             click.echo(f"sign in with {config.server.public_url or server.url}/#link={secret}")
         keep_pauses_short()
         manager.ready()
-        manager.status(listening)
-        await _until(stop, manager)
+        manager.status(f"listening on {server.url}")
+        await _until(stop, server.damaged, manager)
+        database, recording = server.services.database, server.services.recording
+        if database.damage is not None:
+            raise data_directory.damaged_server(database.path, database.damage)
+        if recording.damage is not None and not stop.is_set():
+            return _Damaged(recording.damage, server.port)
         manager.stopping()
+    return None
 
 
-async def _until(stop: asyncio.Event, manager: ServiceManager) -> None:
+async def _until(stop: asyncio.Event, damaged: asyncio.Event, manager: ServiceManager) -> None:
     """Feeds the watchdog for as long as the event loop runs, which all of the server is in."""
     period_seconds = manager.watchdog_seconds and manager.watchdog_seconds / _FEEDS_PER_TIMEOUT
-    while not stop.is_set():
+    ends = [asyncio.ensure_future(event.wait()) for event in (stop, damaged)]
+    while not any(end.done() for end in ends):
         manager.alive()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), period_seconds)
+        await asyncio.wait(ends, timeout=period_seconds, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
 
 
 @main.command("admin-link")

@@ -2,7 +2,7 @@
 
 ServerError
  +- StartError       the server or a command cannot start; the message says the remedy
- +- StorageError     the database refuses to write; nothing of the failed jobs is stored
+ +- StorageError     the database refuses to write, or is damaged; nothing of the failed jobs is stored
  +- ApiError         a request cannot be served: HTTP status, code, message, details
 """
 

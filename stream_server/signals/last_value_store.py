@@ -11,8 +11,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, func, insert, select
 
 from can_stream.frames.batches import SignalBatch
-from can_stream.protocol.packet_head import PacketKind
-from can_stream.protocol.packets import decode_packet
+from can_stream.protocol.errors import PacketError
+from can_stream.protocol.packets import PacketKind, decode_packet
 from stream_server.errors import StorageError
 from stream_server.signals.last_values import LastValues, restored
 from stream_server.storage import kept_facts, recording_schema
@@ -42,7 +42,10 @@ class LastValueStore:
     async def load(self) -> None:
         """Read what was stored, and what was recorded since."""
         tables = await self._database.read(_current_tables)
-        self._dongles = await self._recording.read(partial(_load, tables=tables))
+        damaged: list[str] = []
+        self._dongles = await self._recording.read(partial(_load, tables=tables, damaged=damaged))
+        for reason in damaged[:1]:
+            self._recording.found_damage(reason)
         self._dirty = dict.fromkeys(self._dongles)
 
     async def run(self) -> None:
@@ -117,13 +120,19 @@ def _current_tables(connection: Connection) -> dict[str, str | None]:
     return {row.dongle_id: row.signal_table for row in connection.execute(select(dongles))}
 
 
-def _load(connection: Connection, tables: Mapping[str, str | None]) -> dict[str, LastValues]:
+def _load(
+    connection: Connection, tables: Mapping[str, str | None], damaged: list[str]
+) -> dict[str, LastValues]:
     found = {dongle_id: LastValues(table_hash) for dongle_id, table_hash in tables.items()}
     for row in connection.execute(select(recording_schema.last_values)):
         found[row.dongle_id] = restored(row.table_hash, row.body)
     covered = int(kept_facts.get(connection, kept_facts.LAST_VALUES_PACKET) or 0)
     for row in _packets_since(connection, covered):
-        body = decode_packet(row.body).body
+        try:
+            body = decode_packet(row.body).body
+        except PacketError as error:
+            damaged.append(f"a packet of {row.dongle_id} cannot be read: {error}")
+            continue
         if isinstance(body, SignalBatch):
             # A registry that is older than the recording may not know the dongle.
             values = found.setdefault(row.dongle_id, LastValues(None))

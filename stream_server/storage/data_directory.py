@@ -19,6 +19,9 @@ from stream_server import clock
 from stream_server.errors import StartError
 from stream_server.storage import migrations, splitting
 from stream_server.storage.database import open_engine
+from stream_server.storage.files import begin_file
+from stream_server.storage.health import damage_anywhere, damage_at_start
+from stream_server.storage.recording_file import prepare_recording
 from stream_server.storage.tables import add_server_part
 
 T = TypeVar("T")
@@ -73,12 +76,15 @@ class DataDirectory:
             target.unlink(missing_ok=True)
             raise StartError(f"the backup to {target} failed: {error}; nothing was written") from error
 
+    def damage_of_recording(self) -> str | None:
+        """Why the recording cannot be used, None where it can. StartError where `server.sqlite3` cannot."""
+        if (reason := damage_anywhere(self.server_path)) is not None:
+            raise damaged_server(self.server_path, reason)
+        return damage_anywhere(self.recording_path)
+
     def _is_current(self) -> bool:
-        return (
-            splitting.is_split(self.path)
-            and migrations.is_current(self.server_path, migrations.SERVER)
-            and migrations.is_current(self.recording_path, migrations.RECORDING)
-        )
+        """Whether commands can do their work, which is on `server.sqlite3`."""
+        return splitting.is_split(self.path) and migrations.is_current(self.server_path, migrations.SERVER)
 
 
 def _copy(recording_path: Path, server_path: Path, target: Path) -> None:
@@ -102,19 +108,36 @@ def _copy(recording_path: Path, server_path: Path, target: Path) -> None:
         raise sqlite3.DatabaseError(f"the copy is damaged: {verdict}")
 
 
-def prepare(path: Path) -> DataDirectory:
-    """Make the directory and its files, or bring them up to date. Needs the lock. StartError."""
+def prepare(path: Path, *, known_damage: str | None = None) -> DataDirectory:
+    """Make the directory and its files, or bring them up to date. Needs the lock. StartError.
+
+    A damaged recording is set aside; `known_damage` is what a running server has found in it.
+    """
     _make(path)
     directory = DataDirectory(path)
     splitting.split(path)
     # In this order: a recording without its registry is a sign that a file was lost.
-    for file, history in (
-        (directory.server_path, migrations.SERVER),
-        (directory.recording_path, migrations.RECORDING),
-    ):
-        migrations.upgrade(file, history)
+    _prepare_server(directory.server_path)
+    prepare_recording(directory.recording_path, known_damage=known_damage)
+    for file in (directory.server_path, directory.recording_path):
         file.chmod(0o600)
     return directory
+
+
+def _prepare_server(path: Path) -> None:
+    if not path.exists():
+        begin_file(path, migrations.SERVER)
+    if (reason := damage_at_start(path)) is not None:
+        raise damaged_server(path, reason)
+    migrations.upgrade(path, migrations.SERVER)
+
+
+def damaged_server(path: Path, reason: str) -> StartError:
+    """`server.sqlite3` cannot be begun anew: without it nobody may do anything."""
+    return StartError(
+        f"{path} is damaged ({reason}): restore a backup, or what `sqlite3 {path.name} .recover` saves "
+        "of it, as docs/operations.md says"
+    )
 
 
 def prepared(path: Path) -> DataDirectory:

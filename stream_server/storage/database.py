@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from stream_server import clock
 from stream_server.errors import StorageError
+from stream_server.storage.health import is_damage
 
 T = TypeVar("T")
 
@@ -24,6 +26,7 @@ MAX_GROUP_JOBS: Final = 512
 MAX_WAITING_JOBS: Final = 4096
 READERS: Final = 4
 BUSY_TIMEOUT_MS: Final = 10_000
+_logger: Final = logging.getLogger(__name__)
 
 
 def open_engine(path: Path, *, readers: int = 0, foreign_keys: bool = True) -> Engine:
@@ -68,13 +71,21 @@ class Database:
     """One file of one server process. Open it after `migrations.upgrade`.
 
     `fault` is why the last group was not stored, None when it was. `on_commit(seconds, jobs)` is called
-    from the writer thread for each group.
+    from the writer thread for each group. `damage` is what is wrong with the file itself, once that is known;
+    `on_damage` is then called, once, from any thread.
     """
 
-    def __init__(self, path: Path, on_commit: Callable[[float, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_commit: Callable[[float, int], None] | None = None,
+        on_damage: Callable[[], object] | None = None,
+    ) -> None:
         self.path = path
         self.fault: str | None = None
+        self.damage: str | None = None
         self._on_commit = on_commit
+        self._on_damage = on_damage
         self._slots = asyncio.Semaphore(MAX_WAITING_JOBS)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._write_engine = open_engine(path)
@@ -100,13 +111,36 @@ class Database:
             return await job.future
 
     async def read(self, run: Callable[[Connection], T]) -> T:
-        """What `run(connection)` returns; all its queries see one state. It cannot write."""
+        """What `run(connection)` returns; all its queries see one state. It cannot write.
+
+        StorageError where the file is damaged.
+        """
 
         def in_thread() -> T:
-            with self._read_engine.begin() as connection:
-                return run(connection)
+            try:
+                with self._read_engine.begin() as connection:
+                    return run(connection)
+            except sqlalchemy.exc.DBAPIError as error:
+                if not self._look_at(error):
+                    raise
+                raise StorageError(str(error.orig)) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, in_thread)
+
+    def found_damage(self, reason: str) -> None:
+        """Somebody has seen that the file is damaged. Any thread."""
+        if self.damage is None:
+            self.damage = reason
+            _logger.error("%s is damaged: %s", self.path, reason)
+            if self._on_damage is not None:
+                self._on_damage()
+
+    def _look_at(self, error: Exception) -> bool:
+        """Whether the file is at fault."""
+        damaged = is_damage(error)
+        if damaged:
+            self.found_damage(str(getattr(error, "orig", None) or error))
+        return damaged
 
     async def close(self) -> None:
         """Commit what is waiting, then let go of the file."""
@@ -147,6 +181,7 @@ class Database:
             self.fault = None
         except Exception as error:
             self.fault = str(getattr(error, "orig", None) or error)
+            self._look_at(error)
             for job in group:
                 job.outcome = StorageError(self.fault)
         if self._on_commit is not None:

@@ -19,6 +19,10 @@ class Key(NamedTuple):
 
 ID_RESERVATION: Final = Key("id_reservation_us", server_state)
 SIGNED_IN: Final = Key("signed_in_at_ns", server_state)
+SALVAGE: Final = Key("salvage", recording_state)
+"""A damaged file that is being read, as JSON: `file`, `reason`, `page`, the next to be read."""
+DAMAGE_REPORT: Final = Key("damage_report", recording_state)
+"""What a salvage has found, as JSON, until it is in the audit."""
 LAST_VALUES_PACKET: Final = Key("last_values_packet", recording_state)
 
 
@@ -26,6 +30,11 @@ def get(connection: Connection, key: Key) -> str | None:
     """The value of `key`, None when it was never put."""
     name, table = key
     return connection.execute(select(table.c.value).where(table.c.key == name)).scalar_one_or_none()
+
+
+def remove(connection: Connection, key: Key) -> None:
+    """Keep `key` no longer."""
+    connection.execute(delete(key.table).where(key.table.c.key == key.name))
 
 
 def put(connection: Connection, key: Key, value: str) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -22,16 +21,16 @@ from sqlalchemy.exc import DBAPIError
 
 from stream_server.errors import StartError
 from stream_server.storage import migrations
-from stream_server.storage.database import BUSY_TIMEOUT_MS, open_engine
+from stream_server.storage.database import open_engine
+from stream_server.storage.files import NEW, settle, sync_directory
 from stream_server.storage.tables import ServerPart, server_part, table_names, take_server_part
 
 SINGLE: Final = "stream-server.sqlite3"
 SERVER: Final = "server.sqlite3"
 RECORDING: Final = "recording.sqlite3"
-_NEW: Final = ".new"
-_BUSY_SECONDS: Final = BUSY_TIMEOUT_MS / 1000
 # A server that knows the one file alone takes this for a schema of the future, and says so.
 NOTE_REVISION: Final = "two_files"
+_NOTE_BYTES: Final = 65_536
 
 
 class _Single(enum.Enum):
@@ -59,11 +58,11 @@ def split(path: Path) -> None:
                     f"{path} holds two servers' data, {single.name} and {other.name}: a backup is restored "
                     "into an empty directory; move what is not wanted out of this one"
                 )
-        _take_apart(single, path / f"{SERVER}{_NEW}")
+        _take_apart(single, path / f"{SERVER}{NEW}")
         found = _Single.RECORDING_ONLY
     if found is _Single.RECORDING_ONLY:
-        _settle(single)
-        _put_in_place(single, path / f"{SERVER}{_NEW}", server, recording)
+        settle(single)
+        _put_in_place(single, path / f"{SERVER}{NEW}", server, recording)
     elif recording.exists() and not server.exists():
         raise StartError(
             f"{server} is missing, beside {recording.name}: put it back, or restore a backup as "
@@ -88,7 +87,11 @@ def _single(path: Path) -> _Single:
                 return _Single.MISSING
             (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
-        raise StartError(f"cannot open the database {single}: {error}") from error
+        if (path / SERVER).exists() and single.stat().st_size <= _NOTE_BYTES:
+            return _Single.MISSING  # a note that is damaged is written anew
+        raise StartError(
+            f"cannot open the database {single}: {error}; restore a backup, as docs/operations.md says"
+        ) from error
     if revision != NOTE_REVISION:
         raise StartError(f"{path} was used by a newer stream-server ({revision}); install that version")
     return _Single.NOTE
@@ -127,22 +130,13 @@ def _write_server(reader: sqlite3.Connection, path: Path, part: ServerPart) -> N
         new.execute("BEGIN")
         take_server_part(reader, new, part)
         new.execute("COMMIT")
-    _sync_directory(path.parent)
-
-
-def _settle(single: Path) -> None:
-    """Everything of the file into the file itself: its log has its name, and could not follow it."""
-    try:
-        with contextlib.closing(sqlite3.connect(single, timeout=_BUSY_SECONDS)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE")
-    except sqlite3.Error as error:
-        raise StartError(f"{single} cannot be renamed while another program has it open: {error}") from error
+    sync_directory(path.parent)
 
 
 def _put_in_place(single: Path, new_server: Path, server: Path, recording: Path) -> None:
     if new_server.exists():
         new_server.rename(server)
-    _sync_directory(single.parent)
+    sync_directory(single.parent)
     try:
         # With a second name the first is never missing: a server of before would begin an empty file there.
         recording.hardlink_to(single)
@@ -153,12 +147,12 @@ def _put_in_place(single: Path, new_server: Path, server: Path, recording: Path)
             ) from None
     except OSError:
         single.rename(recording)  # a file system without links
-    _sync_directory(single.parent)
+    sync_directory(single.parent)
 
 
 def _leave_note(single: Path) -> None:
     """In place of the one file: a server of before refuses it as one of a newer server."""
-    new = single.with_name(f"{SINGLE}{_NEW}")
+    new = single.with_name(f"{SINGLE}{NEW}")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as note:
@@ -169,13 +163,4 @@ def _leave_note(single: Path) -> None:
         note.execute("INSERT INTO note VALUES (?)", (f"the data is in {SERVER} and {RECORDING}",))
         note.execute("COMMIT")
     new.replace(single)
-    _sync_directory(single.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    """A power cut keeps the order of what was renamed before and after."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(single.parent)

@@ -14,6 +14,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from can_stream.frames.batches import FrameBatch
+from can_stream.protocol.errors import PacketError
 from can_stream.protocol.packets import Gap, decode_packet
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
@@ -109,7 +110,11 @@ async def _bodies(
         if not page:
             return
         for row in page:
-            body = decode_packet(row.body).body
+            try:
+                body = decode_packet(row.body).body
+            except PacketError as error:
+                recording.found_damage(f"packet {row.seq} of {dongle_id} cannot be read: {error}")
+                continue
             if isinstance(body, Gap):
                 yield body, None
             elif isinstance(body, FrameBatch):

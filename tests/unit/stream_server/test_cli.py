@@ -95,7 +95,7 @@ def test_a_backup_is_whole_checked_private_and_overwrites_nothing(tmp_path: Path
 def test_a_backup_of_a_damaged_database_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     directory = data_directory.prepare(tmp_path)
     directory.recording_path.write_bytes(b"no database" * 1000)
-    assert "cannot open" in refused("backup", "--data-dir", tmp_path, tmp_path / "copy")
+    assert "failed" in refused("backup", "--data-dir", tmp_path, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 

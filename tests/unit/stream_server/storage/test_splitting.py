@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from stream_server.errors import StartError
-from stream_server.storage import data_directory, migrations, splitting
+from stream_server.storage import data_directory, files, migrations, splitting
 from stream_server.storage.data_directory import DataDirectory
 from stream_server.storage.database import open_engine
 from stream_server.storage.tables import table_names
@@ -151,7 +151,7 @@ def test_a_lost_registry_is_not_begun_anew(tmp_path: Path) -> None:
 def test_a_directory_that_a_program_of_before_has_open_is_left_until_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splitting, "_BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(files, "BUSY_SECONDS", 0.01)
     single = directory_of_before(tmp_path)
     reference = rows(single)
     with contextlib.closing(sqlite3.connect(single, isolation_level=None)) as reader:

@@ -1,0 +1,66 @@
+"""What is told of a damaged recording, and how a large one is found to be damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from stream_server import clock
+from stream_server.access import audit
+from stream_server.errors import StartError
+from stream_server.storage import health, kept_facts
+from stream_server.storage.database import Database
+
+_logger: Final = logging.getLogger(__name__)
+
+
+async def tell_of_damage(database: Database, recording: Database) -> None:
+    """What the last salvage has found goes into log and audit, once."""
+    text = await recording.read(lambda connection: kept_facts.get(connection, kept_facts.DAMAGE_REPORT))
+    if text is None:
+        return
+    report = json.loads(text)
+    for lost in report["lost"]:
+        _logger.error("damaged recording: %s", _sentence(lost))
+    if not report["lost"]:
+        _logger.warning("damaged recording: nothing that was recorded is lost")
+    now_ns = clock.wall_ns()
+
+    def store(connection: Connection) -> None:
+        audit.record(
+            connection,
+            now_ns,
+            actor="server",
+            action="recording.damaged",
+            subject=f"file:{report['file']}",
+            before={"reason": report["reason"]},
+            after={"lost": report["lost"], "unread_pages": report["unread_pages"]},
+        )
+
+    await database.write(store)
+    await recording.write(lambda connection: kept_facts.remove(connection, kept_facts.DAMAGE_REPORT))
+
+
+def _sentence(lost: dict[str, Any]) -> str:
+    rows = "frames" if lost["lane"] == "frames" else "values"
+    return (
+        f"{lost['packets']} packets with {lost['frames']} {rows} of {lost['dongle_id']} are lost, "
+        "unless their agent still has them"
+    )
+
+
+async def look_through(recording: Database) -> None:
+    """Look once through a recording that is too large for it at the start."""
+    if recording.path.stat().st_size <= health.CHECKED_AT_START_BYTES:
+        return
+    try:
+        reason = await asyncio.to_thread(health.damage_anywhere, recording.path)
+    except StartError as error:
+        _logger.warning("the recording could not be looked through: %s", error)
+        return
+    if reason is not None:
+        recording.found_damage(reason)

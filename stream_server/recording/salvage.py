@@ -1,0 +1,174 @@
+"""What can be read of a damaged recording goes into the new one, before any agent is answered.
+
+Lanes and what is taken of them come first: nothing may be recorded twice. Then the packets, page by page;
+what is killed goes on at the page it was at. What was taken and cannot be read is taken no longer: an agent
+that still has it sends it, and a hole stands for it until then.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, insert, select
+
+from can_stream.protocol.errors import PacketError
+from can_stream.protocol.packets import decode_packet
+from stream_server.storage import kept_facts, recording_schema
+from stream_server.storage.damaged_file import DamagedFile
+from stream_server.storage.recording_schema import lane_starts, lanes, packets
+from stream_server.storage.sqlite_pages import LEAF_TABLE, Cell, Value
+from stream_server.storage.table_shape import TableShape, only_table, shape_of
+
+PAGES_AT_ONCE: Final = 256
+SPARE_BYTES: Final = 200_000_000
+"""As long as the disk has less, packets stay where they are: what is recorded now comes first."""
+Row = dict[str, Value]
+
+
+@dataclass(slots=True)
+class Salvage:
+    """One damaged file on its way into the new recording, on connections that enforce no foreign keys."""
+
+    file: DamagedFile
+    shapes: dict[str, TableShape]
+    starts: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, connection: Connection, file: DamagedFile) -> Salvage:
+        """Ready to read a file into the recording of `connection`."""
+        shapes = {}
+        for name in recording_schema.metadata.tables:
+            info = connection.exec_driver_sql(f'PRAGMA table_info("{name}")').all()
+            shapes[name] = shape_of([tuple(column) for column in info])
+        return cls(file, shapes)
+
+    def take_state(self, connection: Connection) -> bool:
+        """Everything but packets, in one transaction. Returns whether nobody knows what retention deleted."""
+        found = self._small_rows()
+        for table in recording_schema.metadata.sorted_tables:
+            for row in found.get(table.name, ()):
+                connection.execute(insert(table).prefix_with("OR IGNORE").values(row))
+        self._lanes_of_indices(connection)
+        self._number_on(connection)
+        return not found.get("retention_totals") and not self.file.has_root("retention_totals")
+
+    def load_starts(self, connection: Connection) -> None:
+        """Which starts packets can be of."""
+        query = select(lane_starts.c.id, lane_starts.c.start_id)
+        self.starts = {row.id: row.start_id for row in connection.execute(query)}
+
+    def take_packets(self, connection: Connection, first_page: int) -> int:
+        """The packets of some pages; returns the page to go on with, beyond the last one when all is done."""
+        end = min(first_page + PAGES_AT_ONCE, self.file.pages + 1)
+        rows = [row for number in range(first_page, end) for row in self._packets_of(number)]
+        if rows:
+            connection.execute(insert(packets).prefix_with("OR IGNORE"), rows)
+        return end
+
+    def _packets_of(self, number: int) -> Iterator[Row]:
+        if not self._may_hold(number, "packets"):
+            return
+        for cell in self.file.rows(number):
+            row = self.shapes["packets"].row(cell)
+            if row is not None and len(row) == len(packets.c) and self._is_packet(row):
+                yield row
+
+    def _is_packet(self, row: Row) -> bool:
+        """SQLite does not know whether the bytes of a packet are what they were; the packet does."""
+        start_pk, body = row["start_pk"], row["body"]
+        assert isinstance(start_pk, int)
+        assert isinstance(body, bytes)
+        try:
+            packet = decode_packet(body)
+        except PacketError:
+            return False
+        return (self.starts.get(start_pk), row["seq"], row["kind"]) == (*packet.number, packet.kind)
+
+    def _may_hold(self, number: int, table: str) -> bool:
+        owner = self.file.owner(number)
+        if owner != table and (owner is not None or self.file.is_free(number)):
+            return False
+        return self.file.kind(number) == LEAF_TABLE
+
+    def _small_rows(self) -> dict[str, list[Row]]:
+        owned: dict[str, list[Row]] = {}
+        strayed: dict[str, list[Row]] = {}
+        for number in range(1, self.file.pages + 1):
+            owner = self.file.owner(number)
+            if owner == "packets" or self.file.is_free(number) or self.file.kind(number) != LEAF_TABLE:
+                continue
+            for cell in self.file.rows(number):
+                name = owner if owner is not None else only_table(self.shapes, cell)
+                if name in self.shapes and name != "packets":
+                    row = self.shapes[name].row(cell)
+                    if row is not None and _is_sound(name, row):
+                        (owned if owner else strayed).setdefault(name, []).append(row)
+        # What a tree leads to comes before a page that may be a copy of what it once was.
+        return {name: owned.get(name, []) + strayed.get(name, []) for name in {*owned, *strayed}}
+
+    def _lanes_of_indices(self, connection: Connection) -> None:
+        """A row of a lane or a start that is lost stands in its index too; what was taken of it does not."""
+        for cell in self.file.index_entries("lanes"):
+            row = _fitting(cell, ("dongle_id", str), ("lane", str))
+            if row is not None:
+                connection.execute(insert(lanes).prefix_with("OR IGNORE").values(id=cell.rowid, **row))
+        for cell in self.file.index_entries("lane_starts"):
+            row = _fitting(cell, ("lane_id", int), ("start_id", str))
+            if row is not None:
+                values = {"id": cell.rowid, "taken": "[]", **row}
+                connection.execute(insert(lane_starts).prefix_with("OR IGNORE").values(values))
+
+    def _number_on(self, connection: Connection) -> None:
+        """New packets come behind all old ones, also behind those that are lost."""
+        last = max(self._last_numbers(), default=0)
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = 'packets'")
+        connection.exec_driver_sql("INSERT INTO sqlite_sequence VALUES ('packets', ?)", (last,))
+
+    def _last_numbers(self) -> Iterator[int]:
+        for number in range(1, self.file.pages + 1):
+            owner = self.file.owner(number)
+            if owner == "sqlite_sequence":
+                for cell in self.file.rows(number):
+                    if (
+                        len(cell.values) == 2
+                        and cell.values[0] == "packets"
+                        and isinstance(cell.values[1], int)
+                    ):
+                        yield cell.values[1]
+            elif self._may_hold(number, "packets"):
+                yield from (cell.rowid for cell in self.file.rows(number)[-1:])
+
+
+def has_room(directory: Path) -> bool:
+    """Whether more can be copied beside what is recorded."""
+    return shutil.disk_usage(directory).free > SPARE_BYTES
+
+
+def mark(connection: Connection) -> dict[str, Any] | None:
+    """What is to be salvaged: `file`, `reason`, `page`; None for nothing."""
+    text = kept_facts.get(connection, kept_facts.SALVAGE)
+    return None if text is None else json.loads(text)
+
+
+def _is_sound(name: str, row: Row) -> bool:
+    if name != "lane_starts":
+        return True
+    try:
+        taken = json.loads(str(row["taken"]))
+        return all(0 < first <= last for first, last in taken)
+    except (ValueError, TypeError):
+        return False
+
+
+def _fitting(cell: Cell, *columns: tuple[str, type]) -> Row | None:
+    values = cell.values[:-1]
+    if len(values) != len(columns) or not all(
+        isinstance(value, kind) for value, (_, kind) in zip(values, columns, strict=True)
+    ):
+        return None
+    return {name: value for (name, _), value in zip(columns, values, strict=True)}

@@ -1,0 +1,74 @@
+"""Runs a salvage to its end, before the server takes requests."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from stream_server import clock
+from stream_server.errors import StartError
+from stream_server.recording.salvage import Salvage, has_room, mark
+from stream_server.recording.salvage_books import close_books
+from stream_server.storage import kept_facts
+from stream_server.storage.damaged_file import DamagedFile
+from stream_server.storage.database import open_engine
+
+_TOLD_SECONDS: Final = 10.0
+_logger: Final = logging.getLogger(__name__)
+
+
+def salvage(recording: Path, tell: Callable[[str], None]) -> None:
+    """Take over what a damaged file beside `recording` holds, where one is to be read. StartError.
+
+    `tell` is told every few seconds how far it is.
+    """
+    engine = open_engine(recording, foreign_keys=False)
+    try:
+        with engine.begin() as connection:
+            what = mark(connection)
+        if what is None:
+            return
+        unread = _take_over(engine, recording.with_name(what["file"]), what, tell)
+        with engine.begin() as connection:
+            lost = close_books(connection, clock.wall_ns(), totals_lost=what.get("totals_lost", False))
+            report = {"file": what["file"], "reason": what["reason"], "unread_pages": unread, "lost": lost}
+            kept_facts.put(connection, kept_facts.DAMAGE_REPORT, msgspec.json.encode(report).decode())
+            kept_facts.remove(connection, kept_facts.SALVAGE)
+    except DBAPIError as error:
+        raise StartError(f"what is damaged cannot be read into {recording}: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def _take_over(engine: Engine, damaged: Path, what: dict[str, Any], tell: Callable[[str], None]) -> int:
+    """Returns how many pages were left unread."""
+    if not damaged.exists():
+        _logger.error("%s is gone; nothing of it can be taken over", damaged)
+        return 0
+    with DamagedFile(damaged) as file:
+        with engine.begin() as connection:
+            taking = Salvage.begin(connection, file)
+            page = int(what.get("page", 0))
+            if not page:
+                what["totals_lost"] = taking.take_state(connection)
+            taking.load_starts(connection)
+        told_at = clock.monotonic_seconds()
+        page = max(page, 1)
+        while page <= file.pages:
+            if not has_room(damaged.parent):
+                _logger.error("the disk has no room for more of %s: the rest stays there", damaged)
+                return file.pages + 1 - page
+            with engine.begin() as connection:
+                page = taking.take_packets(connection, page)
+                kept_facts.put(connection, kept_facts.SALVAGE, json.dumps({**what, "page": page}))
+            if clock.monotonic_seconds() - told_at > _TOLD_SECONDS:
+                told_at = clock.monotonic_seconds()
+                tell(f"reads the damaged recording: page {page - 1} of {file.pages}")
+    return 0

@@ -1,0 +1,169 @@
+"""Recordings with a damaged page: made, damaged, salvaged, and compared with what was in them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import select
+
+from can_stream.protocol.control import LaneName
+from can_stream.protocol.packets import Gap, GapReason, decode_packet
+from stream_server.recording import recording_store
+from stream_server.recording.recording_store import LaneChange, StoredPacket
+from stream_server.storage import migrations
+from stream_server.storage.database import open_engine
+from stream_server.storage.recording_schema import packets
+from tests.helpers.server_parts import OTHER_START, START, frames_packet, gap_packet, values_packet
+
+PAGE: Final = 4096
+Number = tuple[str, str, str, int]
+"""Dongle, lane, start, number of a packet."""
+
+
+class Lane(NamedTuple):
+    """What a test records in a lane: packets of one start."""
+
+    dongle_id: str
+    lane: LaneName
+    start_id: str
+    bodies: list[bytes]
+
+
+def lanes(seed: int, count: int) -> list[Lane]:
+    """Small packets, packets larger than a page, gaps; two dongles, three lanes, two starts."""
+    chance = random.Random(seed)
+
+    def frames(start_id: str) -> list[bytes]:
+        sizes = [chance.choice([1, 3, 40, 900]) for _ in range(count)]
+        return [frames_packet(seq, size, start_id) for seq, size in enumerate(sizes, 1)]
+
+    gap = gap_packet(count + 1, Gap(GapReason.WINDOW, count + 1, 17))
+    return [
+        Lane("can0", "frames", OTHER_START, frames(OTHER_START)),
+        Lane("can0", "frames", START, [*frames(START), gap]),
+        Lane("can0", "signals", START, [values_packet(seq, 0, 1, 2) for seq in range(1, count + 1)]),
+        Lane("can1", "frames", START, frames(START)),
+    ]
+
+
+def make_recording(path: Path, recorded: Iterable[Lane], deleted: int = 0) -> None:
+    """Record lane by lane; retention deletes the oldest `deleted` packets."""
+    migrations.upgrade(path, migrations.RECORDING)
+    engine = open_engine(path)
+    with engine.begin() as connection:
+        for lane in recorded:
+            _record(connection, lane)
+        while deleted > 0:
+            sizes = connection.execute(
+                select(packets.c.size_bytes).order_by(packets.c.id).limit(min(deleted, 100))
+            )
+            deleted -= recording_store.delete_oldest(connection, 0, sum(sizes.scalars()))[0]
+    engine.dispose()
+
+
+def _record(connection: Any, lane: Lane) -> None:
+    lane_id = recording_store.lane_id_of(connection, lane.dongle_id, lane.lane)
+    recording_store.add_starts(connection, lane_id, [lane.start_id])
+    keys = recording_store.start_keys(connection, lane_id, [lane.start_id])
+    stored = [_stored(body) for body in lane.bodies]
+    taken = {lane.start_id: [(1, len(lane.bodies))]}
+    recording_store.store(connection, [LaneChange(lane_id, keys, stored, taken, None, 0)])
+
+
+def _stored(body: bytes) -> StoredPacket:
+    packet = decode_packet(body)
+    first_seq = packet.first_seq
+    return StoredPacket(
+        packet.number.start_id, packet.number.seq, first_seq, packet.kind, packet.frames,
+        packet.number.seq * 1000, packet.number.seq * 1000 + 1, time.time_ns(), False, body,
+    )  # fmt: skip
+
+
+def damage(path: Path, page: int, chance: random.Random) -> None:
+    """Random bytes where a page was."""
+    with path.open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(chance.randbytes(PAGE))
+
+
+def stored_packets(path: Path) -> dict[Number, bytes]:
+    """Every packet of a recording."""
+    with contextlib.closing(sqlite3.connect(path)) as plain:
+        rows = plain.execute(
+            "SELECT dongle_id, lane, start_id, seq, body FROM packets"
+            " JOIN lane_starts ON packets.start_pk = lane_starts.id JOIN lanes ON lane_id = lanes.id"
+        )
+        return {(dongle, lane, start, seq): body for dongle, lane, start, seq, body in rows}
+
+
+def taken_numbers(path: Path) -> set[Number]:
+    """Every number that the recording says is taken."""
+    import json
+
+    with contextlib.closing(sqlite3.connect(path)) as plain:
+        rows = plain.execute(
+            "SELECT dongle_id, lane, start_id, taken FROM lane_starts JOIN lanes ON lane_id = lanes.id"
+        ).fetchall()
+    return {
+        (dongle, lane, start, seq)
+        for dongle, lane, start, taken in rows
+        for first, last in json.loads(taken)
+        for seq in range(first, last + 1)
+    }
+
+
+def readable_bodies(path: Path, last_id: int) -> set[bytes]:
+    """The bodies that SQLite itself gets, asked for one row after the other."""
+    found: set[bytes] = set()
+    with contextlib.closing(sqlite3.connect(path)) as plain:
+        for packet_id in range(1, last_id + 1):
+            with contextlib.suppress(sqlite3.Error):
+                query = "SELECT body FROM packets WHERE id = ?"
+                found.update(body for (body,) in plain.execute(query, (packet_id,)) if is_packet(body))
+    return found
+
+
+def recovered_bodies(path: Path, scratch: Path) -> set[bytes]:
+    """The bodies that the shell of SQLite recovers from a damaged file."""
+    dump = subprocess.run(["sqlite3", str(path), ".recover"], capture_output=True, check=False)
+    subprocess.run(["sqlite3", str(scratch)], input=dump.stdout, capture_output=True, check=False)
+    found: set[bytes] = set()
+    with contextlib.closing(sqlite3.connect(scratch)) as plain:
+        names = [name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for name in names:
+            for row in plain.execute(f'SELECT * FROM "{name}"'):
+                found.update(value for value in row if isinstance(value, bytes) and is_packet(value))
+    scratch.unlink()
+    return found
+
+
+def is_packet(body: bytes) -> bool:
+    """Whether the bytes are a packet, and not what a damaged page has made of one."""
+    with contextlib.suppress(Exception):
+        decode_packet(body)
+        return True
+    return False
+
+
+@cache
+def has_recovery() -> bool:
+    """Whether there is a shell of SQLite that can recover anything: Debian 12's has no access to pages."""
+    if shutil.which("sqlite3") is None:
+        return False
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "healthy"
+        with contextlib.closing(sqlite3.connect(path)) as plain, plain:
+            plain.execute("CREATE TABLE one (body BLOB)")
+        return not subprocess.run(
+            ["sqlite3", str(path), ".recover"], capture_output=True, check=False
+        ).returncode

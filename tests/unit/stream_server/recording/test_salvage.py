@@ -1,0 +1,198 @@
+"""A damaged recording: what SQLite can read of it is there again, and the books fit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_server.recording import salvage as salvage_module
+from stream_server.recording.salvaging import salvage
+from stream_server.storage.recording_file import prepare_recording
+from stream_server.storage.setting_aside import KEPT, damaged_recordings
+from tests.helpers.damaged_recordings import (
+    PAGE,
+    damage,
+    has_recovery,
+    lanes,
+    make_recording,
+    readable_bodies,
+    recovered_bodies,
+    stored_packets,
+    taken_numbers,
+)
+
+PAGES = int(os.environ.get("DAMAGED_PAGES", "20"))
+LANES = lanes(1, 40)
+NAME = "recording.sqlite3"
+
+
+def told(_text: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(scope="module", params=[0, 50], ids=["whole", "after retention"])
+def original(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    path = tmp_path_factory.mktemp("original") / NAME
+    make_recording(path, LANES, request.param)
+    return path
+
+
+def copy(original: Path, directory: Path) -> Path:
+    directory.mkdir(exist_ok=True)
+    return Path(shutil.copy(original, directory / NAME))
+
+
+def repaired(path: Path) -> Path | None:
+    """The damaged file, where the recording had to be set aside; what can be read is in the new one."""
+    prepare_recording(path)
+    salvage(path, told)
+    return damaged_recordings(path.parent)[0] if damaged_recordings(path.parent) else None
+
+
+def page_of(table: str, path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as plain:
+        (page,) = plain.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        assert isinstance(page, int)
+        return page
+
+
+def books(path: Path) -> dict[str, Any]:
+    with contextlib.closing(sqlite3.connect(path)) as plain:
+        (report,) = plain.execute("SELECT value FROM recording_state WHERE key = 'damage_report'").fetchone()
+        sums = "SELECT COALESCE(SUM(packets), 0), COALESCE(SUM(bytes), 0) FROM"
+        recorded = plain.execute(f"{sums} lane_starts").fetchone()
+        deleted = plain.execute(f"{sums} retention_totals").fetchone()
+        here = plain.execute(
+            "SELECT COALESCE(SUM(kind != 3), 0), COALESCE(SUM(size_bytes), 0) FROM packets"
+        ).fetchone()
+        holes = plain.execute("SELECT first_seq, last_seq, frames FROM holes").fetchall()
+        assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert plain.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert tuple(a - b for a, b in zip(recorded, deleted, strict=True)) == here
+    return {"report": json.loads(report), "holes": holes}
+
+
+def test_one_damaged_page_after_the_other(original: Path, tmp_path: Path) -> None:
+    before, taken = stored_packets(original), taken_numbers(original)
+    chance, size = random.Random(os.environ.get("DAMAGED_SEED", "1")), original.stat().st_size // PAGE
+    for page in chance.sample(range(1, size + 1), min(PAGES, size)):
+        path = copy(original, tmp_path / str(page))
+        damage(path, page, chance)
+        damaged = repaired(path)
+        after = stored_packets(path)
+        if damaged is None:
+            assert after == before, f"page {page} is in use"
+            continue
+        assert after.items() <= before.items(), page
+        theirs = readable_bodies(damaged, len(taken))
+        if has_recovery():
+            theirs |= recovered_bodies(damaged, tmp_path / "recovered")
+        assert theirs & set(before.values()) <= set(after.values()), page
+        lost = before.keys() - after.keys()
+        untaken = taken - taken_numbers(path)
+        assert untaken >= lost, page
+        # Of a start whose row is lost nobody knows what retention deleted.
+        assert untaken == lost or page == page_of("lane_starts", original)
+        found = books(path)
+        assert sum(one["packets"] for one in found["report"]["lost"]) == len(lost)
+        assert sum(last - first + 1 for first, last, _ in found["holes"]) == len(lost)
+
+
+@pytest.mark.parametrize(
+    "destroy",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(os.urandom(50_000)),
+        lambda path: os.truncate(path, path.stat().st_size // 2 // PAGE * PAGE),
+        lambda path: os.truncate(path, path.stat().st_size // 2 + 77),
+    ],
+    ids=["empty", "noise", "half", "half a page too"],
+)
+def test_whatever_is_done_to_it_a_recording_is_there(
+    original: Path, tmp_path: Path, destroy: Callable[[Path], None]
+) -> None:
+    path = copy(original, tmp_path)
+    destroy(path)
+    assert repaired(path) is not None
+    assert stored_packets(path).items() <= stored_packets(original).items()
+    books(path)
+
+
+def test_packets_that_come_later_are_behind_those_that_were_there(original: Path, tmp_path: Path) -> None:
+    path = copy(original, tmp_path)
+    damage(path, path.stat().st_size // PAGE, random.Random(1))
+    with contextlib.closing(sqlite3.connect(original)) as plain:
+        (last,) = plain.execute("SELECT seq FROM sqlite_sequence WHERE name = 'packets'").fetchone()
+    repaired(path)
+    with contextlib.closing(sqlite3.connect(path)) as plain:
+        assert plain.execute("SELECT seq FROM sqlite_sequence WHERE name = 'packets'").fetchone() == (last,)
+
+
+def killed_at(step: int, path: Path) -> bool:
+    """Repair in a child that is killed where it opens, links, renames or removes for the nth time."""
+    child = os.fork()
+    if not child:
+        left = step
+
+        def count(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            if event in {"sqlite3.connect", "os.rename", "os.link", "os.remove", "os.chmod", "open"} and str(
+                arguments[0]
+            ).startswith(str(path.parent)):
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        repaired(path)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
+
+
+def test_a_kill_at_any_step_costs_nothing_more(original: Path, tmp_path: Path) -> None:
+    whole = copy(original, tmp_path / "whole")
+    damage(whole, 40, random.Random(1))
+    expected = stored_packets(path) if (path := copy(whole, tmp_path / "once")) and repaired(path) else {}
+    for step in range(100):
+        path = copy(whole, tmp_path / str(step))
+        if not killed_at(step, path):
+            break
+        repaired(path)
+        assert stored_packets(path) == expected
+        assert len(damaged_recordings(path.parent)) == 1
+        assert sorted(file.name for file in path.parent.iterdir()) == [
+            damaged_recordings(path.parent)[0].name, NAME,
+        ]  # fmt: skip
+    assert 5 < step < 99
+
+
+def test_a_full_disk_leaves_the_rest_where_it_is(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(salvage_module, "SPARE_BYTES", 1 << 62)
+    path = copy(original, tmp_path)
+    damage(path, 40, random.Random(1))
+    assert repaired(path) is not None
+    assert stored_packets(path) == {}
+    assert books(path)["report"]["unread_pages"] > 30
+
+
+def test_the_last_three_damaged_ones_are_kept(original: Path, tmp_path: Path) -> None:
+    for _ in range(KEPT + 2):
+        path = copy(original, tmp_path)
+        damage(path, 1, random.Random(1))
+        prepare_recording(path)
+    assert len(damaged_recordings(tmp_path)) == KEPT
