@@ -16,7 +16,6 @@ from stream_server import clock
 from stream_server.access.access import Access
 from stream_server.agents import control_socket, data_socket
 from stream_server.config import ServerConfig
-from stream_server.damage import look_through, tell_of_damage
 from stream_server.errors import StartError, StorageError
 from stream_server.fleet.fleet import Fleet
 from stream_server.http import openapi
@@ -43,7 +42,9 @@ from stream_server.sse.fanout import FanOut, FanOutSettings
 from stream_server.storage import kept_facts
 from stream_server.storage.data_directory import DataDirectory
 from stream_server.storage.database import Database
+from stream_server.storage.readiness import Readiness
 from stream_server.storage.setting_aside import damaged_recordings
+from stream_server.storage_news import look_through, tell_of_damage, tell_of_restore
 from stream_server.streams.console import StreamLimits
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
@@ -136,6 +137,7 @@ async def running_services(
         hub = await _hub(config, database, tables)
         fanout = await _started_fanout(config, database, hub)
         stack.push_async_callback(fanout.close)
+        await tell_of_restore(database)
         await tell_of_damage(database, recording)
         fleet = Fleet(database, hub, last_values)
         await fleet.load()
@@ -143,9 +145,12 @@ async def running_services(
         recorder = Recorder(recording, metrics)
         recorder.start()
         stack.push_async_callback(recorder.close)
+        readiness = Readiness([(database, kept_facts.SERVER_READY), (recording, kept_facts.RECORDING_READY)])
+        stack.push_async_callback(readiness.close)
         services = Services(
-            config, database, recording, metrics, access, hub, fanout, fleet, recorder, tables, last_values
-        )
+            config, database, recording, metrics, access, hub, fanout, fleet, recorder, tables, last_values,
+            readiness,
+        )  # fmt: skip
         _add_gauges(services)
         retention = Retention(recording, config.recording, metrics)
         for job in (_keep_house(services), retention.run(), last_values.run(), look_through(recording)):

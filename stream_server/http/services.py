@@ -13,6 +13,7 @@ from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut
 from stream_server.storage.database import Database
+from stream_server.storage.readiness import Readiness
 from stream_server.streams.hub import StreamHub
 
 
@@ -31,3 +32,4 @@ class Services:
     recorder: Recorder
     signal_tables: SignalTables
     last_values: LastValueStore
+    readiness: Readiness

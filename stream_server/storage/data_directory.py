@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from stream_server import clock
 from stream_server.errors import StartError
-from stream_server.storage import migrations, splitting
+from stream_server.storage import kept_facts, migrations, splitting
 from stream_server.storage.database import open_engine
 from stream_server.storage.files import begin_file
 from stream_server.storage.health import damage_anywhere, damage_at_start
@@ -102,6 +102,8 @@ def _copy(recording_path: Path, server_path: Path, target: Path) -> None:
         copy.execute("PRAGMA journal_mode=DELETE")
         copy.execute("BEGIN")
         add_server_part(server, copy)
+        mark = (kept_facts.BACKUP_MADE_AT.name, str(clock.wall_ns()))
+        copy.execute("INSERT OR REPLACE INTO server_state VALUES (?, ?)", mark)
         copy.execute("COMMIT")
         (verdict,) = copy.execute("PRAGMA integrity_check").fetchone()
     if verdict != "ok":

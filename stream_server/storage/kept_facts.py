@@ -19,10 +19,14 @@ class Key(NamedTuple):
 
 ID_RESERVATION: Final = Key("id_reservation_us", server_state)
 SIGNED_IN: Final = Key("signed_in_at_ns", server_state)
+BACKUP_MADE_AT: Final = Key("backup_made_at_ns", server_state)
+"""In a backup, and in what is restored from it until the server has said so: who opens it has gone back."""
 SALVAGE: Final = Key("salvage", recording_state)
 """A damaged file that is being read, as JSON: `file`, `reason`, `page`, the next to be read."""
 DAMAGE_REPORT: Final = Key("damage_report", recording_state)
 """What a salvage has found, as JSON, until it is in the audit."""
+SERVER_READY: Final = Key("readyz", server_state)
+RECORDING_READY: Final = Key("readyz", recording_state)
 LAST_VALUES_PACKET: Final = Key("last_values_packet", recording_state)
 
 

@@ -17,7 +17,7 @@ import sqlalchemy
 from stream_server.app import running_server
 from stream_server.errors import StorageError
 from stream_server.storage import data_directory
-from tests.helpers.api_server import API, Server, api_server, closing, config, listen
+from tests.helpers.api_server import API, Server, api_server, closing, config, eventually, listen
 
 
 @pytest.fixture
@@ -91,7 +91,12 @@ async def test_a_full_disk_is_told_by_readyz_and_ends(server: Server) -> None:
     text = server.services.metrics.exposition().decode()
     assert "stream_server_storage_fault 1.0" in text
     assert (await api.ask("GET", "/healthz"))[0] == 200
-    assert (await api.ask("GET", "/readyz"))[0] == 200
+    assert (await api.ask("GET", "/readyz"))[0] == 503
+
+    async def ready() -> bool:
+        return bool((await api.ask("GET", "/readyz"))[0] == 200)
+
+    await eventually(ready)
     assert "stream_server_storage_fault 0.0" in server.services.metrics.exposition().decode()
     await (await agent.hello()).close()
 

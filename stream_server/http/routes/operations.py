@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from stream_server.access import audit
 from stream_server.errors import ApiError
@@ -33,21 +33,11 @@ async def healthz(_call: Call) -> Health:
 
 
 async def readyz(call: Call) -> Health | web.Response:
-    """Storage takes reads, and writes when the last one failed."""
-    for database in (call.services.database, call.services.recording):
-        try:
-            await database.read(lambda connection: connection.execute(text("SELECT 1")))
-            if database.fault is not None:
-                await database.write(_probe)
-        except Exception as error:
-            reason = database.fault or type(error).__name__
-            raise ApiError(503, "STORAGE_UNAVAILABLE", f"storage does not work: {reason}") from error
+    """Both files take a write."""
+    fault = await call.services.readiness.fault()
+    if fault is not None:
+        raise ApiError(503, "STORAGE_UNAVAILABLE", f"storage does not work: {fault}")
     return Health()
-
-
-def _probe(connection: Connection) -> None:
-    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    connection.exec_driver_sql(f"PRAGMA user_version={version}")
 
 
 async def metrics(call: Call) -> web.Response:
@@ -94,7 +84,7 @@ def _static(name: str, content_type: str) -> web.Response:
 
 ROUTES: Final = (
     Route("GET", "/healthz", "open", healthz, "Is the process alive", response_type=Health),
-    Route("GET", "/readyz", "open", readyz, "Does storage work", response_type=Health),
+    Route("GET", "/readyz", "open", readyz, "Can everything be stored", response_type=Health),
     Route("GET", "/metrics", "viewer", metrics, "Prometheus metrics", response_type="text/plain"),
     Route(
         "GET",

@@ -1,4 +1,4 @@
-"""What is told of a damaged recording, and how a large one is found to be damaged."""
+"""What is told of the files: that a recording was damaged, that they come from a backup."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.access import audit
 from stream_server.errors import StartError
@@ -16,6 +17,29 @@ from stream_server.storage import health, kept_facts
 from stream_server.storage.database import Database
 
 _logger: Final = logging.getLogger(__name__)
+
+
+async def tell_of_restore(database: Database) -> None:
+    """That this is what a backup held goes into log and audit, once, and is remembered."""
+    made_at = await database.read(lambda connection: kept_facts.get(connection, kept_facts.BACKUP_MADE_AT))
+    if made_at is None:
+        return
+    made = format_timestamp(int(made_at) // 1000)
+    _logger.warning("this is what a backup of %s held; what was stored after it is not here", made)
+    now_ns = clock.wall_ns()
+
+    def store(connection: Connection) -> None:
+        audit.record(
+            connection,
+            now_ns,
+            actor="server",
+            action="storage.restored",
+            subject="server",
+            after={"backup_of": made},
+        )
+        kept_facts.remove(connection, kept_facts.BACKUP_MADE_AT)
+
+    await database.write(store)
 
 
 async def tell_of_damage(database: Database, recording: Database) -> None:
