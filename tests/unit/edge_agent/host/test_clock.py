@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,33 +46,3 @@ def test_the_boot_id_is_the_kernels() -> None:
 def test_without_a_boot_id_there_is_a_word_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "none")
     assert Clock().boot_id() == "unknown"
-
-
-def test_synchronised_agrees_with_timedatectl() -> None:
-    command = shutil.which("timedatectl")
-    if command is None:
-        pytest.skip("no timedatectl here to compare with")
-    arguments = [command, "show", "-p", "NTPSynchronized", "--value"]
-    shown = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    if shown.returncode:
-        pytest.skip(f"timedatectl does not work here: {shown.stderr.strip()}")
-    assert Clock().synchronised() == (shown.stdout.strip() == "yes")
-
-
-@pytest.mark.parametrize(("error_us", "expected"), [(0, True), (15_999_999, True), (16_000_000, False)])
-def test_a_clock_that_nobody_disciplines_is_not_synchronised(
-    monkeypatch: pytest.MonkeyPatch, error_us: int, expected: bool
-) -> None:
-    monkeypatch.setattr(clock, "_kernel_clock_error_us", lambda: error_us)
-    assert Clock().synchronised() is expected
-
-
-def test_where_the_kernel_cannot_be_asked_timesyncd_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    flag = tmp_path / "synchronized"
-    monkeypatch.setattr(clock, "_kernel_clock_error_us", lambda: None)
-    monkeypatch.setattr(clock, "_TIMESYNCD_FLAG", flag)
-    assert Clock().synchronised() is False
-    flag.touch()
-    assert Clock().synchronised() is True
