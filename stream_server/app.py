@@ -44,7 +44,7 @@ from stream_server.storage.data_directory import DataDirectory
 from stream_server.storage.database import Database
 from stream_server.storage.readiness import Readiness
 from stream_server.storage.setting_aside import damaged_recordings
-from stream_server.storage_news import look_through, tell_of_damage, tell_of_restore
+from stream_server.storage_news import clock_news, look_through, tell_of_damage, tell_of_restore
 from stream_server.streams.console import StreamLimits
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
@@ -145,14 +145,14 @@ async def running_services(
         recorder = Recorder(recording, metrics)
         recorder.start()
         stack.push_async_callback(recorder.close)
+        retention = Retention(recording, config.recording, metrics, partial(clock_news, database))
         readiness = Readiness([(database, kept_facts.SERVER_READY), (recording, kept_facts.RECORDING_READY)])
         stack.push_async_callback(readiness.close)
         services = Services(
             config, database, recording, metrics, access, hub, fanout, fleet, recorder, tables, last_values,
-            readiness,
+            readiness, retention,
         )  # fmt: skip
         _add_gauges(services)
-        retention = Retention(recording, config.recording, metrics)
         for job in (_keep_house(services), retention.run(), last_values.run(), look_through(recording)):
             stack.push_async_callback(_cancelled, asyncio.create_task(job))
         yield services
@@ -227,6 +227,11 @@ def _add_gauges(services: Services) -> None:
     metrics.gauge("sse_subscribers", "Open console streams", lambda: fanout.subscribers)
     metrics.gauge(
         "sse_send_timeouts", "Console clients cut off for reading nothing", lambda: fanout.send_timeouts
+    )
+    metrics.gauge(
+        "clock_jump_seconds",
+        "How far the wall clock has jumped; nothing is deleted by age until it is 0",
+        lambda: services.retention.jump_seconds,
     )
     metrics.gauge(
         "damaged_recordings",

@@ -17,14 +17,14 @@ from can_stream.protocol.identity import is_identifier
 from can_stream.service_manager import ServiceManager, log_to_standard_error
 from can_stream.standard_streams import open_closed_streams
 from stream_server import clock
-from stream_server.access import credentials
+from stream_server.access import audit, credentials
 from stream_server.access.roles import ROLES, Role
 from stream_server.app import running_server
 from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.errors import ApiError, ServerError, StorageError
 from stream_server.garbage import keep_pauses_short
 from stream_server.recording.salvaging import salvage
-from stream_server.storage import data_directory, server_schema, splitting
+from stream_server.storage import data_directory, kept_facts, server_schema, splitting
 from stream_server.storage.data_directory import DataDirectory
 
 _ACTOR: Final = "command line"
@@ -233,6 +233,31 @@ def create_enrolment(data_dir: Path, agent_id: str | None, uses: int) -> None:
             lambda connection: credentials.create_enrolment(connection, agent_id, uses, now_ns, _ACTOR)
         )
     )
+
+
+@main.group("clock")
+def clock_commands() -> None:
+    """The clock that the ages of recorded packets count on."""
+
+
+@clock_commands.command("confirm")
+@_DATA_DIR
+def confirm_clock(data_dir: Path) -> None:
+    """Say that this machine's clock is right, after a jump: what is too old is deleted again.
+
+    A running server takes note within ten seconds.
+    """
+    directory = data_directory.existing(data_dir)
+    now_ns = clock.wall_ns()
+    directory.administer(
+        lambda connection: audit.record(
+            connection, now_ns, actor=_ACTOR, action="clock.confirm", subject="server"
+        )
+    )
+    directory.administer_recording(
+        lambda connection: kept_facts.put(connection, kept_facts.CLOCK_CONFIRMED, str(now_ns))
+    )
+    click.echo(f"the clock is right: it is {_minute(now_ns)} UTC", err=True)
 
 
 @main.command("check-config")

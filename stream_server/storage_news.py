@@ -1,4 +1,4 @@
-"""What is told of the files: that a recording was damaged, that they come from a backup."""
+"""What is told of the files and of the clock: damage, a backup that was restored, a jump."""
 
 from __future__ import annotations
 
@@ -74,6 +74,21 @@ def _sentence(lost: dict[str, Any]) -> str:
     return (
         f"{lost['packets']} packets with {lost['frames']} {rows} of {lost['dongle_id']} are lost, "
         "unless their agent still has them"
+    )
+
+
+async def clock_news(database: Database, action: str, jump_seconds: float) -> None:
+    """That the server's clock has jumped, or has settled, goes into the audit."""
+    now_ns = clock.wall_ns()
+    await database.write(
+        lambda connection: audit.record(
+            connection,
+            now_ns,
+            actor="server",
+            action=action,
+            subject="server",
+            after={"jump_seconds": round(jump_seconds, 3)},
+        )
     )
 
 

@@ -182,6 +182,7 @@ class AuditPage(_Answer, frozen=True):
 
 
 class Health(_Answer, frozen=True):
-    """The process, or its storage, works."""
+    """The process, or its storage, works. `warnings`: what an operator should look at all the same."""
 
     status: Literal["ok"] = "ok"
+    warnings: list[str] = []

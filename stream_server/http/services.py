@@ -9,6 +9,7 @@ from stream_server.config import ServerConfig
 from stream_server.fleet.fleet import Fleet
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder
+from stream_server.recording.retention import Retention
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut
@@ -33,3 +34,4 @@ class Services:
     signal_tables: SignalTables
     last_values: LastValueStore
     readiness: Readiness
+    retention: Retention

@@ -251,24 +251,22 @@ def recorded_bytes(connection: Connection) -> int:
     return stored - deleted
 
 
-def delete_oldest(
-    connection: Connection, received_before_ns: int, surplus_bytes: int
-) -> tuple[int, int, int]:
-    """Delete the oldest packets: those received before a time, and more until `surplus_bytes` are gone.
+def delete_oldest(connection: Connection, through_id: int, surplus_bytes: int) -> tuple[int, int, int]:
+    """Delete the oldest packets: those up to `through_id`, and more until `surplus_bytes` are gone.
 
     At most RETENTION_PACKETS at once. Returns (packets, frames, bytes) deleted, values counting as no frames;
     zeros when nothing is due.
     """
     rows = connection.execute(
         select(
-            packets.c.id, packets.c.kind, packets.c.frames, packets.c.size_bytes, packets.c.received_ns,
+            packets.c.id, packets.c.kind, packets.c.frames, packets.c.size_bytes,
             packets.c.start_pk, packets.c.seq, lane_starts.c.lane_id,
         )
         .join(lane_starts, packets.c.start_pk == lane_starts.c.id)
         .order_by(packets.c.id)
         .limit(RETENTION_PACKETS)
     ).all()  # fmt: skip
-    due = list(_due(rows, received_before_ns, surplus_bytes))
+    due = list(_due(rows, through_id, surplus_bytes))
     if not due:
         return 0, 0, 0
     connection.execute(delete(packets).where(packets.c.id <= due[-1].id))
@@ -279,9 +277,9 @@ def delete_oldest(
     return len(due), frames, sum(row.size_bytes for row in due)
 
 
-def _due(rows: Iterable[Any], received_before_ns: int, surplus_bytes: int) -> Iterator[Any]:
+def _due(rows: Iterable[Any], through_id: int, surplus_bytes: int) -> Iterator[Any]:
     for row in rows:
-        if row.received_ns >= received_before_ns and surplus_bytes <= 0:
+        if row.id > through_id and surplus_bytes <= 0:
             return
         surplus_bytes -= row.size_bytes
         yield row

@@ -4,49 +4,116 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
+from sqlalchemy import Connection
+
+from can_stream.wall_clock import is_synchronised
 from stream_server import clock
 from stream_server.config import RecordingSection
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
-from stream_server.recording import recording_store
+from stream_server.recording import age_store, recording_store
+from stream_server.recording.known_time import JUMP_NS, KnownTime, Reading, advance, confirm
 from stream_server.storage.database import Database
 
 PERIOD_SECONDS: Final = 10.0
+_MARKS: Final = 1000
+_HOUR_SECONDS: Final = 3600.0
 _logger: Final = logging.getLogger(__name__)
+
+Announce = Callable[[str, float], Awaitable[None]]
+"""(what has happened to the clock, by how many seconds it has jumped): for the audit."""
+
+
+def reading() -> Reading:
+    """What this machine's clocks say."""
+    return Reading(clock.boot_id(), clock.monotonic_ns(), clock.wall_ns(), is_synchronised())
+
+
+class _Look(NamedTuple):
+    before: KnownTime
+    after: KnownTime
+    through_id: int
 
 
 class Retention:
-    """Deletes what is too old or too much, in small transactions, so that new packets never wait long."""
+    """Deletes what is too old or too much, in small transactions, so that new packets never wait long.
 
-    def __init__(self, database: Database, limits: RecordingSection, metrics: Metrics) -> None:
+    `jump_seconds`: how far the wall clock is from where it should be, 0 where it has not jumped. As long as
+    it is not 0 nothing is deleted for its age.
+    """
+
+    def __init__(
+        self, database: Database, limits: RecordingSection, metrics: Metrics, announce: Announce
+    ) -> None:
+        self.jump_seconds = 0.0
         self._database = database
         self._limits = limits
         self._metrics = metrics
+        self._announce = announce
+
+    @property
+    def warning(self) -> str | None:
+        """What an operator should know, None for nothing."""
+        if not self.jump_seconds:
+            return None
+        ahead = "ahead" if self.jump_seconds > 0 else "back"
+        return (
+            f"the server's clock has jumped {ahead} by {abs(self.jump_seconds) / _HOUR_SECONDS:.1f} hours: "
+            "nothing is deleted by age until it is back, a time service has kept it for ten minutes, or "
+            "`stream-server clock confirm` says that it is right"
+        )
 
     async def run(self) -> None:
         """Apply the bounds every ten seconds until cancelled."""
         while True:
             try:
-                await self.apply(clock.wall_ns())
+                await self.apply(reading())
             except StorageError as error:
                 _logger.warning("retention waits: %s", error)
             await asyncio.sleep(PERIOD_SECONDS)
 
-    async def apply(self, now_ns: int) -> int:
+    async def apply(self, now: Reading) -> int:
         """Delete what is due now; returns how many frames went."""
-        before_ns = now_ns - int(self._limits.max_age_seconds * 1e9)
+        look = await self._database.write(partial(self._look, now=now))
+        await self._tell(look)
+        through_id = look.through_id
         surplus = await self._database.read(recording_store.recorded_bytes) - self._limits.max_bytes
         gone = 0
         while True:
             packets, frames, size = await self._database.write(
-                partial(recording_store.delete_oldest, received_before_ns=before_ns, surplus_bytes=surplus)
+                partial(recording_store.delete_oldest, through_id=through_id, surplus_bytes=surplus)
             )
             if not packets:
-                return gone
+                break
             gone += frames
             surplus -= size
             self._metrics.retention_packets.inc(packets)
             self._metrics.retention_frames.inc(frames)
+        if through_id:
+            await self._database.write(partial(age_store.forget, through_id=through_id))
+        return gone
+
+    def _look(self, connection: Connection, now: Reading) -> _Look:
+        before = age_store.load(connection, now)
+        confirmed_ns = age_store.take_confirmation(connection)
+        # A word about another time says nothing of this one.
+        is_meant = confirmed_ns is not None and abs(now.wall_ns - confirmed_ns) < JUMP_NS
+        after = confirm(before, now) if is_meant else advance(before, now)
+        age_store.store(connection, after)
+        age_ns = int(self._limits.max_age_seconds * 1e9)
+        age_store.mark(connection, after.known_ns, age_ns / _MARKS)
+        through_id = 0 if after.jump_ns else age_store.older_than(connection, after.known_ns - age_ns)
+        return _Look(before, after, through_id)
+
+    async def _tell(self, look: _Look) -> None:
+        self.jump_seconds = look.after.jump_ns / 1e9
+        if look.after.jump_ns and not look.before.jump_ns:
+            _logger.warning("%s", self.warning)
+            await self._announce("clock.jumped", self.jump_seconds)
+        elif look.before.jump_ns and not look.after.jump_ns:
+            _logger.warning("the server's clock counts again: what is too old is deleted")
+            await self._announce("clock.settled", look.before.jump_ns / 1e9)

@@ -49,14 +49,11 @@ class DataDirectory:
 
     def administer(self, job: Callable[[Connection], T]) -> T:
         """Run `job` in one transaction on `server.sqlite3`, also while a server runs. StartError."""
-        engine = open_engine(self.server_path)
-        try:
-            with engine.begin() as connection:
-                return job(connection)
-        except DBAPIError as error:
-            raise StartError(f"{self.server_path} cannot be changed: {error.orig}") from error
-        finally:
-            engine.dispose()
+        return _administer(self.server_path, job)
+
+    def administer_recording(self, job: Callable[[Connection], T]) -> T:
+        """The same on `recording.sqlite3`."""
+        return _administer(self.recording_path, job)
 
     def backup(self, target: Path) -> None:
         """Copy both files into the new file `target`, also while a server runs. StartError.
@@ -85,6 +82,17 @@ class DataDirectory:
     def _is_current(self) -> bool:
         """Whether commands can do their work, which is on `server.sqlite3`."""
         return splitting.is_split(self.path) and migrations.is_current(self.server_path, migrations.SERVER)
+
+
+def _administer(path: Path, job: Callable[[Connection], T]) -> T:
+    engine = open_engine(path)
+    try:
+        with engine.begin() as connection:
+            return job(connection)
+    except DBAPIError as error:
+        raise StartError(f"{path} cannot be changed: {error.orig}") from error
+    finally:
+        engine.dispose()
 
 
 def _copy(recording_path: Path, server_path: Path, target: Path) -> None:

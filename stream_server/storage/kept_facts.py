@@ -25,6 +25,10 @@ SALVAGE: Final = Key("salvage", recording_state)
 """A damaged file that is being read, as JSON: `file`, `reason`, `page`, the next to be read."""
 DAMAGE_REPORT: Final = Key("damage_report", recording_state)
 """What a salvage has found, as JSON, until it is in the audit."""
+KNOWN_TIME: Final = Key("known_time", recording_state)
+"""The clock that ages count on, as JSON of its Struct."""
+CLOCK_CONFIRMED: Final = Key("clock_confirmed_wall_ns", recording_state)
+"""An operator has said that the wall clock is right: what it said then."""
 SERVER_READY: Final = Key("readyz", server_state)
 RECORDING_READY: Final = Key("readyz", recording_state)
 LAST_VALUES_PACKET: Final = Key("last_values_packet", recording_state)

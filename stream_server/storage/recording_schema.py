@@ -102,6 +102,13 @@ clock_records: Final = Table(
     Column("synchronised", Boolean, nullable=False),
 )
 
+age_marks: Final = Table(
+    "age_marks",
+    metadata,
+    Column("packet_id", RowId, primary_key=True),
+    Column("known_ns", BigInteger, nullable=False),
+)
+
 retention_totals: Final = Table(
     "retention_totals",
     metadata,

@@ -37,7 +37,8 @@ async def readyz(call: Call) -> Health | web.Response:
     fault = await call.services.readiness.fault()
     if fault is not None:
         raise ApiError(503, "STORAGE_UNAVAILABLE", f"storage does not work: {fault}")
-    return Health()
+    warning = call.services.retention.warning
+    return Health(warnings=[] if warning is None else [warning])
 
 
 async def metrics(call: Call) -> web.Response:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import select
 
 from stream_server.access.secrets import kind_of
 from stream_server.cli import main
 from stream_server.errors import StartError
-from stream_server.storage import data_directory
+from stream_server.storage import data_directory, kept_facts, server_schema
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -125,6 +127,17 @@ def test_check_config_shows_every_problem_at_once(tmp_path: Path) -> None:
     file.write_text('[server]\nport = 0\npublic_url = "https://stream.example.com"\n')
     assert invoke("check-config", file).exit_code == 0
     assert "cannot be read" in refused("check-config", tmp_path / "missing.toml")
+
+
+def test_a_clock_is_confirmed_in_the_audit_and_for_the_server(tmp_path: Path) -> None:
+    directory = data_directory.prepare(tmp_path)
+    before = time.time_ns()
+    result = invoke("clock", "confirm", "--data-dir", tmp_path)
+    assert result.exit_code == 0
+    confirmed = directory.administer_recording(lambda c: kept_facts.get(c, kept_facts.CLOCK_CONFIRMED))
+    assert before <= int(confirmed or 0) <= time.time_ns()
+    audited = directory.administer(lambda c: c.execute(select(server_schema.audit.c.action)).scalars().all())
+    assert "clock.confirm" in audited
 
 
 def test_a_bad_agent_id_is_refused(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from stream_server.config import RecordingSection
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
 from stream_server.recording import clock_store, recording_store, retention
+from stream_server.recording.known_time import Reading
 from stream_server.recording.recording_store import LaneChange, StoredPacket
 from stream_server.recording.retention import Retention
+from stream_server.storage import kept_facts
 from stream_server.storage import recording_schema as schema
 from stream_server.storage.database import Database, T
 from tests.helpers.server_parts import (
@@ -36,6 +38,16 @@ from tests.helpers.server_parts import (
 
 SECOND_NS = 1_000_000_000
 NEVER = RecordingSection(max_age_seconds=1e6, max_bytes=10**12)
+
+
+async def heard(_action: str, _seconds: float) -> None:
+    """Nobody listens to what the clock does."""
+
+
+def at(seconds: float, wall_seconds: float | None = None, synchronised: bool = False) -> Reading:
+    """So many seconds after boot, and by the wall clock, if that says nothing else."""
+    wall = seconds if wall_seconds is None else wall_seconds
+    return Reading("boot", int(seconds * SECOND_NS), int(wall * SECOND_NS), synchronised)
 
 
 class RefusingOnce(Database):
@@ -102,11 +114,11 @@ async def test_what_is_too_old_goes_and_nothing_else(database: Database) -> None
     bodies = [frames_packet(seq, count=seq) for seq in range(1, 6)]
     await record(database, *bodies)
     metrics = Metrics()
-    keeper = Retention(database, RecordingSection(max_age_seconds=7.0), metrics)
-    assert await keeper.apply(10 * SECOND_NS) == 1 + 2, "frames; what is 7 s old stays"
+    keeper = Retention(database, RecordingSection(max_age_seconds=7.0), metrics, heard)
+    assert await keeper.apply(at(10)) == 1 + 2, "frames; what is 7 s old stays"
     assert await kept(database) == [3, 4, 5]
     assert await totals(database) == (2, 3, sum(map(len, bodies[:2])))
-    assert await keeper.apply(10 * SECOND_NS) == 0
+    assert await keeper.apply(at(10)) == 0
     assert metrics.registry.get_sample_value("stream_server_retention_deleted_frames_total") == 3
     assert metrics.registry.get_sample_value("stream_server_retention_deleted_packets_total") == 2
 
@@ -116,7 +128,7 @@ async def test_of_too_much_the_oldest_go_until_the_rest_fits(database: Database)
     size = len(bodies[0])
     await record(database, *bodies)
     for room, left in ((5 * size, 5), (5 * size - 1, 4), (2 * size, 2), (1, 0)):
-        await Retention(database, RecordingSection(1e6, max_bytes=room), Metrics()).apply(10 * SECOND_NS)
+        await Retention(database, RecordingSection(1e6, max_bytes=room), Metrics(), heard).apply(at(10))
         assert await kept(database) == [1, 2, 3, 4, 5][5 - left :]
         stored = await database.read(recording_store.recorded_bytes)
         assert stored == left * size <= room
@@ -127,7 +139,7 @@ async def test_more_than_one_transaction_is_needed_for_much(
 ) -> None:
     monkeypatch.setattr(recording_store, "RETENTION_PACKETS", 2)
     await record(database, *(frames_packet(seq) for seq in range(1, 8)))
-    assert await Retention(database, RecordingSection(3.5, 10**9), Metrics()).apply(10 * SECOND_NS) == 6
+    assert await Retention(database, RecordingSection(3.5, 10**9), Metrics(), heard).apply(at(10)) == 6
     assert await kept(database) == [7]
     assert (await totals(database))[:2] == (6, 6)
 
@@ -137,7 +149,7 @@ async def test_values_and_gaps_are_counted_in_the_books_of_their_lanes_and_not_a
 ) -> None:
     await record(database, frames_packet(1, count=3), gap_packet(2, Gap(GapReason.WINDOW, 2, 100)))
     await record(database, values_packet(1, 0, 1), lane="signals")
-    assert await Retention(database, RecordingSection(1.0, 10**9), Metrics()).apply(10 * SECOND_NS) == 3
+    assert await Retention(database, RecordingSection(1.0, 10**9), Metrics(), heard).apply(at(10)) == 3
     assert await kept(database) == []
     assert (await totals(database))[:2] == (1, 3)
     assert (await totals(database, "signals"))[:2] == (1, 2)
@@ -149,7 +161,7 @@ async def test_the_last_word_on_a_clock_outlives_its_packet(database: Database) 
         encode_clock(PacketNumber(START, seq), ClockRecord("boot", seq, synchronised=False)) for seq in (1, 2)
     ]
     await record(database, *clocks, frames_packet(3), frames_packet(4))
-    await Retention(database, RecordingSection(6.5, 10**9), Metrics()).apply(10 * SECOND_NS)
+    await Retention(database, RecordingSection(6.5, 10**9), Metrics(), heard).apply(at(10))
     assert await kept(database) == [4]
     query = select(schema.clock_records.c.seq)
     assert await database.read(lambda connection: list(connection.execute(query).scalars())) == [2]
@@ -166,7 +178,7 @@ async def test_it_goes_on_when_storage_works_again(
     await record(database, frames_packet(1))
     database.emptied.clear()
     database.refusals.append("database or disk is full")
-    running = asyncio.create_task(Retention(database, RecordingSection(max_age_seconds=1.0), Metrics()).run())
+    running = asyncio.create_task(Retention(database, RecordingSection(max_bytes=1), Metrics(), heard).run())
     async with asyncio.timeout(10):
         await database.emptied.wait()
     running.cancel()
@@ -175,4 +187,91 @@ async def test_it_goes_on_when_storage_works_again(
 
 
 async def test_nothing_is_due_in_an_empty_recording(database: Database) -> None:
-    assert await Retention(database, NEVER, Metrics()).apply(10 * SECOND_NS) == 0
+    assert await Retention(database, NEVER, Metrics(), heard).apply(at(10)) == 0
+
+
+class Heard:
+    """What the audit is told of the clock."""
+
+    def __init__(self) -> None:
+        self.news: list[tuple[str, float]] = []
+
+    async def __call__(self, action: str, seconds: float) -> None:
+        self.news.append((action, seconds))
+
+
+DAY = 86_400.0
+
+
+async def test_a_clock_that_jumps_ahead_deletes_nothing_and_it_is_told(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Heard()
+    keeper = Retention(database, RecordingSection(max_age_seconds=7 * DAY), Metrics(), told)
+    await record(database, *(frames_packet(seq) for seq in range(1, 6)))
+    for seconds in (10, 20):
+        assert await keeper.apply(at(seconds)) == 0
+    for seconds in (30, 40):
+        assert await keeper.apply(at(seconds, seconds + 10 * DAY)) == 0
+    assert told.news == [("clock.jumped", 10 * DAY)]
+    assert keeper.jump_seconds == 10 * DAY
+    assert "jumped ahead by 240.0 hours" in str(keeper.warning)
+    assert str(keeper.warning) in caplog.text
+    assert "stream-server clock confirm" in caplog.text
+    assert await keeper.apply(at(50, 50 - 30 * DAY)) == 0
+    assert "jumped back by 720.0 hours" in str(keeper.warning)
+    assert await keeper.apply(at(60)) == 0
+    assert (keeper.jump_seconds, keeper.warning) == (0, None)
+    assert [action for action, _ in told.news] == ["clock.jumped", "clock.settled"]
+    assert await kept(database) == [1, 2, 3, 4, 5]
+    assert await keeper.apply(at(60 + 7 * DAY)) == 5, "by then they are old"
+
+
+async def test_while_the_clock_is_wrong_what_is_too_much_still_goes(database: Database) -> None:
+    keeper = Retention(database, RecordingSection(5.0, max_bytes=1), Metrics(), heard)
+    await record(database, frames_packet(1))
+    assert await keeper.apply(at(10, 10 + DAY)) == 1
+
+
+async def test_a_restart_under_a_wrong_clock_changes_nothing(database: Database) -> None:
+    limits = RecordingSection(max_age_seconds=7 * DAY)
+    await record(database, *(frames_packet(seq) for seq in range(1, 6)))
+    await Retention(database, limits, Metrics(), heard).apply(at(10))
+    for boot, seconds, wall in (
+        ("boot", 20, 20 + 10 * DAY),
+        ("other", 5, 30 * DAY),
+        ("other", 50, 400 * DAY),
+    ):
+        now = Reading(boot, int(seconds * SECOND_NS), int(wall * SECOND_NS), synchronised=False)
+        keeper = Retention(database, limits, Metrics(), heard)
+        assert await keeper.apply(now) == 0
+        assert keeper.jump_seconds > 9 * DAY
+    assert await kept(database) == [1, 2, 3, 4, 5]
+
+
+async def test_what_an_operator_confirms_counts_and_an_old_word_does_not(database: Database) -> None:
+    limits = RecordingSection(max_age_seconds=7 * DAY)
+    keeper = Retention(database, limits, Metrics(), heard)
+    await record(database, *(frames_packet(seq) for seq in range(1, 6)))
+    await keeper.apply(at(10, synchronised=True))
+    await keeper.apply(at(20, 20 + 10 * DAY))
+    key = kept_facts.CLOCK_CONFIRMED
+    for said, gone in ((20.0, 0), (25 + 10 * DAY, 5)):
+        text = str(int(said * SECOND_NS))
+        await database.write(lambda connection, text=text: kept_facts.put(connection, key, text))  # type: ignore[misc]
+        assert await keeper.apply(at(30, 30 + 10 * DAY)) == gone
+        assert await database.read(lambda connection: kept_facts.get(connection, key)) is None
+
+
+async def test_packets_that_came_while_the_clock_was_wrong_are_as_old_as_they_are(database: Database) -> None:
+    keeper = Retention(database, RecordingSection(max_age_seconds=100.0), Metrics(), heard)
+    await keeper.apply(at(0, 1000 * DAY))
+    await record(database, frames_packet(1))  # its time of receipt is of 1970
+    await keeper.apply(at(10, 1000 * DAY + 10))
+    await record(database, frames_packet(2))
+    await keeper.apply(at(60, 1000 * DAY + 60))
+    assert await kept(database) == [1, 2]
+    await keeper.apply(at(115, 1000 * DAY + 115))
+    assert await kept(database) == [2]
+    await keeper.apply(at(165, 1000 * DAY + 165))
+    assert await kept(database) == []
