@@ -71,6 +71,7 @@ class RunningServer:
     """A server that takes requests at `url`, and when `everywhere` at any address of this machine."""
 
     url: str
+    everywhere: bool
     port: int
     app: web.Application
     services: Services
@@ -83,11 +84,12 @@ async def running_server(config: ServerConfig, directory: DataDirectory) -> Asyn
     """Serve while this is open; then end every stream, store what is held, and close. StartError."""
     damaged = asyncio.Event()
     async with running_services(config, directory, damaged) as services:
-        app = create_app(services)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
+        runner = ErrorsAsJsonRunner(
+            create_app(services), shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False
+        )
         await runner.setup()
         try:
-            yield RunningServer(await _listen(runner, config), runner.addresses[0][1], app, services, damaged)
+            yield await _listen(runner, config, services, damaged)
         finally:
             await runner.cleanup()
 
@@ -205,7 +207,9 @@ async def _keep_house(services: Services) -> None:
             _logger.exception("housekeeping failed")
 
 
-async def _listen(runner: web.AppRunner, config: ServerConfig, services: Services) -> RunningServer:
+async def _listen(
+    runner: web.AppRunner, config: ServerConfig, services: Services, damaged: asyncio.Event
+) -> RunningServer:
     host, port = config.server.host, config.server.port
     try:
         await web.TCPSite(runner, host, port).start()
@@ -217,7 +221,9 @@ async def _listen(runner: web.AppRunner, config: ServerConfig, services: Service
     bound, bound_port = runner.addresses[0][:2]
     address = own_address(bound)
     shown = f"[{address}]" if ":" in address else address
-    return RunningServer(f"http://{shown}:{bound_port}", is_every_address(bound), runner.app, services)
+    return RunningServer(
+        f"http://{shown}:{bound_port}", is_every_address(bound), bound_port, runner.app, services, damaged
+    )
 
 
 def _add_gauges(services: Services) -> None:

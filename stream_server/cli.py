@@ -23,6 +23,7 @@ from stream_server.app import running_server
 from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.errors import ApiError, ServerError, StorageError
 from stream_server.garbage import keep_pauses_short
+from stream_server.http.library_errors import is_own_fault
 from stream_server.recording.salvaging import salvage
 from stream_server.storage import data_directory, kept_facts, server_schema, splitting
 from stream_server.storage.data_directory import DataDirectory
@@ -99,12 +100,6 @@ def run(config_file: Path | None, host: str | None, port: int | None, data_dir: 
             damage, section = ended.damage, msgspec.structs.replace(section, port=ended.port)
 
 
-def _is_own_fault(record: logging.LogRecord) -> bool:
-    """Not what is no HTTP: it gets its 400, and a traceback for each would let anybody fill the log."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
-
-
 class _Damaged(NamedTuple):
     """Why a server has ended that nobody stopped, and the port it listened on."""
 
@@ -128,7 +123,7 @@ async def _serve(config: ServerConfig, directory: DataDirectory, manager: Servic
             click.echo(f"sign in with {config.server.public_url or server.url}/#link={secret}")
         keep_pauses_short()
         manager.ready()
-        manager.status(f"listening on {server.url}")
+        manager.status(listening)
         await _until(stop, server.damaged, manager)
         database, recording = server.services.database, server.services.recording
         if database.damage is not None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from can_stream.protocol.clock_record import WALL_PERIOD_SECONDS
 from can_stream.wall_clock import is_synchronised
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")

@@ -12,7 +12,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, delete, insert, select, update
 
 from can_stream.lanes.intervals import IntervalSet
-from can_stream.protocol.packets import PacketKind
+from can_stream.protocol.packet_head import PacketKind
 from stream_server.recording.lost_numbers import StartBooks, count_of, lost_numbers, without
 from stream_server.storage.recording_schema import holes, lane_starts, lanes, packets, retention_totals
 

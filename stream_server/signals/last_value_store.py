@@ -12,7 +12,8 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from can_stream.frames.batches import SignalBatch
 from can_stream.protocol.errors import PacketError
-from can_stream.protocol.packets import PacketKind, decode_packet
+from can_stream.protocol.packet_head import PacketKind
+from can_stream.protocol.packets import decode_packet
 from stream_server.errors import StorageError
 from stream_server.signals.last_values import LastValues, restored
 from stream_server.storage import kept_facts, recording_schema
