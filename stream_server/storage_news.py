@@ -50,7 +50,9 @@ async def tell_of_damage(database: Database, recording: Database) -> None:
     report = json.loads(text)
     for lost in report["lost"]:
         _logger.error("damaged recording: %s", _sentence(lost))
-    if not report["lost"]:
+    if not report["lanes"]:
+        _logger.error("damaged recording: nothing can be read of it; what was recorded until now is lost")
+    elif not report["lost"]:
         _logger.warning("damaged recording: nothing that was recorded is lost")
     now_ns = clock.wall_ns()
 
@@ -62,7 +64,7 @@ async def tell_of_damage(database: Database, recording: Database) -> None:
             action="recording.damaged",
             subject=f"file:{report['file']}",
             before={"reason": report["reason"]},
-            after={"lost": report["lost"], "unread_pages": report["unread_pages"]},
+            after={name: report[name] for name in ("lanes", "lost", "unread_pages")},
         )
 
     await database.write(store)

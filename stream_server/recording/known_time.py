@@ -31,8 +31,8 @@ class KnownTime(msgspec.Struct, frozen=True):
     """Where the clock stands, to be kept over restarts.
 
     `known_ns` is the clock. `expected_ns` is what the wall clock must say; `jump_ns` how far it is from that,
-    0 where it has not jumped. `trusted`: it was known to be right before. `kept_since_ns`: a time service
-    keeps it since it has jumped, from this moment of the boot on.
+    0 where it has not jumped. `trusted`: it was known to be right before. `kept_since_ns`: the moment of the
+    boot from which on, after the jump, a time service keeps it.
     """
 
     known_ns: int

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from stream_server import clock
@@ -19,6 +19,7 @@ from stream_server.recording.salvage_books import close_books
 from stream_server.storage import kept_facts
 from stream_server.storage.damaged_file import DamagedFile
 from stream_server.storage.database import open_engine
+from stream_server.storage.recording_schema import lanes
 
 _TOLD_SECONDS: Final = 10.0
 _logger: Final = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ def salvage(recording: Path, tell: Callable[[str], None]) -> None:
         unread = _take_over(engine, recording.with_name(what["file"]), what, tell)
         with engine.begin() as connection:
             lost = close_books(connection, clock.wall_ns(), totals_lost=what.get("totals_lost", False))
-            report = {"file": what["file"], "reason": what["reason"], "unread_pages": unread, "lost": lost}
+            known = connection.execute(select(func.count()).select_from(lanes)).scalar_one()
+            report = {name: what[name] for name in ("file", "reason")}
+            report |= {"lanes": known, "unread_pages": unread, "lost": lost}
             kept_facts.put(connection, kept_facts.DAMAGE_REPORT, msgspec.json.encode(report).decode())
             kept_facts.remove(connection, kept_facts.SALVAGE)
     except DBAPIError as error:

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from stream_server.errors import StartError
 from stream_server.recording import salvage as salvage_module
+from stream_server.recording import salvaging
 from stream_server.recording.salvaging import salvage
 from stream_server.storage.recording_file import prepare_recording
 from stream_server.storage.setting_aside import KEPT, damaged_recordings
@@ -196,3 +198,41 @@ def test_the_last_three_damaged_ones_are_kept(original: Path, tmp_path: Path) ->
         damage(path, 1, random.Random(1))
         prepare_recording(path)
     assert len(damaged_recordings(tmp_path)) == KEPT
+
+
+def test_a_damaged_file_that_is_gone_stops_nothing(original: Path, tmp_path: Path) -> None:
+    path = copy(original, tmp_path)
+    damage(path, 40, random.Random(1))
+    prepare_recording(path)
+    damaged_recordings(tmp_path)[0].unlink()
+    salvage(path, told)
+    assert stored_packets(path) == {}
+    assert books(path)["report"]["lanes"] == 0
+
+
+def test_whoever_waits_is_told_how_far_it_is(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(salvaging, "_TOLD_SECONDS", -1.0)
+    path = copy(original, tmp_path)
+    damage(path, 40, random.Random(1))
+    prepare_recording(path)
+    texts: list[str] = []
+    salvage(path, texts.append)
+    pages = original.stat().st_size // PAGE
+    assert texts == [f"reads the damaged recording: page {pages} of {pages}"]
+
+
+def test_a_recording_that_takes_no_writes_is_an_error_with_its_name(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copy(original, tmp_path)
+    damage(path, 40, random.Random(1))
+    prepare_recording(path)
+    monkeypatch.setattr("stream_server.storage.database.BUSY_TIMEOUT_MS", 1)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StartError, match=r"recording\.sqlite3: database is locked"):
+            salvage(path, told)
+    salvage(path, told)
+    assert stored_packets(path)
