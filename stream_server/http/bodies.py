@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from can_stream.protocol.control import ServiceStatus, Text
 from stream_server.access.roles import Role
@@ -185,4 +185,4 @@ class Health(_Answer, frozen=True):
     """The process, or its storage, works. `warnings`: what an operator should look at all the same."""
 
     status: Literal["ok"] = "ok"
-    warnings: list[str] = []
+    warnings: list[str] | UnsetType = UNSET

@@ -101,6 +101,15 @@ async def test_a_full_disk_is_told_by_readyz_and_ends(server: Server) -> None:
     await (await agent.hello()).close()
 
 
+async def test_a_jump_of_the_clock_is_a_warning_of_readyz_and_a_number_of_metrics(server: Server) -> None:
+    api = server.api()
+    assert await api.get("/readyz") == {"status": "ok"}
+    server.services.retention.jump_seconds = 864_000.0
+    (warning,) = (await api.get("/readyz"))["warnings"]
+    assert "stream-server clock confirm" in warning
+    assert "stream_server_clock_jump_seconds 864000.0" in server.services.metrics.exposition().decode()
+
+
 # The registry in few queries; the audit trail in pages
 
 

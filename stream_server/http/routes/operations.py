@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
+from msgspec import UNSET
 from sqlalchemy import Connection
 
 from stream_server.access import audit
@@ -38,7 +39,7 @@ async def readyz(call: Call) -> Health | web.Response:
     if fault is not None:
         raise ApiError(503, "STORAGE_UNAVAILABLE", f"storage does not work: {fault}")
     warning = call.services.retention.warning
-    return Health(warnings=[] if warning is None else [warning])
+    return Health(warnings=UNSET if warning is None else [warning])
 
 
 async def metrics(call: Call) -> web.Response:
