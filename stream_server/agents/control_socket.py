@@ -11,7 +11,6 @@ from aiohttp import WSMsgType, web
 from can_stream.protocol import control
 from can_stream.protocol.control import (
     MAX_CONTROL_MESSAGE_BYTES,
-    PROTOCOL_VERSION,
     AgentControlMessage,
     DongleInfo,
 )
@@ -61,8 +60,8 @@ async def _greet(socket: AgentSocket, hello: control.Hello) -> None:
         raise ApiError(
             403, "AGENT_MISMATCH", f"agent_id: {hello.agent_id!r} is not the owner of this token, {owner}"
         )
-    if hello.protocol != PROTOCOL_VERSION:
-        raise SessionError(f"protocol: {hello.protocol} is not {PROTOCOL_VERSION}, update the older side")
+    if hello.protocol != 1:
+        raise SessionError(f"protocol: {hello.protocol} is not 1, update the older side")
     refused = await socket.services.fleet.hello(hello, socket.remote)
     if refused:
         raise registry.dongle_conflict(refused)

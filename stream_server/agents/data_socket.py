@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import WSMsgType, web
 
-from can_stream.protocol.control import PROTOCOL_VERSION, encode_control_message
+from can_stream.protocol.control import encode_control_message
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import MAX_DEFLATED_BYTES
 from can_stream.protocol.lanes_control import decode_data_up
@@ -32,7 +32,7 @@ async def _talk(socket: AgentSocket) -> None:
         raise WrongKindError("the first message must be lanes, as text")
     hello = decode_data_up(first.data, 1)
     if hello.protocol != 1:
-        raise SessionError(f"protocol: {hello.protocol} is not {PROTOCOL_VERSION}, update the older side")
+        raise SessionError(f"protocol: {hello.protocol} is not 1, update the older side")
     services = socket.services
     connection = DataConnection(
         socket.agent_id,
