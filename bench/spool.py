@@ -28,7 +28,7 @@ from typing import TypeVar
 from bench.packets import START_ID, cut, demo_traffic
 from bench.report import compare, cpu_seconds, in_turn, show, show_skipped
 from can_stream.frames.batches import FrameBatch
-from can_stream.lanes.sender import WindowLimits
+from can_stream.lanes.window import WindowLimits
 from can_stream.text.frame_json import FrameRow, rows_of
 from edge_agent.config.sections import SpoolSection
 from edge_agent.lanes.disk_backlog import SpoolRow

@@ -25,7 +25,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 from edge_agent.host.network_watch import NetworkWatch
 from edge_agent.host.state_directory import state_directory
-from edge_agent.lanes.spooled_lane import SpooledLane
+from edge_agent.lanes.spooled_window import SpooledWindow
 from edge_agent.spool.spool import Spool
 from edge_agent.status.log_forwarding import LogForwarder
 from edge_agent.status.reporting import Reporter
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
+# And for a spool that is opened: what comes later is said by another hello.
+SPOOL_SECONDS: Final = 2.0
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -64,7 +66,7 @@ class Agent:
         self._uplink = Uplink(
             config.server.url,
             read_agent_token(config.server.token_file),
-            Answers(news.hello, news.table, news.uplink_changed, news.heartbeat),
+            Answers(news.hello, news.table, news.uplink_changed, news.heartbeat, self._spool_is_read),
             lanes,
             clock=self._clock,
             ca_file=None if config.server.ca_file is None else Path(config.server.ca_file),
@@ -159,12 +161,17 @@ class Agent:
 
     async def _stream(self) -> None:
         """Connects once it can be said by which tables the dongles are decoded (without one, a server forgets
-        the values it has) and what the spool holds (what is not named, a server takes for lost)."""
+        the values it has) and, where that is known soon, what the spool holds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._databases.known.wait(), DATABASES_SECONDS)
         if self._spool is not None:
-            await self._spool.opened.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._spool.opened.wait(), SPOOL_SECONDS)
         await self._uplink.run()
+
+    async def _spool_is_read(self) -> None:
+        if self._spool is not None:
+            await self._spool.opened.wait()
 
     async def _played(self, feeds: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(feeds)
@@ -204,7 +211,7 @@ class Agent:
 
     def _make_spool(self) -> Spool | None:
         """None where nothing is spooled: logs wait instead."""
-        if not any(isinstance(lane, SpooledLane) for lane in self._uplink.lanes):
+        if not any(isinstance(lane.window, SpooledWindow) for lane in self._uplink.lanes):
             return None
         return Spool(
             self._config.spool,

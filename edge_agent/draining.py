@@ -10,7 +10,7 @@ from typing import Final
 
 from can_stream.lanes.sender import LaneSender
 from edge_agent.errors import UplinkError
-from edge_agent.lanes.spooled_lane import SpooledLane
+from edge_agent.lanes.spooled_window import SpooledWindow
 from edge_agent.spool.spool import Spool
 from edge_agent.uplink.uplink import Uplink
 
@@ -41,7 +41,7 @@ async def drain(
 ) -> None:
     """Ends both tasks, `streaming` of the uplink and `spooling`: when nothing is lost by it, or late."""
     works = spool is not None and spool.works
-    is_spooled = works and all(isinstance(lane, SpooledLane) for lane in lanes)
+    is_spooled = works and all(isinstance(lane.window, SpooledWindow) for lane in lanes)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_SPOOLED_SECONDS if is_spooled else STOP_SECONDS):
             await acknowledged(uplink, lanes, stopping=True)
@@ -59,7 +59,7 @@ def _say_what_is_left(lanes: Sequence[LaneSender], spool: Spool | None) -> None:
         return
     held = {lane.lane: 0 for lane in lanes}
     for lane in lanes:
-        held[lane.lane] += lane.held_frames
+        held[lane.lane] += lane.window.unsafe_frames
     lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
     if lost:
         _logger.error("%s were not acknowledged by the server and are lost", lost)

@@ -121,7 +121,8 @@ class SpoolError(EdgeAgentError):
     """The spool in `directory` cannot be used: `reason`, and the `remedy`.
 
     `is_corrupt`: what is there never will be, and a new one can take its place. `is_in_use`: somebody else
-    has it now, and what is there can be read once they are done.
+    has it now, and what is there can be read once they are done. `is_gone`: the open file is in its place no
+    more, and can still be read.
     """
 
     def __init__(
@@ -132,10 +133,12 @@ class SpoolError(EdgeAgentError):
         *,
         is_corrupt: bool = False,
         is_in_use: bool = False,
+        is_gone: bool = False,
     ) -> None:
         self.directory = directory
         self.reason = reason
         self.remedy = remedy
         self.is_corrupt = is_corrupt
         self.is_in_use = is_in_use
+        self.is_gone = is_gone
         super().__init__(f"{directory}: {reason}: {remedy}")

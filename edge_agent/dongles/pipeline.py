@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import GapReason
 from edge_agent.bus.reader import SourceReader
@@ -24,7 +25,8 @@ from edge_agent.host.clock import Clock
 from edge_agent.lanes.batching import LiveBatcher
 from edge_agent.lanes.clock_watch import LOOK_SECONDS, ClockWatch
 from edge_agent.lanes.gate import LaneGate
-from edge_agent.lanes.spooled_lane import OpenBatch, SpooledLane
+from edge_agent.lanes.spool_writer import OpenBatch
+from edge_agent.lanes.spooled_window import SpooledWindow, spooled_lane
 from edge_agent.lanes.timing import patience_seconds, reading_seconds
 from edge_agent.uplink.budget import Stage, rules_at
 
@@ -83,8 +85,8 @@ class Pipeline:
         self._stage = Stage.EVERYTHING
         self._rules: Sequence[SignalRule] = section.signals
         self.frames: Final = self._lane("frames")
-        if isinstance(self.frames, SpooledLane):
-            self.frames.open_batch = self._open_batch
+        if isinstance(self.frames.window, SpooledWindow):
+            self.frames.window.writer.open_batch = self._open_batch
         self._frames_gate = LaneGate(self.frames)
 
     @property
@@ -260,7 +262,7 @@ class Pipeline:
         limits = WindowLimits(uplink.window_bytes, trims=not self._can_wait)
         assert self._section.id is not None
         named = (self._section.id, name, self._sections.start_id, limits, uplink.timestamp_resolution_ns)
-        lane = SpooledLane(*named, patience_seconds(spool)) if spool else LaneSender(*named)
+        lane = spooled_lane(*named, patience_seconds(spool)) if spool else LaneSender(*named)
         lane.on_freed = self._freed.set
         now_seconds = self._clock.monotonic_seconds()
         lane.take_loss(GapReason.START, None, now_seconds)

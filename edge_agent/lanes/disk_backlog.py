@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from can_stream.lanes.backlog import Stretch, follows, joined
-from can_stream.lanes.intervals import IntervalSet
 from can_stream.protocol.packet_head import MAX_SEQ, PacketNumber
-from can_stream.protocol.packets import Gap
+from can_stream.protocol.packets import Gap, GapReason
 
 MAX_STRETCHES: Final = 512
-_MAX_SENT_INTERVALS: Final = 32
 
 
 class SpoolRow(Struct, frozen=True):
-    """A packet on disk, or on its way there. `gap` where that is what it holds; `packet` is empty where only
-    the rest is of interest; `age_seconds` None where it cannot be known."""
+    """A packet on disk, or on its way there. `gap` where that is what it holds; `position` None where it is
+    of version 1; `packet` is empty where only the rest is of interest; `age_seconds` None where it cannot be
+    known."""
 
     row: int
     number: PacketNumber
+    position: int | None
     first_seq: int
     frames: int | None
     gap: Gap | None
@@ -37,39 +37,9 @@ class SpoolRow(Struct, frozen=True):
         return self.gap is None and self.frames == 0
 
 
-class Marks(Struct):
-    """What one start's packets on disk have to remember: what a hello listed, and what may have been sent.
-
-    Two packets may become one gap only where neither was ever sent: the server may have taken one alone.
-    """
-
-    announced: int = 0
-    sent: IntervalSet = field(default_factory=IntervalSet)
-
-    def may_have_sent(self, first_seq: int, seq: int) -> None:
-        """Any of these numbers; where that makes too many intervals, those between count as sent too."""
-        self.sent.add(first_seq, seq)
-        intervals = list(self.sent)
-        if len(intervals) > _MAX_SENT_INTERVALS:
-            self.sent.add(intervals[0][0], intervals[-1][1])
-
-    def maybe_sent(self, first_seq: int, seq: int) -> bool:
-        """Whether any of these may have been."""
-        return self.sent.missing(first_seq, seq) != [(first_seq, seq)]
-
-    def text(self, open_from: int | None = None) -> str:
-        """To be stored; all from `open_from` on may be sent before the next time."""
-        intervals = list(self.sent)
-        if open_from is not None:
-            intervals.append((open_from, MAX_SEQ))
-        return " ".join([str(self.announced), *(f"{first}-{last}" for first, last in intervals)])
-
-    @classmethod
-    def parse(cls, text: str) -> Marks:
-        """What `text` gave. Raises ValueError."""
-        announced, *intervals = text.split()
-        pairs = [part.partition("-") for part in intervals]
-        return cls(int(announced), IntervalSet((int(first), int(last)) for first, _, last in pairs))
+def gap_of(row: SpoolRow) -> Gap:
+    """What stands for a packet that the disk had to let go."""
+    return Gap(GapReason.SPOOL, row.first_seq, row.frames, *(row.span_ns or (None, None)))
 
 
 class DiskBacklog:
@@ -87,23 +57,23 @@ class DiskBacklog:
     @property
     def frames(self) -> int:
         """How many frames are in them."""
-        return sum(stretch.frames - stretch.lost_frames for stretch in self.stretches)
+        return sum(stretch.data_frames for stretch in self.stretches)
 
     def put_first(self, stretches: Iterable[Stretch]) -> None:
         """What earlier starts left: older than all that is here."""
         self.stretches.extendleft(reversed(list(stretches)))
 
-    def append(self, stretch: Stretch, announced: Mapping[str, int]) -> None:
+    def append(self, stretch: Stretch) -> None:
         """A packet that is not in memory any more."""
         last = self.stretches[-1] if self.stretches else None
         room = last is not None and last.packets < self._packets_per_stretch
-        if last is not None and room and follows(last, stretch, announced):
+        if last is not None and room and follows(last, stretch):
             last.extend(stretch)
             return
         self.stretches.append(stretch)
         if len(self.stretches) > MAX_STRETCHES and self._packets_per_stretch < MAX_SEQ:
             self._packets_per_stretch *= 2
-            self.stretches = deque(joined(self.stretches, announced, self._packets_per_stretch))
+            self.stretches = deque(joined(self.stretches, self._packets_per_stretch))
 
     def acknowledged(self, packet: SpoolRow) -> None:
         """The oldest of all."""
@@ -114,6 +84,8 @@ class DiskBacklog:
             self.stretches.popleft()
             return
         front.first_seq, front.first_row = packet.number.seq + 1, packet.row + 1
+        if front.position is not None:
+            front.position += packet.frames or 0
         front.oldest_seconds = None if front.oldest_seconds is None else packet.made_at_seconds
         front.frames -= packet.frames or 0
         front.packets -= 1
@@ -128,12 +100,12 @@ class DiskBacklog:
             self.stretches = deque(kept)
         return gone
 
-    def join(self, oldest: SpoolRow, newest: SpoolRow, announced: Mapping[str, int]) -> None:
+    def join(self, oldest: SpoolRow, newest: SpoolRow) -> None:
         """The stretches from one packet to another become one where they may."""
         concerned = [
             one for one in self.stretches if one.first_row <= newest.row and one.last_row >= oldest.row
         ]
-        together = joined(concerned, announced, MAX_SEQ)
+        together = joined(concerned, MAX_SEQ)
         if len(together) < len(concerned):
             at = self.stretches.index(concerned[0])
             rest = list(self.stretches)

@@ -11,7 +11,8 @@ from typing import Final
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.control import (
     DongleInfo,
     Hello,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from can_stream.lanes.backlog import Stretch
+from can_stream.protocol.lanes_control import LedgerEntry
 from edge_agent.lanes.disk_backlog import SpoolRow
 
 LaneKey = tuple[str, str]
 """Dongle and lane."""
-StoredMarks = tuple[LaneKey, str, str]
-"""Of which lane and start, and their text."""
+KeptEntry = tuple[LaneKey, LedgerEntry]
+"""Of which lane, and what its ledger says of one start."""
 
 
 class Moment(Struct, frozen=True):
@@ -32,9 +33,9 @@ class Changes(Struct):
     puts: list[tuple[LaneKey, SpoolRow]] = field(default_factory=list)
     deletes: list[int] = field(default_factory=list)
     delete_stretches: list[tuple[LaneKey, Stretch]] = field(default_factory=list)
-    marks: list[StoredMarks] = field(default_factory=list)
+    ledger: list[KeptEntry] = field(default_factory=list)
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything to write; marks alone are not worth it."""
+        """Whether there is anything to write; the ledger alone is not worth it."""
         return bool(self.puts or self.deletes or self.delete_stretches)

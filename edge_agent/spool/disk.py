@@ -8,20 +8,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.clock import Clock
+from edge_agent.lanes.backlog_reader import Fetch
 from edge_agent.lanes.disk_backlog import SpoolRow
-from edge_agent.lanes.lane_on_disk import Fetch
-from edge_agent.spool.changes import Changes, LaneKey, Moment, StoredMarks
-from edge_agent.spool.directory import files_bytes, set_aside, thread_written_bytes
+from edge_agent.spool.changes import Changes, LaneKey, Moment
+from edge_agent.spool.directory import FILE_NAME, WAL_NAME, files_bytes, set_aside, thread_written_bytes
 
 if TYPE_CHECKING:
     from edge_agent.spool.left import LeftLane
     from edge_agent.spool.store import SpoolStore
 
 T = TypeVar("T")
+# Whoever closes a database deletes the log at the path that it was opened by: these are of files that have no
+# place any more, where another one's log is now. They stay open for as long as the process runs.
+_without_place: Final[list[SpoolStore]] = []
 
 
 class Disk:
@@ -57,6 +60,16 @@ class Disk:
         store, self._store = self._store, None
         if store is not None:
             await self._in_thread(store.close)
+
+    async def look(self) -> None:
+        """Raises SpoolError where the open file is not the one in its place, or was cut."""
+        await self._in_thread(self._opened.look)
+
+    async def move(self) -> tuple[dict[LaneKey, LeftLane], int]:
+        """Into the file that is in its place now: what that had, and how much greater row numbers are."""
+        left, offset = await self._in_thread(partial(self._moved, self._moment()))
+        self._next_row = max(self._next_row + offset, self._opened.next_row)
+        return left, offset
 
     async def set_aside(self) -> Path:
         """Moves away what cannot be read; its new name. Raises OSError."""
@@ -105,9 +118,9 @@ class Disk:
         """What earlier starts left."""
         return await self._in_thread(partial(self._opened.left, self._moment()))
 
-    async def fetch(self, key: LaneKey, fetch: Fetch, marks: list[StoredMarks]) -> list[SpoolRow]:
-        """The packets of the interval, in order, as many as are comfortable; `marks` are stored before."""
-        return await self._in_thread(partial(self._opened.fetch, key, fetch, marks, self._moment()))
+    async def fetch(self, key: LaneKey, fetch: Fetch) -> list[SpoolRow]:
+        """The packets of the interval, in order, as many as are comfortable."""
+        return await self._in_thread(partial(self._opened.fetch, key, fetch, self._moment()))
 
     async def oldest(self, wanted_bytes: int | None) -> dict[LaneKey, list[SpoolRow]]:
         """Some of the oldest packets with the gaps next to them, no bodies."""
@@ -123,6 +136,24 @@ class Disk:
     def _opened(self) -> SpoolStore:
         assert self._store is not None
         return self._store
+
+    def _moved(self, now: Moment) -> tuple[dict[LaneKey, LeftLane], int]:
+        from edge_agent.spool.store import SpoolStore  # noqa: PLC0415
+
+        old = self._opened
+        if not (self._directory / FILE_NAME).exists():
+            (self._directory / WAL_NAME).unlink(missing_ok=True)  # the old one's, which it has open
+        new = SpoolStore(self._directory, self._section.max_bytes, now)
+        try:
+            left = new.left(now)
+            offset = new.copy_from(old)
+            new.sync()
+        except BaseException:
+            new.close()
+            raise
+        self._store = new
+        _without_place.append(old)
+        return left, offset
 
     def _moment(self) -> Moment:
         wall_ms = self._clock.wall_ns() // 1_000_000 if self._clock.synchronised() else None

@@ -15,7 +15,7 @@ from typing import Final
 
 from edge_agent.spool.directory import FILE_NAME, WAL_NAME, kept_files, others_bytes
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 PAGE_BYTES: Final = 512
 _LARGEST_LOG_BYTES: Final = 4 * 1024 * 1024
 _CACHE_KIB: Final = 128
@@ -24,12 +24,17 @@ CREATE TABLE lanes (lane INTEGER PRIMARY KEY, dongle_id TEXT NOT NULL, name TEXT
   UNIQUE (dongle_id, name));
 CREATE TABLE starts (start INTEGER PRIMARY KEY, start_id TEXT NOT NULL UNIQUE, boot_id TEXT NOT NULL,
   boot_wall_ms INTEGER);
-CREATE TABLE marks (lane INTEGER NOT NULL, start INTEGER NOT NULL, marks TEXT NOT NULL,
-  PRIMARY KEY (lane, start)) WITHOUT ROWID;
 CREATE TABLE packets (id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, start INTEGER NOT NULL,
   first_seq INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER, gap INTEGER, first_ns INTEGER,
   last_ns INTEGER, made_ms INTEGER NOT NULL);
 CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+"""
+# Version 1 had no positions; what it remembered of hellos is not needed where there are.
+_SECOND: Final = """
+ALTER TABLE packets ADD COLUMN position INTEGER;
+CREATE TABLE ledger (lane INTEGER NOT NULL, start INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+  frames INTEGER NOT NULL, acknowledged INTEGER NOT NULL, PRIMARY KEY (lane, start)) WITHOUT ROWID;
+DROP TABLE IF EXISTS marks;
 """
 
 
@@ -47,7 +52,10 @@ class SpoolFile:
         self.transaction_bytes = self._log_bytes // 4
         self.next_row = 1
         self._log_descriptor = -1
+        self._size_bytes = 0
         self.db = self._open()
+        found = (directory / FILE_NAME).stat()
+        self._identity = (found.st_dev, found.st_ino)
 
     def close(self) -> None:
         """Writes the log back where that is possible. Never raises."""
@@ -62,6 +70,22 @@ class SpoolFile:
         if self._log_descriptor < 0:
             self._log_descriptor = os.open(self._directory / WAL_NAME, os.O_RDONLY)
         os.fsync(self._log_descriptor)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the open file is the one that its name leads to: not deleted, nor covered by a mount."""
+        try:
+            found = (self._directory / FILE_NAME).stat()
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it has become shorter, which SQLite never makes it."""
+        size_bytes = (self._directory / FILE_NAME).stat().st_size
+        is_shorter, self._size_bytes = size_bytes < self._size_bytes, size_bytes
+        return is_shorter
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -109,11 +133,11 @@ class SpoolFile:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
-            for statement in _SCHEMA.split(";")[:-1]:
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            _run(db, _SCHEMA + _SECOND)
+        elif version == 1:
+            _run(db, _SECOND)
         elif version != SCHEMA_VERSION:
-            raise ValueError(f"its version is {version}, this agent reads {SCHEMA_VERSION}")
+            raise ValueError(f"its version is {version}, this agent reads 1 and {SCHEMA_VERSION}")
         (last,) = db.execute("SELECT max(id) FROM packets").fetchone()
         self.next_row = (last or 0) + 1
         db.execute("COMMIT")
@@ -128,6 +152,12 @@ class SpoolFile:
                 self.db.execute(f"PRAGMA max_page_count={max(1, room // PAGE_BYTES)}")
                 return room
             kept[0].unlink(missing_ok=True)
+
+
+def _run(db: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";")[:-1]:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def _sync_directory(directory: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct, field
 
 from can_stream.lanes.backlog import Stretch
-from edge_agent.lanes.disk_backlog import DiskBacklog, Marks
+from can_stream.protocol.lanes_control import LedgerEntry
+from edge_agent.lanes.disk_backlog import DiskBacklog
 from edge_agent.spool.changes import LaneKey, Moment
 from edge_agent.spool.lookup import LookupTables
 from edge_agent.spool.row_format import COLUMNS, row_of
@@ -20,9 +21,11 @@ _SCAN_ROWS: Final = 128
 _END_OF_PART: Final = "SELECT max(id) FROM (SELECT id FROM packets WHERE id>=? ORDER BY id LIMIT ?)"
 _PART: Final = (
     "SELECT lane, start, min(first_seq), max(seq), sum(seq - first_seq + 1), total(frames),"
-    " total(CASE WHEN gap IS NULL THEN 0 ELSE frames END), min(made_ms), count(*), min(id), max(id)"
+    " total(CASE WHEN gap IS NULL THEN 0 ELSE frames END), min(made_ms), count(*), min(id), max(id),"
+    " min(position), count(position), max(position + ifnull(frames, 0))"
     " FROM packets WHERE id BETWEEN ? AND ? GROUP BY lane, start ORDER BY min(id)"
 )
+_LEDGER: Final = "SELECT lane, start, last_seq, frames, acknowledged FROM ledger ORDER BY lane, start"
 _ROWS_OF_PART: Final = (
     f"SELECT {COLUMNS} FROM packets p"  # noqa: S608 - fixed text
     " WHERE p.id BETWEEN ? AND ? AND p.lane=? AND p.start=? ORDER BY p.id"
@@ -33,26 +36,21 @@ class LeftLane(Struct, frozen=True):
     """What earlier starts left of one lane."""
 
     backlog: DiskBacklog = field(default_factory=DiskBacklog)
-    marks: dict[str, Marks] = field(default_factory=dict)
+    ledger: list[LedgerEntry] = field(default_factory=list)
 
 
 def left_lanes(db: sqlite3.Connection, tables: LookupTables, now: Moment) -> dict[LaneKey, LeftLane]:
     """All of it."""
     keys = tables.keys()
     left = {key: LeftLane() for key in keys.values()}
-    for lane, start, text in db.execute("SELECT lane, start, marks FROM marks"):
-        left[keys[lane]].marks[tables.starts[start].start_id] = Marks.parse(text)
-    announced = {
-        key: {start_id: marks.announced for start_id, marks in one.marks.items()} for key, one in left.items()
-    }
-    for key, stretch in _stretches(db, tables, announced, now):
-        left[key].backlog.append(stretch, announced[key])
+    for lane, start, *known in db.execute(_LEDGER):
+        left[keys[lane]].ledger.append(LedgerEntry(tables.start_of(start).start_id, *map(int, known)))
+    for key, stretch in _stretches(db, tables, now):
+        left[key].backlog.append(stretch)
     return left
 
 
-def _stretches(
-    db: sqlite3.Connection, tables: LookupTables, announced: Mapping[LaneKey, Mapping[str, int]], now: Moment
-) -> Iterator[LeftStretch]:
+def _stretches(db: sqlite3.Connection, tables: LookupTables, now: Moment) -> Iterator[LeftStretch]:
     """Many rows at a time, and one by one where they are not of one kind."""
     keys = tables.keys()
     last = 0
@@ -62,16 +60,20 @@ def _stretches(
         if last is None:
             return
         for lane, start, first_seq, seq, numbers, *rest in db.execute(_PART, (first, last)).fetchall():
-            key, start_id = keys[lane], tables.starts[start].start_id
-            through = announced[key].get(start_id, 0)
-            if numbers != seq - first_seq + 1 or first_seq <= through < seq:
+            key, start_id = keys[lane], tables.start_of(start).start_id
+            frames, lost_frames, made_ms, packets, first_row, last_row, position, places, end = rest
+            if numbers != seq - first_seq + 1 or not _is_one(places, packets, position, end, int(frames)):
                 for stretch in _single_stretches(db, tables, (first, last, lane, start), now):
                     yield key, stretch
                 continue
-            frames, lost_frames, made_ms, packets, first_row, last_row = rest
             made_at = made_ms / 1000 if tables.is_of_this_boot(start) else None
             counts = (int(frames), int(lost_frames), made_at, packets, first_row, last_row)
-            yield key, Stretch(start_id, int(first_seq), int(seq), *counts)
+            yield key, Stretch(start_id, int(first_seq), int(seq), position, *counts)
+
+
+def _is_one(places: int, packets: int, position: int | None, end: int | None, frames: int) -> bool:
+    """Whether the positions of packets of consecutive numbers are consecutive too: all of them, or none."""
+    return places == 0 or (places == packets and end == (position or 0) + frames)
 
 
 def _single_stretches(
@@ -84,4 +86,4 @@ def _single_stretches(
         lost_frames = frames if row.gap is not None else 0
         made_at = row.made_at_seconds if tables.is_of_this_boot(start) else None
         counts = (frames, lost_frames, made_at, 1, row.row, row.row)
-        yield Stretch(row.number.start_id, row.first_seq, row.number.seq, *counts)
+        yield Stretch(row.number.start_id, row.first_seq, row.number.seq, row.position, *counts)

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
+from edge_agent.lanes.backlog_reader import Fetch
 from edge_agent.lanes.disk_backlog import SpoolRow
-from edge_agent.lanes.lane_on_disk import Fetch
 from edge_agent.spool.changes import LaneKey, Moment
 from edge_agent.spool.lookup import LookupTables
 from edge_agent.spool.row_format import COLUMNS, Columns, row_of, with_body

@@ -28,6 +28,7 @@ from edge_agent.state import State, StatusCode
 
 RETRY_SECONDS: Final = 10.0
 IN_USE_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 2.0
 _CATCH_UP_SECONDS: Final = 0.02
 _logger: Final = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Spool:
         self._trimming = Trimming(self._lanes, self._disk, clock, section.max_age_seconds)
         self._has_left = False
         self._set_aside: Path | None = None
-        self._deletes_at = 0.0
+        self._deletes_at = self._look_at = 0.0
         self._new_file_at, self._has_failed_at_end = float("-inf"), False
         self._stopping = asyncio.Event()
 
@@ -125,11 +126,14 @@ class Spool:
             self._has_left = True
         self._lanes.adopt()
         self._lanes.use_disk(True)
+        self._tell(self._working())
+        self.opened.set()
+
+    def _working(self) -> State:
         message = f"keeps what waits in {self.directory}"
         if self._set_aside is not None:
             message += f"; a file that could not be read was set aside as {self._set_aside.name}"
-        self._tell(State(StatusCode.DEGRADED if self._set_aside else StatusCode.OK, message))
-        self.opened.set()
+        return State(StatusCode.DEGRADED if self._set_aside else StatusCode.OK, message)
 
     async def _cycle(self) -> None:
         self._lanes.adopt()
@@ -138,17 +142,42 @@ class Spool:
         await self._trimming.expire()
         await self._read()
         await self._disk.sync_due()
-        if any(lane.wants_greeting for lane in self._lanes.spooled.values()):
+        await self._look()
+        if any(window.wants_greeting for window in self._lanes.spooled.values()):
             self._greet_again()
+
+    async def _look(self) -> None:
+        """Whether the file is still where it was: whoever has it open does not notice."""
+        now_seconds = self._clock.monotonic_seconds()
+        if now_seconds < self._look_at:
+            return
+        self._look_at = now_seconds + LOOK_SECONDS
+        try:
+            await self._disk.look()
+        except SpoolError as error:
+            if not error.is_gone:
+                raise
+            await self._move(error)
+
+    async def _move(self, why: SpoolError) -> None:
+        try:
+            self._lanes.moved(*await self._disk.move())
+        except SpoolError as error:  # the old one is open, and goes on
+            message = f"{why.reason}, and it cannot be moved there yet: {error}"
+            self._tell(State(StatusCode.DEGRADED, message))
+        else:
+            _logger.warning("%s", why)
+            self._tell(self._working())
 
     def _due_in(self) -> float:
         now_seconds = self._clock.monotonic_seconds()
-        lanes = self._lanes.spooled.values()
-        due = [lane.due_in(now_seconds) for lane in lanes]
+        windows = self._lanes.spooled.values()
+        due = [window.writer.due_in(now_seconds) for window in windows]
         due += [patience_seconds(self._section), self._disk.sync_due_in(now_seconds)]
-        if any(lane.deletes or lane.delete_stretches for lane in lanes):
+        due.append(self._look_at - now_seconds)
+        if any(window.writer.deletes or window.disk.delete_stretches for window in windows):
             due.append(self._deletes_at - now_seconds)
-        if any(lane.has_backlog_to_read for lane in lanes):
+        if any(window.disk.reader.has_more for window in windows):
             due.append(_CATCH_UP_SECONDS)
         return max(min(due), _CATCH_UP_SECONDS / 2)
 
@@ -157,9 +186,9 @@ class Spool:
         while self._disk.excess_bytes <= 0:
             now_seconds = self._clock.monotonic_seconds()
             handed, room = dict[LaneKey, list[SpoolRow]](), self._disk.transaction_bytes
-            for key, lane in self._lanes.spooled.items():
-                if room > 0 and lane.due_in(now_seconds) <= 0:
-                    handed[key] = lane.hand_over(now_seconds, self._disk.next_row, room)
+            for key, window in self._lanes.spooled.items():
+                if room > 0 and window.writer.due_in(now_seconds) <= 0:
+                    handed[key] = window.hand_over(now_seconds, self._disk.next_row, room)
                     room -= sum(len(row.packet) for row in handed[key])
             if not any(handed.values()) and now_seconds < self._deletes_at:
                 return
@@ -168,47 +197,46 @@ class Spool:
 
     async def _write(self, handed: Mapping[LaneKey, list[SpoolRow]]) -> bool:
         """One transaction, and then room for the next; whether there was anything to write."""
-        lanes = self._lanes.spooled
-        marks = {key: lanes[key].changed_marks() for key, rows in handed.items() if rows}
-        gone = {key: lane.deleted() for key, lane in lanes.items()}
+        windows = self._lanes.spooled
+        gone = {key: window.deleted() for key, window in windows.items()}
         changes = Changes(
             puts=[(key, row) for key, rows in handed.items() for row in rows],
             deletes=[row for deletes, _ in gone.values() for row in deletes],
             delete_stretches=[
                 (key, stretch) for key, (_, stretches) in gone.items() for stretch in stretches
             ],
-            marks=[(key, start_id, text) for key, texts in marks.items() for start_id, text in texts.items()],
         )
         self._deletes_at = self._clock.monotonic_seconds() + self._section.flush_seconds
         if not changes.is_needed:
             return False
+        changes.ledger = self._lanes.changed_ledger(windows)  # costs nothing: something is written anyhow
         try:
             await self._disk.apply(changes)
         except SpoolError:
             for key, rows in handed.items():
-                lanes[key].not_written(rows)
+                windows[key].writer.not_written(rows)
             for key, (deletes, stretches) in gone.items():
-                lanes[key].not_deleted(deletes, stretches)
+                windows[key].not_deleted(deletes, stretches)
             raise
+        self._lanes.ledger_written(changes.ledger)
         for key, rows in handed.items():
-            lanes[key].written(rows, marks.get(key, {}))
+            windows[key].written(rows)
         await self._trimming.make_room()
         return True
 
     async def _read(self) -> None:
-        for key, lane in self._lanes.spooled.items():
-            while (fetch := lane.next_fetch()) is not None:
-                marks = lane.changed_marks()
-                told = [(key, start_id, text) for start_id, text in marks.items()]
-                lane.fetched(fetch, await self._disk.fetch(key, fetch, told), marks)
+        for key, window in self._lanes.spooled.items():
+            while (fetch := window.disk.reader.next_fetch()) is not None:
+                rows = await self._disk.fetch(key, fetch)
+                window.take_rows(fetch, rows, self._clock.monotonic_seconds())
 
     # -- at its ends
 
     async def _finish(self) -> None:
         """A clean stop: all that waits is on disk and stays there."""
         room = self._disk.transaction_bytes
-        for key, lane in self._lanes.spooled.items():
-            rows, part = lane.hand_over_all(self._disk.next_row), list[SpoolRow]()
+        for key, window in self._lanes.spooled.items():
+            rows, part = window.writer.hand_over_all(self._disk.next_row), list[SpoolRow]()
             for row in rows:
                 part.append(row)
                 if sum(len(one.packet) for one in part) >= room:
@@ -232,7 +260,7 @@ class Spool:
                 return
         self._lanes.use_disk(False)
         if is_waiting := error.is_in_use and not self._has_left:
-            message = f"{error}; until then the server is not greeted, for there may be frames in it"
+            message = f"{error}; until then the server is told of what is new alone"
         else:
             self.opened.set()
         self._tell(State(StatusCode.FAILED, message))
@@ -240,7 +268,7 @@ class Spool:
 
     async def _begin_anew(self) -> None:
         """With another file."""
-        self._lanes.disk_lost()
+        self._lanes.disk_lost(self._clock.monotonic_seconds())
         self._has_left = True
         now_seconds = self._clock.monotonic_seconds()
         if now_seconds < self._new_file_at + RETRY_SECONDS:  # it cannot be the file

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from can_stream.lanes.backlog import Stretch
+from can_stream.protocol.lanes_control import MAX_STARTS
+from edge_agent.errors import SpoolError
+from edge_agent.lanes.backlog_reader import Fetch
 from edge_agent.lanes.disk_backlog import SpoolRow
-from edge_agent.lanes.lane_on_disk import Fetch
-from edge_agent.spool.changes import Changes, LaneKey, Moment, StoredMarks
+from edge_agent.spool.changes import Changes, KeptEntry, LaneKey, Moment
 from edge_agent.spool.errors import spool_errors
 from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.left import LeftLane, left_lanes
 from edge_agent.spool.lookup import LookupTables
+from edge_agent.spool.moving import copy_all
 from edge_agent.spool.reading import fetched, oldest, oldest_gaps
 from edge_agent.spool.row_format import body_of, columns_of
 
@@ -27,6 +30,15 @@ __all__ = ["Changes", "LaneKey", "Moment", "SpoolStore"]
 
 _GAP_BYTES: Final = 160
 """What a gap takes on disk, its share of pages and indexes included."""
+# Of each lane the newest: more than a hello has room for is of no use.
+_FORGET_OLD_ENTRIES: Final = (
+    "DELETE FROM ledger AS old WHERE (SELECT count(*) FROM ledger AS newer"
+    " WHERE newer.lane=old.lane AND newer.start>old.start) >= ?"
+)
+_FORGET_STARTS: Final = (
+    "DELETE FROM starts WHERE start NOT IN (SELECT start FROM packets)"
+    " AND start NOT IN (SELECT start FROM ledger)"
+)
 _STRETCH: Final = "id BETWEEN ? AND ? AND lane=? AND start=? AND seq BETWEEN ? AND ?"
 
 
@@ -39,6 +51,7 @@ class SpoolStore:
         with spool_errors(directory):
             self._file = SpoolFile(directory, max_bytes)
         self.next_row = self._file.next_row
+        self._boot_id = now.boot_id
         self._tables = LookupTables(self._file.db, now.boot_id)
 
     @property
@@ -55,14 +68,30 @@ class SpoolStore:
         with spool_errors(self._directory):
             self._file.sync()
 
+    def look(self) -> None:
+        """Raises SpoolError where the file is gone from its place, or was cut."""
+        with spool_errors(self._directory):
+            if not self._file.is_in_place:
+                reason = "its file was deleted, or something else was put in its place"
+                raise SpoolError(self._directory, reason, "what waits is moved there", is_gone=True)
+            if self._file.is_cut:
+                raise ValueError("it was cut short")
+
+    def copy_from(self, other: SpoolStore) -> int:
+        """All that is in `other`, behind what is here; by how much its rows have greater numbers here."""
+        with spool_errors(self._directory):
+            offset = copy_all(other._file.db, self._file.transaction)
+            self._tables = LookupTables(self._file.db, self._boot_id)
+            return offset
+
     # -- at the start
 
     def left(self, now: Moment) -> dict[LaneKey, LeftLane]:
         """What is there."""
         with spool_errors(self._directory):
             with self._file.transaction() as db:
-                db.execute("DELETE FROM marks WHERE start NOT IN (SELECT DISTINCT start FROM packets)")
-                db.execute("DELETE FROM starts WHERE start NOT IN (SELECT DISTINCT start FROM packets)")
+                db.execute(_FORGET_OLD_ENTRIES, (MAX_STARTS,))
+                db.execute(_FORGET_STARTS)
                 self._tables.read_starts()
             return left_lanes(self._file.db, self._tables, now)
 
@@ -75,12 +104,9 @@ class SpoolStore:
                 _write(db, self._tables, changes, now)
             return self._file.excess_bytes()
 
-    def fetch(self, key: LaneKey, fetch: Fetch, marks: list[StoredMarks], now: Moment) -> list[SpoolRow]:
-        """The packets of the interval, in order, as many as are comfortable; `marks` are stored before."""
+    def fetch(self, key: LaneKey, fetch: Fetch, now: Moment) -> list[SpoolRow]:
+        """The packets of the interval, in order, as many as are comfortable."""
         with spool_errors(self._directory):
-            if marks:
-                with self._file.transaction() as db:
-                    _put_marks(db, self._tables, marks, now)
             return fetched(self._file.db, self._tables, key, fetch, now)
 
     def oldest(self, now: Moment, wanted_bytes: int | None = None) -> dict[LaneKey, list[SpoolRow]]:
@@ -106,9 +132,9 @@ def _write(db: sqlite3.Connection, tables: LookupTables, changes: Changes, now: 
         _delete_stretch(db, tables, key, stretch)
     for key, row in changes.puts:
         columns = columns_of(row, tables.lane(key), tables.start(row.number.start_id, now))
-        db.execute("INSERT OR REPLACE INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", columns)
+        db.execute("INSERT OR REPLACE INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", columns)
         db.execute("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (row.row, body_of(row)))
-    _put_marks(db, tables, changes.marks, now)
+    _put_entries(db, tables, changes.ledger, now)
 
 
 def _delete_stretch(db: sqlite3.Connection, tables: LookupTables, key: LaneKey, stretch: Stretch) -> None:
@@ -119,9 +145,10 @@ def _delete_stretch(db: sqlite3.Connection, tables: LookupTables, key: LaneKey, 
     db.execute(f"DELETE FROM packets WHERE {_STRETCH}", wanted)  # noqa: S608 - fixed text
 
 
-def _put_marks(
-    db: sqlite3.Connection, tables: LookupTables, marks: Iterable[StoredMarks], now: Moment
+def _put_entries(
+    db: sqlite3.Connection, tables: LookupTables, entries: Iterable[KeptEntry], now: Moment
 ) -> None:
-    for key, start_id, text in marks:
-        wanted = (tables.lane(key), tables.start(start_id, now), text)
-        db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", wanted)
+    for key, entry in entries:
+        place = (tables.lane(key), tables.start(entry.start_id, now))
+        known = (entry.last_seq, entry.frames, entry.acknowledged)
+        db.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)", (*place, *known))

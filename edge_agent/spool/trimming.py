@@ -8,7 +8,7 @@ from typing import Final
 
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.disk_backlog import SpoolRow
-from edge_agent.lanes.lane_on_disk import LaneOnDisk
+from edge_agent.lanes.disk_part import DiskPart
 from edge_agent.lanes.trim import trim
 from edge_agent.spool.changes import Changes, LaneKey
 from edge_agent.spool.disk import Disk
@@ -31,8 +31,8 @@ class Trimming:
         """Lets the oldest go until all fits; where they are those of the connection, it has to end first."""
         while self._disk.excess_bytes > 0:
             if not await self._trim(lambda _: True, self._disk.excess_bytes):
-                for lane in self._lanes.spooled.values():
-                    lane.ask_for_greeting()
+                for window in self._lanes.spooled.values():
+                    window.ask_for_greeting()
                 return
 
     async def expire(self) -> None:
@@ -50,16 +50,16 @@ class Trimming:
     async def _trim(self, wanted: Callable[[SpoolRow], bool], wanted_bytes: int | None = None) -> bool:
         """Makes gaps of the oldest that are wanted; whether there were any."""
         changes, done = Changes(), list[Callable[[], None]]()
-        for lane, key, rows in self._of_lanes(await self._disk.oldest(wanted_bytes)):
-            plan = trim(lane, [row for row in rows if row.gap is not None or wanted(row)])
+        for part, key, rows in self._of_lanes(await self._disk.oldest(wanted_bytes)):
+            plan = trim(part, [row for row in rows if row.gap is not None or wanted(row)])
             if plan.lost:
                 changes.puts += [(key, row) for row in plan.puts]
                 changes.deletes += [row.row for row in plan.merged]
-                done.append(partial(lane.trimmed, plan.lost, plan.merged))
-        for lane, _, rows in self._of_lanes(await self._disk.oldest_gaps()):
-            if lane.may_drop(rows):
+                done.append(partial(part.trimmed, plan.lost, plan.merged))
+        for part, _, rows in self._of_lanes(await self._disk.oldest_gaps()):
+            if part.may_drop(rows):
                 changes.deletes += [row.row for row in rows]
-                done.append(partial(lane.dropped, rows))
+                done.append(partial(part.dropped, rows))
         if not done:
             return False
         await self._disk.apply(changes)
@@ -69,8 +69,8 @@ class Trimming:
 
     def _of_lanes(
         self, found: Mapping[LaneKey, list[SpoolRow]]
-    ) -> Iterator[tuple[LaneOnDisk, LaneKey, list[SpoolRow]]]:
+    ) -> Iterator[tuple[DiskPart, LaneKey, list[SpoolRow]]]:
         for key, rows in found.items():
-            lane = self._lanes.get(key)
-            if lane is not None:
-                yield lane, key, rows
+            part = self._lanes.get(key)
+            if part is not None:
+                yield part, key, rows

@@ -120,7 +120,7 @@ def uplink_service(
         )
     up_today, down_today = counts.today(now_ns)
     since_ns = counts.connected_since_ns
-    oldest = [made for lane in uplink.lanes if (made := lane.oldest_made_at_seconds) is not None]
+    oldest = [made for lane in uplink.lanes if (made := lane.window.oldest_made_at_seconds) is not None]
     metrics = {
         "server_host": urlsplit(url).hostname,
         "connected_since": None if since_ns is None else format_timestamp(since_ns // 1000),
@@ -132,7 +132,7 @@ def uplink_service(
         "bytes_down": counts.bytes_down,
         "bytes_up_today": up_today,
         "bytes_down_today": down_today,
-        "packets_unacknowledged": sum(lane.held_packets for lane in uplink.lanes),
+        "packets_unacknowledged": sum(lane.window.held_packets for lane in uplink.lanes),
         "oldest_unacknowledged_seconds": round(now_seconds - min(oldest), 3) if oldest else None,
         "messages_dropped": counts.messages_dropped,
     }
@@ -148,7 +148,7 @@ def frames_ledger(dongle: Dongle) -> Ledger:
         "malformed": dongle.reader.malformed,
         "left_out": pipeline.left_out_frames,
         "over_budget": pipeline.gates[0].left_out,
-        "trimmed": lane.trimmed_frames,
+        "trimmed": lane.window.trimmed_frames,
         "acknowledged": lane.acknowledged_frames,
         "waiting": read.waiting + pipeline.gathered_frames + lane.waiting_frames,
     }
@@ -163,7 +163,7 @@ def values_ledger(dongle: Dongle) -> Ledger | None:
     lane = decoder.lane
     counts = {
         "over_budget": decoder.gate.left_out,
-        "trimmed": lane.trimmed_frames,
+        "trimmed": lane.window.trimmed_frames,
         "acknowledged": lane.acknowledged_frames,
         "waiting": lane.waiting_frames,
     }

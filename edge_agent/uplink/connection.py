@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from can_stream.lanes.sender import MAX_BACKLOG_FRAMES
 from can_stream.protocol.control import (
     MAX_RANGES,
+    PROTOCOL_VERSION,
     Command,
     CommandStatus,
     Error,
@@ -27,10 +29,18 @@ from can_stream.protocol.control import (
     decode_server_control_message,
     encode_control_message,
     table_parts,
+    version_of,
 )
 from can_stream.protocol.errors import ControlMessageError, WireError
 from can_stream.protocol.hop import Envelope, HopEncoder, decode_ack
-from can_stream.protocol.lanes_control import LanesHello, LanesWelcome, decode_data_down, encode_lanes
+from can_stream.protocol.lanes_control import (
+    MAX_STARTS,
+    LanesHello,
+    LanesWelcome,
+    decode_data_down,
+    encode_lanes,
+)
+from can_stream.protocol.packet_head import as_version_1
 from edge_agent.host.clock import Clock
 from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error
 from edge_agent.uplink.opening import ServerDoor
@@ -40,22 +50,29 @@ from edge_agent.uplink.traffic import Traffic
 ANSWER_TIMEOUT_SECONDS: Final = 20.0
 # For the answer to a ping once the network has changed.
 STILL_THERE_SECONDS: Final = 2.5
-# Together they must fit into one message of at most 256 KiB.
-_RANGES_IN_ALL: Final = 3000
+# Together they must fit into one message of at most 256 KiB: a range takes up to 75 bytes, a start up to 55.
+_RANGES_IN_ALL: Final = MAX_RANGES
+_STARTS_IN_ALL: Final = 1500
 _logger: Final = logging.getLogger(__name__)
+
+
+async def _at_once() -> None:
+    """There is no spool."""
 
 
 class Answers(Struct, frozen=True):
     """What the uplink asks its agent, in the event loop.
 
     `hello`: what to say at each connection. `table`: the signal table of a hash that the server wants.
-    `on_state` is told of each change, `on_beat` after each heartbeat.
+    `on_state` is told of each change, `on_beat` after each heartbeat. `spool_is_read` is waited for before a
+    server of version 1 is greeted: what is not listed to it, it takes for lost.
     """
 
     hello: Callable[[], Hello]
     table: Callable[[str], bytes | None] = lambda _: None
     on_state: Callable[[UplinkState], None] = lambda _: None
     on_beat: Callable[[], None] = lambda: None
+    spool_is_read: Callable[[], Awaitable[object]] = _at_once
 
 
 class Connection:
@@ -75,6 +92,7 @@ class Connection:
         self._answers = answers
         self._clock = clock
         self._on_welcome = on_welcome
+        self._version = PROTOCOL_VERSION
 
     async def run(self) -> None:
         """Until the server is to be greeted again. LostError when it ends otherwise."""
@@ -106,7 +124,11 @@ class Connection:
     # -- greeting
 
     async def _greet(self, control: ClientConnection) -> Welcome:
-        await control.send(encode_control_message(self._answers.hello()))
+        self._version = version_of(control.subprotocol)
+        if self._version == 1:
+            await self._answers.spool_is_read()
+        hello = replace(self._answers.hello(), protocol=self._version)
+        await control.send(encode_control_message(hello))
         answer = decode_server_control_message(await _answer(control))
         if isinstance(answer, Welcome):
             self._traffic.server_offset_ns = answer.server_wall_ns - self._clock.monotonic_ns()
@@ -115,19 +137,25 @@ class Connection:
 
     async def _open_lanes(self, data: ClientConnection) -> None:
         now_seconds = self._clock.monotonic_seconds()
-        max_ranges = min(MAX_RANGES, _RANGES_IN_ALL // max(1, len(self._lanes)))
+        lanes = max(1, len(self._lanes))
+        max_ranges, max_starts = _RANGES_IN_ALL // lanes, min(MAX_STARTS, _STARTS_IN_ALL // lanes)
         for lane in self._lanes:
             lane.on_unsent = self._traffic.has_unsent.set
             lane.max_backlog_frames = MAX_BACKLOG_FRAMES // len(self._lanes)
-        hellos = [lane.connect(now_seconds, max_ranges) for lane in self._lanes]
-        await data.send(encode_lanes(LanesHello(self._answers.hello().start_id, hellos), 1))
+        hellos = [lane.connect(now_seconds, max_ranges, max_starts) for lane in self._lanes]
+        if version_of(data.subprotocol) != self._version:
+            raise ControlMessageError("one version on both connections expected")
+        await data.send(encode_lanes(LanesHello(self._answers.hello().start_id, hellos), self._version))
         answer = decode_data_down(await _answer(data))
         if isinstance(answer, Error):
             raise lost_by_error(answer)
         if not isinstance(answer, LanesWelcome) or len(answer.taken_through) != len(hellos):
             raise ControlMessageError("lanes_welcome for every lane expected")
-        for lane, taken_through in zip(self._lanes, answer.taken_through, strict=False):
-            lane.accepted(taken_through)
+        books = answer.books or [[] for _ in hellos]
+        if len(books) != len(hellos):
+            raise ControlMessageError("books for every lane expected")
+        for lane, taken_through, known in zip(self._lanes, answer.taken_through, books, strict=False):
+            lane.accepted(taken_through, known)
         self._traffic.progress.set()
 
     # -- while connected
@@ -167,7 +195,10 @@ class Connection:
                 packet = lane.next_packet()
                 if packet is not None:
                     idle = False
-                    await data.send(encoder.encode(Envelope(index, *packet)))
+                    kind, content = packet
+                    if self._version == 1:
+                        content = as_version_1(content)
+                    await data.send(encoder.encode(Envelope(index, kind, content)))
             if idle:
                 await has_unsent.wait()
 

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
 
+from can_stream.protocol.control import SUBPROTOCOLS
 from edge_agent.config.server_url import is_secure, websocket_url
 from edge_agent.uplink.counts import CountedConnection, UplinkCounts
 from edge_agent.uplink.keys import Keys
@@ -86,6 +88,7 @@ class ServerDoor:
                 proxy=proxy,
                 create_connection=make,  # type: ignore[arg-type]
                 **HAPPY_EYEBALLS,
+                subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
             )
         except (OSError, TimeoutError, WebSocketException, ImportError, ValueError) as error:
             heard = made[0].heard if made else b""

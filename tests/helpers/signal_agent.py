@@ -9,7 +9,8 @@ from typing import Any, Final
 import aiohttp
 
 from can_stream.frames.batches import FrameBatch, SignalBatch
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import (
     LANES,

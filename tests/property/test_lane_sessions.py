@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.lanes.intervals import IntervalSet
 from can_stream.lanes.receiver import Hole, LaneConnection, LaneReceiver
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import RangeKind
@@ -139,9 +140,9 @@ class World:
     def deliver_down(self) -> None:
         if self.down:
             kind, number = self.down.popleft()
-            before = self.sender.held_packets
+            before = self.sender.window.held_packets
             self.sender.acknowledged(kind, number)
-            if self.sender.held_packets < before:
+            if self.sender.window.held_packets < before:
                 assert number in self.storage.packets, "released before it was recorded"
 
     def kill_agent(self) -> None:
@@ -176,7 +177,7 @@ class World:
                 self.deliver_down()
             if self.sender.is_empty:
                 break
-        assert self.sender.is_empty, f"{self.sender.held_packets} packets still held when all is quiet"
+        assert self.sender.is_empty, f"{self.sender.window.held_packets} packets still held when all is quiet"
 
 
 STEPS = (
@@ -336,7 +337,7 @@ def test_times_of_a_trimmed_stretch_are_in_its_gap() -> None:
     assert (gap.first_seq, gap.first_ns) == (1, 0)
     assert gap.last_ns is not None
     assert gap.frames == gap.last_ns // 10**9 + 1
-    assert sender.held_bytes <= 400
+    assert sender.window.held_bytes <= 400
 
 
 def test_a_replay_repeated_under_its_start_sends_only_what_the_server_lacks() -> None:
@@ -351,7 +352,7 @@ def test_a_replay_repeated_under_its_start_sends_only_what_the_server_lacks() ->
     world.connect()
     for _ in range(7):
         world.produce(2)
-    assert again.held_packets == 1
+    assert again.window.held_packets == 1
     world.quiesce()
     assert len(world.storage.packets) == len(recorded) + 1
     assert world.recorded() == set(range(14))

@@ -7,7 +7,7 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from can_stream.lanes.sender import WindowLimits
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import GapReason
 from edge_agent.lanes.disk_backlog import SpoolRow

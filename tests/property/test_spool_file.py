@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import batch_of
 from can_stream.lanes.intervals import IntervalSet
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.packets import GapReason
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.clock import Clock

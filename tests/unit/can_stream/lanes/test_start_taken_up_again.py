@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from can_stream.frames.batches import batch_of
 from can_stream.lanes.receiver import LaneConnection, LaneReceiver
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import BacklogRange, LaneHello
 from can_stream.protocol.packets import GapReason, Packet, decode_packet

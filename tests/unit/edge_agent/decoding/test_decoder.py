@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, SignalBatch, batch_of
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.packet_head import MAX_ROWS
 from can_stream.protocol.packets import decode_packet

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from can_stream.frames.batches import batch_of
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.config.sections import SpoolSection

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from can_stream.frames.batches import batch_of
-from can_stream.lanes.sender import WindowLimits
+from can_stream.lanes.window import WindowLimits
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.spooled_lane import SpooledLane

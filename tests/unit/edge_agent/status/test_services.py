@@ -11,7 +11,7 @@ import pytest
 
 from can_stream.databases.configured import ConfiguredDatabases
 from can_stream.frames.batches import batch_of
-from can_stream.lanes.sender import WindowLimits
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.packets import GapReason
 from edge_agent.bus.source import Dropped

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, batch_of
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.config.signal_rules import SignalRule
 from edge_agent.host.clock import Clock

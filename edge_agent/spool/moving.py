@@ -1,0 +1,60 @@
+"""All that is in one spool file, put behind what is in another: where a file has lost its place."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+_PACKETS_AT_ONCE: Final = 500
+_LANES: Final = "SELECT lane, dongle_id, name FROM lanes"
+_STARTS: Final = "SELECT start, start_id, boot_id, boot_wall_ms FROM starts"
+_PART: Final = (
+    "SELECT p.*, b.body FROM packets p JOIN bodies b ON b.id=p.id WHERE p.id>? ORDER BY p.id LIMIT ?"
+)
+
+Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+
+def copy_all(source: sqlite3.Connection, transaction: Transaction) -> int:
+    """Into the file of `transaction`; by how much the numbers of its rows are greater there."""
+    with transaction() as db:
+        lanes = _mapped(db, source.execute(_LANES), "lanes", "lane", ("dongle_id", "name"), 2)
+        starts = _mapped(
+            db, source.execute(_STARTS), "starts", "start", ("start_id", "boot_id", "boot_wall_ms"), 1
+        )
+        for lane, start, *known in source.execute("SELECT * FROM ledger"):
+            entry = (lanes[lane], starts[start], *known)
+            db.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)", entry)
+        (first,) = source.execute("SELECT ifnull(min(id), 1) FROM packets").fetchone()
+        (last,) = db.execute("SELECT ifnull(max(id), 0) FROM packets").fetchone()
+    offset = max(0, int(last) + 1 - int(first))
+    after = 0
+    while rows := source.execute(_PART, (after, _PACKETS_AT_ONCE)).fetchall():
+        with transaction() as db:
+            for number, lane, start, *rest, body in rows:
+                packet = (number + offset, lanes[lane], starts[start], *rest)
+                db.execute("INSERT INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", packet)
+                db.execute("INSERT INTO bodies VALUES (?, ?)", (number + offset, body))
+        after = rows[-1][0]
+    return offset
+
+
+def _mapped(
+    db: sqlite3.Connection,
+    rows: Iterable[tuple[Any, ...]],
+    table: str,
+    key: str,
+    columns: tuple[str, ...],
+    unique: int,
+) -> dict[int, int]:
+    """Which number each row has in `db`, where its first `unique` columns are what it is known by."""
+    numbers = {}
+    names, places = ", ".join(columns), ", ".join("?" * len(columns))
+    wanted = " AND ".join(f"{name}=?" for name in columns[:unique])
+    for number, *values in rows:
+        db.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})", values)  # noqa: S608 - fixed text
+        found = db.execute(f"SELECT {key} FROM {table} WHERE {wanted}", values[:unique])  # noqa: S608 - fixed text
+        (numbers[number],) = found.fetchone()
+    return numbers
