@@ -25,6 +25,8 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
+from edge_agent.lanes.spooled_lane import SpooledLane
+
 from bench.packets import START_ID, cut, demo_traffic
 from bench.report import compare, cpu_seconds, in_turn, show, show_skipped
 from can_stream.frames.batches import FrameBatch
@@ -32,7 +34,6 @@ from can_stream.lanes.window import WindowLimits
 from can_stream.text.frame_json import FrameRow, rows_of
 from edge_agent.config.sections import SpoolSection
 from edge_agent.lanes.disk_backlog import SpoolRow
-from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.lanes.timing import patience_seconds
 from edge_agent.spool.directory import thread_written_bytes
 from edge_agent.spool.store import Changes, LaneKey, Moment, SpoolStore

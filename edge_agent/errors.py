@@ -108,10 +108,11 @@ class StatusError(EdgeAgentError):
 
 
 class OwnerError(EdgeAgentError):
-    """This process may not be the agent `agent_id`: `reason`, and the `remedy`."""
+    """This process may not be the agent `agent_id`: `reason`, and the `remedy`. `is_owned`: another is it."""
 
-    def __init__(self, agent_id: str, reason: str, remedy: str) -> None:
+    def __init__(self, agent_id: str, reason: str, remedy: str, *, is_owned: bool = False) -> None:
         self.agent_id = agent_id
+        self.is_owned = is_owned
         self.reason = reason
         self.remedy = remedy
         super().__init__(f"agent {agent_id}: {reason}: {remedy}")

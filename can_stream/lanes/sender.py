@@ -13,6 +13,7 @@ from typing import Final
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.lanes.held import Held, SpanNs
 from can_stream.lanes.ledger import Ledger
+from can_stream.lanes.reconciling import AtHello, Difference, at_hello, difference
 from can_stream.lanes.window import MemoryWindow, Window, WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import MAX_RANGES, LaneName
@@ -37,8 +38,8 @@ class LaneSender:
     """One lane of one dongle at the agent.
 
     `max_backlog_frames` is its share of MAX_BACKLOG_FRAMES: so many of its backlog may be on their way.
-    `on_unsent` is called when there is something to send on this connection, `on_freed` after acks. `books`:
-    what the server had of each start that the last hello named.
+    `on_unsent` is called when there is something to send on this connection, `on_freed` after acks.
+    `difference`: what the server's books said at the last hello that listed everything.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class LaneSender:
         self.resolution_ns = resolution_ns
         self.window: Final[Window] = window or MemoryWindow(limits)
         self.ledger: Final = Ledger(start_id)
-        self.books: Sequence[StartBooks] = ()
+        self.difference = Difference()
         self.next_seq = 1
         self.next_frame = 0
         self.paused = False
@@ -66,6 +67,7 @@ class LaneSender:
         self.max_backlog_frames = MAX_BACKLOG_FRAMES
         self._taken_through = 0
         self._is_connected = False
+        self._at_hello: AtHello | None = None
         self._live: deque[PacketNumber] = deque()
         self._sent: dict[RangeKind, deque[tuple[PacketNumber, int]]] = {kind: deque() for kind in RangeKind}
         self._backlog_frames = 0  # on their way
@@ -134,6 +136,8 @@ class LaneSender:
         self.disconnect()
         self._is_connected = True
         ranges, is_complete = self.window.open(max_ranges)
+        starts = self.ledger.entries(self.next_seq - 1, self.next_frame)[-max_starts:]
+        self._at_hello = at_hello(starts[-1], ranges) if is_complete else None
         return LaneHello(
             self.dongle_id,
             self.lane,
@@ -141,7 +145,7 @@ class LaneSender:
             [one.listed(now_seconds) for one in ranges],
             self.next_frame,
             is_complete,
-            self.ledger.entries(self.next_seq - 1, self.next_frame)[-max_starts:],
+            starts,
         )
 
     def disconnect(self) -> None:
@@ -159,7 +163,9 @@ class LaneSender:
         Numbers beyond those made so far are possible where a log is replayed again under the same start:
         what is then made up to there is not sent.
         """
-        self.books = books
+        if self._at_hello is not None and books:
+            earlier = self.ledger.entries(self.next_seq - 1, self.next_frame)
+            self.difference = difference(self._at_hello, self.start_id, books, earlier)
         self._taken_through = max(self._taken_through, taken_through)
         released = self.window.release_through(self.start_id, taken_through)
         self.ledger.add_acknowledged(self.start_id, released)

@@ -16,14 +16,15 @@ from edge_agent.cli.parameters import told_in_one_sentence
 from edge_agent.config.sections import AgentConfig
 from edge_agent.host import look_up
 from edge_agent.host.heap import share_one_heap, use_python_blocks
-from edge_agent.host.ownership import owning
+from edge_agent.host.ownership import owning, owning_in_turn
 from edge_agent.uplink.enrolled import load_config
 
 
 @click.command()
 @click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="TOML file.")
+@click.option("--wait", is_flag=True, help="Where another process runs as this agent, wait until it ends.")
 @click.option("--verbose", is_flag=True, help="Log debugging details too.")
-def run(path: Path, *, verbose: bool) -> None:
+def run(path: Path, *, wait: bool, verbose: bool) -> None:
     """Read every configured dongle and stream to the server until stopped.
 
     SIGHUP loads databases and signal rules again, and reads the token and the CA file again.
@@ -34,7 +35,7 @@ def run(path: Path, *, verbose: bool) -> None:
     use_python_blocks()
     with told_in_one_sentence():
         config = load_config(path)
-        with owning(config.agent_id):
+        with (owning_in_turn if wait else owning)(config.agent_id):
             look_up.run(_run(config, path))
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -19,6 +21,29 @@ from edge_agent.host.runtime_directory import SYSTEM_DIRECTORY, make_runtime_dir
 
 _REMEDY: Final = "set XDG_RUNTIME_DIR to a directory of this user"
 _FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of fcntl(2)
+
+
+_LOOK_SECONDS: Final = 0.25
+_logger: Final = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def owning_in_turn(agent_id: str, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """`owning`, once whoever is it already has ended; says who that is. Raises OwnerError otherwise."""
+    told = ""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(owning(agent_id, environment))
+                break
+            except OwnerError as error:
+                if not error.is_owned:
+                    raise
+                if error.reason != told:
+                    told = error.reason
+                    _logger.info("agent %s: %s: waiting until it ends", agent_id, told)
+            time.sleep(_LOOK_SECONDS)
+        yield
 
 
 @contextlib.contextmanager
@@ -81,5 +106,5 @@ def _owner(descriptor: int) -> int | None:
 
 def _owned(agent_id: str, process_id: int | None) -> OwnerError:
     who = f"process {process_id}" if process_id else "another process"
-    remedy = "stop it first, or give this one another id"
-    return OwnerError(agent_id, f"{who} runs as this agent already", remedy)
+    remedy = "stop it first, give this one another id, or let it wait (`run --wait`)"
+    return OwnerError(agent_id, f"{who} runs as this agent already", remedy, is_owned=True)

@@ -28,6 +28,9 @@ class Hop(Struct, frozen=True):
 
 
 _WINDOW: Final = Hop("trimmed", "lost", "of what waited for the server, for which memory or disk had no room")
+_SERVER: Final = Hop(
+    "lost_server", "lost", "that the server had acknowledged and has no more: was it restored from a backup?"
+)
 _BUDGET: Final = Hop("over_budget", "lost", "because the day's byte budget was spent")
 
 # In the data's order.
@@ -39,10 +42,17 @@ FRAME_HOPS: Final = (
     Hop("left_out", "left_out"),
     _BUDGET,
     _WINDOW,
+    _SERVER,
     Hop("acknowledged", "acknowledged"),
     Hop("waiting", "waiting"),
 )
-VALUE_HOPS: Final = (_BUDGET, _WINDOW, Hop("acknowledged", "acknowledged"), Hop("waiting", "waiting"))
+VALUE_HOPS: Final = (
+    _BUDGET,
+    _WINDOW,
+    _SERVER,
+    Hop("acknowledged", "acknowledged"),
+    Hop("waiting", "waiting"),
+)
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -59,7 +69,8 @@ class Books(msgspec.Struct, frozen=True):
 class Ledger(Struct, frozen=True):
     """`taken` frames were read, or values decoded to be sent, and `counts` is how many are at which hop.
 
-    `uncounted` is how often some were lost without anybody knowing how many.
+    `uncounted` is how often some were lost without anybody knowing how many. `in_doubt`: by how many the
+    server's books differ from what was made.
     """
 
     unit: Literal["frames", "values"]
@@ -67,6 +78,7 @@ class Ledger(Struct, frozen=True):
     taken: int
     counts: Mapping[str, int]
     uncounted: int = 0
+    in_doubt: int = 0
 
     @property
     def lost(self) -> int:
@@ -93,6 +105,8 @@ class Ledger(Struct, frozen=True):
         if self.uncounted:
             times = "once" if self.uncounted == 1 else f"{grouped(self.uncounted)} times"
             places.append(f"{times} the adapter lost some and did not say how many")
+        if self.in_doubt:
+            places.append(f"the server's books differ by {grouped(self.in_doubt)}: see `stream-server books`")
         text = f"{grouped(self.lost)} lost of {grouped(self.total)} {self.unit}"
         text += f": {', '.join(places)}" if places else ""
         unusable = self._sum({"unusable"})

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import asdict
 
+from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import ServiceStatus
 from can_stream.text.timestamps import format_timestamp
 from edge_agent.dongles.dongle import Dongle
@@ -148,11 +149,12 @@ def frames_ledger(dongle: Dongle) -> Ledger:
         "malformed": dongle.reader.malformed,
         "left_out": pipeline.left_out_frames,
         "over_budget": pipeline.gates[0].left_out,
-        "trimmed": lane.window.trimmed_frames,
-        "acknowledged": lane.acknowledged_frames,
+        **_at_server(lane),
         "waiting": read.waiting + pipeline.gathered_frames + lane.waiting_frames,
     }
-    return Ledger("frames", FRAME_HOPS, read.read, counts, pipeline.uncounted_losses)
+    return Ledger(
+        "frames", FRAME_HOPS, read.read, counts, pipeline.uncounted_losses, lane.difference.unexplained
+    )
 
 
 def values_ledger(dongle: Dongle) -> Ledger | None:
@@ -163,8 +165,17 @@ def values_ledger(dongle: Dongle) -> Ledger | None:
     lane = decoder.lane
     counts = {
         "over_budget": decoder.gate.left_out,
-        "trimmed": lane.window.trimmed_frames,
-        "acknowledged": lane.acknowledged_frames,
+        **_at_server(lane),
         "waiting": lane.waiting_frames,
     }
-    return Ledger("values", VALUE_HOPS, decoder.counts.values_sent, counts)
+    taken, in_doubt = decoder.counts.values_sent, lane.difference.unexplained
+    return Ledger("values", VALUE_HOPS, taken, counts, in_doubt=in_doubt)
+
+
+def _at_server(lane: LaneSender) -> dict[str, int]:
+    """What was let go, and what is in the recording: by the server's books where they are known."""
+    trimmed, difference = lane.window.trimmed_frames, lane.difference
+    found = min(difference.found, trimmed)
+    acknowledged = lane.acknowledged_frames + found
+    lost = min(difference.lost, acknowledged)
+    return {"trimmed": trimmed - found, "lost_server": lost, "acknowledged": acknowledged - lost}

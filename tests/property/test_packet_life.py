@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from edge_agent.lanes.spooled_lane import SpooledLane
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,6 @@ from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import GapReason
 from edge_agent.lanes.disk_backlog import SpoolRow
-from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.lanes.trim import trim
 from tests.helpers.packet_life import TRANSITIONS, WITHOUT_DISK, Life
 from tests.property.test_lane_sessions import World

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_agent.lanes.spooled_lane import SpooledLane
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from can_stream.protocol.packets import GapReason
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.disk_backlog import Marks
-from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.spool.directory import FILE_NAME, kept_files
 from edge_agent.spool.spool import Spool
 from edge_agent.state import State, StatusCode

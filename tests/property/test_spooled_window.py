@@ -37,7 +37,7 @@ _DATA_ON_DISK = (
 
 
 class World:
-    """One lane; each step is a small one: what is between the lane and its file takes two, as in the agent."""
+    """One lane; each step is small. What is between the lane and its file takes two, as in the agent."""
 
     def __init__(self, directory: Path, window_bytes: int, max_ranges: int) -> None:
         self.directory, self.window_bytes, self.max_ranges = directory, window_bytes, max_ranges

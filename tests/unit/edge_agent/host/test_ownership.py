@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +16,12 @@ import pytest
 
 from edge_agent.errors import OwnerError
 from edge_agent.host import ownership
-from edge_agent.host.ownership import owning
+from edge_agent.host.ownership import owning, owning_in_turn
 
 _OWNER: Final = """
 import sys
-from edge_agent.host.ownership import owning
+import threading
+from edge_agent.host.ownership import owning, owning_in_turn
 with owning("van7", {sys.argv[1]: sys.argv[2]}):
     print("has it", flush=True)
     sys.stdin.read()
@@ -103,3 +106,38 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
     with pytest.raises(OwnerError, match="no lock at"), owning("van7", {"RUNTIME_DIRECTORY": str(tmp_path)}):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_who_waits_is_told_for_whom_and_comes_in_its_turn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    caplog.set_level("INFO")
+    with another_process("XDG_RUNTIME_DIR", tmp_path) as other:
+        said = _Said()
+
+        def end_it() -> None:
+            said.wait(20)
+            other.kill()
+            other.wait()
+
+        ending = threading.Thread(target=end_it)
+        logging.getLogger(ownership.__name__).addHandler(said)
+        ending.start()
+        with owning_in_turn("van7", environment):
+            assert other.poll() is not None
+        ending.join()
+        logging.getLogger(ownership.__name__).removeHandler(said)
+    assert f"process {other.pid} runs as this agent already: waiting until it ends" in caplog.text
+
+
+class _Said(logging.Handler):
+    """Lets others wait until something is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._event = threading.Event()
+        self.wait = self._event.wait
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._event.set()

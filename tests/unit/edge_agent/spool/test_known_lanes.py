@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from edge_agent.lanes.spooled_lane import SpooledLane
+
 from can_stream.lanes.backlog import Stretch
 from can_stream.lanes.sender import LaneSender
 from can_stream.lanes.window import WindowLimits
 from edge_agent.lanes.disk_backlog import DiskBacklog, Marks
-from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.spool.known_lanes import KnownLanes
 from edge_agent.spool.left import LeftLane
 

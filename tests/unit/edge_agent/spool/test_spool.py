@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from edge_agent.lanes.spooled_lane import SpooledLane
 
 from can_stream.frames.batches import batch_of
 from can_stream.lanes.sender import LaneSender
@@ -21,7 +22,6 @@ from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.config.sections import SpoolSection
 from edge_agent.errors import SpoolError
 from edge_agent.host.clock import Clock
-from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.lanes.trim import trim
 from edge_agent.spool.directory import FILE_NAME, files_bytes, spool_directory
 from edge_agent.spool.spool import Spool

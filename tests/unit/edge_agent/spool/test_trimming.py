@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from edge_agent.lanes.spooled_lane import SpooledLane
+
 from can_stream.frames.batches import batch_of
 from can_stream.lanes.window import WindowLimits
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.clock import Clock
-from edge_agent.lanes.spooled_lane import SpooledLane
 from edge_agent.spool.changes import Changes
 from edge_agent.spool.disk import Disk
 from edge_agent.spool.known_lanes import KnownLanes
