@@ -58,8 +58,8 @@ class Traffic:
         """For how long no ack has come for a lane that waits for one; 0 where none waits."""
         waits = [0.0]
         for index, lane in enumerate(self.lanes):
-            made_at_seconds = lane.oldest_made_at_seconds
-            if made_at_seconds is not None and not lane.paused:
+            if not lane.is_empty and not lane.paused:
+                made_at_seconds = lane.window.oldest_made_at_seconds or 0.0  # what is on disk alone is older
                 acknowledged = self._acknowledged_at_seconds.get(index, self._welcomed_at_seconds)
                 waits.append(now_seconds - max(made_at_seconds, acknowledged))
         return max(waits)
