@@ -25,15 +25,15 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from edge_agent.lanes.spooled_lane import SpooledLane
-
 from bench.packets import START_ID, cut, demo_traffic
 from bench.report import compare, cpu_seconds, in_turn, show, show_skipped
 from can_stream.frames.batches import FrameBatch
+from can_stream.lanes.sender import LaneSender
 from can_stream.lanes.window import WindowLimits
 from can_stream.text.frame_json import FrameRow, rows_of
 from edge_agent.config.sections import SpoolSection
 from edge_agent.lanes.disk_backlog import SpoolRow
+from edge_agent.lanes.spooled_window import SpooledWindow, spooled_lane
 from edge_agent.lanes.timing import patience_seconds
 from edge_agent.spool.directory import thread_written_bytes
 from edge_agent.spool.store import Changes, LaneKey, Moment, SpoolStore
@@ -73,13 +73,19 @@ def a_directory(parent: Path) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+def a_lane(patience: float) -> tuple[LaneSender, SpooledWindow]:
+    lane = spooled_lane("bench", "frames", START_ID, WindowLimits(), 1_000, patience)
+    assert isinstance(lane.window, SpooledWindow)
+    return lane, lane.window
+
+
 def spool(
     directory: Path, batches: list[FrameBatch], *, acknowledged: bool = False, sync: bool = False
 ) -> None:
     """What the agent does with these while no server takes them, or while one does in time."""
     now = Moment("bench", 0.0, None)
     store = SpoolStore(directory, SPOOL.max_bytes, now)
-    lane = SpooledLane("bench", "frames", START_ID, WindowLimits(), 1_000, patience_seconds(SPOOL))
+    lane, window = a_lane(patience_seconds(SPOOL))
     rows = count(1)
     sync_at = SPOOL.sync_seconds - SPOOL.flush_seconds
     for number, batch in enumerate(batches):
@@ -87,10 +93,10 @@ def spool(
         lane.take_frames(batch, now_seconds)
         if acknowledged:
             lane.accepted(number)  # all but the newest
-        if lane.due_in(now_seconds) <= 0:
-            handed = lane.hand_over(now_seconds, partial(next, rows), store.transaction_bytes)
+        if window.writer.due_in(now_seconds) <= 0:
+            handed = window.hand_over(now_seconds, partial(next, rows), store.transaction_bytes)
             store.apply(Changes([(KEY, row) for row in handed]), now)
-            lane.written(handed, {})
+            window.written(handed)
         if sync and not acknowledged and now_seconds >= sync_at:
             store.sync()
             sync_at = now_seconds + SPOOL.sync_seconds - SPOOL.flush_seconds
@@ -102,10 +108,10 @@ def in_threes(of_batches: Sequence[T]) -> list[Sequence[T]]:
 
 
 def packets_of(batches: list[FrameBatch]) -> list[SpoolRow]:
-    lane = SpooledLane("bench", "frames", START_ID, WindowLimits(), 1_000, 0.0)
+    lane, window = a_lane(0.0)
     for batch in batches:
         lane.take_frames(batch, 0.0)
-    return lane.hand_over(0.0, partial(next, count(1)), 1 << 40)
+    return window.hand_over(0.0, partial(next, count(1)), 1 << 40)
 
 
 def insert_packets(directory: Path, commits: list[Sequence[SpoolRow]]) -> None:

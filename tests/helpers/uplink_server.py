@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Final, TypeVar
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from can_stream.protocol.control import (
+    PROTOCOL_VERSION,
+    SUBPROTOCOLS,
     AgentControlMessage,
     DevicesReport,
     Discovery,
@@ -26,6 +29,7 @@ from can_stream.protocol.hop import Ack, Envelope, HopDecoder, encode_ack
 from can_stream.protocol.lanes_control import (
     LanesHello,
     LanesWelcome,
+    StartBooks,
     decode_data_up,
 )
 from can_stream.protocol.packets import decode_packet
@@ -39,15 +43,19 @@ _MAX_PACKET_BYTES: Final = 65_536
 class UplinkServer:
     """`hellos` and `lanes` are its greetings, `said` what else came in words, `packets` what came in lanes.
 
-    `acks`: whether it acknowledges; `refuses`: whether it turns whoever comes away.
+    `acks`: whether it acknowledges; `refuses`: whether it turns whoever comes away. `offers`: which subprotocols
+    agents named. `texts`: how lanes were opened, to the letter.
     """
 
-    def __init__(self, *, acks: bool) -> None:
+    def __init__(self, *, acks: bool, version: int = PROTOCOL_VERSION) -> None:
+        self.offers: list[list[str]] = []
+        self.texts: list[str] = []
         self.hellos: Gathered[Hello] = Gathered()
         self.lanes: Gathered[LanesHello] = Gathered()
         self.said: Gathered[AgentControlMessage] = Gathered()
         self.packets: Gathered[Envelope] = Gathered()
         self.acks = acks
+        self.version = version
         self.refuses = False
         self.url = ""
         self._control: ServerConnection | None = None
@@ -88,6 +96,12 @@ class UplinkServer:
         said = '{"code":"UNAUTHENTICATED","message":"this credential is unknown","details":{}}'
         return connection.respond(HTTPStatus.UNAUTHORIZED, said)
 
+    def choose(self, _: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        """A server of version 1 knows of no subprotocols."""
+        self.offers.append(list(offered))
+        wanted = Subprotocol(SUBPROTOCOLS[0])
+        return wanted if self.version == PROTOCOL_VERSION and wanted in offered else None
+
     async def _serve_control(self, connection: ServerConnection) -> None:
         self._control = connection
         async for content in connection:
@@ -102,10 +116,9 @@ class UplinkServer:
         self._data, decoder = connection, HopDecoder()
         async for content in connection:
             if isinstance(content, str):
-                opened = decode_data_up(content, 1)
-                await connection.send(
-                    encode_control_message(LanesWelcome([0] * len(opened.lanes), _MAX_PACKET_BYTES))
-                )
+                self.texts.append(content)
+                opened = decode_data_up(content, self.version)
+                await connection.send(encode_control_message(self._welcome(opened)))
                 self.lanes.append(opened)
                 continue
             envelope = decoder.decode(content)
@@ -114,13 +127,23 @@ class UplinkServer:
                 number = decode_packet(envelope.packet).number
                 await connection.send(encode_ack(Ack(envelope.lane_index, envelope.range_kind, number)))
 
+    def _welcome(self, opened: LanesHello) -> LanesWelcome:
+        books = [[StartBooks(one.start_id, 0, 0, 0) for one in lane.starts] for lane in opened.lanes]
+        taken_through = [0] * len(opened.lanes)
+        return LanesWelcome(taken_through, _MAX_PACKET_BYTES, [] if self.version == 1 else books)
+
 
 @contextlib.asynccontextmanager
-async def listening(*, acks: bool = True) -> AsyncIterator[UplinkServer]:
-    """It listens at `url` meanwhile."""
-    server = UplinkServer(acks=acks)
+async def listening(*, acks: bool = True, version: int = PROTOCOL_VERSION) -> AsyncIterator[UplinkServer]:
+    """It listens at `url` meanwhile, and speaks this version alone."""
+    server = UplinkServer(acks=acks, version=version)
     async with serve(
-        server.serve, "127.0.0.1", 0, process_request=server.turn_away, compression=None
+        server.serve,
+        "127.0.0.1",
+        0,
+        process_request=server.turn_away,
+        select_subprotocol=server.choose,
+        compression=None,
     ) as opened:
         server.url = f"http://127.0.0.1:{opened.sockets[0].getsockname()[1]}"
         yield server

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_agent.lanes.spooled_lane import SpooledLane
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from can_stream.lanes.window import WindowLimits
+from can_stream.lanes.window import MemoryWindow, WindowLimits
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import GapReason
 from edge_agent.lanes.disk_backlog import SpoolRow
+from edge_agent.lanes.spooled_window import SpooledWindow, spooled_lane
 from edge_agent.lanes.trim import trim
 from tests.helpers.packet_life import TRANSITIONS, WITHOUT_DISK, Life
 from tests.property.test_lane_sessions import World
@@ -31,8 +31,10 @@ class DiskWorld(World):
         self.rows: dict[int, SpoolRow] = {}
         self.next_row = 1
         limits = WindowLimits(self.window_bytes, max_in_flight=3)
-        self.sender = self.lane = SpooledLane("d", "frames", f"{self.starts:016x}", limits, 1000, 0.0)
-        self.lane.take_loss(GapReason.START, None, self.now)
+        self.sender = spooled_lane("d", "frames", f"{self.starts:016x}", limits, 1000, 0.0)
+        assert isinstance(self.sender.window, SpooledWindow)
+        self.window = self.sender.window
+        self.sender.take_loss(GapReason.START, None, self.now)
         self.cut()
 
     def row(self) -> int:
@@ -40,29 +42,31 @@ class DiskWorld(World):
         return self.next_row - 1
 
     def write(self, *, works: bool) -> None:
-        handed = self.lane.hand_over(self.now, self.row, 400)
-        deletes, stretches = self.lane.deleted()
+        handed = self.window.hand_over(self.now, self.row, 400)
+        deletes, stretches = self.window.deleted()
         if not works:
-            self.lane.not_written(handed)
-            self.lane.not_deleted(deletes, stretches)
+            self.window.writer.not_written(handed)
+            self.window.not_deleted(deletes, stretches)
             return
         gone = {*deletes, *(row for one in stretches for row in range(one.first_row, one.last_row + 1))}
         kept = {number: row for number, row in self.rows.items() if number not in gone}
         self.rows = kept | {row.row: row for row in handed}
-        self.lane.written(handed, {})
+        self.window.written(handed)
 
     def load(self) -> None:
-        wanted = self.lane.next_fetch()
+        wanted = self.window.disk.reader.next_fetch()
         if wanted is not None:
             there = [one for row, one in self.rows.items() if wanted.after_row < row <= wanted.through_row]
-            self.lane.fetched(wanted, [one for one in there if one.first_seq <= wanted.last_seq], {})
+            self.window.take_rows(
+                wanted, [one for one in there if one.first_seq <= wanted.last_seq], self.now
+            )
 
     def trim(self, count: int) -> None:
-        plan = trim(self.lane, list(self.rows.values())[:count])
+        plan = trim(self.window.disk, list(self.rows.values())[:count])
         self.rows |= {row.row: row for row in plan.puts}
         for row in plan.merged:
             del self.rows[row.row]
-        self.lane.trimmed(plan.lost, plan.merged)
+        self.window.disk.trimmed(plan.lost, plan.merged)
 
 
 class Lives:
@@ -125,18 +129,25 @@ class Lives:
                 self._seen.add(step)
 
     def _life(self, number: PacketNumber) -> Life:
-        lane = self.world.sender
-        held = lane._held.get(number)
+        memory = self._memory
+        held = memory.find(number)
         if held is not None and held.gap is None:
             return Life.ON_ITS_WAY if self._is_sent(number) else Life.WAITING
-        if held is None and number in self.world.storage.packets:
-            return Life.ACKNOWLEDGED
-        gaps = [one for one in lane._held.values() if one.gap is not None]
-        assert any(one.first_seq <= number.seq <= one.number.seq for one in gaps), f"{number} is nowhere"
-        return Life.GAP
+        gaps = [one for one in memory.held.values() if one.gap is not None]
+        if any(one.first_seq <= number.seq <= one.number.seq for one in gaps):
+            return Life.GAP
+        assert number in self.world.storage.packets, f"{number} is nowhere"
+        return Life.ACKNOWLEDGED
+
+    @property
+    def _memory(self) -> MemoryWindow:
+        window = self.world.sender.window
+        assert isinstance(window, MemoryWindow)
+        return window
 
     def _is_sent(self, number: PacketNumber) -> bool:
-        return any(number in sent for sent in self.world.sender._sent.values())
+        sent = self.world.sender._sent.values()
+        return any(number == one for packets in sent for one, _ in packets)
 
 
 class LivesOnDisk(Lives):
@@ -162,15 +173,19 @@ class LivesOnDisk(Lives):
         self._look("spool full")
 
     def _life(self, number: PacketNumber) -> Life:
-        lane = self.world.lane
-        held = lane._fetched.get(number)
+        window = self.world.window
+        held = window.disk.reader.find(number)
         if held is not None:
             on_disk = Life.ON_ITS_WAY_FROM_DISK if self._is_sent(number) else Life.ON_DISK
             return Life.GAP if held.gap is not None else on_disk
         there = [one for one in self.world.rows.values() if one.first_seq <= number.seq <= one.number.seq]
-        if number in lane._held or not there or lane.disk.stretch_of(there[0]) is None:
+        if window.find(number) or not there or window.disk.backlog.stretch_of(there[0]) is None:
             return super()._life(number)
         return Life.ON_DISK if there[0].gap is None else Life.GAP
+
+    @property
+    def _memory(self) -> MemoryWindow:
+        return self.world.window.memory
 
 
 def schedules(*steps: str) -> st.SearchStrategy[list[str]]:

@@ -118,9 +118,9 @@ async def test_what_it_reads_is_told_by_its_id(adapter: LawicelAdapter) -> None:
             await frames.until(len(frames) + 1)
     assert {name for name, _ in frames} == {"van7-can0"}
     assert ids == [("van7-can0", 0x7E8, False)], "once each"
-    assert dongle.pipeline.frames.held_frames == 3
+    assert dongle.pipeline.frames.waiting_frames == 3
     assert dongle.pipeline.decoder is not None
-    assert dongle.pipeline.decoder.lane.held_frames == 1
+    assert dongle.pipeline.decoder.lane.waiting_frames == 1
     assert states[-1][1].code is StatusCode.STOPPED
 
 
@@ -225,10 +225,10 @@ async def test_a_log_begins_once_its_databases_are_known_or_there_are_none(tmp_p
     while dongle.reader.counts.waiting == 0:
         await asyncio.wait([feeding], timeout=0.01)
     assert not feeding.done()
-    assert dongle.pipeline.frames.held_frames == 0
+    assert dongle.pipeline.frames.waiting_frames == 0
     dongle.use(None)
     await asyncio.wait_for(feeding, 30)
-    assert dongle.pipeline.frames.held_frames == 1
+    assert dongle.pipeline.frames.waiting_frames == 1
     await dongle.reader.stop()
 
 

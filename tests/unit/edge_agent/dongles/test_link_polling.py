@@ -77,12 +77,12 @@ async def test_a_loss_is_a_gap_and_a_dead_socket_is_opened_again(mocker: MockerF
     mocker.patch("edge_agent.dongles.link_polling.read_can_link", side_effect=lambda _: links[0])
     watched = Watched(mocker, "vcan0")
     reopened = mocker.patch.object(watched.dongle.reader, "reopen")
-    held = watched.dongle.pipeline.frames.held_packets
+    held = watched.dongle.pipeline.frames.window.held_packets
     async with watched.running():
         while len(links) > 1:
             await watched.asked_again()
             links.pop(0)
         await watched.asked_again()
-    assert watched.dongle.pipeline.frames.held_packets == held + 1
+    assert watched.dongle.pipeline.frames.window.held_packets == held + 1
     assert watched.dongle.bus.metrics["controller_overruns"] == 1
     assert reopened.call_args.args[0].fault == "unplugged"

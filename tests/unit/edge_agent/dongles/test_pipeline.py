@@ -67,9 +67,9 @@ async def test_values_go_less_often_than_frames_where_there_are_frames() -> None
     pipeline = await fed("all")
     assert pipeline.decoder is not None
     frames, values = pipeline.frames, pipeline.decoder.lane
-    assert frames.held_frames == READS
-    assert values.held_frames == READS + 1  # the lever does not move
-    assert frames.held_packets > 2 * values.held_packets > 2
+    assert frames.waiting_frames == READS
+    assert values.waiting_frames == READS + 1  # the lever does not move
+    assert frames.window.held_packets > 2 * values.window.held_packets > 2
 
 
 async def test_values_go_as_often_as_frames_would_where_there_are_none() -> None:
@@ -77,9 +77,9 @@ async def test_values_go_as_often_as_frames_would_where_there_are_none() -> None
     sparse = await fed("all")
     assert pipeline.decoder is not None
     assert sparse.decoder is not None
-    assert pipeline.frames.held_frames == 0
-    assert pipeline.decoder.lane.held_frames == READS + 1
-    assert pipeline.decoder.lane.held_packets > 2 * sparse.decoder.lane.held_packets
+    assert pipeline.frames.waiting_frames == 0
+    assert pipeline.decoder.lane.waiting_frames == READS + 1
+    assert pipeline.decoder.lane.window.held_packets > 2 * sparse.decoder.lane.window.held_packets
 
 
 def left_out(lane: LaneSender) -> int:
@@ -108,7 +108,7 @@ async def test_what_the_budget_does_not_allow_is_left_out_and_counted(
     pipeline = await fed("all", stage)
     assert pipeline.decoder is not None
     lane = pipeline.decoder.lane
-    assert (pipeline.frames.held_frames, lane.held_frames) == (frames, values)
+    assert (pipeline.frames.waiting_frames, lane.waiting_frames) == (frames, values)
     assert (pipeline.frames.paused, lane.paused) == (
         stage >= Stage.NO_FRAMES,
         stage >= Stage.NO_SIGNALS,

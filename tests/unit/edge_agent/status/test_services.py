@@ -11,7 +11,7 @@ import pytest
 
 from can_stream.databases.configured import ConfiguredDatabases
 from can_stream.frames.batches import batch_of
-from can_stream.lanes.window import WindowLimits
+from can_stream.lanes.window import MemoryWindow, WindowLimits
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.packets import GapReason
 from edge_agent.bus.source import Dropped
@@ -135,11 +135,12 @@ async def test_what_waits_in_a_lane_is_acknowledged_or_trimmed() -> None:
     lane.accepted(lane.next_seq)
     metrics = bus_service(MAKER, dongle, 0.0).metrics
     assert (metrics["frames_waiting"], metrics["frames_acknowledged"]) == (0, 30)
-    lane.limits = WindowLimits(max_bytes=2_000)
-    while not lane.trimmed_frames:
+    assert isinstance(lane.window, MemoryWindow)
+    lane.window.limits = WindowLimits(max_bytes=2_000)
+    while not lane.window.trimmed_frames:
         lane.take_frames(batch_of([(1, 1, 0, 8, os.urandom(8)) for _ in range(50)]), 0.0)
     metrics = bus_service(MAKER, dongle, 0.0).metrics
-    assert metrics["frames_trimmed"] == metrics["frames_lost"] == lane.trimmed_frames
+    assert metrics["frames_trimmed"] == metrics["frames_lost"] == lane.window.trimmed_frames
 
 
 @pytest.mark.parametrize(("frames", "hop"), [("off", "left_out"), ("all", "over_budget")])
