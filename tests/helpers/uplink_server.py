@@ -43,8 +43,8 @@ _MAX_PACKET_BYTES: Final = 65_536
 class UplinkServer:
     """`hellos` and `lanes` are its greetings, `said` what else came in words, `packets` what came in lanes.
 
-    `acks`: whether it acknowledges; `refuses`: whether it turns whoever comes away. `offers`: which subprotocols
-    agents named. `texts`: how lanes were opened, to the letter.
+    `acks`: whether it acknowledges; `refuses`: whether it turns whoever comes away. `offers`: which
+    subprotocols agents named. `texts`: how lanes were opened, to the letter.
     """
 
     def __init__(self, *, acks: bool, version: int = PROTOCOL_VERSION) -> None:

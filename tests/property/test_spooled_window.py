@@ -30,6 +30,7 @@ from edge_agent.spool.store import Changes, Moment, SpoolStore
 from tests.helpers.holdings_server import HoldingsServer, Position
 
 KEY = ("d", "frames")
+_MEMORY = Path("/dev/shm")  # thousands of files that no disk need ever see
 _DATA_ON_DISK = (
     "SELECT start_id, position, frames FROM packets JOIN starts USING (start)"
     " WHERE gap IS NULL AND frames > 0"
@@ -313,7 +314,7 @@ REPEATED = frozenset({"send", "deliver_up", "pass_on", "load"})
 
 @contextmanager
 def world(window_bytes: int = 10**9, max_ranges: int = 2048) -> Iterator[World]:
-    directory = Path(tempfile.mkdtemp())
+    directory = Path(tempfile.mkdtemp(dir=_MEMORY if _MEMORY.is_dir() else None))
     made = World(directory, window_bytes, max_ranges)
     try:
         yield made
