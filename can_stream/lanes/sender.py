@@ -100,6 +100,11 @@ class LaneSender:
         packet = encode_frames(self._number, batch, self.resolution_ns, self.next_frame)
         return self._held(packet, len(batch), made_at_seconds, span_ns=_span(batch))
 
+    def send_more(self) -> None:
+        """There may be something to send that was not there before."""
+        if self._is_connected:
+            self.on_unsent()
+
     # -- how it stands
 
     @property

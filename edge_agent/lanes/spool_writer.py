@@ -46,6 +46,11 @@ class SpoolWriter:
         self._fresh: deque[PacketNumber] = deque()
         self._provisional: _Provisional | None = None
 
+    @property
+    def gathered_frames(self) -> int:
+        """How many frames of the open batch are on disk."""
+        return 0 if self._provisional is None else self._provisional.frames
+
     def take_held(self, held: Held) -> None:
         """A packet that is new."""
         if self._provisional is not None:

@@ -23,13 +23,15 @@ from edge_agent.lanes.spool_writer import SpoolWriter
 
 
 class SpooledWindow:
-    """Of the lane of this start. `is_whole`: all that the file holds of the lane is known."""
+    """Of the lane of this start. `is_whole`: all that the file holds of the lane is known. `on_ready` is
+    called when there may be something of the backlog to send that was not there before."""
 
     def __init__(self, start_id: str, limits: WindowLimits, patience_seconds: float) -> None:
         self.memory = MemoryWindow(limits)
         self.disk = DiskPart(start_id, self.memory.held)
         self.writer = SpoolWriter(self.memory, patience_seconds)
         self.is_whole = False
+        self.on_ready: Callable[[], None] = lambda: None
         self._lists_all = True
         self._greets_again = False
         self._needs_room = False
@@ -58,8 +60,8 @@ class SpooledWindow:
 
     @property
     def frames_on_disk(self) -> int:
-        """How many frames wait on disk, be they in memory too."""
-        return self.disk.frames + self.memory.stored_frames
+        """How many frames wait on disk, be they in memory too or in no packet yet."""
+        return self.disk.frames + self.memory.stored_frames + self.writer.gathered_frames
 
     @property
     def oldest_made_at_seconds(self) -> float | None:
@@ -169,6 +171,12 @@ class SpooledWindow:
         gone = self.disk.reader.take_rows(fetch, rows)
         self.disk.vanished(gone)
         self._put_gaps(gone, now_seconds)
+        self.on_ready()
+
+    def use_disk(self, works: bool) -> None:
+        """Whether the disk gives what is there; while it does not, a connection goes on without it."""
+        self.disk.reader.use_disk(works)
+        self.on_ready()
 
     def shift_rows(self, offset: int) -> None:
         """What is on disk is under greater numbers, behind that of another file."""
@@ -222,4 +230,5 @@ def spooled_lane(
     window = SpooledWindow(start_id, limits, patience_seconds)
     sender = LaneSender(dongle_id, lane, start_id, limits, resolution_ns, window)
     window.writer.pack = sender.packed
+    window.on_ready = sender.send_more
     return sender

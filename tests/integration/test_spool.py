@@ -362,7 +362,7 @@ def test_a_spool_that_somebody_else_has_is_waited_for(tmp_path: Path) -> None:
         one.server.start()
         with one.start() as process:
             one.bus.send(100)
-            eventually(lambda: "until then the server is not greeted" in process.errors, "it is said")
+            eventually(lambda: "the server is told of what is new alone" in process.errors, "it is said")
             time.sleep(2.0)  # twice as long as until the next look at it
             assert recorded_frames(one.server, DONGLE, one.token) == 0
             other.execute("ROLLBACK")
