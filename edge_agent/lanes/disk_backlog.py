@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from can_stream.lanes.backlog import Stretch, follows, joined
 from can_stream.protocol.packet_head import MAX_SEQ, PacketNumber
@@ -40,6 +40,40 @@ class SpoolRow(Struct, frozen=True):
 def gap_of(row: SpoolRow) -> Gap:
     """What stands for a packet that the disk had to let go."""
     return Gap(GapReason.SPOOL, row.first_seq, row.frames, *(row.span_ns or (None, None)))
+
+
+class Unneeded(Struct):
+    """What is on disk and not needed any more: rows that others have taken the place of, or that the server
+    has, and whole stretches."""
+
+    rows: list[int] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.stretches)
+
+    def take(self) -> Unneeded:
+        """All of it; it is asked for once."""
+        taken = Unneeded(self.rows, self.stretches)
+        self.rows, self.stretches = [], []
+        return taken
+
+    def put_back(self, taken: Unneeded) -> None:
+        """The disk did not take that."""
+        self.rows += taken.rows
+        self.stretches += taken.stretches
+
+    def clear(self) -> None:
+        """There is another file."""
+        self.rows.clear()
+        self.stretches.clear()
+
+    def shift_rows(self, offset: int) -> None:
+        """What is on disk is under greater numbers."""
+        self.rows = [row + offset for row in self.rows]
+        for stretch in self.stretches:
+            stretch.first_row += offset
+            stretch.last_row += offset
 
 
 class DiskBacklog:

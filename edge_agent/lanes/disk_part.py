@@ -9,21 +9,18 @@ from can_stream.lanes.held import Held
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import encode_gap
 from edge_agent.lanes.backlog_reader import BacklogReader
-from edge_agent.lanes.disk_backlog import DiskBacklog, SpoolRow, gap_of
+from edge_agent.lanes.disk_backlog import DiskBacklog, SpoolRow, Unneeded, gap_of
 from edge_agent.lanes.spool_writer import row_of
 
 
 class DiskPart:
-    """Of the lane of this start, or of one that no dongle has now. `in_memory`: what is sent from there.
-
-    `delete_stretches`: what is on disk and not needed any more.
-    """
+    """Of the lane of this start, or of one that no dongle has now. `in_memory`: what is sent from there."""
 
     def __init__(self, start_id: str, in_memory: Collection[PacketNumber] = ()) -> None:
         self.start_id = start_id
         self.backlog = DiskBacklog()
         self.reader = BacklogReader(self.backlog)
-        self.delete_stretches: list[Stretch] = []
+        self.unneeded = Unneeded()
         self.trimmed_frames = 0
         self.earlier_trimmed_frames = 0
         self.is_connected = False
@@ -55,7 +52,7 @@ class DiskPart:
     def release_through(self, start_id: str, seq: int) -> int:
         """All of this start up to there, as far as it stands together; how many frames that was."""
         stretches = self.backlog.pop_through(start_id, seq)
-        self.delete_stretches += stretches
+        self.unneeded.stretches += stretches
         return sum(stretch.data_frames for stretch in stretches)
 
     # -- room
@@ -100,9 +97,10 @@ class DiskPart:
 
     def shift_rows(self, offset: int) -> None:
         """All that is there is under greater numbers."""
-        for stretch in (*self.backlog.stretches, *self.delete_stretches):
+        for stretch in self.backlog.stretches:
             stretch.first_row += offset
             stretch.last_row += offset
+        self.unneeded.shift_rows(offset)
         self.reader.shift_rows(offset)
 
     # -- what is there no more
@@ -111,7 +109,7 @@ class DiskPart:
         """The file is gone: all of it, counted. Another file follows."""
         lost, self.backlog = list(self.backlog.stretches), DiskBacklog()
         self.reader.use(self.backlog)
-        self.delete_stretches.clear()
+        self.unneeded.clear()
         self._count(lost)
         return lost
 

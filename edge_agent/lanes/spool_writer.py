@@ -14,7 +14,7 @@ from can_stream.lanes.held import Held
 from can_stream.lanes.window import MemoryWindow
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketNumber
 from can_stream.protocol.packets import GapReason
-from edge_agent.lanes.disk_backlog import SpoolRow
+from edge_agent.lanes.disk_backlog import SpoolRow, Unneeded
 
 OpenBatch = tuple[FrameBatch, float]
 """Frames that are no packet yet, and when the first of them came."""
@@ -32,16 +32,16 @@ class SpoolWriter:
     """Chooses from `memory`. `patience_seconds`: how old a packet, and what waits to become one, may get.
 
     `open_batch` gives what waits to become a packet, `pack` makes the packet of it that would be the next.
-    `deletes`: rows that others have taken the place of, or nobody needs.
+    `unneeded` gets the rows that others have taken the place of, or nobody needs.
     """
 
-    def __init__(self, memory: MemoryWindow, patience_seconds: float) -> None:
+    def __init__(self, memory: MemoryWindow, unneeded: Unneeded, patience_seconds: float) -> None:
         self.open_batch: Callable[[], OpenBatch | None] = lambda: None
         self.pack: Callable[[FrameBatch, float], Held] | None = None
         self.max_packet_bytes = MAX_PACKET_BYTES
-        self.deletes: list[int] = []
         self.shrunk_frames = 0
         self._memory = memory
+        self._unneeded = unneeded
         self._patience_seconds = patience_seconds
         self._fresh: deque[PacketNumber] = deque()
         self._provisional: _Provisional | None = None
@@ -59,7 +59,7 @@ class SpoolWriter:
 
     def forget(self, held: Held) -> None:
         """The server has it: what is on disk of it is not needed any more."""
-        self.deletes += [row for row in (held.row, held.replaces) if row]
+        self._unneeded.rows += [row for row in (held.row, held.replaces) if row]
 
     def take_lost(self, gap: Held) -> None:
         """A gap that is older than all that is new."""
@@ -67,7 +67,6 @@ class SpoolWriter:
 
     def shift_rows(self, offset: int) -> None:
         """What is on disk is under greater numbers."""
-        self.deletes = [row + offset for row in self.deletes]
         if self._provisional is not None:
             self._provisional = replace(self._provisional, row=self._provisional.row + offset)
         for held in self._memory.held.values():
@@ -77,7 +76,6 @@ class SpoolWriter:
     def begin_anew(self) -> None:
         """With another file, which has nothing of what is in memory."""
         self._provisional = None
-        self.deletes.clear()
         self._fresh = deque(self._memory.held)
         for held in self._memory.held.values():
             held.row, held.is_stored, held.replaces = 0, False, 0
@@ -129,7 +127,7 @@ class SpoolWriter:
             self._memory.spooled_bytes -= len(held.packet)
             self._fresh.appendleft(held.number)
             held.row = 0
-        self.deletes += [row.row for row in rows]  # they may be there after all
+        self._unneeded.rows += [row.row for row in rows]  # they may be there after all
 
     # -- inside
 
@@ -137,7 +135,7 @@ class SpoolWriter:
         held.row = next_row()
         self._memory.spooled_bytes += len(held.packet)
         if held.replaces:
-            self.deletes.append(held.replaces)
+            self._unneeded.rows.append(held.replaces)
             held.replaces = 0
         return row_of(held)
 

@@ -29,7 +29,7 @@ class SpooledWindow:
     def __init__(self, start_id: str, limits: WindowLimits, patience_seconds: float) -> None:
         self.memory = MemoryWindow(limits)
         self.disk = DiskPart(start_id, self.memory.held)
-        self.writer = SpoolWriter(self.memory, patience_seconds)
+        self.writer = SpoolWriter(self.memory, self.disk.unneeded, patience_seconds)
         self.is_whole = False
         self.on_ready: Callable[[], None] = lambda: None
         self._lists_all = True
@@ -57,11 +57,6 @@ class SpooledWindow:
     def trimmed_frames(self) -> int:
         """How many of this start had to be let go."""
         return self.disk.trimmed_frames + self.memory.trimmed_frames + self.writer.shrunk_frames
-
-    @property
-    def frames_on_disk(self) -> int:
-        """How many frames wait on disk, be they in memory too or in no packet yet."""
-        return self.disk.frames + self.memory.stored_frames + self.writer.gathered_frames
 
     @property
     def oldest_made_at_seconds(self) -> float | None:
@@ -188,17 +183,6 @@ class SpooledWindow:
         self._put_gaps(self.disk.lost_all(), now_seconds)
         self.writer.begin_anew()
         self.is_whole = True
-
-    def deleted(self) -> tuple[list[int], list[Stretch]]:
-        """Which rows are not needed any more; they are asked for once."""
-        deletes, self.writer.deletes = self.writer.deletes, []
-        stretches, self.disk.delete_stretches = self.disk.delete_stretches, []
-        return deletes, stretches
-
-    def not_deleted(self, deletes: list[int], stretches: list[Stretch]) -> None:
-        """The disk did not take that."""
-        self.writer.deletes += deletes
-        self.disk.delete_stretches += stretches
 
     # -- inside
 

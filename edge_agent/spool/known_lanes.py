@@ -104,8 +104,8 @@ class KnownLanes:
 
     @property
     def frames(self) -> int:
-        """How many wait on disk."""
-        windows = sum(window.frames_on_disk for window in self.spooled.values())
+        """How many wait on disk, be they in memory too."""
+        windows = sum(one.disk.frames + one.memory.stored_frames for one in self.spooled.values())
         return windows + sum(orphan.frames for orphan in self._orphans.values())
 
     @property

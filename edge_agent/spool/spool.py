@@ -175,7 +175,7 @@ class Spool:
         due = [window.writer.due_in(now_seconds) for window in windows]
         due += [patience_seconds(self._section), self._disk.sync_due_in(now_seconds)]
         due.append(self._look_at - now_seconds)
-        if any(window.writer.deletes or window.disk.delete_stretches for window in windows):
+        if any(window.disk.unneeded for window in windows):
             due.append(self._deletes_at - now_seconds)
         if any(window.disk.reader.has_more for window in windows):
             due.append(_CATCH_UP_SECONDS)
@@ -198,12 +198,12 @@ class Spool:
     async def _write(self, handed: Mapping[LaneKey, list[SpoolRow]]) -> bool:
         """One transaction, and then room for the next; whether there was anything to write."""
         windows = self._lanes.spooled
-        gone = {key: window.deleted() for key, window in windows.items()}
+        gone = {key: window.disk.unneeded.take() for key, window in windows.items()}
         changes = Changes(
             puts=[(key, row) for key, rows in handed.items() for row in rows],
-            deletes=[row for deletes, _ in gone.values() for row in deletes],
+            deletes=[row for unneeded in gone.values() for row in unneeded.rows],
             delete_stretches=[
-                (key, stretch) for key, (_, stretches) in gone.items() for stretch in stretches
+                (key, stretch) for key, unneeded in gone.items() for stretch in unneeded.stretches
             ],
         )
         self._deletes_at = self._clock.monotonic_seconds() + self._section.flush_seconds
@@ -215,8 +215,8 @@ class Spool:
         except SpoolError:
             for key, rows in handed.items():
                 windows[key].writer.not_written(rows)
-            for key, (deletes, stretches) in gone.items():
-                windows[key].not_deleted(deletes, stretches)
+            for key, unneeded in gone.items():
+                windows[key].disk.unneeded.put_back(unneeded)
             raise
         self._lanes.ledger_written(changes.ledger)
         for key, rows in handed.items():

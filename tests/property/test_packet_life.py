@@ -43,12 +43,15 @@ class DiskWorld(World):
 
     def write(self, *, works: bool) -> None:
         handed = self.window.hand_over(self.now, self.row, 400)
-        deletes, stretches = self.window.deleted()
+        unneeded = self.window.disk.unneeded.take()
         if not works:
             self.window.writer.not_written(handed)
-            self.window.not_deleted(deletes, stretches)
+            self.window.disk.unneeded.put_back(unneeded)
             return
-        gone = {*deletes, *(row for one in stretches for row in range(one.first_row, one.last_row + 1))}
+        gone = {
+            *unneeded.rows,
+            *(row for one in unneeded.stretches for row in range(one.first_row, one.last_row + 1)),
+        }
         kept = {number: row for number, row in self.rows.items() if number not in gone}
         self.rows = kept | {row.row: row for row in handed}
         self.window.written(handed)

@@ -22,7 +22,7 @@ from can_stream.protocol.lanes_control import LaneHello
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import GapReason, decode_packet
 from edge_agent.lanes.backlog_reader import Fetch
-from edge_agent.lanes.disk_backlog import DiskBacklog, SpoolRow
+from edge_agent.lanes.disk_backlog import DiskBacklog, SpoolRow, Unneeded
 from edge_agent.lanes.spooled_window import SpooledWindow, spooled_lane
 from edge_agent.lanes.trim import trim
 from edge_agent.spool.directory import FILE_NAME, WAL_NAME
@@ -143,11 +143,14 @@ class World:
     def hand_over(self) -> None:
         if self.store is not None and self.writing is None and self.reading is None:
             rows = self.window.hand_over(self.now, self.row, 400)
-            deletes, stretches = self.window.deleted()
+            unneeded = self.window.disk.unneeded.take()
             ledger = self.sender.ledger.changed(self.sender.next_seq - 1, self.sender.next_frame)
             kept = [(KEY, entry) for entry in ledger]
             puts = [(KEY, row) for row in rows]
-            self.writing = rows, Changes(puts, deletes, [(KEY, one) for one in stretches], kept)
+            self.writing = (
+                rows,
+                Changes(puts, unneeded.rows, [(KEY, one) for one in unneeded.stretches], kept),
+            )
 
     def stored(self) -> None:
         if self.writing is not None and self.store is not None:
@@ -163,7 +166,8 @@ class World:
             rows, changes = self.writing
             self.writing = None
             self.window.writer.not_written(rows)
-            self.window.not_deleted(changes.deletes, [one for _, one in changes.delete_stretches])
+            stretches = [one for _, one in changes.delete_stretches]
+            self.window.disk.unneeded.put_back(Unneeded(changes.deletes, stretches))
 
     def fetch(self) -> None:
         if self.store is not None and self.writing is None and self.reading is None:
