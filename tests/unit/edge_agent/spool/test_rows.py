@@ -27,13 +27,24 @@ START = Start(NUMBER.start_id, "this boot", None)
 NOW = Moment("this boot", 100.0, None)
 FRAMES = [(1_000 + i, 1, 0, 8, os.urandom(8)) for i in range(10)]
 PACKET = SpoolRow(
-    5, NUMBER, 7, 10, None, (1_000, 1_009), 90.0, encode_frames(NUMBER, batch_of(FRAMES), 1_000), 10.0
+    5,
+    NUMBER,
+    60,
+    7,
+    10,
+    None,
+    (1_000, 1_009),
+    90.0,
+    encode_frames(NUMBER, batch_of(FRAMES), 1_000, 60),
+    10.0,
 )
+OLD_PACKET = replace(PACKET, position=None, packet=encode_frames(NUMBER, batch_of(FRAMES), 1_000))
+"""Of version 1."""
 LOSS = Gap(GapReason.SPOOL, 3, None, None, None)
-GAP = SpoolRow(5, NUMBER, 3, None, LOSS, None, 90.0, encode_gap(NUMBER, LOSS), 10.0)
+GAP = SpoolRow(5, NUMBER, 20, 3, None, LOSS, None, 90.0, encode_gap(NUMBER, LOSS, 20), 10.0)
 
 
-@pytest.mark.parametrize("row", [PACKET, GAP])
+@pytest.mark.parametrize("row", [PACKET, OLD_PACKET, GAP])
 def test_a_packet_comes_back_as_it_went(row: SpoolRow) -> None:
     found = row_of(columns_of(row, 1, 2), START, NOW)
     assert found == replace(row, packet=b"")
@@ -47,6 +58,8 @@ def test_a_packet_comes_back_as_it_went(row: SpoolRow) -> None:
         (3, 8, "packet 5 has numbers 8 to 7"),
         (3, 0, "packet 5 has numbers 0 to 7"),
         (5, -1, "packet 5 has numbers 7 to 7"),
+        (10, -1, "packet 5 has numbers 7 to 7"),
+        (10, 1.5, "packet 5 is not made of numbers"),
         (6, 99, "99 is not a valid GapReason"),
     ],
 )
@@ -63,9 +76,11 @@ def test_what_is_no_packet_is_refused_with_a_reason(column: int, value: Any, rea
 def test_a_body_that_cannot_be_read_is_a_gap_with_its_count_and_times(body: bytes) -> None:
     found = with_body(row_of(columns_of(PACKET, 1, 2), START, NOW), body)
     assert decode_packet(found.packet).body == Gap(GapReason.SPOOL, 7, 10, 1_000, 1_009)
-    assert found.number == NUMBER
+    assert (found.number, decode_packet(found.packet).position) == (NUMBER, 60)
 
 
 def test_the_body_of_another_packet_is_none_of_this_one() -> None:
-    other = replace(PACKET, packet=encode_frames(PacketNumber("01" * 8, 8), batch_of(FRAMES), 1_000))
+    other = replace(PACKET, packet=encode_frames(PacketNumber("01" * 8, 8), batch_of(FRAMES), 1_000, 60))
     assert with_body(PACKET, body_of(other)).gap is not None
+    elsewhere = replace(PACKET, packet=encode_frames(NUMBER, batch_of(FRAMES), 1_000, 61))
+    assert with_body(PACKET, body_of(elsewhere)).gap is not None
