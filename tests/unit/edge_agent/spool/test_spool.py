@@ -7,17 +7,12 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from functools import partial
-from itertools import count
 from pathlib import Path
 
 import pytest
-from edge_agent.lanes.spooled_lane import SpooledLane
 
-from can_stream.frames.batches import batch_of
 from can_stream.lanes.sender import LaneSender
 from can_stream.lanes.window import WindowLimits
-from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.config.sections import SpoolSection
 from edge_agent.errors import SpoolError
@@ -25,43 +20,44 @@ from edge_agent.host.clock import Clock
 from edge_agent.lanes.trim import trim
 from edge_agent.spool.directory import FILE_NAME, files_bytes, spool_directory
 from edge_agent.spool.spool import Spool
-from edge_agent.spool.store import Changes, Moment, SpoolStore
+from edge_agent.spool.store import Changes, LaneKey, Moment, SpoolStore
 from edge_agent.state import State, StatusCode
 from tests.helpers.conditions import eventually
+from tests.helpers.spooled_lanes import (
+    START,
+    a_spooled_lane,
+    acknowledge_all,
+    load,
+    offer_left,
+    random_frames,
+    store_all,
+    window_of,
+)
 
-START = "01" * 8
-KEY: tuple[str, LaneName] = ("van7-can0", "frames")
+KEY: LaneKey = ("van7-can0", "frames")
 NOW = Moment("this boot", 100.0, 1_766_417_462_000)
 
 
-def a_lane(packets: int, start_id: str = START, made_at_seconds: float = 0.0) -> SpooledLane:
-    lane = SpooledLane(*KEY, start_id, WindowLimits(), 1000, 0.0)
+def a_lane(packets: int, start_id: str = START, made_at_seconds: float = 0.0) -> LaneSender:
+    lane = a_spooled_lane("van7-can0", start_id)
     for number in range(packets):
-        rows = [(number * 1000 + i, 1, 0, 8, os.urandom(8)) for i in range(10)]
-        lane.take_frames(batch_of(rows), made_at_seconds)
+        lane.take_frames(random_frames(10, number * 1000), made_at_seconds)
     return lane
 
 
-def store_all(store: SpoolStore, lane: SpooledLane, now: Moment = NOW) -> None:
-    rows = lane.hand_over(now.monotonic_seconds, partial(next, count(store.next_row)), 1 << 30)
-    store.next_row += len(rows)
-    store.apply(Changes([(KEY, row) for row in rows]), now)
-    lane.written(rows, {})
-
-
-def left_by(store: SpoolStore, now: Moment, start_id: str = "02" * 8) -> SpooledLane:
+def left_by(store: SpoolStore, now: Moment, start_id: str = "02" * 8) -> LaneSender:
     """The lane of another process that finds what is there."""
     lane = a_lane(0, start_id)
-    left = store.left(now)[KEY]
-    lane.offer(left.backlog, left.marks)
+    offer_left(store, lane, now)
     return lane
 
 
 def test_another_process_offers_what_is_there_under_its_own_numbers_and_age(tmp_path: Path) -> None:
     store = SpoolStore(tmp_path, 10_000_000, NOW)
-    store_all(store, a_lane(3, made_at_seconds=90.0))
+    store_all(store, a_lane(3, made_at_seconds=90.0), NOW)
     (listed,) = left_by(store, NOW).connect(100.0).backlog
     assert (listed.start_id, listed.first_seq, listed.last_seq, listed.frames) == (START, 1, 3, 30)
+    assert listed.position == 0
     assert listed.age_seconds == 10.0
     store.close()
     rebooted = Moment("another boot", 5.0, NOW.wall_ms)
@@ -83,7 +79,7 @@ def test_how_old_a_packet_is_is_known_where_the_clocks_can_be_believed(
     tmp_path: Path, now: Moment, age_seconds: float | None
 ) -> None:
     store = SpoolStore(tmp_path, 10_000_000, NOW)
-    store_all(store, a_lane(1, made_at_seconds=90.0))
+    store_all(store, a_lane(1, made_at_seconds=90.0), NOW)
     (row,) = store.oldest(now)[KEY]
     assert row.age_seconds == age_seconds
     store.close()
@@ -92,16 +88,16 @@ def test_how_old_a_packet_is_is_known_where_the_clocks_can_be_believed(
 def test_what_is_let_go_before_it_was_ever_sent_is_one_gap_with_its_times(tmp_path: Path) -> None:
     store = SpoolStore(tmp_path, 10_000_000, NOW)
     lane = a_lane(50)
-    store_all(store, lane)
+    store_all(store, lane, NOW)
     for at in range(2):
-        plan = trim(lane, store.oldest(NOW)[KEY][: 20 + at])
+        plan = trim(window_of(lane).disk, store.oldest(NOW)[KEY][: 20 + at])
         store.apply(Changes([(KEY, row) for row in plan.puts], [row.row for row in plan.merged]), NOW)
-        lane.trimmed(plan.lost, plan.merged)
-    assert lane.trimmed_frames == 400
+        window_of(lane).disk.trimmed(plan.lost, plan.merged)
+    assert lane.window.trimmed_frames == 400
     lane.connect(100.0)
-    fetch = lane.next_fetch()
+    fetch = window_of(lane).disk.reader.next_fetch()
     assert fetch is not None
-    rows = store.fetch(KEY, fetch, [], NOW)
+    rows = store.fetch(KEY, fetch, NOW)
     gap = decode_packet(rows[0].packet).body
     assert isinstance(gap, Gap)
     assert gap == Gap(GapReason.SPOOL, 1, 400, 0, 39_009)
@@ -112,15 +108,15 @@ def test_what_is_let_go_before_it_was_ever_sent_is_one_gap_with_its_times(tmp_pa
 def test_a_packet_whose_bytes_are_damaged_is_lost_alone(tmp_path: Path) -> None:
     store = SpoolStore(tmp_path, 10_000_000, NOW)
     lane = a_lane(3)
-    store_all(store, lane)
+    store_all(store, lane, NOW)
     store.close()
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as file:
         file.execute("UPDATE bodies SET body=zeroblob(20) WHERE id=2")
     store = SpoolStore(tmp_path, 10_000_000, NOW)
     lane.connect(100.0)
-    fetch = lane.next_fetch()
+    fetch = window_of(lane).disk.reader.next_fetch()
     assert fetch is not None
-    bodies = [decode_packet(row.packet) for row in store.fetch(KEY, fetch, [], NOW)]
+    bodies = [decode_packet(row.packet) for row in store.fetch(KEY, fetch, NOW)]
     assert [packet.number.seq for packet in bodies] == [1, 2, 3]
     assert bodies[1].body == Gap(GapReason.SPOOL, 2, 10, 1000, 1009)
     store.close()
@@ -129,7 +125,7 @@ def test_a_packet_whose_bytes_are_damaged_is_lost_alone(tmp_path: Path) -> None:
 def test_a_file_that_is_opened_again_gives_what_is_in_it_at_once(tmp_path: Path) -> None:
     store = SpoolStore(tmp_path, 10_000_000, NOW)
     lane = a_lane(3)
-    store_all(store, lane)
+    store_all(store, lane, NOW)
     store.close()
     store = SpoolStore(tmp_path, 10_000_000, NOW)
     assert [row.number.seq for row in store.oldest(NOW)[KEY]] == [1, 2, 3]
@@ -170,10 +166,9 @@ async def test_all_files_stay_within_the_bound_and_every_frame_is_counted(
     lane = a_lane(0)
     async with spooling(tmp_path, [lane], max_bytes=max_bytes) as spool:
         for _ in range(30):
-            for number in range(20):
-                rows = [(number, 1, 0, 8, os.urandom(8)) for _ in range(1_000)]
-                lane.take_frames(batch_of(rows), 0.0)
-            await until(lambda: lane.held_packets == lane.disk.packets)
+            for _ in range(20):
+                lane.take_frames(random_frames(1_000), 0.0)
+            await until(lambda: lane.window.held_packets == window_of(lane).disk.backlog.packets)
             assert files_bytes(tmp_path) <= max_bytes
         assert spool.trimmed_frames + spool.frames == 600_000
         assert spool.trimmed_frames > 300_000 or max_bytes > 1_000_000
@@ -184,18 +179,18 @@ def test_live_packets_that_pile_up_ask_for_another_greeting_and_then_are_on_disk
     tmp_path: Path,
 ) -> None:
     store = SpoolStore(tmp_path, 10_000_000, NOW)
-    lane = SpooledLane(*KEY, START, WindowLimits(max_bytes=5_000), 1000, 0.0)
+    lane = a_spooled_lane(limits=WindowLimits(max_bytes=5_000))
     lane.connect(0.0)
     wishes = []
     for number in range(100):
-        lane.take_frames(batch_of([(number, 1, 0, 8, os.urandom(8)) for _ in range(10)]), 0.0)
-        store_all(store, lane)
-        wishes.append(lane.wants_greeting)
+        lane.take_frames(random_frames(10, number), 0.0)
+        store_all(store, lane, NOW)
+        wishes.append(window_of(lane).wants_greeting)
     assert wishes == sorted(wishes)
     assert wishes.count(True) > 50
-    assert lane.trimmed_frames == 0
+    assert lane.window.trimmed_frames == 0
     hello = lane.connect(1.0)
-    assert (lane.wants_greeting, lane.held_bytes) == (False, 0)
+    assert (window_of(lane).wants_greeting, lane.window.held_bytes) == (False, 0)
     assert sum(listed.frames for listed in hello.backlog) == 1_000
     store.close()
 
@@ -203,18 +198,17 @@ def test_live_packets_that_pile_up_ask_for_another_greeting_and_then_are_on_disk
 def test_a_hello_that_cannot_list_all_lists_the_oldest_and_another_follows(tmp_path: Path) -> None:
     store = SpoolStore(tmp_path, 10_000_000, NOW)
     for start in range(1, 8):
-        store_all(store, a_lane(2, f"{start:016x}"))
+        store_all(store, a_lane(2, f"{start:016x}"), NOW)
     lane = left_by(store, NOW, f"{9:016x}")
     seen: list[str] = []
-    while lane.disk.stretches:
+    while window_of(lane).disk.backlog.stretches:
         hello = lane.connect(100.0, max_ranges=3)
         assert len(hello.backlog) <= 3
+        assert hello.complete == (len(hello.backlog) == window_of(lane).disk.backlog.packets // 2)
         seen += [listed.start_id for listed in hello.backlog]
-        while (fetch := lane.next_fetch()) is not None:
-            lane.fetched(fetch, store.fetch(KEY, fetch, [], NOW), {})
-            while (packet := lane.next_packet()) is not None:
-                lane.acknowledged(packet[0], decode_packet(packet[1]).number)
-        assert lane.wants_greeting == bool(lane.disk.stretches)
+        while load(store, lane, NOW):
+            acknowledge_all(lane)
+        assert window_of(lane).wants_greeting == bool(window_of(lane).disk.backlog.stretches)
     assert seen == [f"{start:016x}" for start in range(1, 8)]
     store.close()
 
@@ -222,12 +216,12 @@ def test_a_hello_that_cannot_list_all_lists_the_oldest_and_another_follows(tmp_p
 async def test_packets_of_a_dongle_that_is_gone_wait_and_are_counted(tmp_path: Path) -> None:
     async with spooling(tmp_path, [a_lane(5)]) as spool:
         await until(lambda: spool.frames == 50)
-    other = SpooledLane("van7-can1", "frames", "03" * 8, WindowLimits(), 1000, 0.0)
+    other = a_spooled_lane("van7-can1", "03" * 8)
     lanes: list[LaneSender] = [other]
     async with spooling(tmp_path, lanes) as spool:
         assert spool.frames == 50
         lanes.append(a_lane(0, "03" * 8))
-        await until(lambda: lanes[1].held_packets == 5)
+        await until(lambda: lanes[1].window.held_packets == 5)
         assert spool.frames == 50
 
 
@@ -251,7 +245,7 @@ async def test_a_place_that_cannot_be_used_is_named_with_its_remedy(tmp_path: Pa
     assert states[0].code is StatusCode.FAILED
     assert "make it a directory that the agent's user can write" in states[0].message
     assert "meanwhile packets wait in memory alone" in states[0].message
-    assert lane.held_frames == 50
+    assert lane.window.unsafe_frames == 50
 
 
 @contextlib.asynccontextmanager

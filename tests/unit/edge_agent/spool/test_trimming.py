@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from edge_agent.lanes.spooled_lane import SpooledLane
-
-from can_stream.frames.batches import batch_of
-from can_stream.lanes.window import WindowLimits
+from can_stream.lanes.sender import LaneSender
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.clock import Clock
 from edge_agent.spool.changes import Changes
@@ -19,6 +15,7 @@ from edge_agent.spool.disk import Disk
 from edge_agent.spool.known_lanes import KnownLanes
 from edge_agent.spool.reading import TRIM_ROWS
 from edge_agent.spool.trimming import Trimming
+from tests.helpers.spooled_lanes import a_spooled_lane, key_of, random_frames, window_of
 
 
 class SetClock(Clock):
@@ -36,22 +33,19 @@ class Trial:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.clock = SetClock()
         self.section = SpoolSection(str(path), max_bytes)
-        self.lanes = [
-            SpooledLane(name, "frames", "01" * 8, WindowLimits(), 1000, 0.0) for name in ("can0", "can1")
-        ]
+        self.lanes = [a_spooled_lane(name) for name in ("can0", "can1")]
         self.known = KnownLanes(self.lanes, max_bytes)
         self.disk = Disk(path, self.section, self.clock)
         self.trimming = Trimming(self.known, self.disk, self.clock, 60.0)
 
-    async def write(self, lane: SpooledLane, packets: int, frames: int = 10) -> None:
+    async def write(self, lane: LaneSender, packets: int, frames: int = 10) -> None:
         """So many packets, made now."""
+        window = window_of(lane)
         for _ in range(packets):
-            lane.take_frames(
-                batch_of([(i, 1, 0, 8, os.urandom(8)) for i in range(frames)]), self.clock.seconds
-            )
-            rows = lane.hand_over(self.clock.seconds, self.disk.next_row, 1 << 30)
-            await self.disk.apply(Changes([((lane.dongle_id, lane.lane), row) for row in rows]))
-            lane.written(rows, {})
+            lane.take_frames(random_frames(frames), self.clock.seconds)
+            rows = window.hand_over(self.clock.seconds, self.disk.next_row, 1 << 30)
+            await self.disk.apply(Changes([(key_of(lane), row) for row in rows]))
+            window.written(rows)
 
 
 @asynccontextmanager
@@ -71,8 +65,8 @@ async def test_the_oldest_go_first_of_whatever_lane(tmp_path: Path) -> None:
         assert trial.disk.excess_bytes > 0
         await trial.trimming.make_room()
         assert trial.disk.excess_bytes <= 0
-        assert old.trimmed_frames > 0
-        assert new.trimmed_frames == 0 or old.trimmed_frames == 20_000
+        assert old.window.trimmed_frames > 0
+        assert new.window.trimmed_frames == 0 or old.window.trimmed_frames == 20_000
         assert trial.known.frames + trial.known.trimmed_frames == 70_000
 
 
@@ -82,10 +76,10 @@ async def test_a_connection_that_holds_all_there_is_has_to_end_first(tmp_path: P
         lane.connect(trial.clock.seconds)
         await trial.write(lane, 70, 1_000)
         await trial.trimming.make_room()
-        assert (lane.trimmed_frames, lane.wants_greeting) == (0, True)
+        assert (lane.window.trimmed_frames, window_of(lane).wants_greeting) == (0, True)
         lane.connect(trial.clock.seconds)
         await trial.trimming.make_room()
-        assert lane.trimmed_frames > 0
+        assert lane.window.trimmed_frames > 0
         assert trial.disk.excess_bytes <= 0
 
 
