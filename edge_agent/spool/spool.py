@@ -61,6 +61,7 @@ class Spool:
         self._trimming = Trimming(self._lanes, self._disk, clock, section.max_age_seconds)
         self._has_left = False
         self._set_aside: Path | None = None
+        self._why_moved = ""
         self._deletes_at = self._look_at = 0.0
         self._new_file_at, self._has_failed_at_end = float("-inf"), False
         self._stopping = asyncio.Event()
@@ -133,6 +134,8 @@ class Spool:
         message = f"keeps what waits in {self.directory}"
         if self._set_aside is not None:
             message += f"; a file that could not be read was set aside as {self._set_aside.name}"
+        if self._why_moved:
+            message += f"; {self._why_moved}, and what waited was moved there"
         return State(StatusCode.DEGRADED if self._set_aside else StatusCode.OK, message)
 
     async def _cycle(self) -> None:
@@ -167,6 +170,7 @@ class Spool:
             self._tell(State(StatusCode.DEGRADED, message))
         else:
             _logger.warning("%s", why)
+            self._why_moved = why.reason
             self._tell(self._working())
 
     def _due_in(self) -> float:

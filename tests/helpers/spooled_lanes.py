@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 
@@ -14,6 +16,7 @@ from can_stream.protocol.packets import decode_packet
 from edge_agent.lanes.spooled_window import SpooledWindow, spooled_lane
 from edge_agent.spool.changes import Changes, LaneKey, Moment
 from edge_agent.spool.store import SpoolStore
+from tests.helpers.conditions import eventually
 
 START = "01" * 8
 FRAMES_LANE: LaneName = "frames"
@@ -87,3 +90,8 @@ def acknowledge_all(lane: LaneSender) -> list[int]:
         lane.acknowledged(packet[0], number)
         numbers.append(number.seq)
     return numbers
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """What a spool does in a thread and a task of its own."""
+    await asyncio.to_thread(eventually, condition, "what the spool does")

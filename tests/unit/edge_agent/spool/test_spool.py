@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,6 @@ from edge_agent.spool.directory import FILE_NAME, files_bytes, spool_directory
 from edge_agent.spool.spool import Spool
 from edge_agent.spool.store import Changes, LaneKey, Moment, SpoolStore
 from edge_agent.state import State, StatusCode
-from tests.helpers.conditions import eventually
 from tests.helpers.spooled_lanes import (
     START,
     a_spooled_lane,
@@ -31,6 +30,7 @@ from tests.helpers.spooled_lanes import (
     offer_left,
     random_frames,
     store_all,
+    until,
     window_of,
 )
 
@@ -266,10 +266,6 @@ async def spooling(
     yield spool
     spool.stop()
     await asyncio.wait_for(running, 30)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(eventually, condition, "what the spool does")
 
 
 @pytest.mark.parametrize(
