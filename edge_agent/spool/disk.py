@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Whoever closes a database deletes the log at the path that it was opened by: these are of files that have no
-# place any more, where another one's log is now. They stay open for as long as the process runs.
+# place any more, where another one's log is now and could not be written back. They stay open.
 _without_place: Final[list[SpoolStore]] = []
 
 
@@ -66,9 +66,12 @@ class Disk:
         await self._in_thread(self._opened.look)
 
     async def move(self) -> tuple[dict[LaneKey, LeftLane], int]:
-        """Into the file that is in its place now: what that had, and how much greater row numbers are."""
+        """Into the file that is in its place now: what that had, and how much greater row numbers are.
+
+        Then that file has to be opened; what raises SpoolError before leaves the old one open.
+        """
         left, offset = await self._in_thread(partial(self._moved, self._moment()))
-        self._next_row = max(self._next_row + offset, self._opened.next_row)
+        self._next_row += offset
         return left, offset
 
     async def set_aside(self) -> Path:
@@ -148,11 +151,13 @@ class Disk:
             left = new.left(now)
             offset = new.copy_from(old)
             new.sync()
-        except BaseException:
+        finally:
             new.close()
-            raise
-        self._store = new
-        _without_place.append(old)
+        self._store = None
+        if (self._directory / WAL_NAME).exists():
+            _without_place.append(old)
+        else:
+            old.close_emptied()
         return left, offset
 
     def _moment(self) -> Moment:

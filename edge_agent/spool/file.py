@@ -51,11 +51,12 @@ class SpoolFile:
         self._log_bytes = min(max_bytes // 4, _LARGEST_LOG_BYTES)
         self.transaction_bytes = self._log_bytes // 4
         self.next_row = 1
-        self._log_descriptor = -1
-        self._size_bytes = 0
         self.db = self._open()
+        # From the beginning, for a file that is deleted can be synced and moved as long as it is open.
+        self._log_descriptor = os.open(directory / WAL_NAME, os.O_RDONLY)
         found = (directory / FILE_NAME).stat()
         self._identity = (found.st_dev, found.st_ino)
+        self._size_bytes = found.st_size
 
     def close(self) -> None:
         """Writes the log back where that is possible. Never raises."""
@@ -67,8 +68,6 @@ class SpoolFile:
 
     def sync(self) -> None:
         """What was written lasts through a power cut from now on."""
-        if self._log_descriptor < 0:
-            self._log_descriptor = os.open(self._directory / WAL_NAME, os.O_RDONLY)
         os.fsync(self._log_descriptor)
 
     @property

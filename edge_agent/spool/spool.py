@@ -164,14 +164,16 @@ class Spool:
 
     async def _move(self, why: SpoolError) -> None:
         try:
-            self._lanes.moved(*await self._disk.move())
+            left, offset = await self._disk.move()
         except SpoolError as error:  # the old one is open, and goes on
             message = f"{why.reason}, and it cannot be moved there yet: {error}"
             self._tell(State(StatusCode.DEGRADED, message))
-        else:
-            _logger.warning("%s", why)
-            self._why_moved = why.reason
-            self._tell(self._working())
+            return
+        self._lanes.moved(left, offset)
+        await self._disk.open()
+        _logger.warning("%s", why)
+        self._why_moved = why.reason
+        self._tell(self._working())
 
     def _due_in(self) -> float:
         now_seconds = self._clock.monotonic_seconds()
@@ -238,6 +240,8 @@ class Spool:
 
     async def _finish(self) -> None:
         """A clean stop: all that waits is on disk and stays there."""
+        self._look_at = 0.0
+        await self._look()
         room = self._disk.transaction_bytes
         for key, window in self._lanes.spooled.items():
             rows, part = window.writer.hand_over_all(self._disk.next_row), list[SpoolRow]()

@@ -7,6 +7,7 @@ What is looked at when the agent starts or has to make room (`packets`) lies apa
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -76,6 +77,13 @@ class SpoolStore:
                 raise SpoolError(self._directory, reason, "what waits is moved there", is_gone=True)
             if self._file.is_cut:
                 raise ValueError("it was cut short")
+
+    def close_emptied(self) -> None:
+        """Where all is elsewhere: if its file comes back to its place, nothing is in it. Never raises."""
+        with contextlib.suppress(sqlite3.Error), self._file.transaction() as db:
+            db.execute("DELETE FROM packets")
+            db.execute("DELETE FROM bodies")
+        self._file.close()
 
     def copy_from(self, other: SpoolStore) -> int:
         """All that is in `other`, behind what is here; by how much its rows have greater numbers here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -204,6 +205,48 @@ async def test_a_directory_that_is_covered_gives_what_waits_to_the_one_that_is_s
         after.lane.connect(0.0)
         await after.deliver()
         assert after.recorded == places(START, 300, 340)
+
+
+async def test_a_file_that_comes_back_brings_nothing_a_second_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the disk is unmounted again."""
+    path, covered, late = tmp_path / "spool", tmp_path / "covered", tmp_path / "late"
+    late.mkdir()
+    async with running(path) as agent:
+        agent.make(20)
+        await agent.until_on_disk(200)
+        path.rename(covered)
+        late.rename(path)
+        await until((path / FILE_NAME).exists)
+        agent.make(5)
+        await agent.until_on_disk(250)
+        path.rename(late)
+        covered.rename(path)
+        await until(lambda: caplog.text.count("what waits is moved there") == 2)
+        agent.make(5)
+        await agent.until_on_disk(300)
+    async with running(path, "02" * 8) as after:
+        hello = after.lane.connect(0.0)
+        assert sum(one.frames for one in hello.backlog) == 300
+        await after.deliver()
+        assert after.recorded == places(START, 0, 300)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_file_that_is_deleted_right_before_the_end_is_moved_too(tmp_path: Path, whole: bool) -> None:
+    path = tmp_path / "spool"
+    async with running(path) as agent:
+        agent.make(20)
+        await agent.until_on_disk(200)
+        if whole:
+            shutil.rmtree(path)
+        else:
+            (path / FILE_NAME).unlink()
+    async with running(path, "02" * 8) as after:
+        after.lane.connect(0.0)
+        await after.deliver()
+        assert after.recorded == places(START, 0, 200)
 
 
 async def test_a_file_that_was_cut_is_set_aside_and_gaps_say_what_was_in_it(tmp_path: Path) -> None:
