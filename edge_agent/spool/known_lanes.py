@@ -105,7 +105,10 @@ class KnownLanes:
     @property
     def frames(self) -> int:
         """How many wait on disk, be they in memory too."""
-        windows = sum(one.disk.frames + one.memory.stored_frames for one in self.spooled.values())
+        windows = sum(
+            one.disk.frames + one.memory.stored_frames + one.writer.gathered_frames
+            for one in self.spooled.values()
+        )
         return windows + sum(orphan.frames for orphan in self._orphans.values())
 
     @property
