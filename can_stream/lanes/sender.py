@@ -80,8 +80,9 @@ class LaneSender:
 
     def take_signals(self, batch: SignalBatch, now_seconds: float) -> None:
         """Number a batch of 1 to MAX_ROWS values, each of which counts as a frame does in a frames lane."""
-        packet = encode_signals(self._number, batch, self.resolution_ns, self.next_frame)
-        self._hold(self._held(packet, len(batch), now_seconds, span_ns=_span(batch)))
+        span_ns = _span(batch)
+        packet = encode_signals(self._number, batch, self.resolution_ns, self.next_frame, span_ns)
+        self._hold(self._held(packet, len(batch), now_seconds, span_ns=span_ns))
 
     def take_loss(
         self, reason: GapReason, frames: int | None, now_seconds: float, span_ns: SpanNs | None = None
@@ -97,8 +98,9 @@ class LaneSender:
 
     def packed(self, batch: FrameBatch, made_at_seconds: float) -> Held:
         """What a batch of 1 to MAX_ROWS frames would be as the next packet."""
-        packet = encode_frames(self._number, batch, self.resolution_ns, self.next_frame)
-        return self._held(packet, len(batch), made_at_seconds, span_ns=_span(batch))
+        span_ns = _span(batch)
+        packet = encode_frames(self._number, batch, self.resolution_ns, self.next_frame, span_ns)
+        return self._held(packet, len(batch), made_at_seconds, span_ns=span_ns)
 
     def send_more(self) -> None:
         """There may be something to send that was not there before."""

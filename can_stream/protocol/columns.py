@@ -62,20 +62,20 @@ def put_ticks(out: bytearray, ticks: NDArray[np.int64]) -> None:
     put_planes(out, ((deltas << 1) ^ (deltas >> 63)).view(np.uint64))
 
 
-def take_ticks(reader: Reader, first: int, count: int, limit: int) -> NDArray[np.int64]:
-    """The inverse of `put_ticks`; every time must stay within plus or minus `limit`."""
+def take_ticks(reader: Reader, first: int, count: int, limit: int) -> tuple[NDArray[np.int64], int, int]:
+    """The inverse of `put_ticks`, the lowest and the highest; all must be within plus or minus `limit`."""
     at = reader.offset
     coded = take_planes(reader, count)
     deltas = (coded >> _ONE).view(np.int64) ^ -(coded & _ONE).view(np.int64)
     sums = deltas.cumsum()
-    lowest, highest = first + int(sums.min()), first + int(sums.max())
+    low, high = lowest, highest = first + int(sums.min()), first + int(sums.max())
     if int(coded.max()) * count >= _SAFE_SUM:
         # In floating point, because a hostile sum wraps around silently in 64 bits.
         exact = first + deltas.cumsum(dtype=np.float64)
-        lowest, highest = int(exact.min()), int(exact.max())
-    if lowest <= -limit or highest >= limit:
+        low, high = int(exact.min()), int(exact.max())
+    if low <= -limit or high >= limit:
         raise PacketError("times out of range", at)
-    return sums + first
+    return sums + first, lowest, highest
 
 
 def put_slots(out: bytearray, slots: Slots) -> None:

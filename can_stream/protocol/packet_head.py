@@ -132,8 +132,9 @@ def put_batch_header(
     position: int | None,
     timestamp_ns: NDArray[np.int64],
     resolution_ns: int,
+    span_ns: tuple[int, int] | None = None,
 ) -> bytearray:
-    """The header of a batch, rounded down to `resolution_ns`, and its times."""
+    """The header of a batch, rounded down to `resolution_ns`, and its times; `span_ns` where it is known."""
     out = put_header(kind, number, position)
     # A clock that shows nonsense must not make a packet that its receiver has to refuse for ever.
     ticks = np.minimum(np.maximum(timestamp_ns, -LAST_TIME_NS), LAST_TIME_NS) // resolution_ns
@@ -143,12 +144,17 @@ def put_batch_header(
     if position is None:
         put_varint(out, zigzag(first))
     else:
-        low = int(np.minimum.reduce(ticks))
+        earliest_ns, latest_ns = span_ns or (int(timestamp_ns.min()), int(timestamp_ns.max()))
+        low = _tick(earliest_ns, resolution_ns)
         put_varint(out, zigzag(low))
-        put_varint(out, int(np.maximum.reduce(ticks)) - low)
+        put_varint(out, _tick(latest_ns, resolution_ns) - low)
         put_varint(out, first - low)
     put_ticks(out, ticks)
     return out
+
+
+def _tick(time_ns: int, resolution_ns: int) -> int:
+    return min(max(time_ns, -LAST_TIME_NS), LAST_TIME_NS) // resolution_ns
 
 
 def take_times(reader: Reader, times: Times | None) -> NDArray[np.int64]:
@@ -157,10 +163,10 @@ def take_times(reader: Reader, times: Times | None) -> NDArray[np.int64]:
         rows = reader.varint("row count", MAX_ROWS, 1)
         resolution_ns = reader.varint("resolution", MAX_RESOLUTION_NS, 1)
         first = reader.signed("first time")
-        return take_ticks(reader, first, rows, TIME_LIMIT_NS // resolution_ns) * resolution_ns
+        return take_ticks(reader, first, rows, TIME_LIMIT_NS // resolution_ns)[0] * resolution_ns
     at = reader.offset
     first = times.low + reader.varint("first time", 2 * TIME_LIMIT_NS)
-    ticks = take_ticks(reader, first, times.rows, TIME_LIMIT_NS // times.resolution_ns)
-    if int(np.minimum.reduce(ticks)) != times.low or int(np.maximum.reduce(ticks)) != times.high:
+    ticks, low, high = take_ticks(reader, first, times.rows, TIME_LIMIT_NS // times.resolution_ns)
+    if (low, high) != (times.low, times.high):
         raise PacketError("times are not within the span that the header says", at)
     return ticks * times.resolution_ns

@@ -159,12 +159,19 @@ _KINDS: Final = {
 
 
 def encode_frames(
-    number: PacketNumber, batch: FrameBatch, resolution_ns: int, position: int | None = None
+    number: PacketNumber,
+    batch: FrameBatch,
+    resolution_ns: int,
+    position: int | None = None,
+    span_ns: tuple[int, int] | None = None,
 ) -> bytes:
-    """A packet of 1 to MAX_ROWS frames; timestamps are rounded down to `resolution_ns`."""
+    """A packet of 1 to MAX_ROWS frames; timestamps are rounded down to `resolution_ns`.
+
+    `span_ns`: the earliest and the latest of them, where that is known already.
+    """
     slots = slots_of(_frame_key(batch))
     first = slots.first
-    out = put_batch_header(PacketKind.FRAMES, number, position, batch.timestamp_ns, resolution_ns)
+    out = put_batch_header(PacketKind.FRAMES, number, position, batch.timestamp_ns, resolution_ns, span_ns)
     out.append(batch.width // CLASSIC_DATA_BYTES)
     put_varint(out, len(first))
     out += batch.arbitration_id.take(first).astype("<u4", copy=False).tobytes()
@@ -176,12 +183,16 @@ def encode_frames(
 
 
 def encode_signals(
-    number: PacketNumber, batch: SignalBatch, resolution_ns: int, position: int | None = None
+    number: PacketNumber,
+    batch: SignalBatch,
+    resolution_ns: int,
+    position: int | None = None,
+    span_ns: tuple[int, int] | None = None,
 ) -> bytes:
-    """A packet of 1 to MAX_ROWS signal values."""
+    """A packet of 1 to MAX_ROWS signal values; otherwise as `encode_frames`."""
     slots = slots_of(_signal_key(batch))
     first = slots.first
-    out = put_batch_header(PacketKind.SIGNALS, number, position, batch.timestamp_ns, resolution_ns)
+    out = put_batch_header(PacketKind.SIGNALS, number, position, batch.timestamp_ns, resolution_ns, span_ns)
     out += batch.table_hash
     put_varint(out, len(first))
     out += batch.signal.take(first).astype("<u4", copy=False).tobytes()

@@ -53,13 +53,18 @@ class Reader:
 
     def varint(self, name: str, maximum: int, minimum: int = 0) -> int:
         """An unsigned integer within bounds; `name` is for the error."""
-        start, value = self.offset, 0
-        for i in range(_MAX_BYTES):
-            byte = self.byte()
-            value |= (byte & 0x7F) << (7 * i)
+        data, start, value, shift = self.data, self.offset, 0, 0
+        end = min(len(data), start + _MAX_BYTES)
+        for offset in range(start, end):
+            byte = data[offset]
+            value |= (byte & 0x7F) << shift
             if byte < 0x80:
+                self.offset = offset + 1
                 break
+            shift += 7
         else:
+            if end < start + _MAX_BYTES:
+                raise PacketError("1 bytes expected, 0 left", end)
             raise PacketError(f"{name} has more than {_MAX_BYTES} bytes", start)
         if not minimum <= value <= maximum:
             raise PacketError(f"{name} is {value}, {minimum} to {maximum} are allowed", start)

@@ -168,11 +168,6 @@ class SpooledWindow:
         self._put_gaps(gone, now_seconds)
         self.on_ready()
 
-    def use_disk(self, works: bool) -> None:
-        """Whether the disk gives what is there; while it does not, a connection goes on without it."""
-        self.disk.reader.use_disk(works)
-        self.on_ready()
-
     def shift_rows(self, offset: int) -> None:
         """What is on disk is under greater numbers, behind that of another file."""
         self.writer.shift_rows(offset)

@@ -75,7 +75,8 @@ class KnownLanes:
     def use_disk(self, works: bool) -> None:
         """Whether the disk gives what is there."""
         for window in self.spooled.values():
-            window.use_disk(works)
+            window.disk.reader.use_disk(works)
+            window.on_ready()
 
     def disk_lost(self, now_seconds: float) -> None:
         """The file is gone, and orphans with it. The next one begins with what is known."""

@@ -186,7 +186,7 @@ class Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send_packets(self, data: ClientConnection) -> None:
-        encoder = HopEncoder()
+        encoder = HopEncoder(self._version)
         has_unsent = self._traffic.has_unsent
         while True:
             has_unsent.clear()

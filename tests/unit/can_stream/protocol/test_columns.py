@@ -52,7 +52,7 @@ def test_planes_survive_and_are_as_many_as_the_highest_value_needs(values: list[
 @example([-LAST, LAST, -LAST])
 def test_times_survive_in_any_order(values: list[int]) -> None:
     reader = Reader(put(put_ticks, np.array(values, np.int64)))
-    assert take_ticks(reader, values[0], len(values), LIMIT).tolist() == values
+    assert take_ticks(reader, values[0], len(values), LIMIT)[0].tolist() == values
     reader.end()
 
 
@@ -60,7 +60,7 @@ def test_times_survive_in_any_order(values: list[int]) -> None:
 def test_times_beyond_the_limit_are_refused(values: list[int], limit: int) -> None:
     reader = Reader(put(put_ticks, np.array(values, np.int64)))
     if all(-limit < value < limit for value in values):
-        assert take_ticks(reader, values[0], len(values), limit).tolist() == values
+        assert take_ticks(reader, values[0], len(values), limit)[0].tolist() == values
     else:
         with pytest.raises(PacketError, match="times out of range at byte 0"):
             take_ticks(reader, values[0], len(values), limit)
@@ -118,7 +118,7 @@ def test_any_bytes_give_columns_of_the_asked_size_or_a_packet_error(
     with suppress(PacketError):
         assert take_planes(Reader(data), count).shape == (count,)
     with suppress(PacketError):
-        ticks = take_ticks(Reader(data), 0, count, LIMIT)
+        ticks, *_ = take_ticks(Reader(data), 0, count, LIMIT)
         assert int(abs(ticks).max()) < LIMIT
     with suppress(PacketError):
         reader = Reader(data)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from can_stream.lanes.sender import LaneSender, WindowLimits
+from can_stream.lanes.sender import LaneSender
+from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.control import Heartbeat
 from can_stream.protocol.packets import GapReason
 from edge_agent.uplink.traffic import MAX_WAITING_CONTROL_MESSAGES, Traffic
