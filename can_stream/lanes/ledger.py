@@ -18,10 +18,12 @@ class Ledger:
         self._written: dict[str, LedgerEntry] = {}
 
     def read(self, entries: Iterable[LedgerEntry]) -> None:
-        """What the file says of earlier starts."""
+        """What the file says of earlier starts; one that comes back after another may be behind."""
         for entry in entries:
             if entry.start_id != self.start_id:
-                self._earlier[entry.start_id] = self._written[entry.start_id] = entry
+                self._written[entry.start_id] = entry
+                known = self._earlier.get(entry.start_id, entry)
+                self._earlier[entry.start_id] = max(known, entry, key=lambda one: one.acknowledged)
 
     def acknowledged(self, held: Held) -> None:
         """The server has this packet."""

@@ -37,6 +37,14 @@ def test_an_earlier_start_has_its_own_books_until_all_of_it_is_acknowledged() ->
     assert ledger.entries(0, 0)[0] == LedgerEntry(EARLIER, 9, 90, 90), "never more than there were"
 
 
+def test_a_file_that_is_behind_takes_nothing_back_and_is_written() -> None:
+    ledger = Ledger(OWN)
+    ledger.read([LedgerEntry(EARLIER, 9, 90, 80)])
+    ledger.read([LedgerEntry(EARLIER, 9, 90, 50)])
+    assert ledger.entries(0, 0)[0] == LedgerEntry(EARLIER, 9, 90, 80)
+    assert ledger.changed(0, 0)[0] == LedgerEntry(EARLIER, 9, 90, 80)
+
+
 def test_there_is_room_for_the_newest_alone() -> None:
     ledger = Ledger(OWN)
     ledger.read(LedgerEntry(f"{number:016x}", 1, 1, 0) for number in range(100))
