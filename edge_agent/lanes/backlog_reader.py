@@ -68,6 +68,10 @@ class BacklogReader:
         for held in self._fetched.values():
             held.row += offset
 
+    def skip(self, through_row: int) -> None:
+        """What was put before all the rest is not listed."""
+        self._through = max(self._through, (through_row, 0))
+
     def use_disk(self, works: bool) -> None:
         """Whether the disk gives what is there; while it does not, a connection goes on without it."""
         self.works, self._is_fetching = works, False

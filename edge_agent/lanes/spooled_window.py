@@ -145,6 +145,8 @@ class SpooledWindow:
     def offer(self, left: DiskBacklog) -> None:
         """What earlier starts left on disk, all of it; a connection that exists already greets again."""
         self.disk.backlog.put_first(left.stretches)
+        if left.stretches:
+            self.disk.reader.skip(left.stretches[-1].last_row)
         self._greets_again = self.disk.is_connected and (not self.is_whole or bool(left.stretches))
         self.is_whole = True
 

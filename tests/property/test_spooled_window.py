@@ -8,6 +8,8 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,7 @@ class World:
         self.now, self.starts, self.frames, self.clocks = 0.0, 0, 0, 0
         self.made: dict[str, list[int]] = {}
         self.store: SpoolStore | None = None
-        self.next_row = 1
+        self.next_row, self.covers = 1, 0
         self.start(is_late=False)
 
     def moment(self) -> Moment:
@@ -85,9 +87,9 @@ class World:
 
     # -- the bus, the connection
 
-    def produce(self, count: int) -> None:
-        ids = range(self.frames, self.frames + count)
-        self.frames += count
+    def produce(self, frames: int) -> None:
+        ids = range(self.frames, self.frames + frames)
+        self.frames += frames
         self.made[self.sender.start_id] += ids
         self.sender.take_frames(batch_of([(0, i, 1, 8, bytes(8)) for i in ids]), self.now)
 
@@ -95,9 +97,9 @@ class World:
         self.clocks += 1
         self.sender.take_clock(ClockRecord("boot", self.clocks, synchronised=False), self.now)
 
-    def source_loss(self, count: int) -> None:
-        self.made[self.sender.start_id] += [-1] * count
-        self.sender.take_loss(GapReason.SOURCE, count, self.now)
+    def source_loss(self, frames: int) -> None:
+        self.made[self.sender.start_id] += [-1] * frames
+        self.sender.take_loss(GapReason.SOURCE, frames, self.now)
 
     def connect(self) -> None:
         self.commit()
@@ -188,11 +190,11 @@ class World:
         self.fetch()
         self.fetched()
 
-    def trim(self, count: int) -> None:
+    def trim(self, packets: int) -> None:
         if self.store is None or self.writing is not None or self.reading is not None:
             return
         for rows in self.store.oldest(self.moment()).values():
-            plan = trim(self.window.disk, rows[: 1 + count])
+            plan = trim(self.window.disk, rows[: 1 + packets])
             if plan.lost:
                 puts = [(KEY, row) for row in plan.puts]
                 self.store.apply(Changes(puts, [row.row for row in plan.merged]), self.moment())
@@ -247,6 +249,38 @@ class World:
             self.next_row = 1
             self.window.disk_lost(self.now)
             self.sender.ledger.not_written()
+
+    def cover_file(self) -> None:
+        """Another directory is in the place of this one, with what an earlier start left there."""
+        if self.store is None or self.writing is not None or self.reading is not None:
+            return
+        for name in (FILE_NAME, WAL_NAME):
+            (self.directory / name).unlink(missing_ok=True)
+        self.covers += 1
+        late = SpoolStore(self.directory, 10_000_000, self.moment())
+        puts = [(KEY, row) for row in self.made_before(f"{(1 << 32) + self.covers:016x}")]
+        late.apply(Changes(puts), self.moment())
+        left = late.left(self.moment())[KEY]
+        offset = late.copy_from(self.store)
+        late.close()
+        self.store.close_emptied()
+        self.store = SpoolStore(self.directory, 10_000_000, self.moment())
+        self.next_row = max(self.next_row + offset, self.store.next_row)
+        self.window.shift_rows(offset)
+        self.window.offer(left.backlog)
+        self.sender.ledger.read(left.ledger)
+        self.remember()
+
+    def made_before(self, start_id: str) -> list[SpoolRow]:
+        before = spooled_lane("d", "frames", start_id, WindowLimits(), 1000, 0.0)
+        assert isinstance(before.window, SpooledWindow)
+        self.made[start_id] = []
+        for frames in (2, 1, 3):
+            ids = range(self.frames, self.frames + frames)
+            self.frames += frames
+            self.made[start_id] += ids
+            before.take_frames(batch_of([(0, i, 1, 8, bytes(8)) for i in ids]), self.now)
+        return before.window.hand_over(self.now, partial(next, count(1)), 1 << 20)
 
     # -- what must hold
 
@@ -311,7 +345,7 @@ STEPS = (
     "deliver_down", "deliver_down", "connect", "cut", "tick", "hand_over", "stored", "refused", "fetch",
     "fetched", "trim", "spool", "spool", "load", "load", "pass_on", "pass_on",
 )  # fmt: skip
-ENDS = ("kill", "kill_late", "open_file", "open_file", "remember", "power_cut", "lose_file")
+ENDS = ("kill", "kill_late", "open_file", "open_file", "remember", "power_cut", "lose_file", "cover_file")
 COUNTED = frozenset({"produce", "trim", "source_loss"})
 REPEATED = frozenset({"send", "deliver_up", "pass_on", "load"})
 

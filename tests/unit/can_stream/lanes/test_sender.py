@@ -80,15 +80,14 @@ def test_live_goes_before_backlog_as_far_as_each_has_room() -> None:
     assert asked == [6, 7, 8]
     live, backlog = RangeKind.LIVE, RangeKind.BACKLOG
     assert numbers(sent_by(lane)) == [(live, 5), (live, 6), (backlog, 1), (backlog, 2)]
-    assert lane.has_unsent
+    assert lane.has_unsent is True
     lane.acknowledged(live, PacketNumber(START, 6))
     assert numbers(sent_by(lane)) == [(live, 7)]
     lane.acknowledged(backlog, PacketNumber(START, 1))
     assert numbers(sent_by(lane)) == [(backlog, 3)]
     lane.acknowledged(backlog, PacketNumber(START, 3))
     assert numbers(sent_by(lane)) == [(backlog, 4)]
-    assert not lane.has_unsent
-    assert (lane.acknowledged_frames, lane.waiting_frames) == (50, 20)
+    assert (lane.acknowledged_frames, lane.waiting_frames, lane.has_unsent) == (50, 20, False)
 
 
 def test_an_ack_is_for_what_was_sent_in_its_range_on_this_connection() -> None:

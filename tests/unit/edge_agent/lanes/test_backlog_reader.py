@@ -88,6 +88,17 @@ def test_what_the_hello_did_not_list_waits_for_the_next() -> None:
     assert not trial.reader.has_unlisted
 
 
+def test_what_comes_before_all_of_it_waits_for_the_next_hello_too() -> None:
+    trial = Trial()
+    trial.disk.pop_through(OLD, 3)
+    trial.reader.open(14)
+    trial.disk.put_first([Stretch(OLD, 1, 3, 0, 30, 0, 5.0, 3, 1, 3)])
+    trial.reader.skip(3)
+    assert trial.fetch().start_id == NEW
+    trial.reader.open(14)
+    assert trial.fetch().start_id == OLD
+
+
 def test_what_was_read_for_another_connection_is_not_sent() -> None:
     trial = Trial()
     trial.reader.open(14)

@@ -294,8 +294,9 @@ async def test_a_file_that_is_locked_at_the_start_is_read_once_it_is_free(tmp_pa
         agent = Agent(tmp_path)
         task = asyncio.create_task(agent.spool.run())
         await until(lambda: bool(agent.states))
-        assert agent.state.code is StatusCode.FAILED
-        assert "until then the server is told of what is new alone" in agent.state.message
+        (state,) = agent.states
+        assert state.code is StatusCode.FAILED
+        assert "until then the server is told of what is new alone" in state.message
         assert not agent.spool.opened.is_set()
         agent.make(2)
         hello = agent.lane.connect(0.0)
