@@ -45,6 +45,7 @@ class UplinkServer:
 
     `acks`: whether it acknowledges; `refuses`: whether it turns whoever comes away. `offers`: which
     subprotocols agents named. `texts`: how lanes were opened, to the letter.
+    `change_version`: whether its two connections speak different ones.
     """
 
     def __init__(self, *, acks: bool, version: int = PROTOCOL_VERSION) -> None:
@@ -57,6 +58,7 @@ class UplinkServer:
         self.acks = acks
         self.version = version
         self.refuses = False
+        self.change_version = False
         self.url = ""
         self._control: ServerConnection | None = None
         self._data: ServerConnection | None = None
@@ -100,6 +102,8 @@ class UplinkServer:
         """A server of version 1 knows of no subprotocols."""
         self.offers.append(list(offered))
         wanted = Subprotocol(SUBPROTOCOLS[0])
+        if self.change_version and len(self.offers) % 2 == 0:
+            return None
         return wanted if self.version == PROTOCOL_VERSION and wanted in offered else None
 
     async def _serve_control(self, connection: ServerConnection) -> None:

@@ -6,11 +6,11 @@ from functools import partial
 from itertools import count
 
 from can_stream.frames.batches import FrameBatch
-from can_stream.lanes.held import Held
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.lanes.disk_backlog import SpoolRow
+from edge_agent.lanes.spool_writer import SpoolWriter, row_of
 from tests.helpers.spooled_lanes import a_spooled_lane, random_frames, window_of
 
 PATIENCE = 0.25
@@ -22,7 +22,7 @@ class Trial:
     def __init__(self) -> None:
         self.lane: LaneSender = a_spooled_lane(patience_seconds=PATIENCE)
         self.window = window_of(self.lane)
-        self.writer = self.window.writer
+        self.writer: SpoolWriter = self.window.writer
         self.next_row = partial(next, count(1))
         self.open: FrameBatch | None = None
         self.open_since = 0.0
@@ -206,6 +206,6 @@ def test_rows_that_were_moved_are_known_by_their_new_numbers() -> None:
 def test_who_packs_says_what_the_next_packet_would_be() -> None:
     lane = a_spooled_lane()
     lane.take_loss(GapReason.SOURCE, 3, 0.0)
-    packed = lane.packed(random_frames(4), 1.0)
-    assert isinstance(packed, Held)
-    assert (packed.number.seq, packed.position, lane.next_seq, lane.next_frame) == (2, 3, 2, 3)
+    packed = row_of(lane.packed(random_frames(4), 1.0))
+    assert (packed.number.seq, packed.position, packed.frames) == (2, 3, 4)
+    assert (lane.next_seq, lane.next_frame) == (2, 3), "it is not numbered by that"
