@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from can_stream.frames.batches import batch_of
+from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.hop import RangeKind
@@ -25,6 +25,7 @@ from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import GapReason, decode_packet
 from edge_agent.lanes.backlog_reader import Fetch
 from edge_agent.lanes.disk_backlog import DiskBacklog, SpoolRow, Unneeded
+from edge_agent.lanes.spool_writer import OpenBatch
 from edge_agent.lanes.spooled_window import SpooledWindow, spooled_lane
 from edge_agent.lanes.trim import trim
 from edge_agent.spool.directory import FILE_NAME, WAL_NAME
@@ -49,6 +50,7 @@ class World:
         self.made: dict[str, list[int]] = {}
         self.store: SpoolStore | None = None
         self.next_row, self.covers = 1, 0
+        self.in_file, self.in_synced_file = set[str](), set[str]()
         self.start(is_late=False)
 
     def moment(self) -> Moment:
@@ -59,6 +61,8 @@ class World:
         limits = WindowLimits(self.window_bytes, max_in_flight=3)
         self.sender = spooled_lane("d", "frames", f"{self.starts:016x}", limits, 1000, 0.0)
         self.made[self.sender.start_id] = []
+        self.open, self.open_since = list[int](), 0.0
+        self.window.writer.open_batch = self.open_batch
         self.writing: tuple[list[SpoolRow], Changes] | None = None
         self.reading: tuple[Fetch, list[SpoolRow]] | None = None
         self.up: deque[tuple[RangeKind, bytes]] = deque()
@@ -87,17 +91,33 @@ class World:
 
     # -- the bus, the connection
 
-    def produce(self, frames: int) -> None:
+    def gather(self, frames: int) -> None:
+        """They are no packet yet."""
         ids = range(self.frames, self.frames + frames)
         self.frames += frames
         self.made[self.sender.start_id] += ids
-        self.sender.take_frames(batch_of([(0, i, 1, 8, bytes(8)) for i in ids]), self.now)
+        self.open_since = self.open_since if self.open else self.now
+        self.open += ids
+
+    def open_batch(self) -> OpenBatch | None:
+        return (_batch(self.open), self.open_since) if self.open else None
+
+    def finish_batch(self) -> None:
+        if self.open:
+            batch, self.open = _batch(self.open), []
+            self.sender.take_frames(batch, self.open_since)
+
+    def produce(self, frames: int) -> None:
+        self.gather(frames)
+        self.finish_batch()
 
     def clock(self) -> None:
+        self.finish_batch()
         self.clocks += 1
         self.sender.take_clock(ClockRecord("boot", self.clocks, synchronised=False), self.now)
 
     def source_loss(self, frames: int) -> None:
+        self.finish_batch()
         self.made[self.sender.start_id] += [-1] * frames
         self.sender.take_loss(GapReason.SOURCE, frames, self.now)
 
@@ -161,6 +181,7 @@ class World:
             if changes.is_needed:
                 self.store.apply(changes, self.moment())
                 self.sender.ledger.written(entry for _, entry in changes.ledger)
+                self.in_file.add(self.sender.start_id)
             self.window.written(rows)
 
     def refused(self) -> None:
@@ -220,6 +241,7 @@ class World:
         """What a power cut would leave."""
         if self.store is not None:
             self.store.sync()
+            self.in_synced_file = set(self.in_file)
             shutil.rmtree(self.directory / "synced", ignore_errors=True)
             (self.directory / "synced").mkdir()
             for name in (FILE_NAME, WAL_NAME):
@@ -236,6 +258,7 @@ class World:
                 (self.directory / name).unlink(missing_ok=True)
                 if (self.directory / "synced" / name).exists():
                     shutil.copy(self.directory / "synced" / name, self.directory / name)
+            self.in_file = set(self.in_synced_file)
             self.server.cut()
             self.start(is_late=False)
 
@@ -246,7 +269,7 @@ class World:
             for name in (FILE_NAME, WAL_NAME):
                 (self.directory / name).unlink(missing_ok=True)
             self.store = SpoolStore(self.directory, 10_000_000, self.moment())
-            self.next_row = 1
+            self.next_row, self.in_file = 1, set()
             self.window.disk_lost(self.now)
             self.sender.ledger.not_written()
 
@@ -279,7 +302,7 @@ class World:
             ids = range(self.frames, self.frames + frames)
             self.frames += frames
             self.made[start_id] += ids
-            before.take_frames(batch_of([(0, i, 1, 8, bytes(8)) for i in ids]), self.now)
+            before.take_frames(_batch(ids), self.now)
         return before.window.hand_over(self.now, partial(next, count(1)), 1 << 20)
 
     # -- what must hold
@@ -294,11 +317,14 @@ class World:
 
     def check_hello(self, hello: LaneHello) -> None:
         own = hello.starts[-1]
-        made = len(self.made[self.sender.start_id])
+        made = len(self.made[self.sender.start_id]) - len(self.open)
         assert (own.start_id, own.frames, hello.next_frame) == (self.sender.start_id, made, made)
         assert not hello.complete or self.store is not None, "complete, and the file was not read"
+        if hello.complete:
+            assert self.in_file <= {one.start_id for one in hello.starts}, "written, and nobody knows of it"
 
     def quiesce(self) -> None:
+        self.finish_batch()
         self.stored()
         self.fetched()
         self.open_file()
@@ -340,13 +366,18 @@ class World:
             assert len(mine) == len(set(mine))
 
 
+def _batch(ids: Iterable[int]) -> FrameBatch:
+    return batch_of([(0, i, 1, 8, bytes(8)) for i in ids])
+
+
 STEPS = (
-    "produce", "produce", "clock", "source_loss", "send", "send", "deliver_up", "deliver_up", "commit",
-    "deliver_down", "deliver_down", "connect", "cut", "tick", "hand_over", "stored", "refused", "fetch",
+    "produce", "produce", "gather", "finish_batch", "clock", "source_loss", "send", "send", "deliver_up",
+    "deliver_up", "commit", "deliver_down", "deliver_down", "connect", "cut", "tick", "hand_over", "stored", "refused", "fetch",
     "fetched", "trim", "spool", "spool", "load", "load", "pass_on", "pass_on",
 )  # fmt: skip
 ENDS = ("kill", "kill_late", "open_file", "open_file", "remember", "power_cut", "lose_file", "cover_file")
-COUNTED = frozenset({"produce", "trim", "source_loss"})
+FULL = ("produce", "produce", "produce", "produce", "connect")
+COUNTED = frozenset({"produce", "gather", "trim", "source_loss"})
 REPEATED = frozenset({"send", "deliver_up", "pass_on", "load"})
 
 
@@ -401,7 +432,7 @@ def test_whatever_happens_every_frame_is_recorded_once_or_in_a_gap(
         made.check()
 
 
-@given(schedules("kill", "kill_late", "open_file"), st.integers(60, 600))
+@given(schedules(*FULL, "kill", "kill_late", "open_file"), st.integers(60, 600))
 @settings(max_examples=200, deadline=None)
 def test_a_window_that_is_full_too_loses_exactly_what_its_gaps_say(
     schedule: list[tuple[str, int]], window_bytes: int
