@@ -372,8 +372,8 @@ def _batch(ids: Iterable[int]) -> FrameBatch:
 
 STEPS = (
     "produce", "produce", "gather", "finish_batch", "clock", "source_loss", "send", "send", "deliver_up",
-    "deliver_up", "commit", "deliver_down", "deliver_down", "connect", "cut", "tick", "hand_over", "stored", "refused", "fetch",
-    "fetched", "trim", "spool", "spool", "load", "load", "pass_on", "pass_on",
+    "deliver_up", "commit", "deliver_down", "deliver_down", "connect", "cut", "tick", "hand_over", "stored",
+    "refused", "fetch", "fetched", "trim", "spool", "spool", "load", "load", "pass_on", "pass_on",
 )  # fmt: skip
 ENDS = ("kill", "kill_late", "open_file", "open_file", "remember", "power_cut", "lose_file", "cover_file")
 FULL = ("produce", "produce", "produce", "produce", "connect")
@@ -433,7 +433,7 @@ def test_whatever_happens_every_frame_is_recorded_once_or_in_a_gap(
 
 
 @given(schedules(*FULL, "kill", "kill_late", "open_file"), st.integers(60, 600))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_window_that_is_full_too_loses_exactly_what_its_gaps_say(
     schedule: list[tuple[str, int]], window_bytes: int
 ) -> None:
