@@ -120,7 +120,8 @@ class SpoolWriter:
 
     def not_written(self, rows: list[SpoolRow]) -> None:
         """The disk did not take these: they are in memory alone."""
-        self._provisional = None
+        if self._provisional is not None and any(row.row == self._provisional.row for row in rows):
+            self._provisional = None
         held_of = self._memory.held.get
         back = [held for row in rows if (held := held_of(row.number)) and held.row == row.row]
         for held in reversed(back):

@@ -142,6 +142,26 @@ def test_a_packet_that_is_acknowledged_takes_what_stood_for_it_along() -> None:
     assert trial.unneeded() == [provisional.row]
 
 
+def test_what_stands_for_it_is_known_after_the_disk_refused_something_else() -> None:
+    trial = Trial()
+    trial.open = random_frames(4)
+    (provisional,) = trial.hand_over(6.0)
+    trial.writer.not_written([])
+    trial.finish_batch()
+    trial.hand_over(7.0)
+    assert trial.unneeded() == [provisional.row]
+
+
+def test_what_stands_for_it_is_written_anew_where_the_disk_refused_it() -> None:
+    trial = Trial()
+    trial.open = random_frames(4)
+    refused = trial.hand_over(6.0)
+    trial.writer.not_written(refused)
+    (again,) = trial.hand_over(6.0)
+    assert again.row != refused[0].row
+    assert trial.unneeded() == [refused[0].row]
+
+
 def test_while_packets_wait_to_be_written_what_is_open_waits_too() -> None:
     trial = Trial()
     trial.make(0.0)
