@@ -116,7 +116,7 @@ class Sink:
             pass
 
     async def _data(self, connection: ServerConnection) -> None:
-        hello = decode_data_up(await connection.recv())
+        hello = decode_data_up(await connection.recv(), 1)
         assert isinstance(hello, LanesHello)
         await connection.send(encode_control_message(LanesWelcome([0] * len(hello.lanes), MAX_PACKET_BYTES)))
         decoder = HopDecoder()

@@ -26,6 +26,7 @@ from can_stream.protocol.lanes_control import LaneHello
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Packet, encode_frames
 from can_stream.text.frame_json import rows_of
+from stream_server import clock
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder
 from stream_server.storage.database import Database
@@ -60,10 +61,12 @@ async def record(path: Path, packets: list[tuple[Packet, bytes]]) -> float:
     """CPU seconds until the last of `packets`, which every dongle sends, is acknowledged."""
     upgrade(path, RECORDING)
     database = Database(path)
-    recorder, acknowledged = Recorder(database, Metrics()), asyncio.Event()
+    recorder, acknowledged = Recorder(database, Metrics(), clock.monotonic_seconds), asyncio.Event()
     recorder.start()
     hellos = [LaneHello(f"dongle-{number}", "frames", 1) for number in range(DONGLES)]
-    lanes = [await recorder.open_lane(hello.dongle_id, hello, START_ID, acknowledged.set) for hello in hellos]
+    lanes = [
+        (await recorder.open_lane(hello.dongle_id, hello, START_ID, acknowledged.set))[:2] for hello in hellos
+    ]
     began = time.process_time()
     for packet, body in packets:
         acknowledged.clear()

@@ -15,6 +15,7 @@ from aiohttp import web
 from stream_server import clock
 from stream_server.access.access import Access
 from stream_server.agents import control_socket, data_socket
+from stream_server.agents.gap_telling import GapTelling
 from stream_server.config import ServerConfig
 from stream_server.errors import StartError, StorageError
 from stream_server.fleet.fleet import Fleet
@@ -34,8 +35,10 @@ from stream_server.http.routes import agents, dongles, frames, operations, sessi
 from stream_server.http.services import Services
 from stream_server.metrics import Metrics
 from stream_server.own_address import is_every_address, own_address
+from stream_server.recording.hole_keeper import HoleKeeper, load_running_time
 from stream_server.recording.recorder import Recorder
 from stream_server.recording.retention import Retention
+from stream_server.recording.running_time import RunningTime
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut, FanOutSettings
@@ -144,8 +147,8 @@ async def running_services(
         fleet = Fleet(database, hub, last_values)
         await fleet.load()
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
-        recorder = Recorder(recording, metrics)
-        recorder.start()
+        running = await load_running_time(recording)
+        recorder = _started_recorder(recording, metrics, running, fleet)
         stack.push_async_callback(recorder.close)
         retention = Retention(recording, config.recording, metrics, partial(clock_news, database))
         readiness = Readiness([(database, kept_facts.SERVER_READY), (recording, kept_facts.RECORDING_READY)])
@@ -155,9 +158,18 @@ async def running_services(
             readiness, retention,
         )  # fmt: skip
         _add_gauges(services)
-        for job in (_keep_house(services), retention.run(), last_values.run(), look_through(recording)):
+        holes = HoleKeeper(recording, recorder, running, config.holes.max_age_seconds)
+        keeping = (retention.run(), last_values.run(), look_through(recording), holes.run())
+        for job in (_keep_house(services), *keeping):
             stack.push_async_callback(_cancelled, asyncio.create_task(job))
         yield services
+
+
+def _started_recorder(recording: Database, metrics: Metrics, running: RunningTime, fleet: Fleet) -> Recorder:
+    recorder = Recorder(recording, metrics, lambda: running.at(clock.monotonic_seconds()))
+    recorder.tell_gaps = GapTelling(fleet).tell
+    recorder.start()
+    return recorder
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from can_stream.protocol.identity import is_identifier
 from can_stream.service_manager import ServiceManager, log_to_standard_error
 from can_stream.standard_streams import open_closed_streams
-from stream_server import clock
+from stream_server import cli_holdings, clock
 from stream_server.access import audit, credentials
 from stream_server.access.roles import ROLES, Role
 from stream_server.app import running_server
@@ -24,7 +24,7 @@ from stream_server.config import DEFAULT_DATA_DIR, ServerConfig, read_config
 from stream_server.errors import ApiError, ServerError, StorageError
 from stream_server.garbage import keep_pauses_short
 from stream_server.http.library_errors import is_own_fault
-from stream_server.recording.salvaging import salvage
+from stream_server.salvage.salvaging import salvage
 from stream_server.storage import data_directory, kept_facts, server_schema, splitting
 from stream_server.storage.data_directory import DataDirectory
 
@@ -270,6 +270,36 @@ def backup(data_dir: Path, file: Path) -> None:
     """Copy the whole storage to the new FILE, also while the server runs, and check the copy."""
     data_directory.existing(data_dir).backup(file)
     click.echo(f"{file} is a checked copy; it restores as {splitting.SINGLE} of an empty directory", err=True)
+
+
+@main.command()
+@_DATA_DIR
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.argument("dongle_id")
+def books(data_dir: Path, dongle_id: str, as_json: bool) -> None:
+    """Compare what DONGLE_ID has made with what is recorded, in gaps and in holes, start by start.
+
+    Exit status 0 when everything adds up, 1 when not, with the reasons. Also while the server runs.
+    """
+    if not cli_holdings.show_books(data_dir, dongle_id, as_json=as_json):
+        raise SystemExit(1)
+
+
+@main.group()
+def holes() -> None:
+    """Frames that an agent has announced and that never came."""
+
+
+@holes.command("close")
+@_DATA_DIR
+@click.argument("agent_id")
+def close_holes(data_dir: Path, agent_id: str) -> None:
+    """Turn what AGENT_ID has announced and not sent into gaps, for a machine that never comes back.
+
+    Should it come back after all, what it sends takes the place of the gaps. Also while the server runs.
+    """
+    frames = cli_holdings.close_holes(data_dir, agent_id, _ACTOR)
+    click.echo(f"{frames} frames are given up", err=True)
 
 
 def _minute(at_ns: int | None) -> str:

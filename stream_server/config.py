@@ -63,6 +63,12 @@ class RecordingSection(_Section, frozen=True):
     max_bytes: Count = 10_000_000_000
 
 
+class HolesSection(_Section, frozen=True):
+    """How long frames are waited for that an agent has announced and nobody lists any more."""
+
+    max_age_seconds: Positive = 8 * 86_400.0
+
+
 class AgentsSection(_Section, frozen=True):
     """What agents are told in `welcome`."""
 
@@ -76,6 +82,7 @@ class ServerConfig(_Section, frozen=True):
     limits: LimitsSection = LimitsSection()
     console: ConsoleSection = ConsoleSection()
     recording: RecordingSection = RecordingSection()
+    holes: HolesSection = HolesSection()
     agents: AgentsSection = AgentsSection()
 
 

@@ -1,4 +1,4 @@
-"""Sets of packet numbers as sorted, disjoint, non-adjacent closed intervals."""
+"""Sets of whole numbers as sorted, disjoint, non-adjacent closed intervals: packet numbers, positions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 
 class IntervalSet:
-    """Whole numbers from 1; a lane's numbers form very few intervals, so the lists stay short."""
+    """Whole numbers; those of a lane form very few intervals, so the lists stay short."""
 
     __slots__ = ("_firsts", "_lasts")
 
@@ -27,8 +27,31 @@ class IntervalSet:
     def __bool__(self) -> bool:
         return bool(self._firsts)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IntervalSet):
+            return NotImplemented
+        return self._firsts == other._firsts and self._lasts == other._lasts
+
+    __hash__ = None  # type: ignore[assignment]  # it can be changed
+
+    def __repr__(self) -> str:
+        return f"IntervalSet({list(self)})"
+
+    @property
+    def size(self) -> int:
+        """How many numbers are in the set."""
+        return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
     def add(self, first: int, last: int) -> None:
         """Put in the numbers first to last."""
+        following = self._lasts[-1] + 1 if self._lasts else first - 1
+        if first >= following:  # as where they come in their order
+            if first == following:
+                self._lasts[-1] = last
+            else:
+                self._firsts.append(first)
+                self._lasts.append(last)
+            return
         low = bisect_left(self._lasts, first - 1)
         high = bisect_right(self._firsts, last + 1)
         if low < high:
@@ -36,6 +59,29 @@ class IntervalSet:
             last = max(last, self._lasts[high - 1])
         self._firsts[low:high] = [first]
         self._lasts[low:high] = [last]
+
+    def remove(self, first: int, last: int) -> None:
+        """Take out the numbers first to last."""
+        low = bisect_left(self._lasts, first)
+        high = bisect_right(self._firsts, last)
+        if low >= high:
+            return
+        before, after = self._firsts[low], self._lasts[high - 1]
+        firsts, lasts = [], []
+        if before < first:
+            firsts.append(before)
+            lasts.append(first - 1)
+        if after > last:
+            firsts.append(last + 1)
+            lasts.append(after)
+        self._firsts[low:high] = firsts
+        self._lasts[low:high] = lasts
+
+    def common(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Which parts of first to last are in the set."""
+        low = bisect_left(self._lasts, first)
+        high = bisect_right(self._firsts, last)
+        return [(max(first, self._firsts[i]), min(last, self._lasts[i])) for i in range(low, high)]
 
     def missing(self, first: int, last: int) -> list[tuple[int, int]]:
         """Which parts of first to last are not in the set."""
@@ -53,10 +99,11 @@ class IntervalSet:
 
     def prefix(self) -> int:
         """The greatest n such that 1 to n are all in the set; 0 where 1 is not."""
-        return self._lasts[0] if self._firsts and self._firsts[0] == 1 else 0
+        i = bisect_right(self._firsts, 1) - 1
+        return max(0, self._lasts[i]) if i >= 0 else 0
 
     def copy(self) -> IntervalSet:
         """An independent set of the same numbers."""
-        twin = IntervalSet()
+        twin = IntervalSet.__new__(IntervalSet)
         twin._firsts, twin._lasts = self._firsts.copy(), self._lasts.copy()
         return twin

@@ -20,13 +20,18 @@ def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
 
 def default_state_directory(environment: Mapping[str, str] = os.environ, user_id: int | None = None) -> Path:
     """`/var/lib/edge-agent`; for an ordinary user `edge-agent` below `$XDG_STATE_HOME`."""
-    writable = SYSTEM_DIRECTORY.is_dir() and os.access(SYSTEM_DIRECTORY, os.W_OK)
+    # Below a dynamic user's private directory others may not even look: `is_dir` would raise.
+    writable = os.path.isdir(SYSTEM_DIRECTORY) and os.access(SYSTEM_DIRECTORY, os.W_OK)  # noqa: PTH112
     if (os.geteuid() if user_id is None else user_id) == 0 or (user_id is None and writable):
         return SYSTEM_DIRECTORY
     state = environment.get("XDG_STATE_HOME", "")
-    home = Path(environment.get("HOME") or "~").expanduser()
-    base = Path(state) if Path(state).is_absolute() else home / ".local" / "state"
-    return base / "edge-agent"
+    if Path(state).is_absolute():
+        return Path(state) / "edge-agent"
+    try:
+        home = Path(environment.get("HOME") or "~").expanduser()
+    except RuntimeError:  # a service's user may have no home
+        return SYSTEM_DIRECTORY
+    return home / ".local" / "state" / "edge-agent"
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -10,8 +10,8 @@ from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from can_stream.protocol.control import Error, encode_control_message
-from can_stream.protocol.errors import WireError
+from can_stream.protocol.control import SUBPROTOCOLS, Error, encode_control_message, version_of
+from can_stream.protocol.errors import SessionError, WireError
 from stream_server.errors import ApiError, StorageError
 from stream_server.fleet.connections import Endpoint
 from stream_server.http.api import Call
@@ -67,7 +67,7 @@ class Silence:
 
 
 class AgentSocket:
-    """One agent on one WebSocket."""
+    """One agent on one WebSocket. `version`: of the protocol, as the upgrade agreed on it."""
 
     def __init__(
         self, call: Call, agent_id: str, endpoint: Endpoint, websocket: web.WebSocketResponse
@@ -76,8 +76,18 @@ class AgentSocket:
         self.remote = call.remote
         self.agent_id = agent_id
         self.websocket = websocket
+        self.version = version_of(websocket.ws_protocol)
         self._endpoint = endpoint
         self._silence: Silence | None = None
+
+    def check_version(self, said: int) -> None:
+        """What a greeting says its version is must be what the upgrade agreed on. SessionError."""
+        if said != self.version:
+            raise SessionError(
+                f"protocol: {said}, but this WebSocket speaks version {self.version}: subprotocol "
+                f"{self.websocket.ws_protocol or 'none'}; see that whatever is between lets "
+                "Sec-WebSocket-Protocol pass, or update the older side"
+            )
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -141,7 +151,11 @@ async def serve_agent(
     assert agent_id is not None
     # aiohttp refuses what reaches its limit, with close code 1009.
     websocket = web.WebSocketResponse(
-        timeout=CLOSE_SECONDS, max_msg_size=max_message_bytes + 1, compress=False, autoping=False
+        timeout=CLOSE_SECONDS,
+        max_msg_size=max_message_bytes + 1,
+        compress=False,
+        autoping=False,
+        protocols=SUBPROTOCOLS,
     )
     if not websocket.can_prepare(call.request).ok:
         raise ApiError(426, "UPGRADE_REQUIRED", "this is a WebSocket", headers={"Upgrade": "websocket"})

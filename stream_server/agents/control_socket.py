@@ -60,13 +60,12 @@ async def _greet(socket: AgentSocket, hello: control.Hello) -> None:
         raise ApiError(
             403, "AGENT_MISMATCH", f"agent_id: {hello.agent_id!r} is not the owner of this token, {owner}"
         )
-    if hello.protocol != 1:
-        raise SessionError(f"protocol: {hello.protocol} is not 1, update the older side")
+    socket.check_version(hello.protocol)
     refused = await socket.services.fleet.hello(hello, socket.remote)
     if refused:
         raise registry.dongle_conflict(refused)
     heartbeat_seconds = socket.services.config.agents.heartbeat_seconds
-    await _send(socket, control.Welcome(clock.wall_ns(), heartbeat_seconds, MAX_PACKET_BYTES))
+    await _send(socket, control.Welcome(clock.wall_ns(), heartbeat_seconds, MAX_PACKET_BYTES, socket.version))
 
 
 async def _want_tables(socket: AgentSocket, uploads: TableUploads, dongles: Sequence[DongleInfo]) -> None:

@@ -9,7 +9,6 @@ from typing import Final
 from aiohttp import WSMsgType, web
 
 from can_stream.protocol.control import encode_control_message
-from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import MAX_DEFLATED_BYTES
 from can_stream.protocol.lanes_control import decode_data_up
 from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
@@ -30,9 +29,8 @@ async def _talk(socket: AgentSocket) -> None:
         return
     if first.type is not WSMsgType.TEXT:
         raise WrongKindError("the first message must be lanes, as text")
-    hello = decode_data_up(first.data, 1)
-    if hello.protocol != 1:
-        raise SessionError(f"protocol: {hello.protocol} is not 1, update the older side")
+    hello = decode_data_up(first.data, socket.version)
+    socket.check_version(hello.protocol)
     services = socket.services
     connection = DataConnection(
         socket.agent_id,
@@ -42,7 +40,7 @@ async def _talk(socket: AgentSocket) -> None:
         services.last_values,
         services.metrics,
     )
-    await socket.websocket.send_str(encode_control_message(await connection.open(hello)))
+    await socket.websocket.send_str(encode_control_message(await connection.open(hello, socket.version)))
     acks = asyncio.create_task(connection.send_acks(socket.websocket.send_bytes))
     try:
         # Pings of the agent keep a silent bus's connection from timing out.

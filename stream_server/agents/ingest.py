@@ -9,6 +9,7 @@ from typing import Final
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.lanes.receiver import LaneConnection
 from can_stream.protocol.clock_record import ClockRecord
+from can_stream.protocol.control import PROTOCOL_VERSION
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
 from can_stream.protocol.lanes_control import (
@@ -19,7 +20,6 @@ from can_stream.protocol.lanes_control import (
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketKind
 from can_stream.protocol.packets import (
     Gap,
-    GapReason,
     Packet,
     decode_packet,
 )
@@ -112,31 +112,38 @@ class DataConnection:
         self._lanes: list[OpenLane] = []
         self._ack_due = asyncio.Event()
 
-    async def open(self, hello: LanesHello) -> LanesWelcome:
-        """The lanes this connection carries. SessionError, StorageError, ApiError for an unknown dongle."""
+    async def open(self, hello: LanesHello, version: int = PROTOCOL_VERSION) -> LanesWelcome:
+        """The lanes this connection carries; what is said to the agent is what its version has.
+
+        SessionError, StorageError, ApiError for an unknown dongle.
+        """
         names = [(lane.dongle_id, lane.lane) for lane in hello.lanes]
         if len(set(names)) != len(names):
             raise SessionError("a lane is listed twice")
-        taken_through = []
+        self._decoder = HopDecoder(version)
+        taken_through, books = [], []
         for lane_hello in hello.lanes:
             dongle = self._fleet.dongle(lane_hello.dongle_id)
             if dongle.agent_id != self.agent_id:
                 raise ApiError(403, "DONGLE_CONFLICT", f"{dongle.dongle_id} belongs to another agent")
-            lane, session = await self._recorder.open_lane(
+            lane, session, opening = await self._recorder.open_lane(
                 dongle.dongle_id,
                 lane_hello,
                 hello.start_id,
                 self._ack_due.set,
                 self._fleet.right_clock(self.agent_id),
             )
-            holes = sum(hole.frames for hole in lane.receiver.holes)
+            if opening.went_back:
+                found = [(one.start_id, one.told_acknowledged, one.frames) for one in opening.went_back]
+                await self._fleet.server_went_back(dongle.dongle_id, lane_hello.lane, found)
             stream = self._hub.get(dongle.dongle_id)
-            opened = OpenLane(lane, session, dongle, stream, Backlog(lane_hello, holes))
+            opened = OpenLane(lane, session, dongle, stream, Backlog(lane_hello, opening.listed_frames))
             self._lanes.append(opened)
-            taken_through.append(lane.receiver.taken[hello.start_id].prefix())
+            taken_through.append(opening.starts[hello.start_id].through)
+            books.append(opening.books(lane_hello, hello.start_id))
             _show_clock(opened)
             self._announce_backlog(opened)
-        return LanesWelcome(taken_through, MAX_PACKET_BYTES)
+        return LanesWelcome(taken_through, MAX_PACKET_BYTES, books if version > 1 else [])
 
     async def receive(self, data: bytes) -> None:
         """One packet in its envelope. PacketError, SessionError."""
@@ -180,29 +187,12 @@ class DataConnection:
         if isinstance(body, ClockRecord):
             if opened.note_clock(packet):
                 _show_clock(opened)
-        elif isinstance(body, Gap):
-            self._show_gap(opened, body)
-        elif shown:
+        elif shown and not isinstance(body, Gap):  # gaps are told once they have their id
             opened.stream.offer_packet(body, envelope.packet, opened.dongle.bus, clock.now())
         if not is_live:
             text = opened.backlog.received(packet.frames or 0, clock.monotonic_seconds())
             if text is not None:
                 self._log(opened, text)
-
-    def _show_gap(self, opened: OpenLane, gap: Gap) -> None:
-        dongle_id, lane = opened.dongle.dongle_id, opened.session.lane
-        told_by_frames = lane == "signals" and self._fleet.dongle(dongle_id).sends_frames
-        if gap.reason is GapReason.START and told_by_frames:
-            return
-        payload = {
-            "dongle_id": dongle_id,
-            "lane": lane,
-            "from": None if gap.first_ns is None else format_timestamp(gap.first_ns // 1000),
-            "to": None if gap.last_ns is None else format_timestamp(gap.last_ns // 1000),
-            "frames": gap.frames,
-            "where": gap.reason.where,
-        }
-        opened.stream.emit("gap", payload, clock.now())
 
     def _announce_backlog(self, opened: OpenLane) -> None:
         backlog = opened.backlog
@@ -210,6 +200,7 @@ class DataConnection:
             return
         now = clock.now()
         payload = {
+            "gap_id": None,
             "dongle_id": opened.dongle.dongle_id,
             "lane": opened.session.lane,
             "from": format_timestamp(now.wall_us - int(backlog.oldest_age_seconds * 1e6)),

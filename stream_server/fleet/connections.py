@@ -11,18 +11,20 @@ C = TypeVar("C", bound=Hashable)
 Endpoint = Literal["control", "data"]
 
 DUPLICATE_SWAPS: Final = 3
-DUPLICATE_WINDOW_SECONDS: Final = 60.0
+DUPLICATE_WINDOW_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Swap(Generic[C]):
     """What an upgrade displaced: close `replaced` and read nothing more from it.
 
-    `duplicate_identity` is true at the third swap within a minute: two machines use one agent_id.
+    `duplicate_identity`: from the third swap within ten minutes on, two machines use one agent_id. `is_news`:
+    people have not been told of it within this time.
     """
 
     replaced: C | None
     duplicate_identity: bool
+    is_news: bool = False
 
 
 class Connections(Generic[C]):
@@ -31,6 +33,7 @@ class Connections(Generic[C]):
     def __init__(self) -> None:
         self._current: dict[tuple[str, Endpoint], C] = {}
         self._swaps: dict[tuple[str, Endpoint], deque[float]] = {}
+        self._told: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._current)
@@ -44,10 +47,12 @@ class Connections(Generic[C]):
             return Swap(None, duplicate_identity=False)
         swaps = self._swaps.setdefault(key, deque(maxlen=DUPLICATE_SWAPS))
         swaps.append(now_seconds)
-        duplicate = len(swaps) == DUPLICATE_SWAPS and now_seconds - swaps[0] <= DUPLICATE_WINDOW_SECONDS
-        if duplicate:
-            swaps.clear()
-        return Swap(replaced, duplicate)
+        begin_seconds = now_seconds - DUPLICATE_WINDOW_SECONDS
+        duplicate = len(swaps) == DUPLICATE_SWAPS and swaps[0] >= begin_seconds
+        is_news = duplicate and self._told.get(agent_id, float("-inf")) < begin_seconds
+        if is_news:
+            self._told[agent_id] = now_seconds
+        return Swap(replaced, duplicate, is_news)
 
     def is_current(self, agent_id: str, endpoint: Endpoint, connection: C) -> bool:
         """Whether what `connection` says still counts."""

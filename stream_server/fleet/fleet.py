@@ -7,13 +7,14 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 from sqlalchemy import Connection, Row
 
 from can_stream.protocol.clock_record import MAX_BOOT_ID_BYTES, OFFSET_LIMIT_NS, ClockRecord
-from can_stream.protocol.control import DongleInfo, Hello
+from can_stream.protocol.control import DongleInfo, Error, Hello, LaneName, encode_control_message
 from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.access import audit
@@ -30,6 +31,11 @@ from stream_server.streams.hub import StreamHub
 
 REPLACED: Final = 4001
 TOKEN_REPLACED: Final = 4002
+DUPLICATE_IDENTITY: Final = 4003
+MAX_REASON_BYTES: Final = 120
+"""RFC 6455, section 5.5, allows 123."""
+WentBack: TypeAlias = tuple[str, int, int]
+"""A start, how many of its frames were acknowledged, how many are recorded."""
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -106,10 +112,12 @@ class Fleet:
         swap = self.connections.upgraded(agent_id, endpoint, connection, clock.monotonic_seconds())
         self.presence.opened(agent_id, connection, clock.monotonic_seconds(), clock.wall_ns())
         self.announce(self.presence.changes())
-        if swap.replaced is not None:
+        if swap.replaced is not None and swap.duplicate_identity:
+            self.dismiss([swap.replaced], DUPLICATE_IDENTITY, _duplicate_identity(agent_id))
+        elif swap.replaced is not None:
             self.dismiss([swap.replaced], REPLACED, "replaced by a newer connection of this agent")
         try:
-            if swap.duplicate_identity:
+            if swap.is_news:
                 await self._report_duplicate(agent_id, endpoint, remote)
             yield
         except asyncio.CancelledError:
@@ -121,7 +129,11 @@ class Fleet:
             self.connections.gone(agent_id, endpoint, connection)
             self.presence.closed(agent_id, connection, clock.monotonic_seconds())
             code, reason = self._dismissed.pop(connection, (1000, ""))
-            await connection.close(code=code, message=reason.encode())
+            if code == DUPLICATE_IDENTITY:
+                with contextlib.suppress(ConnectionError):
+                    said = encode_control_message(Error("DUPLICATE_IDENTITY", reason))
+                    await connection.send_str(said)
+            await connection.close(code=code, message=reason.encode()[:MAX_REASON_BYTES])
 
     def seen(self, agent_id: str) -> None:
         """Bytes came from the agent."""
@@ -227,10 +239,7 @@ class Fleet:
             await self._database.write(lambda connection: registry.store_last_seen(connection, seen))
 
     async def _report_duplicate(self, agent_id: str, endpoint: Endpoint, remote: str) -> None:
-        message = (
-            f"duplicate identity: connections of agent {agent_id} keep replacing each other on {endpoint}; "
-            "two machines use one agent token, enrol one of them under its own id"
-        )
+        message = f"duplicate identity: {_duplicate_identity(agent_id)}"
         _logger.warning("%s (last from %s)", message, remote)
         details = {"agent_id": agent_id, "endpoint": endpoint, "remote": remote}
         self.log(agent_id, {"level": "error", "source": "server", "message": message, "details": details})
@@ -246,6 +255,21 @@ class Fleet:
                 after={"endpoint": endpoint},
             )
         )
+
+    async def server_went_back(self, dongle_id: str, lane: LaneName, starts: Iterable[WentBack]) -> None:
+        """An agent's books say that more was acknowledged than the recording has: say so, once a start."""
+        dongle = self.dongle(dongle_id)
+        for start_id, acknowledged, recorded in starts:
+            details = {"lane": lane, "start_id": start_id, "acknowledged": acknowledged, "recorded": recorded}
+            message = (
+                f"the server went back to an older state: of start {start_id} of {dongle_id} ({lane}) it had "
+                f"acknowledged {acknowledged}, and has {recorded} in its recording; what its agent has no "
+                "longer is a gap (server_restored)"
+            )
+            _logger.warning("%s", message)
+            payload = {"level": "warning", "source": "server", "message": message, "details": details}
+            self.log(dongle.agent_id, payload, dongle_id=dongle_id)
+            await self._database.write(partial(_record_went_back, dongle_id=dongle_id, details=details))
 
     def _listed(self, agent_id: str, rows: Iterable[Row[Any]]) -> None:
         self._remember(rows)
@@ -277,6 +301,16 @@ class Fleet:
             dongle.dongle_id, agent, listed=dongle.listed, clock_synchronised=synchronised
         )
         self._hub.get(dongle.dongle_id).set_presence(payload, now)
+
+
+def _duplicate_identity(agent_id: str) -> str:
+    return f"two machines use the identity of agent {agent_id}: enrol one of them under another id"
+
+
+def _record_went_back(connection: Connection, dongle_id: str, details: dict[str, Any]) -> None:
+    action, subject = "recording.went_back", f"dongle:{dongle_id}"
+    now_ns = clock.wall_ns()
+    audit.record(connection, now_ns, actor="server", action=action, subject=subject, after=details)
 
 
 def _list_dongles(

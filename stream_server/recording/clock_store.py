@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
@@ -12,7 +13,21 @@ from can_stream.protocol.packet_head import PacketKind
 from stream_server.recording.clock_correction import ClockCorrection, StoredClock
 from stream_server.storage.recording_schema import clock_records, lane_starts, lanes
 
+if TYPE_CHECKING:
+    from stream_server.recording.recording_store import LaneChange
+
 _AT_HELLO = 0
+
+
+def prepare(changes: Sequence[LaneChange]) -> Callable[[Connection], None] | None:
+    """A part of the ack's transaction: the clock records among what is being stored."""
+    records = [
+        (change.start_keys[packet.start_id], packet.seq, packet.clock)
+        for change in changes
+        for packet in change.stored
+        if packet.clock is not None
+    ]
+    return partial(store, records=records) if records else None
 
 
 def store(connection: Connection, records: Iterable[tuple[int, int, ClockRecord]]) -> None:

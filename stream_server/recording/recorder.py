@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import Connection
 
-from can_stream.frames.batches import FrameBatch, SignalBatch
-from can_stream.lanes.receiver import LaneConnection, LaneReceiver, Opening
+from can_stream.lanes.opening import Opening
+from can_stream.lanes.receiver import LaneConnection, LaneReceiver
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import LaneName
+from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import LaneHello
-from can_stream.protocol.packets import (
-    Body,
-    Gap,
-    Packet,
-    encode_gap,
-)
+from can_stream.protocol.packet_head import PacketKind
+from can_stream.protocol.packets import Body, Gap, Packet
 from stream_server import clock
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
-from stream_server.recording import clock_store, recording_store
+from stream_server.recording import clock_store, openings, recording_store, start_store
+from stream_server.recording.gap_news import GapNews
 from stream_server.recording.recording_store import LaneChange, StoredPacket
 from stream_server.storage.database import Database
 
@@ -38,6 +35,10 @@ _DRAIN_SECONDS: Final = 5.0
 
 Acknowledge = Callable[[], None]
 _Waiting = tuple[Packet, StoredPacket]
+Statements: TypeAlias = Callable[[Connection], None]
+Part: TypeAlias = Callable[[Sequence[LaneChange]], Statements | None]
+"""What else belongs into the ack's one transaction: from what is being stored to its statements."""
+PARTS: Final[tuple[Part, ...]] = (clock_store.prepare,)
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -50,6 +51,8 @@ class Lane:
     """
 
     lane_id: int
+    dongle_id: str
+    name: LaneName
     receiver: LaneReceiver = field(default_factory=LaneReceiver)
     start_keys: dict[str, int] = field(default_factory=dict)
     clock: tuple[int, bool] = (0, True)
@@ -60,17 +63,33 @@ class Lane:
 
 
 _Group = tuple[Lane, list[_Waiting]]
+TellGaps: TypeAlias = Callable[[str, LaneName, Sequence[GapNews]], None]
+"""(dongle_id, lane, gaps as they are from now on)"""
+
+
+def _nobody_is_told(_dongle_id: str, _lane: LaneName, _news: Sequence[GapNews]) -> None:
+    """Until somebody shows gaps."""
 
 
 class Recorder:
     """Commits what data connections hand over, every 60 ms, and calls `Lane.acknowledge` after the commit.
 
-    While storage refuses, packets wait (bounded) and nothing is acknowledged.
+    While storage refuses, packets wait (bounded) and nothing is acknowledged. `running_seconds`: how long the
+    server has run, over all its starts. `tell_gaps` is called when gaps are recorded or have shrunk.
     """
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        metrics: Metrics,
+        running_seconds: Callable[[], float],
+        parts: Sequence[Part] = PARTS,
+    ) -> None:
+        self.tell_gaps: TellGaps = _nobody_is_told
         self._database = database
         self._metrics = metrics
+        self._running_seconds = running_seconds
+        self._parts = parts
         self._lanes: dict[tuple[str, LaneName], Lane] = {}
         self._dirty: dict[Lane, None] = {}
         self._waiting_bytes = 0
@@ -78,6 +97,7 @@ class Recorder:
         self._room = asyncio.Event()
         self._room.set()
         self._flushed = asyncio.Condition()
+        self._commits = asyncio.Lock()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -99,31 +119,22 @@ class Recorder:
         start_id: str,
         acknowledge: Acknowledge,
         right_clock: ClockRecord | None = None,
-    ) -> tuple[Lane, LaneConnection]:
-        """A data connection opens a lane: its announcement is stored before this returns. StorageError.
+    ) -> tuple[Lane, LaneConnection, Opening]:
+        """A data connection opens a lane: its announcement is stored before this returns.
 
-        `right_clock`: the agent's, where its hello says that it is synchronised.
+        `right_clock`: the agent's, where its hello says that it is synchronised. StorageError, SessionError.
         """
         lane = await self._lane(dongle_id, hello.lane)
         async with lane.opening:
             await self._drain(lane)
-            await self._load(lane, {start_id, *(listed.start_id for listed in hello.backlog)})
-
-            def job(connection: Connection) -> tuple[Opening, dict[str, int], tuple[int, bool]]:
-                opening = lane.receiver.opened(
-                    hello, start_id, partial(recording_store.count_taken, connection, lane.lane_id)
-                )
-                keys = _store_opening(connection, lane, opening)
-                if right_clock is not None:
-                    clock_store.store_hello(connection, keys[start_id], right_clock)
-                return opening, keys, clock_store.newest(connection, keys[start_id])
-
-            opening, lane.start_keys, lane.clock = await self._database.write(job)
-            lane.receiver.opening_stored(opening)
+            said = openings.Said(lane.lane_id, hello, start_id, right_clock, self._running_seconds())
+            opened = await self._database.write(lambda connection: openings.store(connection, said))
+            lane.receiver.starts, lane.start_keys = opened.opening.starts, opened.start_keys
+            lane.clock = opened.clock
             lane.fault = None
             lane.acknowledge = acknowledge
-        self._metrics.gaps.inc(len(opening.gone))
-        return lane, LaneConnection(lane.receiver, hello, start_id)
+        self._tell(lane, opened.news)
+        return lane, LaneConnection(lane.receiver, hello, start_id), opened.opening
 
     def add_packet(self, lane: Lane, packet: Packet, body: bytes, kind: RangeKind) -> None:
         """A new packet, to be stored with the next group. StorageError where the lane cannot be stored."""
@@ -146,15 +157,35 @@ class Recorder:
         """Wait while too much is waiting for storage."""
         await self._room.wait()
 
-    async def _lane(self, dongle_id: str, name: LaneName) -> Lane:
-        lane_id = await self._database.write(lambda c: recording_store.lane_id_of(c, dongle_id, name))
-        return self._lanes.setdefault((dongle_id, name), Lane(lane_id))
+    async def give_up_holes(self, lane_key: tuple[str, LaneName], listed_before_seconds: float) -> int | None:
+        """Holes of a lane that no hello has listed since then become gaps. How many frames these are.
 
-    async def _load(self, lane: Lane, start_ids: set[str]) -> None:
-        """Keep in memory only the starts that this hello or a hole refers to, however many there were."""
-        lane.receiver.taken, lane.receiver.holes = await self._database.read(
-            lambda c: recording_store.load_lane(c, lane.lane_id, start_ids)
-        )
+        None while the lane is being opened: ask again later. StorageError.
+        """
+        lane = await self._lane(*lane_key)
+        if lane.opening.locked():
+            return None
+        async with lane.opening, self._commits:
+            gone = await self._database.write(
+                lambda connection: openings.give_up(connection, lane.lane_id, listed_before_seconds)
+            )
+            lane.receiver.starts.update(
+                {one: start for one, start in gone.starts.items() if one in lane.receiver.starts}
+            )
+        self._tell(lane, gone.news)
+        return sum(news.frames or 0 for news in gone.news)
+
+    async def _lane(self, dongle_id: str, name: LaneName) -> Lane:
+        known = self._lanes.get((dongle_id, name))
+        if known is not None:
+            return known
+        lane_id = await self._database.write(lambda c: start_store.lane_id_of(c, dongle_id, name))
+        return self._lanes.setdefault((dongle_id, name), Lane(lane_id, dongle_id, name))
+
+    def _tell(self, lane: Lane, news: Sequence[GapNews]) -> None:
+        if news:
+            self._metrics.gaps.inc(sum(one.is_new for one in news))
+            self.tell_gaps(lane.dongle_id, lane.name, news)
 
     async def _drain(self, lane: Lane) -> None:
         """Wait until nothing of the lane is pending: the answer to hello must know it all."""
@@ -170,7 +201,8 @@ class Recorder:
             await asyncio.sleep(FLUSH_SECONDS)
             self._wake.clear()
             try:
-                await self._flush()
+                async with self._commits:
+                    await self._flush()
             except StorageError:
                 if self._closing:
                     return
@@ -189,16 +221,17 @@ class Recorder:
                 lane.waiting = group + lane.waiting
                 self._dirty[lane] = None
             raise
-        self._committed(stored)
+        for lane, group in stored:
+            self._made_room(group)
+            if lane.acknowledge is not None:
+                lane.acknowledge()
         async with self._flushed:
             self._flushed.notify_all()
 
     async def _store(self, groups: list[_Group]) -> list[_Group]:
         """Store all groups in one transaction; where that cannot be, those that can. StorageError."""
-        changes = [_change(lane, group) for lane, group in groups if group]
         try:
-            if changes:
-                await self._database.write(lambda connection: recording_store.store(connection, changes))
+            await self._store_together([(lane, group) for lane, group in groups if group])
         except StorageError:
             raise
         except Exception as error:
@@ -209,29 +242,39 @@ class Recorder:
             return []
         return groups
 
+    async def _store_together(self, groups: list[_Group]) -> None:
+        if not groups:
+            return
+        now_seconds = self._running_seconds()
+        changes = [_change(lane, group, now_seconds) for lane, group in groups]
+        also = [statements for part in self._parts if (statements := part(changes)) is not None]
+
+        def transaction(connection: Connection) -> list[list[GapNews]]:
+            news = recording_store.store(connection, changes)
+            for statements in also:
+                statements(connection)
+            return news
+
+        news = await self._database.write(transaction)
+        self._count([row for change in changes for row in change.stored])
+        for (lane, group), change, told in zip(groups, changes, news, strict=True):
+            lane.receiver.committed([packet for packet, _ in group], change.change)
+            self._tell(lane, told)
+
     def _give_up(self, lane: Lane, group: list[_Waiting], error: Exception) -> None:
         _logger.error("lane %d: %d packets cannot be stored", lane.lane_id, len(group), exc_info=error)
-        lane.fault = f"a packet cannot be stored: {type(error).__name__}"
+        why = str(error) if isinstance(error, SessionError) else type(error).__name__
+        lane.fault = f"a packet cannot be stored: {why}"
         lane.receiver.dropped(packet for packet, _ in group)
         self._made_room(group)
 
-    def _committed(self, groups: list[_Group]) -> None:
-        for lane, group in groups:
-            lane.receiver.committed([packet for packet, _ in group])
-            self._made_room(group)
-            if lane.acknowledge is not None:
-                lane.acknowledge()
-        self._count([packet.body for _, group in groups for packet, _ in group])
-
-    def _count(self, bodies: list[Body]) -> None:
-        gaps = sum(isinstance(body, Gap) for body in bodies)
-        self._metrics.gaps.inc(gaps)
-        self._metrics.packets_recorded.inc(len(bodies) - gaps)
+    def _count(self, stored: Sequence[StoredPacket]) -> None:
+        self._metrics.packets_recorded.inc(len(stored))
         for kind, counter in (
-            (FrameBatch, self._metrics.frames_recorded),
-            (SignalBatch, self._metrics.values_recorded),
+            (PacketKind.FRAMES, self._metrics.frames_recorded),
+            (PacketKind.SIGNALS, self._metrics.values_recorded),
         ):
-            counter.inc(sum(len(body) for body in bodies if isinstance(body, kind)))
+            counter.inc(sum(row.frames for row in stored if row.kind is kind))
 
     def _made_room(self, group: list[_Waiting]) -> None:
         self._waiting_bytes -= sum(len(stored.body) for _, stored in group)
@@ -239,31 +282,15 @@ class Recorder:
             self._room.set()
 
 
-def _change(lane: Lane, group: list[_Waiting]) -> LaneChange:
-    packets = [packet for packet, _ in group]
-    return LaneChange(
-        lane.lane_id,
-        lane.start_keys,
-        [stored for _, stored in group],
-        lane.receiver.progress(packets),
-        lane.receiver.holes_after(packets) if lane.receiver.holes else None,
-        clock.wall_ns(),
-    )
-
-
-def _store_opening(connection: Connection, lane: Lane, opening: Opening) -> dict[str, int]:
-    now_ns = clock.wall_ns()
-    recording_store.add_starts(connection, lane.lane_id, opening.starts)
-    start_ids = {*opening.starts, *(packet.number.start_id for packet in opening.gone)}
-    keys = recording_store.start_keys(connection, lane.lane_id, start_ids)
-    gone = [
-        _stored(packet, encode_gap(packet.number, packet.body), is_backlog=True, received_ns=now_ns)
-        for packet in opening.gone
-        if isinstance(packet.body, Gap)
+def _change(lane: Lane, group: list[_Waiting], now_seconds: float) -> LaneChange:
+    change = lane.receiver.change([packet for packet, _ in group], now_seconds)
+    stored = [
+        row
+        for (packet, row), is_new in zip(group, change.accepted, strict=True)
+        if is_new and not isinstance(packet.body, Gap)
     ]
-    taken = lane.receiver.progress(opening.gone)
-    recording_store.store(connection, [LaneChange(lane.lane_id, keys, gone, taken, opening.holes, now_ns)])
-    return keys
+    starts = lane.receiver.starts
+    return LaneChange(lane.lane_id, lane.start_keys, stored, starts, change, clock.wall_ns())
 
 
 def _stored(packet: Packet, body: bytes, *, is_backlog: bool, received_ns: int) -> StoredPacket:
@@ -271,22 +298,19 @@ def _stored(packet: Packet, body: bytes, *, is_backlog: bool, received_ns: int) 
     return StoredPacket(
         packet.number.start_id,
         packet.number.seq,
-        packet.first_seq,
         packet.kind,
-        packet.frames,
+        packet.frames or 0,
         first_ns,
         last_ns,
         received_ns,
         is_backlog,
         body,
+        packet.position,
         packet.body if isinstance(packet.body, ClockRecord) else None,
     )
 
 
 def _span(body: Body, unknown_ns: int) -> tuple[int, int]:
-    if isinstance(body, ClockRecord):
+    if isinstance(body, ClockRecord | Gap):
         return unknown_ns, unknown_ns
-    if isinstance(body, Gap):
-        first_ns = unknown_ns if body.first_ns is None else body.first_ns
-        return first_ns, first_ns if body.last_ns is None else body.last_ns
     return int(body.timestamp_ns.min()), int(body.timestamp_ns.max())

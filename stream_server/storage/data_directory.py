@@ -49,11 +49,15 @@ class DataDirectory:
 
     def administer(self, job: Callable[[Connection], T]) -> T:
         """Run `job` in one transaction on `server.sqlite3`, also while a server runs. StartError."""
-        return _administer(self.server_path, job)
+        return _in_transaction(self.server_path, job)
 
     def administer_recording(self, job: Callable[[Connection], T]) -> T:
-        """The same on `recording.sqlite3`."""
-        return _administer(self.recording_path, job)
+        """The same on `recording.sqlite3`. A server that runs does not know what is changed there."""
+        return _in_transaction(self.recording_path, job)
+
+    def look_at_recording(self, job: Callable[[Connection], T]) -> T:
+        """What `job` reads of `recording.sqlite3`, all of one moment, however long it takes. StartError."""
+        return _in_transaction(self.recording_path, job, readers=1)
 
     def backup(self, target: Path) -> None:
         """Copy both files into the new file `target`, also while a server runs. StartError.
@@ -84,13 +88,13 @@ class DataDirectory:
         return splitting.is_split(self.path) and migrations.is_current(self.server_path, migrations.SERVER)
 
 
-def _administer(path: Path, job: Callable[[Connection], T]) -> T:
-    engine = open_engine(path)
+def _in_transaction(path: Path, job: Callable[[Connection], T], *, readers: int = 0) -> T:
+    engine = open_engine(path, readers=readers)
     try:
         with engine.begin() as connection:
             return job(connection)
     except DBAPIError as error:
-        raise StartError(f"{path} cannot be changed: {error.orig}") from error
+        raise StartError(f"{path} cannot be {'read' if readers else 'changed'}: {error.orig}") from error
     finally:
         engine.dispose()
 

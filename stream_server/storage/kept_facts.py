@@ -32,6 +32,7 @@ CLOCK_CONFIRMED: Final = Key("clock_confirmed_wall_ns", recording_state)
 SERVER_READY: Final = Key("readyz", server_state)
 RECORDING_READY: Final = Key("readyz", recording_state)
 LAST_VALUES_PACKET: Final = Key("last_values_packet", recording_state)
+RUNNING_SECONDS: Final = Key("running_seconds", recording_state)
 
 
 def get(connection: Connection, key: Key) -> str | None:

@@ -11,7 +11,9 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     SmallInteger,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from stream_server.storage.columns import Name, RowId, TableHash, new_metadata
@@ -59,18 +62,54 @@ lane_starts: Final = Table(
     Column("packets", BigInteger, nullable=False, server_default="0"),
     Column("frames", BigInteger, nullable=False, server_default="0"),
     Column("bytes", BigInteger, nullable=False, server_default="0"),
+    # Positions that are recorded or in gaps; NULL: it says no positions, and `taken` has what is for numbers.
+    Column("known", Text),
+    Column("told_frames", BigInteger, nullable=False, server_default="0"),
+    Column("told_acknowledged", BigInteger, nullable=False, server_default="0"),
+    Column("went_back", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("lane_id", "start_id"),
 )
 
 holes: Final = Table(
     "holes",
     metadata,
+    Column("start_pk", RowId, ForeignKey("lane_starts.id"), primary_key=True, autoincrement=False),
+    # Units are positions, or numbers where a start says no positions; times are seconds the server has run.
+    Column("first_unit", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_unit", BigInteger, nullable=False),
+    Column("frames", BigInteger, nullable=False),
+    Column("known_since_seconds", Float, nullable=False),
+    Column("last_listed_seconds", Float, nullable=False),
+)
+
+# Late data has the number that a gap may stand for, so that gaps cannot lie among the packets. `frames` is
+# what is left of it, NULL where nobody knows.
+gaps: Final = Table(
+    "gaps",
+    metadata,
     Column("id", RowId, primary_key=True),
-    Column("start_pk", RowId, ForeignKey("lane_starts.id"), nullable=False, index=True),
+    Column("start_pk", RowId, ForeignKey("lane_starts.id"), nullable=False),
+    Column("place", BigInteger, nullable=False),
+    Column("reason", SmallInteger, nullable=False),
     Column("first_seq", BigInteger, nullable=False),
     Column("last_seq", BigInteger, nullable=False),
-    Column("frames", BigInteger, nullable=False),
-    Column("announced_at_ns", BigInteger, nullable=False),
+    Column("parts", Text, nullable=False),
+    Column("frames", BigInteger),
+    Column("first_ns", BigInteger),
+    Column("last_ns", BigInteger),
+    Column("received_ns", BigInteger, nullable=False, index=True),
+    Index("ix_gaps_start_pk_place", "start_pk", "place"),
+    sqlite_autoincrement=True,
+)
+
+# What the command line asks of a server that runs.
+hole_closings: Final = Table(
+    "hole_closings",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("dongle_ids", Text, nullable=False),
+    Column("frames", BigInteger),
+    sqlite_autoincrement=True,
 )
 
 packets: Final = Table(
@@ -88,6 +127,7 @@ packets: Final = Table(
     Column("is_backlog", Boolean, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("position", BigInteger),
     UniqueConstraint("start_pk", "seq"),
     sqlite_autoincrement=True,
 )

@@ -75,11 +75,18 @@ class Api:
         assert status == 200, body
         return body
 
-    async def control(self) -> aiohttp.ClientWebSocketResponse:
-        return await self.session.ws_connect(f"{self.server.url}/ws/agent", headers=self.headers)
+    async def control(self, *subprotocols: str) -> aiohttp.ClientWebSocketResponse:
+        return await self._websocket("/ws/agent", subprotocols)
 
-    async def hello(self, **changes: Any) -> aiohttp.ClientWebSocketResponse:
-        websocket = await self.control()
+    async def data(self, *subprotocols: str) -> aiohttp.ClientWebSocketResponse:
+        return await self._websocket("/ws/data", subprotocols)
+
+    async def _websocket(self, path: str, subprotocols: tuple[str, ...]) -> aiohttp.ClientWebSocketResponse:
+        url = f"{self.server.url}{path}"
+        return await self.session.ws_connect(url, headers=self.headers, protocols=subprotocols)
+
+    async def hello(self, *subprotocols: str, **changes: Any) -> aiohttp.ClientWebSocketResponse:
+        websocket = await self.control(*subprotocols)
         await websocket.send_json(HELLO | changes)
         welcome = await websocket.receive_json(timeout=10)
         assert welcome["type"] == "welcome"

@@ -12,17 +12,17 @@ import time
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import select
 
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from stream_server.recording import recording_store
-from stream_server.recording.recording_store import LaneChange, StoredPacket
 from stream_server.storage import migrations
 from stream_server.storage.database import open_engine
 from stream_server.storage.recording_schema import packets
+from tests.helpers import recordings
 from tests.helpers.server_parts import OTHER_START, START, frames_packet, gap_packet, values_packet
 
 PAGE: Final = 4096
@@ -62,31 +62,16 @@ def make_recording(path: Path, recorded: Iterable[Lane], deleted: int = 0) -> No
     engine = open_engine(path)
     with engine.begin() as connection:
         for lane in recorded:
-            _record(connection, lane)
+            recordings.record(
+                connection, *lane.bodies, lane=lane.lane, dongle_id=lane.dongle_id,
+                received_ns=lambda _: time.time_ns(), span_ns=lambda seq: (seq * 1000, seq * 1000 + 1),
+            )  # fmt: skip
         while deleted > 0:
             sizes = connection.execute(
                 select(packets.c.size_bytes).order_by(packets.c.id).limit(min(deleted, 100))
             )
             deleted -= recording_store.delete_oldest(connection, 0, sum(sizes.scalars()))[0]
     engine.dispose()
-
-
-def _record(connection: Any, lane: Lane) -> None:
-    lane_id = recording_store.lane_id_of(connection, lane.dongle_id, lane.lane)
-    recording_store.add_starts(connection, lane_id, [lane.start_id])
-    keys = recording_store.start_keys(connection, lane_id, [lane.start_id])
-    stored = [_stored(body) for body in lane.bodies]
-    taken = {lane.start_id: [(1, len(lane.bodies))]}
-    recording_store.store(connection, [LaneChange(lane_id, keys, stored, taken, None, 0)])
-
-
-def _stored(body: bytes) -> StoredPacket:
-    packet = decode_packet(body)
-    first_seq = packet.first_seq
-    return StoredPacket(
-        packet.number.start_id, packet.number.seq, first_seq, packet.kind, packet.frames,
-        packet.number.seq * 1000, packet.number.seq * 1000 + 1, time.time_ns(), False, body,
-    )  # fmt: skip
 
 
 def damage(path: Path, page: int, chance: random.Random) -> None:

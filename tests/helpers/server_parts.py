@@ -26,6 +26,7 @@ from can_stream.protocol.packets import (
 from can_stream.protocol.registration import RegisterRequest
 from stream_server import clock
 from stream_server.access.credentials import create_enrolment
+from stream_server.agents.gap_telling import GapTelling
 from stream_server.fleet import registry
 from stream_server.fleet.fleet import Fleet
 from stream_server.metrics import Metrics
@@ -104,7 +105,8 @@ class ServerParts:
         self.hub = StreamHub(ids, StreamLimits(max_frames_per_second=None), find_table)
         self.last_values = LastValueStore(database, recording)
         self.fleet = Fleet(database, self.hub, self.last_values)
-        self.recorder = Recorder(recording, self.metrics)
+        self.recorder = Recorder(recording, self.metrics, clock.monotonic_seconds)
+        self.recorder.tell_gaps = GapTelling(self.fleet).tell
 
     async def start(self) -> ServerParts:
         """Read what is stored, and begin to record."""
@@ -184,9 +186,9 @@ def values(number: int, *signals: int, table_hash: str = TABLE) -> SignalBatch:
     )
 
 
-def frames_packet(seq: int, count: int = 1, start_id: str = START) -> bytes:
+def frames_packet(seq: int, count: int = 1, start_id: str = START, position: int | None = None) -> bytes:
     """A packet of so many frames."""
-    return encode_frames(PacketNumber(start_id, seq), frames(seq, count), 1000)
+    return encode_frames(PacketNumber(start_id, seq), frames(seq, count), 1000, position)
 
 
 def values_packet(seq: int, *signals: int, start_id: str = START, table_hash: str = TABLE) -> bytes:
@@ -194,9 +196,9 @@ def values_packet(seq: int, *signals: int, start_id: str = START, table_hash: st
     return encode_signals(PacketNumber(start_id, seq), values(seq, *signals, table_hash=table_hash), 1000)
 
 
-def gap_packet(seq: int, gap: Gap, start_id: str = START) -> bytes:
+def gap_packet(seq: int, gap: Gap, start_id: str = START, position: int | None = None) -> bytes:
     """A packet that says what is missing."""
-    return encode_gap(PacketNumber(start_id, seq), gap)
+    return encode_gap(PacketNumber(start_id, seq), gap, position)
 
 
 def fill(connection: Connection) -> None:

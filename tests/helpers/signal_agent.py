@@ -22,6 +22,7 @@ from can_stream.protocol.lanes_control import (
     LanesHello,
     LanesWelcome,
     decode_data_down,
+    encode_lanes,
 )
 from can_stream.protocol.packets import GapReason
 from can_stream.signals.evaluate import decode
@@ -95,7 +96,7 @@ class SignalAgent:
         self._data = await self.api.session.ws_connect(url, headers=self.api.headers)
         self._encoder = HopEncoder()
         hello = LanesHello(self._start_id, [lane.connect(0.0) for lane in self.lanes])
-        await self._data.send_str(encode_control_message(hello))
+        await self._data.send_str(encode_lanes(hello, 1))
         welcome = decode_data_down(await self._data.receive_str(timeout=_SECONDS))
         assert isinstance(welcome, LanesWelcome)
         for lane, taken in zip(self.lanes, welcome.taken_through, strict=True):

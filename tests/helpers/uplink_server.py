@@ -117,7 +117,7 @@ class UplinkServer:
                 self.said.append(said)
 
     async def _serve_data(self, connection: ServerConnection) -> None:
-        self._data, decoder = connection, HopDecoder()
+        self._data, decoder = connection, HopDecoder(self.version)
         async for content in connection:
             if isinstance(content, str):
                 self.texts.append(content)

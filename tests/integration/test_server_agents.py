@@ -183,12 +183,19 @@ async def test_the_newest_connection_wins_and_three_swaps_are_a_duplicate_identi
     agent, viewer, admin = await server.agent(), await server.user("viewer"), await server.user("admin")
     older = await agent.hello()
     events = await listen(viewer, "van7-can0")
-    for _ in range(3):
+    for _ in range(2):
         newer = await agent.hello()
         code, reason = await closing(older)
         assert code == 4001
         assert "newer" in reason
         older = newer
+    newer = await agent.hello()
+    error = await older.receive_json(timeout=10)
+    assert (error["type"], error["code"]) == ("error", "DUPLICATE_IDENTITY")
+    assert "enrol one of them under another id" in error["message"]
+    code, reason = await closing(older)
+    assert code == 4003
+    assert "agent van7" in reason
     await newer.send_json(HEARTBEAT)
     log = await next_event(events, "log")
     assert "duplicate identity" in log["message"]

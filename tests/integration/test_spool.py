@@ -363,12 +363,14 @@ def test_a_spool_that_somebody_else_has_is_waited_for(tmp_path: Path) -> None:
         with one.start() as process:
             one.bus.send(100)
             eventually(lambda: "the server is told of what is new alone" in process.errors, "it is said")
-            time.sleep(2.0)  # twice as long as until the next look at it
-            assert recorded_frames(one.server, DONGLE, one.token) == 0
+            one.wait_for(100)  # what is new is not held up
+            assert one.recorded == list(range(2_000, 2_100))
             other.execute("ROLLBACK")
             other.close()
             one.wait_for(2_100)
-            assert one.recorded == list(range(2_100))
+            # A start stands where it was heard of first.
+            assert one.recorded == [*range(2_000, 2_100), *range(2_000)]
+            assert [gap["frames"] for gap in recorded_gaps(one.server, DONGLE, one.token)] == [None, None]
 
 
 def test_a_damaged_file_is_set_aside_and_a_second_agent_told_off(tmp_path: Path) -> None:

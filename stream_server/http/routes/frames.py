@@ -21,11 +21,11 @@ from can_stream.signals.table import SignalTable
 from can_stream.text.candump_format import format_candump
 from can_stream.text.frame_json import UNSYNCHRONISED_MEMBER, FrameOrigin, can_frame_json, rows_of, time_texts
 from can_stream.text.signals_json import JsonLines
-from can_stream.text.timestamps import format_timestamp
 from stream_server.errors import ApiError
 from stream_server.http.api import API_PREFIX, Call, Route
-from stream_server.recording import clock_store, recording_store
+from stream_server.recording import clock_store, recorded_pages
 from stream_server.recording.clock_correction import Unsynchronised
+from stream_server.recording.gap_news import GapNews, gap_members
 from stream_server.storage.database import Database
 
 _CLOCKS: Final = ("recorded", "corrected")
@@ -55,7 +55,7 @@ async def frames(call: Call) -> web.StreamResponse:
         raise ApiError(400, "BAD_REQUEST", "clock must be recorded or corrected", {"field": "clock"})
     from_ns, to_ns = _moment(call, "from"), _moment(call, "to")
     recording = call.services.recording
-    gaps, lost = await recording.read(partial(recording_store.known_gaps, dongle_id=dongle.dongle_id))
+    gaps, lost = await recording.read(partial(recorded_pages.known_gaps, dongle_id=dongle.dongle_id))
     table = await call.services.signal_tables.fetch(dongle.signal_table) if wanted == "jsonl" else None
     # In a thread, since a table can be large.
     decoder = None if table is None else await asyncio.to_thread(_FrameDecoder, table)
@@ -93,33 +93,29 @@ def _moment(call: Call, name: str) -> int | None:
 
 async def _bodies(
     recording: Database, dongle_id: str, from_ns: int | None, to_ns: int | None
-) -> AsyncIterator[tuple[FrameBatch | Gap, Unsynchronised | None]]:
+) -> AsyncIterator[tuple[FrameBatch | GapNews, Unsynchronised | None]]:
     """What was recorded, page by page, so that a large recording takes little memory."""
     clocks = await recording.read(partial(clock_store.load, dongle_id=dongle_id))
-    after = (0, 0)
+    cursor = recorded_pages.Cursor()
     while True:
-        page = await recording.read(
-            partial(
-                recording_store.recorded_packets,
-                dongle_id=dongle_id,
-                after=after,
-                from_ns=from_ns,
-                to_ns=to_ns,
-            )
+        page, cursor = await recording.read(
+            partial(recorded_pages.page, dongle_id=dongle_id, after=cursor, from_ns=from_ns, to_ns=to_ns)
         )
         if not page:
             return
-        for row in page:
-            try:
-                body = decode_packet(row.body).body
-            except PacketError as error:
-                recording.found_damage(f"packet {row.seq} of {dongle_id} cannot be read: {error}")
+        for record in page:
+            if isinstance(record.body, GapNews):
+                yield record.body, None
                 continue
-            if isinstance(body, Gap):
-                yield body, None
+            try:
+                body = decode_packet(record.body).body
+            except PacketError as error:
+                recording.found_damage(f"packet {record.seq} of {dongle_id} cannot be read: {error}")
+                continue
+            if isinstance(body, Gap):  # recorded by a server of before
+                yield GapNews(None, body.reason, body.frames, body.first_ns, body.last_ns), None
             elif isinstance(body, FrameBatch):
-                yield _within(body, from_ns, to_ns), clocks.of(row.start_pk, row.seq)
-        after = (page[-1].start_pk, page[-1].seq)
+                yield _within(body, from_ns, to_ns), clocks.of(record.start_pk, record.seq)
 
 
 def _within(batch: FrameBatch, from_ns: int | None, to_ns: int | None) -> FrameBatch:
@@ -143,9 +139,9 @@ class _Lines:
         self._decoder = decoder
         self._corrects = corrects
 
-    def of(self, body: FrameBatch | Gap, unsynchronised: Unsynchronised | None) -> bytes:
+    def of(self, body: FrameBatch | GapNews, unsynchronised: Unsynchronised | None) -> bytes:
         """The lines of one packet."""
-        if isinstance(body, Gap):
+        if isinstance(body, GapNews):
             return b"" if self._candump else _gap_line(body, self._origin)
         if self._candump:
             shown = _corrected(body, unsynchronised) if self._corrects and unsynchronised else body
@@ -178,16 +174,8 @@ def _marked(lines: bytes, batch: FrameBatch, unsynchronised: Unsynchronised) -> 
     )
 
 
-def _gap_line(gap: Gap, origin: FrameOrigin) -> bytes:
-    record = {
-        "type": "gap",
-        "dongle_id": origin.dongle_id,
-        "from": None if gap.first_ns is None else format_timestamp(gap.first_ns // 1000),
-        "to": None if gap.last_ns is None else format_timestamp(gap.last_ns // 1000),
-        "frames": gap.frames,
-        "where": gap.reason.where,
-    }
-    return msgspec.json.encode(record) + b"\n"
+def _gap_line(gap: GapNews, origin: FrameOrigin) -> bytes:
+    return msgspec.json.encode({"type": "gap", "dongle_id": origin.dongle_id, **gap_members(gap)}) + b"\n"
 
 
 ROUTES: Final = (

@@ -39,6 +39,17 @@ def test_an_ordinary_user_has_one_at_home(environment: dict[str, str], directory
     assert default_state_directory(environment, user_id=1000) == Path(directory)
 
 
+def test_a_user_without_a_home_has_the_machines(mocker: MockerFixture) -> None:
+    mocker.patch("pathlib.Path.expanduser", side_effect=RuntimeError("Could not determine home directory."))
+    assert default_state_directory({}, user_id=1000) == SYSTEM
+
+
+def test_a_directory_that_may_not_be_looked_at_is_not_written(mocker: MockerFixture) -> None:
+    mocker.patch("os.stat", side_effect=PermissionError(13, "Permission denied"))
+    mocker.patch("os.geteuid", return_value=1000)
+    assert default_state_directory({"XDG_STATE_HOME": "/xdg"}) == Path("/xdg/edge-agent")
+
+
 def test_root_has_the_machines() -> None:
     assert default_state_directory({"XDG_STATE_HOME": "/xdg"}, user_id=0) == SYSTEM
 

@@ -19,14 +19,15 @@ from can_stream.protocol.lanes_control import (
     LaneHello,
     LanesHello,
     LanesWelcome,
+    StartBooks,
 )
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketNumber
 from can_stream.protocol.packets import Gap, GapReason, encode_clock
 from can_stream.text.timestamps import format_timestamp
 from stream_server.agents.ingest import Backlog, DataConnection
 from stream_server.errors import ApiError, StorageError
-from stream_server.recording import recorder
-from stream_server.recording.recording_store import recorded_packets
+from stream_server.recording import recorded_pages, recorder
+from stream_server.recording.recorded_pages import Cursor
 from stream_server.storage.database import Database
 from tests.helpers.conditions import Gathered
 from tests.helpers.server_parts import (
@@ -87,10 +88,15 @@ class Parts(ServerParts):
     async def recorded(self) -> list[int]:
         """The numbers in the frames lane, once nothing waits."""
         await self.recorder.close()
-        rows = await self.recording.read(
-            partial(recorded_packets, dongle_id="can0", after=(0, 0), from_ns=None, to_ns=None)
+        records, _ = await self.recording.read(
+            partial(recorded_pages.page, dongle_id="can0", after=Cursor(), from_ns=None, to_ns=None)
         )
-        return [row.seq for row in rows]
+        return [record.seq for record in records if isinstance(record.body, bytes)]
+
+    async def committed(self) -> None:
+        """What has come is in storage."""
+        async with asyncio.timeout(10), self.recorder._flushed:
+            await self.recorder._flushed.wait()
 
     def last_value(self, signal: int) -> int | None:
         columns = self.last_values.of("can0").columns()
@@ -200,7 +206,8 @@ async def test_a_welcome_says_through_where_each_lane_is_recorded(parts: Parts) 
     await wire.send(frames_packet(1))
     await wire.send(frames_packet(2))
     welcome = await parts.wire().open(LaneHello("can0", "frames", 3), LaneHello("can1", "frames", 1))
-    assert welcome == LanesWelcome([2, 0], MAX_PACKET_BYTES)
+    books = [[StartBooks(START, 2, 0, 0)], [StartBooks(START, 0, 0, 0)]]
+    assert welcome == LanesWelcome([2, 0], MAX_PACKET_BYTES, books)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +332,9 @@ async def test_a_gap_is_told_with_what_is_known_of_it(parts: Parts) -> None:
     await wire.send(gap_packet(1, Gap(GapReason.START, 1, None)))
     await wire.send(gap_packet(1, Gap(GapReason.START, 1, None)), lane=1)
     await wire.send(gap_packet(3, Gap(GapReason.WINDOW, 2, 7, FIRST_NS, last_ns)), lane=1)
+    await parts.committed()
     start, window = console.told("gap")
+    assert start["gap_id"] != window["gap_id"]
     assert start == start | {
         "lane": "frames",
         "frames": None,
@@ -346,6 +355,7 @@ async def test_a_start_is_told_by_the_values_where_no_frames_are_sent(parts: Par
     await parts.fleet.devices("van7", [dongle("can0", frames="off")], "test")
     wire, console = await parts.opened(VALUES), parts.watch("can0")
     await wire.send(gap_packet(1, Gap(GapReason.START, 1, None)))
+    await parts.committed()
     assert [gap["lane"] for gap in console.told("gap")] == ["signals"]
 
 

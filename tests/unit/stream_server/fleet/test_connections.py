@@ -1,4 +1,4 @@
-"""The newest upgrade speaks for the agent; three swaps within a minute are two machines."""
+"""The newest upgrade speaks for the agent; three swaps within ten minutes are two machines."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,16 +27,28 @@ def test_endpoints_and_agents_do_not_replace_each_other() -> None:
     assert len(connections) == 3
 
 
-def test_the_third_swap_within_a_minute_is_a_duplicate_identity() -> None:
+def test_from_the_third_swap_within_ten_minutes_on_it_is_a_duplicate_identity_and_told_once() -> None:
     connections: Connections[str] = Connections()
     connections.upgraded("van7", "control", "0", 0.0)
-    told = [connections.upgraded("van7", "control", str(n), n * 20.0).duplicate_identity for n in (1, 2, 3)]
-    assert told == [False, False, True]
+    swaps = [connections.upgraded("van7", "control", str(n), n * 290.0) for n in range(1, 8)]
+    assert [swap.duplicate_identity for swap in swaps] == [False, False, True, True, True, True, True]
+    assert [swap.is_news for swap in swaps] == [False, False, True, False, False, True, False]
+
+
+def test_both_endpoints_of_a_duplicate_are_one_news() -> None:
+    connections: Connections[str] = Connections()
+    told = [
+        connections.upgraded("van7", endpoint, str(n), float(n))
+        for n in range(4)
+        for endpoint in ("control", "data")
+    ]
+    assert [swap.duplicate_identity for swap in told] == [False] * 6 + [True] * 2
+    assert sum(swap.is_news for swap in told) == 1
 
 
 def test_swaps_further_apart_are_not() -> None:
     connections: Connections[str] = Connections()
-    told = [connections.upgraded("van7", "control", str(n), n * 31.0).duplicate_identity for n in range(20)]
+    told = [connections.upgraded("van7", "control", str(n), n * 301.0).duplicate_identity for n in range(20)]
     assert not any(told)
 
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Row, select
 
-from can_stream.lanes.receiver import Hole, LaneConnection
+from can_stream.lanes.opening import Opening
+from can_stream.lanes.receiver import LaneConnection
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.errors import SessionError
@@ -28,8 +29,8 @@ from can_stream.protocol.packets import (
 )
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
+from stream_server.recording import recorded_pages
 from stream_server.recording import recorder as module
-from stream_server.recording import recording_store
 from stream_server.recording.recorder import Lane, Recorder
 from stream_server.storage import recording_schema as schema
 from tests.helpers.conditions import Gathered
@@ -61,6 +62,7 @@ class Connected:
     path: Path
     lane: Lane = field(init=False)
     session: LaneConnection = field(init=False)
+    opening: Opening = field(init=False)
     acks: Gathered[tuple[RangeKind, str, int]] = field(default_factory=Gathered)
     stored: list[int] = field(default_factory=list)
 
@@ -88,9 +90,10 @@ class Server:
     database: GatedDatabase
     commits: list[int]
     metrics: Metrics = field(default_factory=Metrics)
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.recorder = Recorder(self.database, self.metrics)
+        self.recorder = Recorder(self.database, self.metrics, lambda: self.seconds)
         self.recorder.start()
 
     async def connect(
@@ -101,10 +104,11 @@ class Server:
         next_seq: int = 1,
         start_id: str = START,
         clock: ClockRecord | None = None,
+        **version_2: Any,
     ) -> Connected:
-        hello = LaneHello(dongle_id, lane, next_seq, list(backlog))
+        hello = LaneHello(dongle_id, lane, next_seq, list(backlog), **version_2)
         made = Connected(self.recorder, self.database.path)
-        made.lane, made.session = await self.recorder.open_lane(
+        made.lane, made.session, made.opening = await self.recorder.open_lane(
             dongle_id, hello, start_id, made.acknowledge, clock
         )
         return made
@@ -121,6 +125,10 @@ class Server:
         return await self.database.read(
             lambda c: list(c.execute(query.order_by(table.c.start_pk, table.c.seq)))
         )
+
+    async def gaps(self) -> list[Row[Any]]:
+        query = select(schema.gaps).order_by(schema.gaps.c.id)
+        return await self.database.read(lambda c: list(c.execute(query)))
 
     def counted(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"stream_server_{name}_total")
@@ -159,12 +167,13 @@ async def test_the_recording_holds_the_packets_as_they_came(server: Server) -> N
     connected.send(late, BACKLOG)
     connected.send(gap)
     await connected.acks.until(2)
-    old, one, two = await server.packets()
+    old, one = await server.packets()
+    (two,) = await server.gaps()
     assert (old.start_id, old.seq, old.body, old.is_backlog) == (OTHER_START, 4, late, True), (
         "its start is older"
     )
     assert (one.start_id, one.seq, one.body, one.is_backlog) == (START, 1, live, False)
-    assert (two.kind, two.frames, two.first_ns, two.last_ns) == (PacketKind.GAP, 7, 10, 20)
+    assert (two.reason, two.frames, two.first_ns, two.last_ns) == (GapReason.WINDOW, 7, 10, 20)
     assert [one.first_ns, one.last_ns] == frames(1, 2).timestamp_ns.tolist()
     assert (server.counted("gaps"), server.counted("packets_recorded")) == (1, 2)
 
@@ -183,7 +192,7 @@ async def test_a_packet_that_comes_again_is_acknowledged_and_stored_once(server:
     await again.acks.until(1)
     listed = BacklogRange(START, 1, 1, None, 1, None)
     third = await server.connect(listed, next_seq=2)
-    assert third.lane.receiver.holes == [], "it is here already"
+    assert third.opening.starts[START].holes == [], "it is here already"
     assert not third.send(frames_packet(1), BACKLOG)
     await third.acks.until(1)
     assert third.acks == [(BACKLOG, START, 1)]
@@ -237,8 +246,8 @@ async def test_no_lane_is_opened_over_packets_that_storage_refuses(
         await server.connect(BacklogRange(START, 1, 1, None, MANY, None), next_seq=2)
     await server.database.write_alone(empty)
     again = await server.connect(BacklogRange(START, 1, 1, None, MANY, None), next_seq=2)
-    assert again.lane.receiver.holes == []
-    assert again.lane.receiver.taken[START].prefix() == 1
+    assert again.opening.starts[START].holes == []
+    assert again.opening.starts[START].through == 1
 
 
 async def test_a_packet_that_cannot_be_stored_stops_its_lane_and_no_other(server: Server) -> None:
@@ -294,44 +303,54 @@ async def test_packets_that_are_given_up_make_room(server: Server, monkeypatch: 
 async def test_a_hole_shrinks_with_what_arrives_also_over_a_restart_and_ends(server: Server) -> None:
     listed = BacklogRange(OTHER_START, 3, 5, None, 30, 9.0)
     connected = await server.connect(listed)
-    assert connected.lane.receiver.holes == [Hole(OTHER_START, 3, 5, 30)]
+    assert holes(connected) == [(3, 5, 30)]
     connected.send(frames_packet(3, count=10, start_id=OTHER_START), BACKLOG)
     await connected.acks.until(1)
     again = await server.restarted()
     connected = await again.connect(listed)
-    assert connected.lane.receiver.holes == [Hole(OTHER_START, 3, 5, 20)]
+    assert holes(connected) == [(3, 5, 20)]
     assert not connected.send(frames_packet(3, count=10, start_id=OTHER_START), BACKLOG)
     for seq in (4, 5):
         assert connected.send(frames_packet(seq, count=10, start_id=OTHER_START), BACKLOG)
     await connected.acks.until(1)
     assert connected.acks == [(BACKLOG, OTHER_START, 5)]
-    last = await (await again.restarted()).connect()
-    assert last.lane.receiver.holes == []
+    last = await (await again.restarted()).connect(listed)
+    assert holes(last) == []
     assert [row.kind for row in await server.packets()] == [PacketKind.FRAMES] * 3, "and nothing became a gap"
     await last.recorder.close()
 
 
-async def test_a_hole_that_its_agent_no_longer_lists_is_recorded_as_a_gap(server: Server) -> None:
+def holes(connected: Connected, start_id: str = OTHER_START) -> list[tuple[int, int, int]]:
+    return [hole[:3] for hole in connected.opening.starts[start_id].holes]
+
+
+async def test_silence_of_version_1_is_no_statement_and_age_is_one(server: Server) -> None:
     connected = await server.connect(BacklogRange(OTHER_START, 3, 5, None, 30, None))
     connected.send(frames_packet(4, count=10, start_id=OTHER_START), BACKLOG)
     await connected.acks.until(1)
     again = await server.connect()
-    assert again.lane.receiver.holes == []
-    rows = [row for row in await server.packets() if row.kind == PacketKind.GAP]
-    assert [(row.first_seq, row.seq, row.frames) for row in rows] == [(3, 3, 0), (5, 5, 20)]
-    assert all(decode_packet(row.body).number.start_id == OTHER_START for row in rows)
-    assert await server.database.read(lambda c: recording_store.known_gaps(c, "can0")) == (2, 20)
-    assert server.counted("gaps") == 2
-    late = frames_packet(3, count=10, start_id=OTHER_START)
+    assert await server.gaps() == []
+    assert await server.recorder.give_up_holes(("can0", "frames"), 0.0) == 0
+    assert await server.recorder.give_up_holes(("can0", "frames"), 0.1) == 20
+    (gap,) = await server.gaps()
+    assert (gap.parts, gap.frames, gap.reason) == ("[[3,3],[5,5]]", 20, GapReason.ANNOUNCED)
+    assert await server.database.read(lambda c: recorded_pages.known_gaps(c, "can0")) == (1, 20)
+    assert server.counted("gaps") == 1
+    late = frames_packet(3, count=8, start_id=OTHER_START)
     with pytest.raises(SessionError, match="was not announced"):
         again.send(late, BACKLOG)
+    found = await server.connect(BacklogRange(OTHER_START, 3, 3, None, 8, None))
+    assert found.send(late, BACKLOG), "what is known now is no verdict"
+    await found.acks.until(1)
+    (gap,) = await server.gaps()
+    assert (gap.parts, gap.frames) == ("[[5,5]]", 12)
 
 
 async def test_an_opening_is_stored_before_it_is_answered(server: Server) -> None:
     await server.connect(BacklogRange(OTHER_START, 1, 2, None, 5, 0.5))
     with sqlite3.connect(server.database.path) as plain:
         starts = plain.execute("SELECT start_id FROM lane_starts ORDER BY id").fetchall()
-        holes = plain.execute("SELECT first_seq, last_seq, frames FROM holes").fetchall()
+        holes = plain.execute("SELECT first_unit, last_unit, frames FROM holes").fetchall()
     assert starts == [(OTHER_START,), (START,)], "in the order of the agent"
     assert holes == [(1, 2, 5)]
 

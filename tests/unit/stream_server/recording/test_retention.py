@@ -15,7 +15,6 @@ from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import (
     Gap,
     GapReason,
-    decode_packet,
     encode_clock,
 )
 from stream_server.config import RecordingSection
@@ -23,11 +22,11 @@ from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
 from stream_server.recording import clock_store, recording_store, retention
 from stream_server.recording.known_time import Reading
-from stream_server.recording.recording_store import LaneChange, StoredPacket
 from stream_server.recording.retention import Retention
 from stream_server.storage import kept_facts
 from stream_server.storage import recording_schema as schema
 from stream_server.storage.database import Database, T
+from tests.helpers import recordings
 from tests.helpers.server_parts import (
     START,
     frames_packet,
@@ -76,23 +75,9 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def record(database: Database, *bodies: bytes, lane: LaneName = "frames") -> None:
     """Packets of one lane, each received in the second of its number."""
-
-    def job(connection: Connection) -> None:
-        lane_id = recording_store.lane_id_of(connection, "can0", lane)
-        recording_store.add_starts(connection, lane_id, [START])
-        keys = recording_store.start_keys(connection, lane_id, [START])
-        stored = [_stored(body) for body in bodies]
-        taken = {START: [(1, max(packet.seq for packet in stored))]}
-        recording_store.store(connection, [LaneChange(lane_id, keys, stored, taken, None, 0)])
-
-    await database.write(job)
-
-
-def _stored(body: bytes) -> StoredPacket:
-    packet = decode_packet(body)
-    seq, record = packet.number.seq, packet.body if isinstance(packet.body, ClockRecord) else None
-    at_ns = seq * SECOND_NS
-    return StoredPacket(START, seq, seq, packet.kind, packet.frames, 0, 0, at_ns, False, body, record)
+    await database.write(
+        lambda c: recordings.record(c, *bodies, lane=lane, received_ns=lambda seq: seq * SECOND_NS)
+    )
 
 
 async def kept(database: Database) -> list[int]:
@@ -154,6 +139,17 @@ async def test_values_and_gaps_are_counted_in_the_books_of_their_lanes_and_not_a
     assert (await totals(database))[:2] == (1, 3)
     assert (await totals(database, "signals"))[:2] == (1, 2)
     assert await database.read(recording_store.recorded_bytes) == 0
+
+
+async def test_gaps_go_with_their_time_but_for_those_whose_packets_may_come(database: Database) -> None:
+    count = len(GapReason)
+    gaps = [gap_packet(seq, Gap(reason, seq, 1)) for seq, reason in enumerate(GapReason, 2)]
+    late = [frames_packet(count + 2), gap_packet(count + 3, Gap(GapReason.SOURCE, count + 3, 1))]
+    await record(database, frames_packet(1), *gaps, *late)
+    assert await Retention(database, RecordingSection(8.5, 10**9), Metrics(), heard).apply(at(10)) == 1
+    query = select(schema.gaps.c.reason).order_by(schema.gaps.c.id)
+    left = await database.read(lambda connection: list(connection.execute(query).scalars()))
+    assert left == [*(reason for reason in GapReason if reason.was_a_packet), GapReason.SOURCE]
 
 
 async def test_the_last_word_on_a_clock_outlives_its_packet(database: Database) -> None:

@@ -12,15 +12,14 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from can_stream.frames.batches import SignalBatch
-from can_stream.protocol.packet_head import PacketKind, PacketNumber
+from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import encode_signals
 from stream_server.errors import StorageError
-from stream_server.recording import recording_store
-from stream_server.recording.recording_store import LaneChange, StoredPacket
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.storage import data_directory
 from stream_server.storage import server_schema as schema
 from stream_server.storage.database import Database, T
+from tests.helpers import recordings
 from tests.helpers.one_file import PACKETS, directory_of_before
 from tests.helpers.server_parts import new_recording, new_storage
 
@@ -74,15 +73,7 @@ def values(number: int, signal: int = 0, table_hash: str = TABLE) -> SignalBatch
 async def record(storage: Storage, batch: SignalBatch, seq: int, *, is_backlog: bool = False) -> None:
     """Puts a packet into the recording."""
     body = encode_signals(PacketNumber(START, seq), batch, 1000)
-    packet = StoredPacket(START, seq, seq, PacketKind.SIGNALS, len(batch), 0, 0, 0, is_backlog, body)
-
-    def job(connection: Connection) -> None:
-        lane_id = recording_store.lane_id_of(connection, "can0", "signals")
-        recording_store.add_starts(connection, lane_id, [START])
-        keys = recording_store.start_keys(connection, lane_id, [START])
-        recording_store.store(connection, [LaneChange(lane_id, keys, [packet], {START: [(1, seq)]}, None, 0)])
-
-    await storage.recording.write(job)
+    await storage.recording.write(lambda c: recordings.record(c, body, lane="signals", is_backlog=is_backlog))
 
 
 async def receive(

@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 from stream_server import clock
 from stream_server.errors import StartError
-from stream_server.recording.salvage import Salvage, has_room, mark
-from stream_server.recording.salvage_books import close_books
+from stream_server.salvage.salvage import Salvage, has_room, mark
+from stream_server.salvage.salvage_books import close_books
 from stream_server.storage import kept_facts
 from stream_server.storage.damaged_file import DamagedFile
 from stream_server.storage.database import open_engine
@@ -38,7 +38,7 @@ def salvage(recording: Path, tell: Callable[[str], None]) -> None:
             return
         unread = _take_over(engine, recording.with_name(what["file"]), what, tell)
         with engine.begin() as connection:
-            lost = close_books(connection, clock.wall_ns(), totals_lost=what.get("totals_lost", False))
+            lost = close_books(connection, totals_lost=what.get("totals_lost", False))
             known = connection.execute(select(func.count()).select_from(lanes)).scalar_one()
             report = {name: what[name] for name in ("file", "reason")}
             report |= {"lanes": known, "unread_pages": unread, "lost": lost}

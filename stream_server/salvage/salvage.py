@@ -156,13 +156,17 @@ def mark(connection: Connection) -> dict[str, Any] | None:
 
 
 def _is_sound(name: str, row: Row) -> bool:
-    if name != "lane_starts":
-        return True
     try:
-        taken = json.loads(str(row["taken"]))
-        return all(0 < first <= last for first, last in taken)
+        if name == "lane_starts":
+            known = row["known"]
+            return _are_ranges(row["taken"], 1) and (known is None or _are_ranges(known, 0))
+        return name != "gaps" or _are_ranges(row["parts"], 0)
     except (ValueError, TypeError):
         return False
+
+
+def _are_ranges(text: Value, lowest: int) -> bool:
+    return all(lowest <= first <= last for first, last in json.loads(str(text)))
 
 
 def _fitting(cell: Cell, *columns: tuple[str, type]) -> Row | None:

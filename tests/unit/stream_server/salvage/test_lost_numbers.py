@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.lanes.intervals import IntervalSet
-from stream_server.recording.lost_numbers import StartBooks, count_of, lost_numbers, without
+from stream_server.salvage.lost_numbers import StartBooks, count_of, lost_numbers, without
 
 
 def books(taken: set[int], stored: set[int]) -> StartBooks:
