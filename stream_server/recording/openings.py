@@ -77,7 +77,10 @@ def give_up(connection: Connection, lane_id: int, listed_before_seconds: float) 
     query = (
         select(lane_starts.c.start_id)
         .join(holes, holes.c.start_pk == lane_starts.c.id)
-        .where(lane_starts.c.lane_id == lane_id, holes.c.last_listed_seconds < listed_before_seconds)
+        .where(
+            lane_starts.c.lane_id == lane_id,
+            holes.c.last_listed_ns < start_store.stored_ns(listed_before_seconds),
+        )
         .distinct()
     )
     before = start_store.load(connection, lane_id, connection.execute(query).scalars().all())
@@ -93,7 +96,7 @@ def lanes_with_holes(connection: Connection, listed_before_seconds: float) -> li
         select(lanes.c.dongle_id, lanes.c.lane)
         .join(lane_starts, lane_starts.c.lane_id == lanes.c.id)
         .join(holes, holes.c.start_pk == lane_starts.c.id)
-        .where(holes.c.last_listed_seconds < listed_before_seconds)
+        .where(holes.c.last_listed_ns < start_store.stored_ns(listed_before_seconds))
         .distinct()
     )
     return [(row.dongle_id, row.lane) for row in connection.execute(query)]

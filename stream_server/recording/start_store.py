@@ -31,6 +31,8 @@ _UPDATE: Final = (
         }
     )
 )
+_SECOND_NS: Final = 1_000_000_000
+_LATEST_NS: Final = 2**62
 _json: Final = msgspec.json.Encoder()
 
 
@@ -101,9 +103,15 @@ def _start(row: Row[Any], findable: IntervalSet, missing: list[Hole], gap_frames
 def _holes(connection: Connection, start_pks: list[int]) -> dict[int, list[Hole]]:
     out: dict[int, list[Hole]] = {}
     query = select(holes).where(holes.c.start_pk.in_(start_pks)).order_by(*holes.primary_key)
-    for start_pk, *hole in connection.execute(query):
-        out.setdefault(start_pk, []).append(Hole(*hole))
+    for row in connection.execute(query):
+        times = (row.known_since_ns / _SECOND_NS, row.last_listed_ns / _SECOND_NS)
+        out.setdefault(row.start_pk, []).append(Hole(row.first_unit, row.last_unit, row.frames, *times))
     return out
+
+
+def stored_ns(seconds: float) -> int:
+    """A time that the server has run, as storage has it; the latest for what is later than any."""
+    return int(min(seconds * _SECOND_NS, _LATEST_NS))
 
 
 class Progress(NamedTuple):
@@ -177,8 +185,8 @@ def _hole_row(start_pk: int, hole: Hole) -> dict[str, Any]:
         "first_unit": hole.first,
         "last_unit": hole.last,
         "frames": hole.frames,
-        "known_since_seconds": hole.known_since_seconds,
-        "last_listed_seconds": hole.last_listed_seconds,
+        "known_since_ns": stored_ns(hole.known_since_seconds),
+        "last_listed_ns": stored_ns(hole.last_listed_seconds),
     }
 
 
@@ -198,5 +206,5 @@ def count_frames(connection: Connection, lane_id: int, start_id: str, first_seq:
 
 def newest_hole_seconds(connection: Connection) -> float:
     """The latest time that a hole has; 0 for none."""
-    latest = func.max(holes.c.known_since_seconds), func.max(holes.c.last_listed_seconds)
-    return max(0.0, *(seconds or 0.0 for seconds in connection.execute(select(*latest)).one()))
+    latest = func.max(holes.c.known_since_ns), func.max(holes.c.last_listed_ns)
+    return max(0, *(at_ns or 0 for at_ns in connection.execute(select(*latest)).one())) / _SECOND_NS

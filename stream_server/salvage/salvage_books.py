@@ -176,12 +176,12 @@ def _shared(ranges: Ranges, frames: int) -> list[tuple[int, int, int]]:
 
 def _put_holes(connection: Connection, start_pk: int, units: Sequence[tuple[int, int, int]]) -> None:
     """What is lost may come from its agent; until then it is a hole, as old as the server."""
-    at = float(kept_facts.get(connection, kept_facts.RUNNING_SECONDS) or 0.0)
+    at_ns = int(float(kept_facts.get(connection, kept_facts.RUNNING_SECONDS) or 0.0) * 1e9)
     for first, last, frames in units:
         inside = (holes.c.first_unit <= last) & (holes.c.last_unit >= first)
         connection.execute(delete(holes).where(holes.c.start_pk == start_pk, inside))
         values = {"start_pk": start_pk, "first_unit": first, "last_unit": last, "frames": frames}
-        connection.execute(insert(holes).values(known_since_seconds=at, last_listed_seconds=at, **values))
+        connection.execute(insert(holes).values(known_since_ns=at_ns, last_listed_ns=at_ns, **values))
 
 
 def _text(numbers: IntervalSet) -> str:

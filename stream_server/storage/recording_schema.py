@@ -11,7 +11,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Float,
     ForeignKey,
     Index,
     Integer,
@@ -74,12 +73,12 @@ holes: Final = Table(
     "holes",
     metadata,
     Column("start_pk", RowId, ForeignKey("lane_starts.id"), primary_key=True, autoincrement=False),
-    # Units are positions, or numbers where a start says no positions; times are seconds the server has run.
+    # Units are positions, or numbers where a start says no positions; times are of what the server has run.
     Column("first_unit", BigInteger, primary_key=True, autoincrement=False),
     Column("last_unit", BigInteger, nullable=False),
     Column("frames", BigInteger, nullable=False),
-    Column("known_since_seconds", Float, nullable=False),
-    Column("last_listed_seconds", Float, nullable=False),
+    Column("known_since_ns", BigInteger, nullable=False),
+    Column("last_listed_ns", BigInteger, nullable=False),
 )
 
 # Late data has the number that a gap may stand for, so that gaps cannot lie among the packets. `frames` is
@@ -97,7 +96,7 @@ gaps: Final = Table(
     Column("frames", BigInteger),
     Column("first_ns", BigInteger),
     Column("last_ns", BigInteger),
-    Column("received_ns", BigInteger, nullable=False, index=True),
+    Column("received_ns", BigInteger, nullable=False),
     Index("ix_gaps_start_pk_place", "start_pk", "place"),
     sqlite_autoincrement=True,
 )

@@ -186,7 +186,7 @@ def test_what_was_waited_for_is_waited_for_still_and_ages_from_now_on(tmp_path: 
     directory_of_before(tmp_path)
     directory = data_directory.prepare(tmp_path)
     with contextlib.closing(sqlite3.connect(directory.recording_path)) as plain:
-        assert plain.execute("SELECT * FROM holes").fetchall() == [(1, 51, 52, 9, 0.0, 0.0)]
+        assert plain.execute("SELECT * FROM holes").fetchall() == [(1, 51, 52, 9, 0, 0)]
         positions = plain.execute("SELECT DISTINCT position FROM packets").fetchall()
         assert positions == [(None,)]
         assert plain.execute("SELECT known, taken FROM lane_starts").fetchall() == [(None, "[[1,50]]")]

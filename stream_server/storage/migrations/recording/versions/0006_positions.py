@@ -52,7 +52,6 @@ def _gaps() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_gaps_start_pk_place", "gaps", ["start_pk", "place"])
-    op.create_index(op.f("ix_gaps_received_ns"), "gaps", ["received_ns"])
 
 
 def _holes() -> None:
@@ -64,8 +63,8 @@ def _holes() -> None:
         sa.Column("first_unit", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("last_unit", sa.BigInteger(), nullable=False),
         sa.Column("frames", sa.BigInteger(), nullable=False),
-        sa.Column("known_since_seconds", sa.Float(), nullable=False),
-        sa.Column("last_listed_seconds", sa.Float(), nullable=False),
+        sa.Column("known_since_ns", sa.BigInteger(), nullable=False),
+        sa.Column("last_listed_ns", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["start_pk"], ["lane_starts.id"], name=op.f("fk_holes_start_pk")),
         sa.PrimaryKeyConstraint("start_pk", "first_unit", name=op.f("pk_holes")),
     )
