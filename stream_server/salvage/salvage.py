@@ -28,6 +28,9 @@ PAGES_AT_ONCE: Final = 256
 SPARE_BYTES: Final = 200_000_000
 """As long as the disk has less, packets stay where they are: what is recorded now comes first."""
 Row = dict[str, Value]
+# A row that was written before a column was added does not have it.
+_NEEDED: Final = {column.name for column in packets.c if not column.nullable}
+_LATER: Final[Row] = {column.name: None for column in packets.c if column.nullable}
 
 
 @dataclass(slots=True)
@@ -75,8 +78,8 @@ class Salvage:
             return
         for cell in self.file.rows(number):
             row = self.shapes["packets"].row(cell)
-            if row is not None and len(row) == len(packets.c) and self._is_packet(row):
-                yield row
+            if row is not None and row.keys() >= _NEEDED and self._is_packet(row):
+                yield _LATER | row
 
     def _is_packet(self, row: Row) -> bool:
         """SQLite does not know whether the bytes of a packet are what they were; the packet does."""

@@ -139,6 +139,22 @@ def test_whatever_is_done_to_it_a_recording_is_there(
     books(path)
 
 
+def test_what_was_recorded_before_a_column_was_there_is_taken_over_and_so_are_holes(
+    original: Path, tmp_path: Path
+) -> None:
+    path = copy(original, tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as plain:
+        plain.execute("ALTER TABLE packets DROP COLUMN position")
+        plain.execute("ALTER TABLE packets ADD COLUMN position BIGINT")
+        plain.execute("INSERT INTO holes VALUES (1, 5000, 5009, 70, 12345678901, 98765432109)")
+        plain.commit()
+    before = stored_packets(path)
+    damage(path, page_of("last_values", path), random.Random(1))
+    assert repaired(path) is not None
+    assert stored_packets(path) == before
+    assert (5000, 5009, 70) in books(path)["holes"]
+
+
 def test_packets_that_come_later_are_behind_those_that_were_there(original: Path, tmp_path: Path) -> None:
     path = copy(original, tmp_path)
     damage(path, path.stat().st_size // PAGE, random.Random(1))
