@@ -207,11 +207,14 @@ class StreamServer:
     """`stream-server run` on a data directory, on a free port that it keeps when it is started again.
 
     Use it as a context manager: it runs inside, and is killed at the end where the test has not stopped it.
-    `arguments` are further options of `run`.
+    `arguments` are further options of `run`. `program` is what runs from the next start on.
     """
 
-    def __init__(self, data_dir: Path, *arguments: Argument) -> None:
+    def __init__(
+        self, data_dir: Path, *arguments: Argument, program: Sequence[Argument] | None = None
+    ) -> None:
         self.data_dir: Final = data_dir
+        self.program = [*(program or installed_command("stream-server"))]
         self.port = 0
         self._arguments = arguments
         self._process: Process | None = None
@@ -240,7 +243,7 @@ class StreamServer:
         """Start it and wait until it takes requests. ProcessError."""
         if self._process is not None:
             self._process.close()
-        command: list[Argument] = [*installed_command("stream-server"), "run", "--port", self.port]
+        command: list[Argument] = [*self.program, "run", "--port", self.port]
         self._process = Process([*command, "--data-dir", self.data_dir, *self._arguments])
         try:
             self.port = int(self._process.wait_for_line(r"listening on http://127\.0\.0\.1:(\d+)")[1])
@@ -264,7 +267,7 @@ class StreamServer:
 
     def administer(self, *arguments: Argument) -> str:
         """What an administration command on the same data directory prints, without the line's end."""
-        command = [*installed_command("stream-server"), *arguments, "--data-dir", self.data_dir]
+        command = [*self.program, *arguments, "--data-dir", self.data_dir]
         return run_command(command).rstrip("\n")
 
     def create_token(self, role: Role = "viewer") -> str:

@@ -50,8 +50,8 @@ class World:
     ) -> Process:
         """The agent of this name, which plays a log again and again; inside of `lab` where there is one."""
         dongle = log_dongle(self.log, f"{name}-log", loop=True)
-        inside = () if lab is None else lab.inside
-        return run_agent(self.agents[name], url, [dongle], inside=inside, ca_file=ca_file)
+        program = [*(() if lab is None else lab.inside), *installed_command("edge-agent")]
+        return run_agent(self.agents[name], url, [dongle], program=program, ca_file=ca_file)
 
     def arrives(self, name: str, within_seconds: float) -> None:
         """More of its frames arrive at the server."""
@@ -109,8 +109,9 @@ def test_an_agent_stops_in_time_though_its_name_servers_are_dead(world: World, l
     lab.hosts.write_text("127.0.0.1 localhost\n")
     agent = world.agents["no-dns"]
     with LawicelAdapter() as adapter:
+        program = [*lab.inside, *installed_command("edge-agent")]
         dongle = {"id": "no-dns-can0", "interface": "slcan", "channel": adapter.path, "bitrate": 500_000}
-        with run_agent(agent, "http://stream.example.com", [dongle], inside=lab.inside) as process:
+        with run_agent(agent, "http://stream.example.com", [dongle], program=program) as process:
             said(process, "reading slcan")
             adapter.send(b"t1232ABCD\r" * 50)
             time.sleep(1.5)  # the look-up has begun to hang, in each family

@@ -1,0 +1,44 @@
+"""Programs of an older release, run beside those of this tree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.helpers.processes import Argument, installed_command, run_command
+
+# The last one whose two sides spoke version 1 of the wire protocol alone.
+VERSION_1: Final = "c11d5d3"
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_MAIN: Final = {
+    "edge-agent": "from edge_agent.cli import main; main()",
+    "stream-server": "from stream_server.cli import main; main()",
+}
+
+
+def older_release(commit: str, directory: Path) -> Path:
+    """The tree of a commit of this repository, unpacked there. Skips the test where history is missing."""
+    try:
+        archive = subprocess.run(["git", "archive", commit], cwd=_ROOT, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("git is missing: it holds the older release")
+    if archive.returncode:
+        pytest.skip(f"commit {commit} is not in this copy of the repository, which holds the older release")
+    subprocess.run(["tar", "-x", "-C", directory], input=archive.stdout, check=True)
+    found = run_command([*_python(directory), "import edge_agent; print(edge_agent.__file__)"])
+    assert Path(found).is_relative_to(directory), f"another one is run: {found}"
+    return directory
+
+
+def program(name: str, release: Path | None) -> list[Argument]:
+    """The command line of a script of the release in that directory; None: of this tree."""
+    return installed_command(name) if release is None else [*_python(release), _MAIN[name]]
+
+
+def _python(release: Path) -> list[Argument]:
+    # -P: nothing is imported from where it is started, which is this tree.
+    return ["env", f"PYTHONPATH={release}", sys.executable, "-P", "-c"]
