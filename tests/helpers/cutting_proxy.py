@@ -20,7 +20,8 @@ class CuttingProxy:
     """Passes connections on to `port` of this machine; `port` of its own is free. A context manager.
 
     The first connections end, at once and without a goodbye, after as many bytes towards the client as
-    `cut_after_bytes` says, in this order; later ones last until `cut`.
+    `cut_after_bytes` says, in this order; later ones last until `cut`. It resets new ones while it
+    `refuses`.
     """
 
     def __init__(self, port: int, cut_after_bytes: Iterable[int] = ()) -> None:
@@ -30,6 +31,7 @@ class CuttingProxy:
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.connections = 0
+        self.refuses = False
         self.port: Final[int] = self._listener.getsockname()[1]
 
     def __enter__(self) -> Self:
@@ -60,7 +62,10 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                self._pass_on(client)
+                if self.refuses:
+                    _reset(client)
+                else:
+                    self._pass_on(client)
 
     def _pass_on(self, client: socket.socket) -> None:
         try:

@@ -3,13 +3,11 @@ is read by this one. What is counted is the recording; gaps are asserted from ab
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +22,12 @@ from tests.helpers.agents import (
 )
 from tests.helpers.conditions import eventually
 from tests.helpers.counting_bus import CountingBus
+from tests.helpers.numbered_recording import START, NumberedRecording, numbered_recording
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer, installed_command, run_command
 from tests.helpers.releases import VERSION_1, older_release, program
 
 DONGLE: Final = "van7-can0"
 FRAMES_PER_SECOND: Final = 1_000
-# What every start says of the one before it, and all that may be said where nothing is lost.
-START: Final = ("agent_start", None)
 # What it may lose by a kill; more than the default, so that a busy machine is no finding.
 FLUSH_SECONDS: Final = 0.5
 _CONNECT_SECONDS: Final = 60.0
@@ -42,27 +39,6 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("older")
     yield older_release(VERSION_1, directory)
     shutil.rmtree(directory)
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """Numbers of frames in the order of the recording; gaps: the count they say, and what is before them."""
-
-    numbers: list[int]
-    gaps: list[tuple[str, int | None, int]]
-
-    def missing(self, fed: int) -> set[int]:
-        """What was fed and is nowhere."""
-        return set(range(fed)).difference(self.numbers)
-
-    @property
-    def said(self) -> list[tuple[str, int | None]]:
-        """The gaps, and how many frames they say; all is there once and in order, and each jump has a gap."""
-        assert self.numbers == sorted(set(self.numbers)), "twice, or out of order"
-        last = {before for _, _, before in self.gaps}
-        jumps = [a for a, b in zip(self.numbers, self.numbers[1:], strict=False) if b != a + 1]
-        assert last.issuperset(jumps), "missing frames and no gap"
-        return [(where, frames) for where, frames, _ in self.gaps]
 
 
 class Site:
@@ -104,17 +80,9 @@ class Site:
             lambda: self.recording().numbers[-1:] == [fed - 1], "the newest is there", _CONNECT_SECONDS
         )
 
-    def recording(self) -> Recording:
-        """What the server gives."""
-        text = self.server.read(f"/api/v1/dongles/{DONGLE}/frames?format=jsonl", self.token).decode()
-        found = Recording([], [])
-        for record in map(json.loads, text.splitlines()):
-            if record["type"] == "gap":
-                before = found.numbers[-1] if found.numbers else -1
-                found.gaps.append((record["where"], record["frames"], before))
-            elif record["type"] == "can_frame":
-                found.numbers.append(int(record["data_hex"].replace(" ", "")[:8], 16))
-        return found
+    def recording(self) -> NumberedRecording:
+        """What the server has."""
+        return numbered_recording(self.server, DONGLE, self.token)
 
     @property
     def on_disk(self) -> int:
@@ -172,7 +140,9 @@ def test_both_releases_under_kills_lose_no_more_than_a_kill_may_cost(
             eventually(lambda: may_cost.issuperset(one.recording().missing(fed + 100)), "no more is missing")
         finally:
             process.close()
-        assert one.recording().said == [START] * 4
+        found = one.recording()
+        found.assert_in_order()
+        assert found.said == [START] * 4
 
 
 @pytest.mark.timeout(180)

@@ -1,0 +1,71 @@
+"""What a server has recorded of a bus whose frames are numbered: which are there, and what its gaps say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from tests.helpers.processes import StreamServer
+
+# What every start says of the one before it, and all that may be said where nothing is lost.
+START: Final = ("agent_start", None)
+_RESTORED: Final = "server_restored"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedRecording:
+    """Numbers of frames in the order of the recording; `gaps`: where, how many, and the number before it."""
+
+    numbers: list[int]
+    gaps: list[tuple[str, int | None, int]]
+
+    def missing(self, fed: int) -> set[int]:
+        """What was fed and is nowhere."""
+        return set(range(fed)).difference(self.numbers)
+
+    @property
+    def said(self) -> list[tuple[str, int | None]]:
+        """The gaps, and how many frames they say."""
+        return [(where, frames) for where, frames, _ in self.gaps]
+
+    def assert_in_order(self) -> None:
+        """All is there once and in order, and a gap stands where numbers are missing."""
+        assert self.numbers == sorted(set(self.numbers)), "twice, or out of order"
+        before = {number for _, _, number in self.gaps}
+        jumps = {a for a, b in pairwise(self.numbers) if b != a + 1}
+        assert jumps <= before, "missing frames and no gap"
+
+    def unexplained(self, killed: set[int], restored: set[int]) -> Iterator[str]:
+        """What no cause explains: `killed` a kill may have cost, `restored` a server has forgotten.
+
+        A place between two neighbours in the recording counts as many frames as are missing there, no more
+        and, but for those that a killed agent never told of, no fewer.
+        """
+        for before, after in pairwise([-1, *self.numbers]):
+            lost = set(range(before + 1, after))
+            gaps = [(where, frames) for where, frames, number in self.gaps if number == before]
+            counted = sum(frames or 0 for _, frames in gaps)
+            untold = len(lost & killed) if any(frames is None for _, frames in gaps) else 0
+            place = f"between {before} and {after}: {gaps}"
+            if lost - killed - restored:
+                yield f"{place}: {len(lost - killed - restored)} frames have no cause"
+            if not len(lost) - untold <= counted <= len(lost):
+                yield f"{place}: {len(lost)} are missing, of which a kill may hide {untold}"
+            if not lost & killed and any(where != _RESTORED for where, frames in gaps if frames):
+                yield f"{place}: only a restore can have lost these"
+
+
+def numbered_recording(server: StreamServer, dongle_id: str, token: str) -> NumberedRecording:
+    """What the server gives."""
+    text = server.read(f"/api/v1/dongles/{dongle_id}/frames?format=jsonl", token).decode()
+    found = NumberedRecording([], [])
+    for record in map(json.loads, text.splitlines()):
+        if record["type"] == "gap":
+            before = found.numbers[-1] if found.numbers else -1
+            found.gaps.append((record["where"], record["frames"], before))
+        elif record["type"] == "can_frame":
+            found.numbers.append(int(record["data_hex"].replace(" ", "")[:8], 16))
+    return found
