@@ -10,7 +10,7 @@ help:
 	@echo "make dev    .venv with all tools, without running anything"
 	@echo "make vm     the guest of the vm lane (needs root and apt; VM=qemu for the second way)"
 	@echo "make bench  the benchmarks, each beside what one would use instead, into docs/performance.md (BENCH='decode resume': only these)"
-	@echo "make soak   the tests that kill, cut, fill and wait, at their full length: about an hour"
+	@echo "make soak   the tests that kill, cut, fill and wait, at their full length: about two hours"
 	@echo "make lock   renew requirements/ (needs uv)"
 	@echo "make clean  remove the virtual environment and the demo's data"
 

@@ -1,6 +1,6 @@
 """Runs the tests that kill, cut, fill and wait at their full length, one by one, and says how each went.
 
-    scripts/soak.py            all of them: about an hour
+    scripts/soak.py            all of them: about two hours
     scripts/soak.py outage     only these
 
 The same tests run short in their lanes. Those of a guest need `make vm`; where it is not built they fail.
@@ -39,6 +39,7 @@ SOAKS: Final[Mapping[str, Soak]] = {
         ("tests/integration/test_spool.py", "-k", "agent_killed"), {"SPOOL_AGENT_KILLS": "100"}
     ),
     "exactly-once": Soak(("tests/integration/test_exactly_once.py",), {"EXACTLY_ONCE_KILLS": "200"}),
+    "chaos": Soak(("tests/integration/test_chaos.py",), {"CHAOS_SECONDS": "3600", "CHAOS_AGENTS": "5"}),
     "footprint": Soak(
         ("tests/integration/test_footprint.py", "-k", "grow"), {"FOOTPRINT_FRAMES": str(3_600 * 8_000)}
     ),

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.helpers.agents import run_agent
+from tests.helpers.agents import recorded_lines, run_agent
 from tests.helpers.conditions import eventually
-from tests.helpers.counting_bus import CountingBus
+from tests.helpers.counting_bus import CountingBus, numbers_in
 from tests.helpers.cutting_proxy import CuttingProxy
 from tests.helpers.numbered_recording import NumberedRecording, numbered_recording
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer
@@ -220,17 +220,18 @@ class Chaos:
         self.server.process.kill()
         with self._no_network():
             self.server.start()
-            had = [set(self.recording(one).numbers) for one in self.gateways]
+            had = [self._numbers(one) for one in self.gateways]
             self.server.process.kill()
             data = self.server.data_dir
-            before = self._directory / f"before-{self._backups}"
-            before.mkdir()
             for path in data.glob("*.sqlite3*"):
-                path.rename(before / path.name)
+                path.unlink()
             backup.rename(data / "stream-server.sqlite3")
             self.server.start()
             for one, numbers in zip(self.gateways, had, strict=True):
-                one.restored |= numbers.difference(self.recording(one).numbers)
+                one.restored |= numbers.difference(self._numbers(one))
+
+    def _numbers(self, one: Gateway) -> set[int]:
+        return set(numbers_in(recorded_lines(self.server, one.dongle_id, self.token)))
 
     @contextmanager
     def _no_network(self) -> Iterator[None]:

@@ -27,7 +27,8 @@ def older_release(commit: str, directory: Path) -> Path:
     except FileNotFoundError:
         pytest.skip("git is missing: it holds the older release")
     if archive.returncode:
-        pytest.skip(f"commit {commit} is not in this copy of the repository, which holds the older release")
+        said = archive.stderr.decode(errors="replace").strip()
+        pytest.skip(f"the older release, commit {commit}, is not in this copy of the repository: {said}")
     subprocess.run(["tar", "-x", "-C", directory], input=archive.stdout, check=True)
     found = run_command([*_python(directory), "import edge_agent; print(edge_agent.__file__)"])
     assert Path(found).is_relative_to(directory), f"another one is run: {found}"
