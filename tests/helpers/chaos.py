@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -67,9 +68,12 @@ class Gateway:
         if self._process is not None:
             self._process.close()
 
-    def kill(self) -> None:
-        """What it read in its last moments may be gone, and then the bus is silent until it is back."""
-        safe = self.bus.sent
+    def kill(self, safe: int | None = None) -> None:
+        """What it read in its last moments may be gone, and then the bus is silent until it is back.
+
+        `safe`: so many were on disk for certain, where that is less than what was sent by now.
+        """
+        safe = self.bus.sent if safe is None else safe
         time.sleep(_SAFE_SECONDS)
         self.process.close()
         self.killed.update(range(safe, self.bus.pause()))
@@ -188,16 +192,25 @@ class Chaos:
 
     def spool_locked_at_start(self, one: Gateway) -> None:
         one.kill()
+        safe = one.bus.sent
         with one.locked_spool():
             one.start()
             self._wait(3.0)
+            is_killed = self._chance.random() < 0.3
+            if is_killed:
+                one.kill(safe)
+        if is_killed:
+            one.start()
 
     def spool_moved_away(self, one: Gateway) -> None:
         said = one.process.errors.count(_MOVED)
-        with suppress(FileNotFoundError):
+        with self._no_network() if self._chance.random() < 0.5 else nullcontext():
+            self._wait(1.0)
             one.spool.rename(one.disk / "elsewhere")
             one.says_again(_MOVED, said)
-            subprocess.run(["rm", "-rf", str(one.disk / "elsewhere")], check=True)
+            shutil.rmtree(one.disk / "elsewhere")
+            if self._chance.random() < 0.5:
+                self.agent_killed(one)
 
     def disk_full(self, _one: Gateway) -> None:
         one = self.gateways[0]
