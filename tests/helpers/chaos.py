@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sqlite3
@@ -19,7 +20,7 @@ from tests.helpers.conditions import eventually
 from tests.helpers.counting_bus import CountingBus, numbers_in
 from tests.helpers.cutting_proxy import CuttingProxy
 from tests.helpers.numbered_recording import NumberedRecording, numbered_recording
-from tests.helpers.processes import EnrolledAgent, Process, StreamServer
+from tests.helpers.processes import Argument, EnrolledAgent, Process, StreamServer, installed_command
 
 FRAMES_PER_SECOND: Final = 300
 FLUSH_SECONDS: Final = 0.25
@@ -129,6 +130,14 @@ class Chaos:
     def recording(self, one: Gateway) -> NumberedRecording:
         """What the server has of it."""
         return numbered_recording(self.server, one.dongle_id, self.token)
+
+    def differences(self, one: Gateway) -> list[str]:
+        """What does not add up in the books of the server."""
+        options: list[Argument] = ["books", one.dongle_id, "--json", "--data-dir", self.server.data_dir]
+        with Process([*installed_command("stream-server"), *options]) as process:
+            process.wait()
+            found: list[str] = json.loads(process.output)["differences"]
+        return found
 
     def happens(self) -> None:
         """One thing, drawn."""
