@@ -5,6 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Final
+
+_closed: Final[set[str]] = set()
+
+
+def was_closed(name: str) -> bool:
+    """Whether `stdin`, `stdout` or `stderr` was closed when the process began, and leads nowhere now."""
+    return name in _closed or getattr(sys, name) is None
 
 
 def open_closed_streams() -> None:
@@ -19,3 +27,4 @@ def open_closed_streams() -> None:
             nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115
             os.set_inheritable(nowhere.fileno(), True)
             setattr(sys, name, nowhere)
+            _closed.add(name)

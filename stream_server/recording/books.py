@@ -7,6 +7,8 @@ from typing import Final
 
 from msgspec import Struct, json
 
+from can_stream.protocol.packets import GapReason
+
 _INDENT: Final = " " * 9
 
 
@@ -79,7 +81,7 @@ def _of_start(start: StartLine) -> list[str]:
     if start.made is not None and start.recorded + start.in_gaps + start.in_holes != start.made:
         there = start.recorded + start.in_gaps + start.in_holes
         out.append(f"{name}: {start.made} frames were made, and {there} are accounted for")
-    if start.told_acknowledged > start.recorded:
+    if start.told_acknowledged > start.recorded + start.gaps.get(GapReason.RESTORED.where, 0):
         out.append(
             f"{name}: {start.told_acknowledged} frames were acknowledged, and {start.recorded} recorded: "
             "this server went back to an older state"

@@ -17,6 +17,7 @@ from can_stream.errors import CanStreamError
 from can_stream.frames.batches import FrameBatch
 from can_stream.signals.errors import TableError
 from can_stream.signals.table import SignalTable
+from can_stream.standard_streams import was_closed
 from can_stream.text.frame_json import FrameOrigin, Origins
 from edge_agent.cli.databases import database_option, tell_findings
 from edge_agent.cli.parameters import Parsed, tell_unreadable
@@ -90,7 +91,7 @@ def _text_of(lines_of: Callable[[FrameBatch, Origins], bytes], part: LogPart) ->
 
 def _output() -> int:
     """The descriptor of standard output."""
-    if sys.stdout is None:  # another file may have its number by now
+    if was_closed("stdout"):
         raise OutputError("what is decoded cannot be written: standard output is closed")
     return sys.stdout.fileno()
 
