@@ -139,7 +139,7 @@ class Lives:
         gaps = [one for one in memory.held.values() if one.gap is not None]
         if any(one.first_seq <= number.seq <= one.number.seq for one in gaps):
             return Life.GAP
-        assert number in self.world.storage.packets, f"{number} is nowhere"
+        assert self.world.storage.has(number), f"{number} is nowhere"
         return Life.ACKNOWLEDGED
 
     @property
