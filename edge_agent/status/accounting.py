@@ -107,7 +107,8 @@ class Ledger(Struct, frozen=True):
             places.append(f"{times} the adapter lost some and did not say how many")
         if self.in_doubt:
             places.append(f"the server's books differ by {grouped(self.in_doubt)}: see `stream-server books`")
-        text = f"{grouped(self.lost)} lost of {grouped(self.total)} {self.unit}"
+        lost = "lost for certain" if self.in_doubt else "lost"
+        text = f"{grouped(self.lost)} {lost} of {grouped(self.total)} {self.unit}"
         text += f": {', '.join(places)}" if places else ""
         unusable = self._sum({"unusable"})
         return f"{text}; {unread(unusable)}" if unusable else text

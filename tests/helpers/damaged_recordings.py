@@ -47,12 +47,24 @@ def lanes(seed: int, count: int) -> list[Lane]:
         sizes = [chance.choice([1, 3, 40, 900]) for _ in range(count)]
         return [frames_packet(seq, size, start_id) for seq, size in enumerate(sizes, 1)]
 
+    def placed(start_id: str) -> list[bytes]:
+        """With positions, and a gap in the middle."""
+        bodies, position = [], 0
+        for seq in range(1, count + 1):
+            size = 50 if seq == count // 2 else chance.choice([1, 3, 40, 900])
+            gap = Gap(GapReason.SPOOL, seq, size)
+            made = gap_packet(seq, gap, start_id, position) if seq == count // 2 else None
+            bodies.append(made or frames_packet(seq, size, start_id, position=position))
+            position += size
+        return bodies
+
     gap = gap_packet(count + 1, Gap(GapReason.WINDOW, count + 1, 17))
     return [
         Lane("can0", "frames", OTHER_START, frames(OTHER_START)),
         Lane("can0", "frames", START, [*frames(START), gap]),
         Lane("can0", "signals", START, [values_packet(seq, 0, 1, 2) for seq in range(1, count + 1)]),
         Lane("can1", "frames", START, frames(START)),
+        Lane("can2", "frames", START, placed(START)),
     ]
 
 

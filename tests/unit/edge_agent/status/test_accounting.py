@@ -38,6 +38,15 @@ def frames(taken: int, uncounted: int = 0, **counts: int) -> Ledger:
             "0 lost of 0 frames; 1 105 could not be read and may have been frames",
         ),
         (Ledger("values", VALUE_HOPS, 3, {"waiting": 3}), "0 lost of 3 values"),
+        (
+            frames(90, lost_server=30, acknowledged=60),
+            "30 lost of 90 frames: 30 that the server had acknowledged and has no more: was it restored from "
+            "a backup?",
+        ),
+        (
+            Ledger("frames", FRAME_HOPS, 9, {"acknowledged": 9}, in_doubt=2),
+            "0 lost for certain of 9 frames: the server's books differ by 2: see `stream-server books`",
+        ),
     ],
 )
 def test_the_sentence_says_how_many_and_where(ledger: Ledger, sentence: str) -> None:

@@ -38,6 +38,7 @@ from tests.helpers.damaged_recordings import (
 PAGES = int(os.environ.get("DAMAGED_PAGES", "20"))
 LANES = lanes(1, 40)
 NAME = "recording.sqlite3"
+GAP_FRAMES = 50
 
 
 def told(_text: str) -> None:
@@ -79,11 +80,17 @@ def books(path: Path) -> dict[str, Any]:
         here = plain.execute(
             "SELECT COALESCE(SUM(kind != 3), 0), COALESCE(SUM(size_bytes), 0) FROM packets"
         ).fetchone()
-        holes = plain.execute("SELECT first_unit, last_unit, frames FROM holes").fetchall()
+        holes = plain.execute(
+            "SELECT first_unit, last_unit, holes.frames, known IS NOT NULL FROM holes"
+            " JOIN lane_starts ON start_pk = lane_starts.id"
+        ).fetchall()
+        query = "SELECT COALESCE(SUM(gaps.frames), 0) FROM gaps JOIN lane_starts ON start_pk = lane_starts.id"
+        (in_gaps,) = plain.execute(f"{query} WHERE known IS NOT NULL").fetchone()
         assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert plain.execute("PRAGMA foreign_key_check").fetchall() == []
     assert tuple(a - b for a, b in zip(recorded, deleted, strict=True)) == here
-    return {"report": json.loads(report), "holes": holes}
+    holes_of = [[hole[:3] for hole in holes if hole[3] == is_placed] for is_placed in (False, True)]
+    return {"report": json.loads(report), "holes": holes_of[0], "placed": holes_of[1], "in_gaps": in_gaps}
 
 
 def test_one_damaged_page_after_the_other(original: Path, tmp_path: Path) -> None:
@@ -116,7 +123,12 @@ def test_one_damaged_page_after_the_other(original: Path, tmp_path: Path) -> Non
         assert untaken == lost or page == page_of("lane_starts", original)
         found = books(path)
         assert sum(one["packets"] for one in found["report"]["lost"]) == len(lost)
-        assert sum(last - first + 1 for first, last, _ in found["holes"]) == len(lost)
+        # Of a start with positions each frame has its own; of another each packet its number.
+        placed = [head_of(before[one]) for one in lost & before.keys()]
+        placed = [head for head in placed if head.position is not None]
+        assert sum(last - first + 1 for first, last, _ in found["holes"]) == len(lost) - len(placed)
+        missing = sum(head.rows for head in placed) + GAP_FRAMES - found["in_gaps"]
+        assert sum(last - first + 1 for first, last, _ in found["placed"]) == missing
 
 
 @pytest.mark.parametrize(
