@@ -88,8 +88,11 @@ class Positions(Holding, kw_only=True):
             self.known.add(*part)
             self.findable.add(*part)
         self.holes = without_all(self.holes, lost)
-        parts = list(lost)
-        return [NewGap(self.start_id, self.reason, 0, 0, parts[0][0], parts, lost.size)]
+        # One for each place where something is missing: readers show a gap where it begins.
+        return [
+            NewGap(self.start_id, self.reason, 0, 0, first, [(first, last)], last - first + 1)
+            for first, last in lost
+        ]
 
     # -- what packets say
 

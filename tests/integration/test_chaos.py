@@ -19,9 +19,6 @@ SEED: Final = int(os.environ.get("CHAOS_SEED", "20261129"))
 _SETTLED_SECONDS: Final = 120.0  # it tries again after up to a minute
 
 
-@pytest.mark.skipif(
-    "CHAOS_SECONDS" not in os.environ, reason="a soak: `.venv/bin/python scripts/soak.py chaos`"
-)
 @pytest.mark.timeout(300 + 2 * int(SECONDS))
 def test_whatever_happens_every_frame_is_recorded_once_or_in_a_gap_with_a_cause(tmp_path: Path) -> None:
     names = [f"van{number}" for number in range(1, AGENTS + 1)]

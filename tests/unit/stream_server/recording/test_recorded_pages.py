@@ -75,7 +75,7 @@ async def test_gaps_are_in_their_places_whatever_came_first(
     await database.write(lambda c: openings.give_up(c, lane_id, float("inf")))
     assert await read(database) == [
         ("agent_start", None), 2, ("agent_window", 9), 5,
-        ("agent_start", None), 2, ("agent_window", 9), ("agent_announced", 27), 6, 9,
+        ("agent_start", None), 2, ("agent_window", 9), ("agent_announced", 9), 6, ("agent_announced", 18), 9,
     ]  # fmt: skip
 
 
