@@ -37,7 +37,7 @@ from edge_agent.uplink.hello import new_start_id
 from edge_agent.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
-    from edge_agent.uplink.budget_keeper import BudgetKeeper
+    from edge_agent.budget.budget_keeper import BudgetKeeper
 
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
@@ -203,7 +203,7 @@ class Agent:
         if not self._config.uplink.max_bytes_per_day:
             return None
         # Not at the top: an agent without a budget has no memory for it.
-        from edge_agent.uplink.budget_keeper import BudgetKeeper  # noqa: PLC0415
+        from edge_agent.budget.budget_keeper import BudgetKeeper  # noqa: PLC0415
 
         path = state_directory() / f"budget-{self._config.agent_id}.json"
         limit, news = self._config.uplink.max_bytes_per_day, self._announcer

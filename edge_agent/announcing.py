@@ -26,7 +26,7 @@ from edge_agent.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
     from can_stream.databases.configured import ConfiguredDatabases
-    from edge_agent.uplink.budget import Budget, Stage
+    from edge_agent.budget.budget import Budget, Stage
 
 # The name says who tells it: a server shows `agent` as the source of these lines.
 _logger: Final = logging.getLogger("edge_agent.agent")

@@ -15,6 +15,7 @@ from can_stream.lanes.sender import LaneSender
 from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import GapReason
+from edge_agent.budget.budget import Stage, rules_at
 from edge_agent.bus.reader import SourceReader
 from edge_agent.bus.source import Dropped, Item
 from edge_agent.config.dongle import DongleSection
@@ -28,7 +29,6 @@ from edge_agent.lanes.gate import LaneGate
 from edge_agent.lanes.spool_writer import OpenBatch
 from edge_agent.lanes.spooled_window import SpooledWindow, spooled_lane
 from edge_agent.lanes.timing import patience_seconds, reading_seconds
-from edge_agent.uplink.budget import Stage, rules_at
 
 if TYPE_CHECKING:
     from can_stream.signals.table import SignalTable

@@ -10,6 +10,7 @@ from typing import Final
 
 from can_stream.protocol.control import ServiceStatus, Status
 from can_stream.text.timestamps import format_timestamp
+from edge_agent.budget.budget import Budget
 from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.host.clock import Clock
@@ -26,7 +27,6 @@ from edge_agent.status.services import (
     uplink_service,
     values_ledger,
 )
-from edge_agent.uplink.budget import Budget
 from edge_agent.uplink.hello import VERSION
 from edge_agent.uplink.proxy import proxy_for, without_password
 from edge_agent.uplink.uplink import Uplink

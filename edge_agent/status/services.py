@@ -11,11 +11,11 @@ from msgspec.structs import asdict
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import ServiceStatus
 from can_stream.text.timestamps import format_timestamp
+from edge_agent.budget.budget import Budget
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.spool.spool import Spool
 from edge_agent.state import StatusCode
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
-from edge_agent.uplink.budget import Budget
 from edge_agent.uplink.hello import VERSION
 from edge_agent.uplink.uplink import Uplink
 

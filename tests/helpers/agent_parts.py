@@ -11,6 +11,7 @@ from can_stream.frames.batches import batch_of
 from can_stream.service_manager import ServiceManager
 from can_stream.signals.model import SignalModel
 from edge_agent.announcing import Announcer, Hearers
+from edge_agent.budget.budget import Budget
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.sections import AgentConfig, AgentSection, ServerSection, SpoolSection, UplinkSection
 from edge_agent.dongles.dongle import Dongle, DongleEvents
@@ -19,7 +20,6 @@ from edge_agent.host.clock import Clock
 from edge_agent.spool.spool import Spool
 from edge_agent.status.reporting import Reporter
 from edge_agent.status.watchdog import Watchdog
-from edge_agent.uplink.budget import Budget
 from edge_agent.uplink.connection import Answers
 from edge_agent.uplink.hello import new_start_id
 from edge_agent.uplink.uplink import Uplink

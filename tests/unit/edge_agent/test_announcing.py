@@ -17,12 +17,12 @@ from can_stream.protocol.control import (
     Status,
     TablesWanted,
 )
+from edge_agent.budget.budget import Budget, Stage
 from edge_agent.bus import reader
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.backoff import Backoff, BackoffPolicy
 from edge_agent.state import State, StatusCode
 from edge_agent.status.watchdog import CONNECTING_SECONDS
-from edge_agent.uplink.budget import Budget, Stage
 from edge_agent.uplink.state import UplinkPhase, UplinkState
 from edge_agent.uplink.traffic import MAX_WAITING_CONTROL_MESSAGES
 from tests.helpers.agent_parts import AgentParts, StandingClock, databases, log_section, slcan_section

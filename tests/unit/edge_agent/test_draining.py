@@ -10,10 +10,10 @@ import pytest
 from pytest_mock import MockerFixture
 
 from edge_agent import draining
+from edge_agent.budget.budget import Stage
 from edge_agent.config.sections import SpoolSection
 from edge_agent.draining import acknowledged, drain
 from edge_agent.spool.store import Moment, SpoolStore
-from edge_agent.uplink.budget import Stage
 from tests.helpers.agent_parts import (
     AgentParts,
     databases,

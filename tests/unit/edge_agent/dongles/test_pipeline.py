@@ -12,13 +12,13 @@ from can_stream.databases.configured import load_configured
 from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
+from edge_agent.budget.budget import Stage
 from edge_agent.bus.reader import SourceReader
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.sections import UplinkSection
 from edge_agent.dongles.pipeline import Heard, LaneSections, Pipeline
 from edge_agent.errors import SourceEndedError
 from edge_agent.host.clock import Clock
-from edge_agent.uplink.budget import Stage
 from edge_agent.uplink.hello import new_start_id
 
 DATABASE = Path(__file__).resolve().parents[4] / "dbc" / "demo-vehicle.dbc"

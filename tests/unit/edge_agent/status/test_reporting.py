@@ -17,13 +17,13 @@ from can_stream.protocol.control import (
     Status,
     encode_control_message,
 )
+from edge_agent.budget.budget import Budget
 from edge_agent.bus.source import Dropped
 from edge_agent.config.sections import SpoolSection
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.state import State, StatusCode
 from edge_agent.status import reporting
 from edge_agent.status.document import encode_status
-from edge_agent.uplink.budget import Budget
 from tests.helpers.agent_parts import (
     TOKEN,
     AgentParts,

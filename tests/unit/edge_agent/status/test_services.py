@@ -14,6 +14,7 @@ from can_stream.frames.batches import batch_of
 from can_stream.lanes.window import MemoryWindow, WindowLimits
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.packets import GapReason
+from edge_agent.budget.budget import Budget, Stage
 from edge_agent.bus.source import Dropped
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.sections import SpoolSection
@@ -28,7 +29,6 @@ from edge_agent.status.services import (
     uplink_service,
     values_ledger,
 )
-from edge_agent.uplink.budget import Budget, Stage
 from edge_agent.uplink.hello import VERSION
 from tests.helpers.agent_parts import (
     AgentParts,

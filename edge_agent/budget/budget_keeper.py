@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
+from edge_agent.budget.budget import Budget, Spent, Stage
 from edge_agent.host.clock import Clock
 from edge_agent.host.state_directory import write_whole
-from edge_agent.uplink.budget import Budget, Spent, Stage
 from edge_agent.uplink.uplink import Uplink
 
 LOOK_SECONDS: Final = 1.0

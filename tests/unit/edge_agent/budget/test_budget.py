@@ -19,11 +19,11 @@ from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.lanes.sender import LaneSender
 from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
+from edge_agent.budget.budget import SLOW_SECONDS, Budget, Spent, Stage, rules_at
+from edge_agent.budget.budget_keeper import BudgetKeeper
 from edge_agent.config.signal_rules import SignalRule
 from edge_agent.host.clock import Clock
 from edge_agent.lanes.gate import TELL_SECONDS, LaneGate
-from edge_agent.uplink.budget import SLOW_SECONDS, Budget, Spent, Stage, rules_at
-from edge_agent.uplink.budget_keeper import BudgetKeeper
 from edge_agent.uplink.counts import UplinkCounts
 from edge_agent.uplink.uplink import Uplink
 
