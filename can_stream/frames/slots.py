@@ -34,6 +34,7 @@ def slots_of(key: NDArray[np.uint64] | NDArray[np.uint32] | NDArray[np.uint16]) 
 
 def slot_starts(ordered: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.bool_]:
     """bool[N]: true where a slot begins in keys that lie slot by slot."""
-    starts = np.ones(len(ordered), np.bool_)
-    starts[1:] = ordered[1:] != ordered[:-1]
+    starts = np.empty(len(ordered), np.bool_)
+    starts[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=starts[1:])
     return starts

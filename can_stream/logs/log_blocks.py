@@ -6,7 +6,7 @@ Pure: the file object is handed in by `can_stream.logs.log_reader`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Final, Protocol
 
@@ -22,34 +22,48 @@ MAX_LINE_BYTES: Final = 4096
 MAX_CHANNELS: Final = 256
 MAX_PROBLEMS: Final = 20
 EXCERPT_BYTES: Final = 80
+# So many zero bytes at the beginning of a line are no slip of it.
+MIN_ZEROS: Final = 8
 NS_PER_SECOND: Final = 1_000_000_000
 MAX_SECONDS: Final = 2**63 // NS_PER_SECOND - 1
 
 # timestamp_ns, channel name, arbitration_id, flags, length, data
 Row = tuple[int, str, int, int, int, bytes]
 
+# Kinds of what is neither a frame nor unreadable, in the plural, as the books of a log name them.
+BLANK: Final = "blank lines"
+COMMENT: Final = "comments"
+HEADER: Final = "header lines"
+
 _CHANNEL_NAME: Final = re.compile(rb"[!-~]{1,32}")
 
 
 class Fault(Struct, frozen=True):
-    """An unreadable line: `line` counts from 0 in its block; None where the format has no lines."""
+    """An unreadable line or object: `line` counts from 0 in its block, None where the format has no lines;
+
+    there `offset` is where in the (unpacked) file, where that is known.
+    """
 
     line: int | None
     reason: str
-    excerpt: str
+    excerpt: str = ""
+    offset: int | None = None
 
 
 class LogProblem(Struct, frozen=True):
-    """Where and why a log could not be read. `line` counts from 1; `after_frames` is for binary formats."""
+    """Where and why a log could not be read. `line` counts from 1; the others are for binary formats."""
 
     path: PurePath
     line: int | None
     after_frames: int
     reason: str
     excerpt: str
+    offset: int | None = None
 
     def __str__(self) -> str:
         place = f"line {self.line}" if self.line is not None else f"after frame {self.after_frames}"
+        if self.offset is not None:
+            place += f", byte {self.offset}"
         shown = f" ({self.excerpt!r})" if self.excerpt else ""
         return f"{self.path}: {place}: {self.reason}{shown}"
 
@@ -62,13 +76,31 @@ class LogBatch(Struct, frozen=True, eq=False):
 
 
 class ParsedBlock(Struct, frozen=True, eq=False):
-    """One block of a log: frames + `unreadable` + `ignored` == `lines`; `faults` names the first of them."""
+    """One block of a log: frames + `unreadable` + the sum of `others` == `items`.
+
+    `items`: lines of text, or objects of a binary format. `others`: how many were no frames, by kind.
+    `faults` names the first of the unreadable. `is_local`: its times come from a date without a zone.
+    `is_cut`: the log ends here, before its own end or its own count.
+    """
 
     batch: LogBatch
-    lines: int = 0
-    ignored: int = 0
+    items: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
     unreadable: int = 0
     faults: tuple[Fault, ...] = ()
+    is_local: bool = False
+    is_cut: bool = False
+
+
+class LogSource(Protocol):
+    """One log, read forward once."""
+
+    @property
+    def channels(self) -> list[str]:
+        """Channel names in order of first appearance."""
+
+    def blocks(self) -> Iterator[ParsedBlock]:
+        """All that is in the log, in order. Raises only what reading its bytes raises."""
 
 
 class BlockParser(Protocol):
@@ -153,10 +185,27 @@ def read_blocks(
             continue
         first = chunk.find(b"\n")
         head = (kept + chunk[:first])[: max_line_bytes + 1] if kept else chunk[:first]
-        yield head + chunk[first:cut]
+        yield b"".join((head, memoryview(chunk)[first:cut]))
         kept = chunk[cut : cut + max_line_bytes + 1]
     if kept:
         yield kept
+
+
+class TextLog:
+    """A `LogSource` of text: the blocks of whole lines that `read` gives, each through `parser`."""
+
+    def __init__(self, parser: BlockParser, read: Callable[[int], bytes], block_bytes: int) -> None:
+        self._parser = parser
+        self._blocks = read_blocks(read, block_bytes)
+
+    @property
+    def channels(self) -> list[str]:
+        """Channel names in order of first appearance."""
+        return self._parser.channels
+
+    def blocks(self) -> Iterator[ParsedBlock]:
+        """A block of frames for each block of lines."""
+        return map(self._parser.parse, self._blocks)
 
 
 def split_lines(block: bytes) -> list[bytes]:
@@ -167,16 +216,31 @@ def split_lines(block: bytes) -> list[bytes]:
     return lines
 
 
-def is_ignorable(line: bytes) -> bool:
-    """Blank lines and `#` comments are no frames and no faults."""
+def kind_of_no_line(line: bytes) -> str | None:
+    """Blank lines and `#` comments are no frames and no faults; None for every other line."""
     text = line.strip()
-    return not text or text.startswith(b"#")
+    if not text:
+        return BLANK
+    return COMMENT if text.startswith(b"#") else None
 
 
 def check_line_length(line: bytes) -> None:
     """Raises `LineError` for a line over the cap, whose rest may not have been kept."""
     if len(line) > MAX_LINE_BYTES:
         raise LineError(f"line longer than {MAX_LINE_BYTES} bytes")
+
+
+def _fault_of(index: int, line: bytes, reason: str) -> Fault:
+    """Why `line` could not be read. Zero bytes are counted: shown they would fill the screen."""
+    behind = line.lstrip(b"\0")
+    zeros = len(line) - len(behind)
+    if zeros < MIN_ZEROS:
+        return Fault(index, reason, excerpt_of(line))
+    if len(line) > MAX_LINE_BYTES:
+        return Fault(index, f"{reason}, which begins with zero bytes", "")
+    if behind.strip():
+        return Fault(index, f"{zeros:,} zero bytes stand before it", excerpt_of(behind))
+    return Fault(index, f"{zeros:,} zero bytes, as a loss of power leaves them", "")
 
 
 class RowCollector(Struct):
@@ -186,24 +250,24 @@ class RowCollector(Struct):
     rows: list[tuple[int, int, int, int, bytes]] = field(default_factory=list)
     channel: list[int] = field(default_factory=list)
     place: list[int] = field(default_factory=list)
-    ignored: int = 0
+    others: dict[str, int] = field(default_factory=dict)
     unreadable: int = 0
     faults: list[Fault] = field(default_factory=list)
 
-    def take_line(self, index: int, line: bytes, read_line: Callable[[bytes], Row | None]) -> None:
-        """Read `line`, number `index` of its block; what `read_line` answers None to is ignored."""
+    def take_line(self, index: int, line: bytes, read_line: Callable[[bytes], Row | str]) -> None:
+        """Read `line`, number `index` of its block; of what is no frame `read_line` answers the kind."""
         try:
             check_line_length(line)
-            row = None if is_ignorable(line) else read_line(line)
-            if row is None:
-                self.ignored += 1
+            row = kind_of_no_line(line) or read_line(line)
+            if isinstance(row, str):
+                self.others[row] = self.others.get(row, 0) + 1
                 return
             stamp, name, arbitration_id, flags, length, data = row
             self.channel.append(self.names.number(name))
         except LineError as fault:
             self.unreadable += 1
             if len(self.faults) < MAX_PROBLEMS:
-                self.faults.append(Fault(index, fault.reason, excerpt_of(line)))
+                self.faults.append(_fault_of(index, line, fault.reason))
             return
         self.rows.append((stamp, arbitration_id, flags, length, data))
         self.place.append(index)
@@ -214,13 +278,13 @@ class RowCollector(Struct):
 
 
 def parse_lines(
-    lines: Sequence[bytes], names: ChannelNames, read_line: Callable[[bytes], Row | None]
+    lines: Sequence[bytes], names: ChannelNames, read_line: Callable[[bytes], Row | str]
 ) -> ParsedBlock:
     """All of `lines`, each read by `read_line`."""
     rows = RowCollector(names)
     for index, line in enumerate(lines):
         rows.take_line(index, line, read_line)
-    return ParsedBlock(rows.batch(), len(lines), rows.ignored, rows.unreadable, tuple(rows.faults))
+    return ParsedBlock(rows.batch(), len(lines), rows.others, rows.unreadable, tuple(rows.faults))
 
 
 def merge_lines(
@@ -237,6 +301,8 @@ def merge_lines(
         return other
     place = np.array(rest.place)
     data = widen(regular.data, other.frames.width)
+    # A row in place of a wider one ends before that.
+    data[place, other.frames.width :] = 0
     for mine, theirs in (
         (regular.timestamp_ns, other.frames.timestamp_ns),
         (regular.arbitration_id, other.frames.arbitration_id),

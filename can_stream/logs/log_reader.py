@@ -5,19 +5,15 @@ Formats are told apart by their first lines, not by their names; see docs/logs.m
 
 from __future__ import annotations
 
-import gzip
-import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
-from can_stream.errors import LineError, LogError
+from can_stream.errors import LogError
+from can_stream.logs.books import LogBooks
 from can_stream.logs.formats.candump import CandumpParser
-from can_stream.logs.formats.candump_lines import HumanClock, are_deltas, human_times, read_candump_line
-from can_stream.logs.formats.crtd import CrtdParser, read_crtd_line
-from can_stream.logs.formats.gvret import DEFAULT_HEADER, GvretParser, gvret_columns
-from can_stream.logs.formats.library_logs import LIBRARY_FORMATS, LibraryLog
+from can_stream.logs.formats.candump_lines import are_deltas, human_times
+from can_stream.logs.line_ends import LineEnds, with_line_feeds
 from can_stream.logs.log_blocks import (
     BLOCK_BYTES,
     MAX_PROBLEMS,
@@ -25,48 +21,48 @@ from can_stream.logs.log_blocks import (
     Fault,
     LogBatch,
     LogProblem,
+    LogSource,
     ParsedBlock,
-    Row,
+    TextLog,
     empty_log_batch,
-    is_ignorable,
-    read_blocks,
 )
+from can_stream.logs.log_file import LogFile
+from can_stream.logs.recognition import FORMATS, HEAD_BYTES, HEAD_LINES, FormatSeen, format_of, is_candump
 
-FORMATS: Final = ("candump", "gvret", "crtd", *LIBRARY_FORMATS)
-_DATABASE_SUFFIXES: Final = (".dbc", ".kcd", ".sym", ".arxml")
-_HEAD_BYTES: Final = 64 * 1024
-_HEAD_LINES: Final = 500
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_ASC_HEADER: Final = re.compile(rb"(?:date\s+\S{2,5}\s+\S{3,5}\s+\d|base\s+(?:hex|dec)\b)", re.IGNORECASE)
-_CSV_HEADER: Final = b"timestamp,arbitration_id,"
-_MAGIC: Final = ((b"LOGG", "blf"), (b"MDF ", "mf4"), (b"UnFinMF", "mf4"))
-_READ_ERRORS: Final = (OSError, EOFError, zlib.error)
+_READ_ERRORS: Final = (OSError, EOFError)
+# Formats whose columns take more steps, which larger blocks make up for; but none over that size.
+_TIMES_AS_LARGE: Final = {"asc": 4, "trc": 2}
+_LARGEST: Final = 4 * BLOCK_BYTES
+_MAX_KINDS: Final = 64
+_MANY_KINDS: Final = "others of many kinds"
 
 
 class LogReader:
     """One pass over a log: iterate once for its batches, in file order, each from a block of bounded size.
 
-    `format`: one of `FORMATS`. `channels` grows as names appear. `frames` and `unreadable` count what has
-    been read so far; for text formats of our own frames + unreadable + ignored == lines. `problems` names
-    the first 20 of the unreadable. Without `has_timestamps` every frame's time is 0. An iteration never
-    raises for what is in the file; a file that breaks off (damaged compression) counts as one fault.
+    `format`: one of `FORMATS`. `channels` grows as names appear. The books of what has been read so far:
+    `frames` + `unreadable` + the sum of `others` (by kind) == `items`, lines of text or objects. `problems`
+    names the first 20 of the unreadable. `is_cut`: the log ends before its own end. Without
+    `has_timestamps` every frame's time is 0; where `is_local` times come from a date without a zone. An
+    iteration never raises for what is in the file; one that breaks off (damaged compression) is one fault.
     """
 
-    def __init__(
-        self, path: Path, format_name: str, file: BinaryIO, head: list[bytes], block_bytes: int
-    ) -> None:
-        self.path: Final = path
+    def __init__(self, file: LogFile, format_name: str, head: list[bytes], block_bytes: int) -> None:
+        self.path: Final = file.path
         self.format: Final = format_name
         self.has_timestamps: Final = format_name != "candump" or _has_timestamps(head)
+        self.first_ns: int | None = None
         self.frames = 0
         self.unreadable = 0
-        self.ignored = 0
-        self.lines = 0
+        self.items = 0
+        self.others: dict[str, int] = {}
+        self.is_local = False
+        self.is_cut = False
         self.problems: list[LogProblem] = []
-        self.size_bytes: Final = path.stat().st_size
+        self.size_bytes: Final = file.size_bytes
+        self._is_closed = False
         self._file: Final = file
-        self._block_bytes: Final = block_bytes
-        self._source: Final = _source_of(path, format_name, file, head)
+        self._source: Final = _source_of(file, format_name, head, block_bytes)
 
     @property
     def channels(self) -> list[str]:
@@ -74,46 +70,70 @@ class LogReader:
         return self._source.channels
 
     @property
+    def books(self) -> LogBooks:
+        """What the log has been found to hold so far."""
+        return LogBooks(
+            self.path,
+            self.format,
+            self.items,
+            self.frames,
+            dict(self.others),
+            self.unreadable,
+            first_ns=self.first_ns,
+            has_timestamps=self.has_timestamps,
+            is_local=self.is_local,
+            is_cut=self.is_cut,
+        )
+
+    @property
     def bytes_read(self) -> int:
         """How far into the file on disk this is; of a compressed one it lies further than what came of it."""
-        if self._file.closed:
-            return self.size_bytes
-        on_disk: BinaryIO = getattr(self._file, "fileobj", self._file)  # behind a GzipFile
-        return min(on_disk.tell(), self.size_bytes)
+        read = self._file.bytes_read
+        if self.size_bytes is None:
+            return read
+        return self.size_bytes if self._is_closed else min(read, self.size_bytes)
 
     def __iter__(self) -> Iterator[LogBatch]:
-        with self._file:
-            blocks = self._blocks()
+        try:
+            blocks = self._source.blocks()
             while (block := self._next(blocks)) is not None:
                 self._account(block)
                 if len(block.batch.frames):
                     yield block.batch
+            if self._file.has_bytes_behind_its_end:
+                self._account(_broken_off("what stands behind the end of the compressed data is left out"))
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Close a log that is not read to its end."""
+        """Close a log, also one that is not read to its end."""
+        self._is_closed = True
         self._file.close()
-
-    def _blocks(self) -> Iterator[ParsedBlock]:
-        if isinstance(self._source, LibraryLog):
-            return self._source.blocks()
-        return map(self._source.parse, read_blocks(self._file.read, self._block_bytes))
 
     @staticmethod
     def _next(blocks: Iterator[ParsedBlock]) -> ParsedBlock | None:
         try:
             return next(blocks, None)
         except _READ_ERRORS as error:
-            fault = Fault(None, f"the file cannot be read on: {error}", "")
-            return ParsedBlock(empty_log_batch(), unreadable=1, faults=(fault,))
+            return _broken_off(f"the file cannot be read on: {_words(error)}")
 
     def _account(self, block: ParsedBlock) -> None:
         for fault in block.faults[: MAX_PROBLEMS - len(self.problems)]:
-            line = None if fault.line is None else self.lines + fault.line + 1
-            self.problems.append(LogProblem(self.path, line, self.frames, fault.reason, fault.excerpt))
+            line = None if fault.line is None else self.items + fault.line + 1
+            self.problems.append(
+                LogProblem(self.path, line, self.frames, fault.reason, fault.excerpt, fault.offset)
+            )
+        if self.first_ns is None and len(block.batch.frames):
+            self.first_ns = int(block.batch.frames.timestamp_ns[0])
         self.frames += len(block.batch.frames)
         self.unreadable += block.unreadable
-        self.ignored += block.ignored
-        self.lines += block.lines
+        for kind, count in block.others.items():
+            if kind not in self.others and len(self.others) >= _MAX_KINDS:
+                kind = _MANY_KINDS  # noqa: PLW2901 - a hostile file has a kind in each object
+            self.others[kind] = self.others.get(kind, 0) + count
+        self.items += block.items
+        self.is_local |= block.is_local
+        self.is_cut |= block.is_cut
 
 
 def open_log(
@@ -122,97 +142,92 @@ def open_log(
     format: str | None = None,  # noqa: A002 - the word users know
     block_bytes: int = BLOCK_BYTES,
 ) -> LogReader:
-    """A reader of the log at `path`, gzip-compressed or not, in batches of about `block_bytes` of text.
+    """A reader of the log at `path`, compressed or not, in batches of about `block_bytes` of text.
 
-    `format` overrides what its first lines say. Raises `LogError` for a file that is missing, that is no log
-    of a known format, or whose reader is not installed. An empty file is a log without frames.
+    `-` is standard input; a pipe is read as what is written into it comes. `format` overrides what its first
+    lines say. Raises `LogError` for a file that is missing, that is no log of a known format, or whose
+    reader is not installed. An empty file is a log without frames.
     """
     if format is not None and format not in FORMATS:
         raise LogError(path, f"unknown log format {format!r}: one of {', '.join(FORMATS)}")
     try:
-        file = _open(path)
+        file = LogFile(path)
     except OSError as error:
-        raise LogError(path, error.strerror or str(error)) from error
+        raise LogError(path, f"{error.strerror or error}: check the name of the log") from error
     try:
-        head = file.read(_HEAD_BYTES)
-        file.seek(0)
-        lines = head.split(b"\n")[:_HEAD_LINES]
-        return LogReader(path, format or _format_of(path, head, lines), file, lines, block_bytes)
+        head = file.head(HEAD_BYTES, FormatSeen())
+        lines = with_line_feeds(head).split(b"\n")[:HEAD_LINES]
+        return LogReader(file, format or format_of(path, head, lines), lines, block_bytes)
     except _READ_ERRORS as error:
         file.close()
-        raise LogError(path, f"cannot be read: {error}") from error
+        raise LogError(path, f"cannot be read: {_words(error)}") from error
     except LogError:
         file.close()
         raise
 
 
-def _open(path: Path) -> BinaryIO:
-    file = path.open("rb")
-    magic = file.read(len(_GZIP_MAGIC))
-    file.seek(0)
-    if magic != _GZIP_MAGIC:
-        return file
-    file.close()
-    return cast(BinaryIO, gzip.open(path, "rb"))
+def _words(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _source_of(path: Path, format_name: str, file: BinaryIO, head: list[bytes]) -> BlockParser | LibraryLog:
-    if format_name == "candump":
-        return CandumpParser(deltas=are_deltas(human_times(head) or []))
-    if format_name == "gvret":
-        return GvretParser(next((line for line in head if gvret_columns(line)), DEFAULT_HEADER))
-    if format_name == "crtd":
-        return CrtdParser()
-    return LibraryLog(path, file, format_name)
+def _broken_off(reason: str) -> ParsedBlock:
+    return ParsedBlock(empty_log_batch(), 1, unreadable=1, faults=(Fault(None, reason),), is_cut=True)
 
 
-def _format_of(path: Path, head: bytes, lines: list[bytes]) -> str:
-    for magic, name in _MAGIC:
-        if head.startswith(magic):
-            return name
-    for line in lines:
-        if (found := _format_of_line(line)) is not None:
-            return found
-    by_name = _format_of_name(path)
-    if by_name is not None and all(is_ignorable(line) for line in lines):
-        return by_name
-    if not head.strip():
-        return by_name or "candump"
-    if path.suffix.lower() in _DATABASE_SUFFIXES:
-        raise LogError(path, "a database, not a log: each one needs its own --dbc")
-    raise LogError(path, f"not a log of a known format ({', '.join(FORMATS)})")
+# A reader is loaded with the first log of its format: what an agent never reads takes none of its memory.
+# ruff: noqa: PLC0415, PLR0911
 
 
-def _format_of_line(line: bytes) -> str | None:
-    """What one line of text says about the format, None where it says nothing."""
-    text = line.strip()
-    if text.startswith(b";"):
-        return "trc"
-    if text.startswith(_CSV_HEADER):
-        return "csv"
-    if gvret_columns(text) is not None:
-        return "gvret"
-    if _reads(read_crtd_line, line):
-        return "crtd"
-    if _reads(lambda shown: read_candump_line(shown, HumanClock()), line):
-        return "candump"
-    return "asc" if _ASC_HEADER.match(text) else None
+def _source_of(file: LogFile, format_name: str, head: list[bytes], block_bytes: int) -> LogSource:
+    match format_name:
+        case "blf":
+            from can_stream.logs.formats.blf import BlfLog
+
+            return BlfLog(file.path, file.read, block_bytes)
+        case "pcap":
+            from can_stream.logs.formats.pcap import PcapLog
+
+            return PcapLog(file.path, file.read, block_bytes)
+        case "mf4":
+            from can_stream.logs.formats.foreign import mf4_log
+
+            return mf4_log(file.path, file.read, file.path if file.is_plain else None)
+        case _:
+            large = _TIMES_AS_LARGE.get(format_name, 1) * block_bytes
+            block_bytes = max(block_bytes, min(large, _LARGEST))
+            return TextLog(_parser_of(format_name, head), LineEnds(file.read).read, block_bytes)
 
 
-def _reads(read_line: Callable[[bytes], Row | None], line: bytes) -> bool:
-    try:
-        return read_line(line.rstrip(b"\r")) is not None
-    except LineError:
-        return False
+def _parser_of(format_name: str, head: list[bytes]) -> BlockParser:
+    match format_name:
+        case "candump":
+            return CandumpParser(deltas=are_deltas(human_times(head) or []))
+        case "gvret":
+            from can_stream.logs.formats.gvret import DEFAULT_HEADER, GvretParser, gvret_columns
 
+            return GvretParser(next((line for line in head if gvret_columns(line)), DEFAULT_HEADER))
+        case "asc":
+            from can_stream.logs.formats.asc import AscParser
 
-def _format_of_name(path: Path) -> str | None:
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    last = suffixes[-1][1:] if suffixes else ""
-    return {"log": "candump", "txt": "candump", "csv": "gvret"}.get(last, last if last in FORMATS else None)
+            return AscParser()
+        case "trc":
+            from can_stream.logs.formats.trc import TrcParser
+
+            return TrcParser()
+        case "csv":
+            from can_stream.logs.formats.python_can_csv import PythonCanCsvParser
+
+            return PythonCanCsvParser()
+        case "busmaster":
+            from can_stream.logs.formats.busmaster import BusmasterParser
+
+            return BusmasterParser()
+        case _:
+            from can_stream.logs.formats.crtd import CrtdParser
+
+            return CrtdParser()
 
 
 def _has_timestamps(head: list[bytes]) -> bool:
     """False for human-readable candump output without time stamps (no `-t`)."""
-    readable = (line for line in head if _reads(lambda shown: read_candump_line(shown, HumanClock()), line))
-    return next((b"(" in line for line in readable), True)
+    return next((b"(" in line for line in head if is_candump(line)), True)

@@ -7,6 +7,7 @@ register way to read digits). Byte 0 of a word is the leftmost character.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -16,8 +17,8 @@ Positions = NDArray[np.int64]
 Words = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 
-# Words may begin this far before the first and end this far behind the last line.
-_MARGIN: Final = 32
+MARGIN: Final = 32
+"""Words may begin this far before the first and end this far behind the last line."""
 
 _NOT_HEX: Final = 0x80
 _NIBBLES: Final = bytes(
@@ -31,6 +32,16 @@ _INVALID: Final = np.uint64(0x8080808080808080)
 _OVER_NINE: Final = np.uint64(0x7676767676767676)
 
 
+_EVERY: Final = np.uint64(0x0101010101010101)
+_LOW: Final = np.uint64(0x0F0F0F0F0F0F0F0F)
+_SEVEN_BITS: Final = np.uint64(0x7F7F7F7F7F7F7F7F)
+_ZEROS: Final = np.uint64(int.from_bytes(b"0" * 8, "little"))
+# The character before A in either case, and what makes 7 and more of letters from there reach the top bit.
+_BEFORE_A: Final = np.uint64(int.from_bytes(b"`" * 8, "little"))
+_CASE: Final = np.uint64(0x2020202020202020)
+_OVER_SIX: Final = np.uint64(0x7979797979797979)
+
+
 def _word(value: int) -> np.uint64:
     return np.uint64(value)
 
@@ -39,22 +50,33 @@ class TextBlock:
     """Lines of one block. `start` and `end` int64[N]: where each line begins and ends, without CR LF."""
 
     def __init__(self, block: bytes) -> None:
-        margin = bytes(_MARGIN)
+        margin = bytes(MARGIN)
         tail = b"" if block.endswith(b"\n") or not block else b"\n"
         self.raw: Final = b"".join((margin, block, tail, margin))
         self.chars: Final = np.frombuffer(self.raw, np.uint8)
         self._text_words = _overlapping_words(self.raw)
-        nibbles = self.raw.translate(_NIBBLES)
-        self.digits: Final = np.frombuffer(nibbles, np.uint8)
-        self._nibble_words = _overlapping_words(nibbles)
-        self.line_feed: Final[Positions] = self.find(b"\n")
+        self.line_feed: Final[Positions] = line_feeds(self.chars)
         self.start: Final[Positions] = np.concatenate(
-            (np.full(min(len(self.line_feed), 1), _MARGIN, np.int64), self.line_feed[:-1] + 1)
+            (np.full(min(len(self.line_feed), 1), MARGIN, np.int64), self.line_feed[:-1] + 1)
         )
         self.end: Final[Positions] = self._line_ends() if b"\r" in block else self.line_feed
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @cached_property
+    def _nibbles(self) -> bytes:
+        """Made where it is asked for: not all formats do."""
+        return self.raw.translate(_NIBBLES)
+
+    @cached_property
+    def _nibble_words(self) -> Words:
+        return _overlapping_words(self._nibbles)
+
+    @cached_property
+    def digits(self) -> NDArray[np.uint8]:
+        """The hexadecimal digit value of each character, 0x80 for what is no digit."""
+        return np.frombuffer(self._nibbles, np.uint8)
 
     def _line_ends(self) -> Positions:
         has_return = (self.chars[self.line_feed - 1] == ord("\r")) & (self.line_feed > self.start)
@@ -82,6 +104,20 @@ def _overlapping_words(text: bytes) -> Words:
     return np.ndarray((len(text) - 7,), np.dtype("<u8"), text, 0, (1,))
 
 
+def line_feeds(chars: NDArray[np.uint8]) -> Positions:
+    """Every position of LF: where few words have one, which takes a third of the time, else by characters."""
+    found = chars == ord("\n")
+    words = found[: len(found) // 8 * 8].view("<u8")
+    places = np.flatnonzero(words != 0)
+    which = words[places]
+    if (which & (which - _word(1))).any():
+        return np.flatnonzero(found)
+    # The bytes below the one that is set.
+    below = ((which - _word(1)) & _EVERY) * _EVERY >> _word(56)
+    tail = np.flatnonzero(found[len(words) * 8 :]) + len(words) * 8
+    return np.concatenate((places * 8 + below.astype(np.int64), tail))
+
+
 def first(words: Words, count: Positions) -> Words:
     """The first `count` (0 to 8) characters, the others 0."""
     kept: Words = words & _FIRST[count]
@@ -92,6 +128,22 @@ def last(words: Words, count: Positions) -> Words:
     """The last `count` (0 to 8) characters, the others 0."""
     kept: Words = words & _LAST[count]
     return kept
+
+
+def hex_values(text: Words) -> Words:
+    """Eight hexadecimal digit values of eight characters, 0x80 and more for what is no digit."""
+    as_digit, as_letter = (text & _SEVEN_BITS) ^ _ZEROS, (text & _SEVEN_BITS | _CASE) ^ _BEFORE_A
+    no_digit = as_digit + _OVER_NINE
+    no_letter = (as_letter + _OVER_SIX) | ~(as_letter + _SEVEN_BITS)
+    wrong = ((no_digit & no_letter) | text) & _INVALID
+    values: Words = (text & _LOW) + ((text >> _word(6)) & _EVERY) * _word(9) | wrong
+    return values
+
+
+def decimal_values(text: Words) -> Words:
+    """Eight decimal digit values of eight characters, more than nine for what is no digit."""
+    values: Words = text ^ _ZEROS
+    return values
 
 
 def are_hex(nibbles: Words) -> Mask:

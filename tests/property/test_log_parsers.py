@@ -35,19 +35,23 @@ def _joined(*parts: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 _digits = st.lists(st.sampled_from(list(_HEX)), max_size=18).map(bytes)
 # Lines near enough to the real thing to get past the first check, or only just not.
+_channels = _pick(b"can0", b"can1", b" can0", b"vcan0123456789", b"c\xffn", b"an#0", b"a b", b"")
+_identifier_and_data = _joined(
+    _pick(b"123", b"7FF", b"800", b"12345678", b"20000088", b"FFFFFFFF", b"1234", b"x23"),
+    _pick(b"#", b"##1", b"#R", b"#R8_", b""),
+    _digits,
+    _pick(b"", b" T", b" R", b"_9", b" "),
+    _pick(b"", b"\r"),
+)
 _candump = _joined(
     _pick(b"(", b" (", b""),
     _pick(
         b"1.000001", b"1700000000.999999", b"1.000000001", b"9999999999.000000", b"-3.5", b"1.00000x", b"7"
     ),
     _pick(b") ", b")", b")  "),
-    _pick(b"can0", b"can1", b" can0", b"vcan0123456789", b"c\xffn", b"an#0", b"a b", b""),
+    _channels,
     _pick(b" ", b""),
-    _pick(b"123", b"7FF", b"800", b"12345678", b"20000088", b"FFFFFFFF", b"1234", b"x23"),
-    _pick(b"#", b"##1", b"#R", b"#R8_", b""),
-    _digits,
-    _pick(b"", b" T", b" R", b"_9", b" "),
-    _pick(b"", b"\r"),
+    _identifier_and_data,
 )
 _human = _joined(
     _pick(b"", b" (1.5) ", b" (2023-11-14 22:13:20.000001) ", b" (000.000001) "),
@@ -74,31 +78,44 @@ _crtd = _joined(
 )
 _lines = st.one_of(_candump, _human, _gvret, _crtd, st.binary(max_size=60), _pick(b"", b"# x", b"  "))
 _logs = st.lists(_lines, max_size=30).map(b"\n".join)
+_regular = st.one_of(
+    _joined(_pick(b"123#", b"12345678#", b"20000088#", b"#", b"1#3#"), _digits), _identifier_and_data
+)
+# Of one recorder: everything stands where it does in the line before, or nearly so.
+_seconds = _pick(b"1700000000", b"1700000001", b"2700000000", b"1700000)00", b"170000000x", b"9999999999")
+_even_lines = _joined(
+    _pick(b"("),
+    _seconds,
+    _pick(b".000001) ", b".99999)) "),
+    _pick(b"can0 ", b"can1 ", b"an#0 ", b"a  b "),
+    _regular,
+)
+_even_logs = st.lists(_even_lines, max_size=30).map(b"\n".join)
 
 
 def parse(
     parser: BlockParser, log: bytes, block_bytes: int
 ) -> tuple[FrameBatch, list[str], tuple[int, int, int]]:
-    """Frames, the channel name of each, and (lines, unreadable, ignored)."""
+    """Frames, the channel name of each, and (items, unreadable, others)."""
     blocks = [parser.parse(block) for block in read_blocks(io.BytesIO(log).read, block_bytes)]
     frames = concatenate([block.batch.frames for block in blocks])
     names = [parser.channels[number] for block in blocks for number in block.batch.channel.tolist()]
-    counts = [(block.lines, block.unreadable, block.ignored) for block in blocks]
-    lines, unreadable, ignored = (sum(column) for column in zip((0, 0, 0), *counts, strict=True))
-    return frames, names, (lines, unreadable, ignored)
+    counts = [(block.items, block.unreadable, sum(block.others.values())) for block in blocks]
+    items, unreadable, others = (sum(column) for column in zip((0, 0, 0), *counts, strict=True))
+    return frames, names, (items, unreadable, others)
 
 
 @pytest.mark.parametrize("new_parser", PARSERS)
-@given(log=_logs, block_bytes=st.integers(1, 200))
+@given(log=st.one_of(_logs, _even_logs), block_bytes=st.integers(1, 200))
 @example(log=b"(1.000000) can0 123#11", block_bytes=7)
 def test_every_line_is_accounted_for_wherever_blocks_end(
     new_parser: Callable[[], BlockParser], log: bytes, block_bytes: int
 ) -> None:
     whole, small = new_parser(), new_parser()
     frames, names, counts = parse(whole, log, 1 << 20)
-    lines, unreadable, ignored = counts
-    assert lines == log.count(b"\n") + (not log.endswith(b"\n") and bool(log))
-    assert len(frames) + unreadable + ignored == lines
+    items, unreadable, others = counts
+    assert items == log.count(b"\n") + (not log.endswith(b"\n") and bool(log))
+    assert len(frames) + unreadable + others == items
     assert len(frames) == len(names)
     again, names_again, counts_again = parse(small, log, block_bytes)
     assert frames.equals(again)
@@ -108,11 +125,13 @@ def test_every_line_is_accounted_for_wherever_blocks_end(
 @pytest.mark.parametrize("new_parser", PARSERS)
 @given(log=st.binary(max_size=400))
 def test_any_bytes_are_read_or_counted(new_parser: Callable[[], BlockParser], log: bytes) -> None:
-    frames, _, (lines, unreadable, ignored) = parse(new_parser(), log, 1 << 20)
-    assert len(frames) + unreadable + ignored == lines
+    frames, _, (items, unreadable, others) = parse(new_parser(), log, 1 << 20)
+    assert len(frames) + unreadable + others == items
 
 
-@given(log=_logs)
+@given(log=st.one_of(_logs, _even_logs))
+@example(log=b"(1.000001) can0 123#11\n" * 2 + b"(1.000001) an#0 123#11\n" * 2)
+@example(log=b"(1.000001) can0 123#11\n" * 2 + b"(1.000001) can0 12345678#\n(1.0)0001) can0 123#11\n")
 def test_the_fast_way_reads_what_the_slow_one_reads(log: bytes) -> None:
     parser, names, clock = CandumpParser(), ChannelNames(), HumanClock()
     fast = parser.parse(log)
@@ -121,7 +140,7 @@ def test_the_fast_way_reads_what_the_slow_one_reads(log: bytes) -> None:
     assert np.array_equal(fast.batch.channel, slow.batch.channel)
     assert parser.channels == names.names
     assert fast.faults == slow.faults
-    assert (fast.unreadable, fast.ignored) == (slow.unreadable, slow.ignored)
+    assert (fast.unreadable, fast.others) == (slow.unreadable, slow.others)
 
 
 @given(lines=st.lists(_gvret, max_size=30))

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from can_stream.errors import LineError
@@ -30,6 +31,7 @@ from can_stream.logs.log_blocks import (
     split_lines,
 )
 from can_stream.text.text_columns import (
+    MARGIN,
     Mask,
     Positions,
     TextBlock,
@@ -47,6 +49,9 @@ _MAX_SECOND_DIGITS: Final = 10
 _MAX_CHANNEL_CHARACTERS: Final = 16
 # Channels that the fast path recognises; lines of any others are read one at a time.
 _MAX_KEYS: Final = 64
+# From the space before an identifier to the character behind it.
+_SHORT: Final = 1 + 3
+_LONG: Final = 1 + 8
 
 
 class _Lines(Struct, eq=False):
@@ -82,7 +87,8 @@ class CandumpParser:
     def parse(self, block: bytes) -> ParsedBlock:
         """The frames of a block of whole lines, in order."""
         if b"#" not in block:
-            return parse_lines(split_lines(block), self._names, self._read_line)
+            found = parse_lines(split_lines(block), self._names, self._read_line)
+            return replace(found, is_local=self._clock.is_local)
         text = TextBlock(block)
         lines = self._regular_lines(text)
         rest = RowCollector(self._names)
@@ -93,17 +99,18 @@ class CandumpParser:
         return ParsedBlock(
             merge_lines(lines.ok, lines.frames(), channel, rest),
             len(text),
-            rest.ignored,
+            rest.others,
             rest.unreadable,
             faults,
+            self._clock.is_local,
         )
 
-    def _read_line(self, line: bytes) -> Row | None:
+    def _read_line(self, line: bytes) -> Row | str:
         return read_candump_line(line, self._clock)
 
     def _regular_lines(self, text: TextBlock) -> _Lines:
-        close, has_close = _first_of(text, b")")
-        hash_sign, has_hash = _first_of(text, b"#")
+        close, has_close = _closing(text)
+        hash_sign, has_hash = _hash_sign(text, close)
         end, flags = _direction(text)
         ok = has_close & has_hash & (text.chars[text.start] == ord("("))
         ok &= (text.line_feed - text.start <= MAX_LINE_BYTES) & (text.chars[close + 1] == ord(" "))
@@ -124,8 +131,9 @@ class CandumpParser:
         size = end - begin
         ok &= (size > 0) & (size <= _MAX_CHANNEL_CHARACTERS)
         size = np.minimum(np.maximum(size, 0), _MAX_CHANNEL_CHARACTERS)
-        low = first(text.text(begin), np.minimum(size, 8))
-        high = first(text.text(begin + 8), np.maximum(size, 8) - 8)
+        low, high = first(text.text(begin), np.minimum(size, 8)), np.zeros(len(ok), np.uint64)
+        if (size > 8).any():
+            high = first(text.text(begin + 8), np.maximum(size, 8) - 8)
         key = np.full(len(ok), -1, np.int64)
         for number, (known_low, known_high, name) in enumerate(self._keys):
             self._mark(key, ok, (low == known_low) & (high == known_high), number, name)
@@ -161,6 +169,38 @@ def _name_between(text: bytes) -> str | None:
         return channel_name(text.strip(b" "))
     except LineError:
         return None
+
+
+def _closing(text: TextBlock) -> tuple[Positions, Mask]:
+    """The first `)` of each line, which nearly always is as far from the line's start as that of the first.
+
+    What stands before it is looked at elsewhere: where that is another one the line is not regular.
+    """
+    if len(text):
+        begin = int(text.start[0])
+        distance = text.raw.find(b")", begin, int(text.end[0])) - begin
+        close = text.start + distance
+        if 0 < distance < MARGIN and _all_are(text, close, b")"):
+            return close, np.ones(len(text), np.bool_)
+    return _first_of(text, b")")
+
+
+def _hash_sign(text: TextBlock, close: Positions) -> tuple[Positions, Mask]:
+    """The `#` of each line, nearly always 3 or 8 digits behind a channel as long as that of the first."""
+    if len(text):
+        begin, end = int(close[0]), int(text.end[0])
+        distance = text.raw.rfind(b" ", begin, text.raw.find(b"#", begin, end)) - begin
+        if 0 < distance < MARGIN - _LONG:
+            is_short = text.chars[close + (distance + _SHORT)] == ord("#")
+            hash_sign = close + np.where(is_short, distance + _SHORT, distance + _LONG)
+            if _all_are(text, hash_sign, b"#"):
+                return hash_sign, np.ones(len(text), np.bool_)
+    return _first_of(text, b"#")
+
+
+def _all_are(text: TextBlock, at: Positions, character: bytes) -> bool:
+    """Whether `character` stands there in every line."""
+    return bool((at < text.end).all() and (text.chars[at] == ord(character)).all())
 
 
 def _first_of(text: TextBlock, character: bytes) -> tuple[Positions, Mask]:
@@ -199,19 +239,24 @@ def _timestamps(text: TextBlock, close: Positions) -> tuple[NDArray[np.int64], M
 
 
 def _seconds(text: TextBlock, begin: Positions, end: Positions) -> tuple[Words, Mask]:
-    digits = end - begin
-    ok = (digits > 0) & (digits <= _MAX_SECOND_DIGITS)
-    digits = np.minimum(np.maximum(digits, 0), _MAX_SECOND_DIGITS)
-    low = last(text.nibbles(end - 8), np.minimum(digits, 8))
-    ok &= are_decimal(low)
-    seconds = decimal(low)
-    if (digits > 8).any():
-        high = last(text.nibbles(end - 16), np.maximum(digits, 8) - 8)
-        ok &= are_decimal(high)
-        tens = (high >> np.uint64(48)) & np.uint64(0xFF)
-        seconds += (tens * np.uint64(10) + (high >> np.uint64(56))) * np.uint64(100_000_000)
-        ok &= seconds <= MAX_SECONDS
-    return seconds, ok
+    """Of all lines; neighbours with the same digits, which nearly all are, are read once."""
+    digits, low = end - begin, text.nibbles(end - 8)
+    is_new = np.ones(len(end), np.bool_)
+    is_new[1:] = (low[1:] != low[:-1]) | (digits[1:] != digits[:-1])
+    for place in range(8, _MAX_SECOND_DIGITS):
+        character = text.chars[end - place - 1]
+        is_new[1:] |= character[1:] != character[:-1]
+    lines = np.flatnonzero(is_new)
+    places = zip(begin[lines].tolist(), end[lines].tolist(), strict=True)
+    seconds = np.array([_whole_number(text.raw[first:behind]) for first, behind in places], np.int64)
+    seconds = np.repeat(seconds, np.diff(lines, append=len(end)))
+    return seconds.view(np.uint64), seconds >= 0
+
+
+def _whole_number(digits: bytes) -> int:
+    """-1 for what is no time in seconds."""
+    number = int(digits) if len(digits) <= _MAX_SECOND_DIGITS and digits.isdigit() else -1
+    return number if number <= MAX_SECONDS else -1
 
 
 def _identifiers(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from can_stream.errors import LineError
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS, FrameFlag
@@ -25,6 +25,7 @@ from can_stream.logs.log_blocks import (
     timestamp_ns,
 )
 
+EXPLANATION: Final = "explanations of error frames"
 CAN_ERR_FLAG: Final = 0x2000_0000
 CANFD_BRS: Final = 1
 CANFD_ESI: Final = 2
@@ -54,11 +55,17 @@ _COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 class HumanClock(Struct):
-    """The time of human-readable lines. With `deltas` (`-t d`) each is relative to the one before."""
+    """The time of human-readable lines. With `deltas` (`-t d`) each is relative to the one before.
+
+    `is_local`: a date has been read, which candump prints (`-t A`) in local time and without a zone: the zone
+    is that of the computer that reads it.
+    """
 
     deltas: bool = False
     now_ns: int = 0
-    _days: dict[bytes, int] = field(default_factory=dict)
+    is_local: bool = False
+    _date: bytes = b""
+    _date_seconds: int = 0
 
     def read(self, text: bytes | None) -> int:
         """Nanoseconds of a time stamp; a line without one has that of the line before."""
@@ -74,18 +81,19 @@ class HumanClock(Struct):
                 raise LineError("sum of the time differences out of range")
         return self.now_ns
 
-    @staticmethod
-    def _seconds_of(date: bytes) -> bytes:
-        # candump prints local time and no zone: taken as UTC.
-        try:
-            parsed = datetime.strptime(date.decode("ascii"), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-        except ValueError:
-            raise LineError("not a date") from None
-        return b"%d" % int(parsed.timestamp())
+    def _seconds_of(self, date: bytes) -> bytes:
+        if date != self._date:  # a second has many lines
+            try:
+                local = datetime.strptime(date.decode("ascii"), "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007
+                self._date_seconds = int(local.timestamp())
+            except (ValueError, OverflowError, OSError):
+                raise LineError("not a date") from None
+            self._date, self.is_local = date, True
+        return b"%d" % self._date_seconds
 
 
-def read_candump_line(line: bytes, clock: HumanClock) -> Row | None:
-    """The frame of a line, None for a line that explains another. Raises `LineError`."""
+def read_candump_line(line: bytes, clock: HumanClock) -> Row | str:
+    """The frame of a line, or what a line that explains another is. Raises `LineError`."""
     if b"\x1b" in line:
         line = _COLOUR.sub(b"", line)
     match = _LOG.fullmatch(line)
@@ -95,7 +103,7 @@ def read_candump_line(line: bytes, clock: HumanClock) -> Row | None:
     if match is not None:
         return _human_row(match, clock)
     if _EXPLANATION.fullmatch(line):
-        return None
+        return EXPLANATION
     if line.startswith(b"DROPCOUNT"):
         raise LineError("candump lost frames here")
     raise LineError("not a candump line")
@@ -228,7 +236,10 @@ def human_times(head: list[bytes]) -> list[int] | None:
 def are_deltas(times: list[int]) -> bool:
     """Whether time stamps of human-readable lines are differences (`-t d`), not offsets (`-t z`).
 
-    Both begin with zero. Offsets hardly ever fall; differences of bus traffic fall every few frames.
+    Both begin with zero. Offsets hardly ever fall; differences of bus traffic fall every few frames, or are
+    all the same: no three frames of a bus have one time.
     """
+    if len(times) > 3 and times[0] == 0 < times[1] and len(set(times[1:])) == 1:
+        return True
     falls = sum(after < before for before, after in itertools.pairwise(times))
     return len(times) > 2 and times[0] == 0 and falls * 10 > len(times)

@@ -28,16 +28,17 @@ _HIGHEST_BUS: Final = 255
 _FRAME: Final = re.compile(
     rb"(\d{1,10})(?:\.(\d{1,9}))? (\d{0,3})([RT])(11|29) +([0-9A-Fa-f]{1,8})((?: +[0-9A-Fa-f]{1,2})*)\s*"
 )
+RECORD: Final = "records of other types"
 # A type that begins with R or T but is none of the four would be a frame that is lost: not passed over.
 _OTHER: Final = re.compile(rb"\d{1,10}(?:\.\d{1,9})? \d{0,3}[A-QSU-Z][A-Z0-9]{2}(?:\s.*)?", re.DOTALL)
 
 
-def read_crtd_line(line: bytes) -> Row | None:
-    """The frame of a record, None for a record of another kind. Raises `LineError`."""
+def read_crtd_line(line: bytes) -> Row | str:
+    """The frame of a record, or what a record of another kind is. Raises `LineError`."""
     match = _FRAME.fullmatch(line)
     if match is None:
         if _OTHER.fullmatch(line):
-            return None
+            return RECORD
         raise LineError("not a CRTD record")
     seconds, fraction, bus, direction, bits, identifier, digits = match.groups()
     arbitration_id, extended = int(identifier, 16), bits == b"29"

@@ -1,8 +1,9 @@
 """GVRET CSV, the native log of SavvyCAN: the header names the columns, the data bytes come last.
 
 `Time Stamp,ID,Extended[,Dir],Bus,LEN,D1,...`: microseconds, hexadecimal id, true or false, Rx or Tx, a bus
-number, the number of bytes, and the bytes in hexadecimal, most often with a comma behind. Public sources:
-SavvyCAN's CSV files and the firmware that writes them (collin80/GVRET, collin80/ESP32RET).
+number, the number of bytes, and the bytes in hexadecimal, most often with a comma behind. Spreadsheets write
+semicolons or tabs for commas, and quotes. The firmware's clock has 32 bits and wraps after 71 minutes. Public
+sources: SavvyCAN's CSV files and the firmware that writes them (collin80/GVRET, collin80/ESP32RET).
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 
 from can_stream.errors import LineError
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS, STANDARD_ID_MASK, FrameBatch, FrameFlag
+from can_stream.logs.formats.gvret_clock import GvretClock
 from can_stream.logs.log_blocks import (
+    HEADER,
     MAX_LINE_BYTES,
     MAX_SECONDS,
     ChannelNames,
+    LogBatch,
     ParsedBlock,
     Row,
     RowCollector,
@@ -43,17 +47,23 @@ from can_stream.text.text_columns import (
 DEFAULT_HEADER: Final = b"Time Stamp,ID,Extended,Dir,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8"
 _NS_PER_MICRO: Final = 1000
 _HIGHEST_BUS: Final = 255
-_TRUTHS: Final = {b"true": True, b"1": True, b"false": False, b"0": False}
+# Spreadsheets write truth values in the language of the one who saved.
+_TRUTHS: Final = dict.fromkeys(
+    (b"true", b"1", b"wahr", b"vrai", b"vero", b"verdadero"), True
+) | dict.fromkeys((b"false", b"0", b"falsch", b"faux", b"falso"), False)
 _DIRECTIONS: Final = {b"rx": 0, b"tx": int(FrameFlag.TX)}
 _INTEGER: Final = re.compile(rb"-?\d{1,19}")
+_SHORTENED: Final = re.compile(rb"-?\d[.,]\d+[Ee]\+\d+")
 _HEX: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,8})")
 _BYTE: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,2})")
+_DELIMITERS: Final = (b",", b";", b"\t")
 _LOWER_CASE: Final = np.uint64(0x2020202020202020)
 
 
 class GvretColumns(Struct, frozen=True):
     """Where in a row each field is; None for a column that the file does not have."""
 
+    delimiter: bytes
     time: int
     identifier: int
     length: int
@@ -70,11 +80,13 @@ class GvretColumns(Struct, frozen=True):
 
 def gvret_columns(header: bytes) -> GvretColumns | None:
     """The columns that a header line names, None where it is no GVRET header."""
-    names = [name.strip().lower() for name in header.split(b",")]
+    delimiter = max(_DELIMITERS, key=header.count)
+    names = [_plain(name).lower() for name in header.split(delimiter)]
     place = {name: index for index, name in reversed(list(enumerate(names)))}
     if not {b"time stamp", b"id", b"len", b"d1"} <= place.keys():
         return None
     return GvretColumns(
+        delimiter=delimiter,
         time=place[b"time stamp"],
         identifier=place[b"id"],
         length=place[b"len"],
@@ -83,6 +95,12 @@ def gvret_columns(header: bytes) -> GvretColumns | None:
         direction=place.get(b"dir"),
         bus=place.get(b"bus"),
     )
+
+
+def _plain(text: bytes) -> bytes:
+    """A field without the blanks and the quotes around it."""
+    text = text.strip()
+    return text[1:-1].strip() if len(text) > 1 and text[:1] == text[-1:] == b'"' else text
 
 
 class GvretParser:
@@ -94,6 +112,7 @@ class GvretParser:
             raise LineError("not a GVRET header")
         self._columns: Final = columns
         self._names = ChannelNames()
+        self._clock = GvretClock()
 
     @property
     def channels(self) -> list[str]:
@@ -114,13 +133,14 @@ class GvretParser:
             rest.take_line(index, text.line(index), self._read_row)
         table = np.array([self._names.find(f"can{number}") or 0 for number in range(10)], np.uint16)
         batch = merge_lines(ok, rows.frames, table[bus], rest)
-        return ParsedBlock(batch, len(text), rest.ignored, rest.unreadable, tuple(rest.faults))
+        batch = LogBatch(self._clock.unwrapped(batch.frames), batch.channel)
+        return ParsedBlock(batch, len(text), rest.others, rest.unreadable, tuple(rest.faults))
 
-    def _read_row(self, line: bytes) -> Row | None:
+    def _read_row(self, line: bytes) -> Row | str:
         columns = self._columns
-        if gvret_columns(line) == columns:
-            return None
-        fields = [field.strip() for field in line.split(b",")]
+        if b"time stamp" in line.lower() and gvret_columns(line) == columns:
+            return HEADER
+        fields = [_plain(field) for field in line.split(columns.delimiter)]
         if not columns.fits(len(fields)):
             raise LineError("too few columns")
         arbitration_id = int(_matched(_HEX, fields[columns.identifier], "identifier")[1], 16)
@@ -137,6 +157,8 @@ class GvretParser:
         bus = _number(fields[columns.bus], "bus") if columns.bus is not None else 0
         if not 0 <= bus <= _HIGHEST_BUS:
             raise LineError("not a bus number")
+        if _SHORTENED.fullmatch(fields[columns.time]):
+            raise LineError("a time stamp that a spreadsheet has shortened: use the file as it was recorded")
         micros = _number(fields[columns.time], "time stamp")
         if abs(micros) > MAX_SECONDS * 1_000_000:
             raise LineError("timestamp out of range")
@@ -146,7 +168,7 @@ class GvretParser:
 def _matched(pattern: re.Pattern[bytes], text: bytes, what: str) -> re.Match[bytes]:
     match = pattern.fullmatch(text)
     if match is None:
-        raise LineError(f"not a {what}")
+        raise LineError(f"no valid {what}")
     return match
 
 
@@ -157,7 +179,7 @@ def _number(text: bytes, what: str) -> int:
 def _chosen(table: Mapping[bytes, int], text: bytes, what: str) -> int:
     value = table.get(text.lower())
     if value is None:
-        raise LineError(f"not a {what}")
+        raise LineError(f"no valid {what}")
     return value
 
 
@@ -179,7 +201,7 @@ class _Rows(Struct, eq=False):
 
 
 class _Fields:
-    """The comma-separated fields of lines, as (begin, end) positions. Every line has as many."""
+    """The divided fields of lines, as (begin, end) positions. Every line has as many."""
 
     def __init__(self, text: TextBlock, commas: Positions, ok: Mask, per_line: int) -> None:
         self.text: Final = text
@@ -209,7 +231,7 @@ class _Fields:
 
 def _regular_rows(text: TextBlock, columns: GvretColumns) -> _Rows:
     """Rows of the common kind: classic, plain numbers, one digit of bus and length, two per byte."""
-    commas = text.find(b",")
+    commas = text.find(columns.delimiter)
     counts = np.diff(np.searchsorted(commas, np.append(text.start, len(text.chars))))
     usual = int(np.bincount(counts).argmax()) if len(counts) else 0
     ok = (counts == usual) & (text.line_feed - text.start <= MAX_LINE_BYTES)

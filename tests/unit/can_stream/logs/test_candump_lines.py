@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from can_stream.errors import LineError
 from can_stream.frames.batches import FrameFlag
-from can_stream.logs.formats.candump_lines import HumanClock, are_deltas, read_candump_line
+from can_stream.logs.formats.candump_lines import EXPLANATION, HumanClock, are_deltas, read_candump_line
 from can_stream.logs.log_blocks import Row
 
 S = 1_000_000_000
@@ -14,7 +16,7 @@ EXTENDED, REMOTE, ERROR = FrameFlag.EXTENDED, FrameFlag.REMOTE, FrameFlag.ERROR
 FD, BRS, ESI, TX = FrameFlag.FD, FrameFlag.BRS, FrameFlag.ESI, FrameFlag.TX
 
 
-def read(line: bytes) -> Row | None:
+def read(line: bytes) -> Row | str:
     return read_candump_line(line, HumanClock())
 
 
@@ -69,10 +71,6 @@ def test_log_dialect(line: bytes, row: Row) -> None:
             (0, "can0", 4, ERROR, 8, b"\0\1\0\0\0\0\0\0"),
         ),
         (b" (1700000000.000001)  can0  123   [1]  11", (1700000000 * S + 1000, "can0", 0x123, 0, 1, b"\x11")),
-        (
-            b" (2023-11-14 22:13:20.000001)  can0  123   [1]  11",
-            (1700000000 * S + 1000, "can0", 0x123, 0, 1, b"\x11"),
-        ),
         (b"<0x123> [2] 11 22", (0, "can0", 0x123, 0, 2, b"\x11\x22")),
         (b"<0x00000123> [2] 11 22 ", (0, "can0", 0x123, EXTENDED, 2, b"\x11\x22")),
         (b"  can1  <0x123> [2] remote request", (0, "can1", 0x123, REMOTE, 2, b"")),
@@ -80,6 +78,21 @@ def test_log_dialect(line: bytes, row: Row) -> None:
 )
 def test_human_dialects(line: bytes, row: Row) -> None:
     assert read(line) == row
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("UTC", 0), ("Europe/Berlin", -1), ("XXX-5:30", -5.5)])
+def test_a_date_is_local_time_of_the_computer_that_reads_it(
+    zone: str, hours: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HumanClock()
+    line = b" (2023-11-14 22:13:20.000001)  can0  123   [1]  11"
+    with monkeypatch.context() as context:
+        context.setenv("TZ", zone)
+        time.tzset()
+        row = read_candump_line(line, clock)
+    time.tzset()
+    assert row == (int((1700000000 + hours * 3600) * S) + 1000, "can0", 0x123, 0, 1, b"\x11")
+    assert clock.is_local
 
 
 @pytest.mark.parametrize(
@@ -112,7 +125,7 @@ def test_unreadable_lines_say_why(line: bytes, reason: str) -> None:
 
 
 def test_the_explanation_below_an_error_frame_is_no_fault() -> None:
-    assert read(b"\tcontroller-problem{rx-overflow}") is None
+    assert read(b"\tcontroller-problem{rx-overflow}") == EXPLANATION
 
 
 def test_differences_are_summed_and_a_refused_line_does_not_count() -> None:
@@ -125,7 +138,7 @@ def test_differences_are_summed_and_a_refused_line_does_not_count() -> None:
             row = read_candump_line(line, clock)
         except LineError:
             continue
-        assert row is not None
+        assert not isinstance(row, str)
         stamps.append(row[0])
     assert stamps == [0, 250_000, 500_000]
 
@@ -133,5 +146,9 @@ def test_differences_are_summed_and_a_refused_line_does_not_count() -> None:
 def test_offsets_and_differences_are_told_apart() -> None:
     assert are_deltas([0, 900, 20, 870, 30, 40])
     assert not are_deltas([0, 20, 40, 40, 41, 45])
+    assert are_deltas([0, 10, 10, 10])
+    assert not are_deltas([0, 10, 10])
+    assert not are_deltas([0, 0, 0, 0])
+    assert not are_deltas([0, 10, 10, 10, 20])
     assert not are_deltas([1700000000, 5, 7, 3])
     assert not are_deltas([])

@@ -43,7 +43,9 @@ def test_every_candump_dialect_in_one_file() -> None:
     assert frames.data_length().tolist() == [4, 8, 0, 0, 0, 8, 8, 12, 3, 1]
     assert frames.flags[2] == FrameFlag.TX
     assert frames.flags[6] == FrameFlag.ERROR
-    assert (reader.frames, reader.unreadable, reader.ignored, reader.lines) == (10, 1, 2, 13)
+    assert (reader.frames, reader.unreadable, reader.others, reader.items) == (
+        *(10, 1, {"blank lines": 1, "comments": 1}, 13),
+    )
     (problem,) = reader.problems
     assert (problem.line, problem.excerpt) == (12, "user@gateway:~$ candump can0")
     assert "line 12" in str(problem)
@@ -106,7 +108,7 @@ def test_gvret_fd_rows_and_odd_fields(tmp_path: Path) -> None:
     assert frames.length.tolist() == [12, 1, 0]
     assert reader.channels == ["can0", "can12"]
     assert [problem.line for problem in reader.problems] == [5, 6, 7, 8, 9, 10]
-    assert reader.ignored == 2
+    assert reader.others == {"header lines": 2}
 
 
 def test_crtd() -> None:
@@ -187,7 +189,7 @@ def test_an_overlong_line_of_a_library_format_is_one_fault(tmp_path: Path) -> No
 def test_mf4_without_its_extra_says_what_to_install(tmp_path: Path) -> None:
     if importlib.util.find_spec("asammdf") is not None:
         pytest.skip("asammdf is installed")
-    with pytest.raises(LogError, match=r"can-edge-agent\[mf4\]"):
+    with pytest.raises(LogError, match=r"python-can\[mf4\]"):
         open_log(written(tmp_path / "x.mf4", b"MDF     4.10"))
 
 
@@ -232,8 +234,8 @@ def test_missing_files_and_unknown_formats_are_refused(tmp_path: Path) -> None:
         open_log(tmp_path / "missing.log")
     with pytest.raises(LogError, match="Is a directory"):
         open_log(tmp_path)
-    with pytest.raises(LogError, match="unknown log format 'pcap'"):
-        open_log(DATA / "gvret.csv", format="pcap")
+    with pytest.raises(LogError, match="unknown log format 'holiday'"):
+        open_log(DATA / "gvret.csv", format="holiday")
     with pytest.raises(LogError, match="not a BLF log"):
         open_log(DATA / "gvret.csv", format="blf")
 
@@ -260,6 +262,18 @@ def test_overlong_lines_are_one_fault_each(tmp_path: Path) -> None:
     assert len(frames_of(reader)) == 3
     assert [problem.line for problem in reader.problems] == [2, 4]
     assert all(len(problem.excerpt) < 200 for problem in reader.problems)
+
+
+def test_zero_bytes_are_counted_and_not_shown(tmp_path: Path) -> None:
+    frame, zeros = b"(1.000000) can0 123#01\n", b"\0" * 100
+    (tmp_path / "cut.log").write_bytes(frame + zeros + frame + b"\0" * 5000 + frame + zeros)
+    reader = open_log(tmp_path / "cut.log")
+    assert sum(len(batch.frames) for batch in reader) == 1
+    assert [(problem.line, problem.reason, problem.excerpt) for problem in reader.problems] == [
+        (2, "100 zero bytes stand before it", "(1.000000) can0 123#01"),
+        (3, "line longer than 4096 bytes, which begins with zero bytes", ""),
+        (4, "100 zero bytes, as a loss of power leaves them", ""),
+    ]
 
 
 def test_a_log_of_endless_channel_names_is_bounded(tmp_path: Path) -> None:
@@ -292,5 +306,6 @@ def test_how_far_a_log_is_read_grows_to_its_size(tmp_path: Path, compressed: boo
     reader = open_log(path)
     seen = [reader.bytes_read for _ in reader]
     assert seen == sorted(seen)
+    assert reader.size_bytes is not None
     assert 0 < seen[0] < reader.size_bytes or compressed
     assert reader.bytes_read == reader.size_bytes == path.stat().st_size

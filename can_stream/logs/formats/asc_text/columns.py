@@ -1,0 +1,249 @@
+"""The regular lines of a Vector ASC log in whole columns: data frames in hexadecimal, as CANoe writes them.
+
+Words may stand anywhere in a line; those of the data are two digits each with one space between. What is
+not regular is left to `asc_lines`, which reads these lines just the same: the fast way is only faster.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from can_stream.frames.batches import (
+    CLASSIC_DATA_BYTES,
+    FD_DATA_BYTES,
+    FrameBatch,
+    widen,
+)
+from can_stream.logs.formats.asc_lines import FLAGS_COLUMN
+from can_stream.logs.formats.asc_text.fields import (
+    Numbers,
+    buses,
+    digit,
+    directions,
+    ends_at,
+    fd_meaning,
+    hexadecimal,
+    identifiers,
+    payloads,
+    stamps,
+    two_digits,
+)
+from can_stream.logs.formats.asc_text.layouts import FEW_LINES, SAMPLES, Layouts
+from can_stream.logs.formats.asc_text.usual import Layout
+from can_stream.logs.formats.asc_text.usual_fd import FdLayout
+from can_stream.logs.formats.asc_text.usual_fields import are_alike
+from can_stream.logs.formats.asc_text.words import Heads, WideText, WordWindow
+from can_stream.logs.log_blocks import MAX_LINE_BYTES
+from can_stream.text.text_columns import MARGIN, Mask, Positions, TextBlock
+
+_CANFD: Final = np.uint64(int.from_bytes(b"CANFD", "little"))
+_FIVE_CHARACTERS: Final = np.uint64((1 << 8 * 5) - 1)
+# Words before the data: time, channel, identifier, direction, d, length; and of CANFD lines without a name.
+_CLASSIC_WORDS: Final = 6
+_FD_WORDS: Final = 9
+# As wide as these are where CANoe writes them, names of 32 characters among them.
+_CLASSIC_HEAD: Final = 56
+_FD_HEAD: Final = 120
+_FD_TAIL: Final = 40
+_FD_COLUMNS: Final = re.compile(rb" [01] [01] [0-9A-Fa-f] +\d{1,2} +")
+# `FF `, one place that the window does not see, and a word that is longer by a few characters.
+_ONE_BYTE_MORE: Final = 8
+# Up to one line in so many.
+_FEW: Final = 16
+
+
+class RegularLines(Struct, eq=False):
+    """Columns for lines of a block, valid where `ok`. `frames.timestamp_ns` is the stamp of the line."""
+
+    ok: Mask
+    frames: FrameBatch
+    bus: Numbers
+
+
+class _Lines:
+    """Some lines of a block, and their first words."""
+
+    def __init__(self, wide: WideText, begin: Positions, end: Positions, width: int, words: int) -> None:
+        self.wide: Final = wide
+        self.text: Final = wide.text
+        self.line_end: Final = end
+        self.words: Final = WordWindow(wide, begin, end, width, words)
+        self.ok: Mask = self.words.count >= _CLASSIC_WORDS
+
+    def span(self, number: int) -> tuple[Positions, Positions]:
+        """Where the word of this number begins and ends in each line."""
+        return self.words.begin[number], self.words.end[number]
+
+    def span_behind(self, number: int, named: Mask) -> tuple[Positions, Positions]:
+        """The same of the word behind it in lines that are `named`."""
+        (begin, end), (next_begin, next_end) = self.span(number), self.span(number + 1)
+        return np.where(named, next_begin, begin), np.where(named, next_end, end)
+
+    def data_begin(self, words: int, length: Numbers, named: Mask | None = None) -> Positions:
+        """Where `length` bytes begin behind so many words; one place behind these where there are none.
+
+        Clears `ok` where that cannot be seen.
+        """
+        (begin, _), (_, end) = self.span(words), self.span(words - 1)
+        count = self.words.count
+        if named is not None:
+            (begin, _), (_, end) = self.span_behind(words, named), self.span_behind(words - 1, named)
+            count = count - named
+        has_data = length > 0
+        self.ok &= count >= words + has_data
+        return np.where(has_data, begin, end + 1)
+
+
+def regular_lines(
+    text: TextBlock, layouts: Layouts | None = None, *, is_decimal: bool = False
+) -> RegularLines:
+    """The regular lines of a block, `layouts` those of the log. A few others are left to the reader."""
+    wide, layouts = WideText(text), layouts or Layouts()
+    lines: RegularLines | None = None
+    left = np.arange(len(text))
+    for layout in layouts.known(is_decimal=is_decimal):
+        if len(left) < FEW_LINES:
+            break
+        before = len(left)
+        lines, left = _laid_out(wide, layout, lines, left)
+        if len(left) == before:
+            layouts.forget(layout)
+    for sample in SAMPLES:
+        if len(left) < FEW_LINES:
+            break
+        line = text.line(int(left[int(len(left) * sample)]))
+        if (learned := layouts.learn(line, is_decimal=is_decimal)) is not None:
+            lines, left = _laid_out(wide, learned, lines, left)
+    if len(left) * _FEW > len(text) and not is_decimal:
+        is_fd = _are_fd(text, left)
+        for rows, read in ((left[~is_fd], _classic_lines), (left[is_fd], _fd_lines)):
+            if len(rows):
+                lines = _with_rows(lines, rows, read(wide, text.start[rows], text.end[rows]), len(text))
+    if lines is None:
+        return no_lines(len(text))
+    lines.ok &= text.line_feed - text.start <= MAX_LINE_BYTES
+    return lines
+
+
+def _laid_out(
+    wide: WideText, layout: Layout | FdLayout, lines: RegularLines | None, left: Positions
+) -> tuple[RegularLines | None, Positions]:
+    """`lines` with those among `left` that are laid out so, and which of them are left then."""
+    text, ok = wide.text, np.ones(len(left), np.bool_)
+    start = text.start[left]
+    heads = Heads.of(wide, start, layout.width, ok)
+    if heads is None:
+        return lines, left
+    ok &= are_alike(heads, layout.patterns)
+    rows = left
+    if not ok.all():
+        rows, start, heads = left[ok], start[ok], heads[ok]
+    if not len(rows):
+        return lines, left
+    part = RegularLines(*layout.read(wide, heads, start, text.end[rows]))
+    lines = _with_rows(lines, rows, part, len(text))
+    return lines, left[~lines.ok[left]]
+
+
+def no_lines(count: int, width: int = CLASSIC_DATA_BYTES) -> RegularLines:
+    """So many lines of which none is regular."""
+    frames = FrameBatch(
+        np.zeros(count, np.int64),
+        np.zeros(count, np.uint32),
+        np.zeros(count, np.uint8),
+        np.zeros(count, np.uint8),
+        np.zeros((count, width), np.uint8),
+    )
+    return RegularLines(np.zeros(count, np.bool_), frames, np.zeros(count, np.int64))
+
+
+def _are_fd(text: TextBlock, rows: Positions) -> Mask:
+    """Whether `CANFD` stands where it does in the first line that has it; elsewhere it is not regular."""
+    found = text.raw.find(b"CANFD")
+    if found < 0:
+        return np.zeros(len(rows), np.bool_)
+    begin = int(text.start[np.searchsorted(text.start, found, side="right") - 1])
+    word = text.text(np.minimum(text.start[rows] + (found - begin), len(text.chars) - MARGIN))
+    is_fd: Mask = (word & _FIVE_CHARACTERS) == _CANFD
+    return is_fd
+
+
+def _with_rows(lines: RegularLines | None, rows: Positions, part: RegularLines, count: int) -> RegularLines:
+    """`lines`, `count` of them, with `part` in place of its `rows`."""
+    if len(rows) == count:
+        return part
+    lines = lines or no_lines(count, part.frames.width)
+    frames, more = lines.frames, part.frames
+    data = widen(frames.data, more.width)
+    # By words of eight bytes: single ones take longer.
+    data.view(np.uint64)[rows, : more.width // 8] = more.data.view(np.uint64)
+    for mine, theirs in (
+        (lines.ok, part.ok),
+        (lines.bus, part.bus),
+        (frames.timestamp_ns, more.timestamp_ns),
+        (frames.arbitration_id, more.arbitration_id),
+        (frames.flags, more.flags),
+        (frames.length, more.length),
+    ):
+        mine[rows] = theirs
+    merged = FrameBatch(frames.timestamp_ns, frames.arbitration_id, frames.flags, frames.length, data)
+    return RegularLines(lines.ok, merged, lines.bus)
+
+
+def _classic_lines(wide: WideText, begin: Positions, end: Positions) -> RegularLines:
+    lines = _Lines(wide, begin, end, _CLASSIC_HEAD, _CLASSIC_WORDS + 1)
+    text, ok = lines.text, lines.ok
+    stamp = stamps(text, *lines.span(0), ok)
+    bus = buses(text, *lines.span(1), ok)
+    identifier, flags = identifiers(text, *lines.span(2), ok)
+    flags |= directions(text, *lines.span(3), ok)
+    letter, letter_end = lines.span(4)
+    ok &= (letter_end - letter == 1) & (text.chars[letter] | 0x20 == ord("d"))
+    length = digit(text, *lines.span(5), CLASSIC_DATA_BYTES, ok)
+    at = lines.data_begin(_CLASSIC_WORDS, length)
+    data, behind = payloads(wide, at, length, end, CLASSIC_DATA_BYTES, ok)
+    ok &= ends_at(text, behind, end)
+    return RegularLines(ok, FrameBatch(stamp, identifier, flags, length.astype(np.uint8), data), bus)
+
+
+def _fd_lines(wide: WideText, begin: Positions, end: Positions) -> RegularLines:
+    lines = _Lines(wide, begin, end, _fd_head(wide.text, begin, end), _FD_WORDS + 2)
+    text, ok = lines.text, lines.ok
+    stamp = stamps(text, *lines.span(0), ok)
+    word, word_end = lines.span(1)
+    ok &= (word_end - word == 5) & ((text.text(word) & _FIVE_CHARACTERS) == _CANFD)
+    bus = buses(text, *lines.span(2), ok)
+    flags = directions(text, *lines.span(3), ok)
+    identifier, extended = identifiers(text, *lines.span(4), ok)
+    word, word_end = lines.span(5)
+    named = (word_end - word != 1) | (text.chars[word] & 0xFE != ord("0"))
+    switch = digit(text, *lines.span_behind(5, named), 1, ok) | digit(
+        text, *lines.span_behind(6, named), 1, ok
+    )
+    code = digit(text, *lines.span_behind(7, named), 15, ok)
+    length = np.minimum(two_digits(text, *lines.span_behind(8, named), ok), FD_DATA_BYTES)
+    width = FD_DATA_BYTES if (length > CLASSIC_DATA_BYTES).any() else CLASSIC_DATA_BYTES
+    at = lines.data_begin(_FD_WORDS, length, named)
+    data, behind = payloads(wide, at, length, end, width, ok)
+    said = _said_flags(lines, behind)
+    more, length = fd_meaning(said, switch, code, length, ok)
+    flags |= extended | more
+    return RegularLines(ok, FrameBatch(stamp, identifier, flags, length, data), bus)
+
+
+def _fd_head(text: TextBlock, begin: Positions, end: Positions) -> int:
+    """How wide the beginning of lines is, the first byte of data in it; as in the first, a little more."""
+    found = _FD_COLUMNS.search(text.raw, int(begin[0]), int(end[0]))
+    return _FD_HEAD if found is None else min(found.end() - int(begin[0]) + _ONE_BYTE_MORE, _FD_HEAD)
+
+
+def _said_flags(lines: _Lines, behind: Positions) -> NDArray[np.uint32]:
+    """The flags column, the third of the words behind the data."""
+    words = WordWindow(lines.wide, behind, lines.line_end, _FD_TAIL, FLAGS_COLUMN + 1)
+    lines.ok &= words.count > FLAGS_COLUMN
+    return hexadecimal(lines.text, words.begin[FLAGS_COLUMN], words.end[FLAGS_COLUMN], lines.ok)

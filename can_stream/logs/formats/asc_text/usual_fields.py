@@ -1,0 +1,204 @@
+"""The fields of lines of a Vector ASC log that stand in the same columns, of many lines at once.
+
+All of these clear `ok` where a field is not as it is usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from can_stream.frames.batches import FrameFlag
+from can_stream.logs.formats.asc_text.fields import Numbers, fits_identifier
+from can_stream.logs.formats.asc_text.words import Heads
+from can_stream.logs.log_blocks import NS_PER_SECOND
+from can_stream.text.text_columns import (
+    Mask,
+    TextBlock,
+    Words,
+    are_decimal,
+    decimal,
+    decimal_values,
+    hex_number,
+    hex_values,
+)
+
+HEX_WIDTH: Final = 9
+DECIMAL_WIDTH: Final = 10
+BLANK: Final = 0x20
+_MOST_DIGITS: Final = 8
+_INVALID: Final = np.uint64(0x8080808080808080)
+_ONE: Final = np.uint64(1)
+_TEN: Final = np.uint64(10)
+_TOP_BIT: Final = np.uint64(7)
+_BYTE: Final = np.uint64(0xFF)
+_ALL: Final = np.uint64(2**64 - 1)
+_BITS: Final = np.uint64(8)
+_SPACES: Final = np.uint64(int.from_bytes(b" " * 8, "little"))
+# uint64[11]: of the characters 1 to 8 of an identifier's field (from 0) those from the nth on.
+_BEHIND: Final = np.array([(2**64 - 1) & ~((1 << 8 * max(size - 1, 0)) - 1) for size in range(11)], np.uint64)
+
+
+class Pattern(Struct, frozen=True):
+    """For some eight characters of a line, from `begin` on: what they are where they are `kept`."""
+
+    begin: int
+    text: np.uint64
+    kept: np.uint64
+
+
+def pattern_of(line: bytes, behind: int, free: Iterable[tuple[int, int]]) -> tuple[Pattern, ...]:
+    """What stands before `behind` but where it is `free`."""
+    kept = bytearray(b"\xff" * behind).ljust(-(-behind // 8) * 8, b"\0")
+    for first, end in free:
+        kept[first:end] = bytes(max(end - first, 0))
+    line = line.ljust(len(kept))
+    found = []
+    for begin in range(0, len(kept), 8):
+        mask = int.from_bytes(kept[begin : begin + 8], "little")
+        if mask:
+            text = int.from_bytes(line[begin : begin + 8], "little") & mask
+            found.append(Pattern(begin, np.uint64(text), np.uint64(mask)))
+    return tuple(found)
+
+
+def are_alike(heads: Heads, patterns: Iterable[Pattern]) -> Mask:
+    """Which lines are as the `patterns`."""
+    differ = np.zeros(len(heads), np.uint64)
+    for pattern in patterns:
+        differ |= (heads.word(pattern.begin) & pattern.kept) ^ pattern.text
+    same: Mask = differ == 0
+    return same
+
+
+class StampPlace(Struct, frozen=True):
+    """Where the stamp of a line stands: `point` characters before its point, `fraction` digits behind it."""
+
+    point: int
+    fraction: int
+
+    def read(self, text: TextBlock, heads: Heads, start: Numbers, ok: Mask) -> Numbers:
+        """Nanoseconds. Whole seconds are read once for neighbours with the same characters."""
+        part = decimal_values(heads.word(self.point + self.fraction - 7)) & _last_characters(self.fraction)
+        mark = heads.character(self.point)
+        ok &= ((mark == ord(".")) | (mark == ord(","))) & are_decimal(part)
+        # At most 16 characters stand before the point.
+        near = heads.word(self.point - 8) & _last_characters(min(self.point, 8))
+        is_new = np.ones(len(heads), np.bool_)
+        is_new[1:] = near[1:] != near[:-1]
+        if self.point > _MOST_DIGITS:
+            far = heads.word(0)
+            is_new[1:] |= far[1:] != far[:-1]
+        lines = np.flatnonzero(is_new)
+        seconds = [_seconds(text.raw[begin : begin + self.point]) for begin in start[lines].tolist()]
+        whole = np.repeat(np.array(seconds, np.int64), np.diff(lines, append=len(heads)))
+        ok &= whole >= 0
+        fraction = decimal(part) * np.uint64(10 ** (9 - self.fraction))
+        return whole * NS_PER_SECOND + fraction.view(np.int64)
+
+
+def _last_characters(count: int) -> np.uint64:
+    """A mask of the last so many of eight characters."""
+    return np.uint64((1 << 64) - (1 << 8 * (8 - count)))
+
+
+def _seconds(text: bytes) -> int:
+    """-1 for what is no number of seconds with blanks before it."""
+    digits = text.lstrip(b" ")
+    return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else -1
+
+
+def buses_at(heads: Heads, place: tuple[int, int], ok: Mask) -> Numbers:
+    """The bus of channel 1 is 0, and so is that of channel 0."""
+    number = np.zeros(len(heads), np.uint8)
+    for at in range(*place):
+        value = heads.digit(at)
+        ok &= value <= 9
+        number = number * np.uint8(10) + value
+    return np.where(ok, np.maximum(number, 1) - np.uint8(1), 0).astype(np.int64)
+
+
+def sent_flags(heads: Heads, at: int, ok: Mask) -> NDArray[np.uint8]:
+    """The flag of the R or T there."""
+    letter = heads.character(at)
+    is_sent = letter == ord("T")
+    ok &= is_sent | (letter == ord("R"))
+    flag: NDArray[np.uint8] = is_sent * np.uint8(FrameFlag.TX)
+    return flag
+
+
+def left_identifiers(heads: Heads, begin: int, ok: Mask) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """Identifiers that begin there: up to 8 digits, an x or not, and blanks up to 9 characters."""
+    text = heads.word(begin)
+    values = hex_values(text)
+    lowest, digits = _first_wrong(values & _INVALID)
+    number = hex_number(values & ((lowest >> _TOP_BIT) - _ONE)) >> (32 - 4 * digits).astype(np.uint32)
+    return _identifiers(heads, begin, digits, number, ok)
+
+
+def decimal_identifiers(heads: Heads, begin: int, ok: Mask) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """The same of up to 9 decimal digits, and blanks up to 10 characters."""
+    values = decimal_values(heads.word(begin))
+    wrong = (values | (values + np.uint64(0x7676767676767676))) & _INVALID
+    lowest, digits = _first_wrong(wrong)
+    kept = (values & ((lowest >> _TOP_BIT) - _ONE)) << (_BITS * (_BITS - digits.astype(np.uint64)))
+    number = np.where(digits > 0, decimal(kept), 0).astype(np.uint32)
+    ninth = heads.digit(begin + 8)
+    is_long = (digits == _MOST_DIGITS) & (ninth <= 9)
+    number = np.where(is_long, number * np.uint32(10) + ninth, number)
+    digits = digits + is_long
+    # What stands behind the eighth digit was not looked at yet.
+    tenth = heads.character(begin + DECIMAL_WIDTH - 1)
+    ok &= (tenth == BLANK) | (is_long & (tenth | 0x20 == ord("x")))
+    return _identifiers(heads, begin, digits, number, ok)
+
+
+def _first_wrong(wrong: Words) -> tuple[Words, Numbers]:
+    """The lowest bit that is set, and how many bytes have none before it: 8 where none is set."""
+    lowest = wrong & (~wrong + _ONE)
+    # 0x80 of the first byte that is no digit: its exponent is 8 for each digit before it, and 7.
+    exponent = (lowest.astype(np.float64).view(np.int64) >> 52) - 1023
+    return lowest, np.where(wrong == 0, 8, exponent >> 3)
+
+
+def _identifiers(
+    heads: Heads, begin: int, digits: Numbers, number: NDArray[np.uint32], ok: Mask
+) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """With what stands behind the digits: an x or not, then blanks."""
+    behind = heads.word(begin + 1)
+    place = np.minimum(np.maximum(digits, 1) - 1, 8).astype(np.uint64)
+    mark = (behind >> (_BITS * place)) & _BYTE
+    mark = np.where(digits == _MOST_DIGITS + 1, heads.character(begin + _MOST_DIGITS + 1), mark)
+    extended = mark | np.uint64(BLANK) == np.uint64(ord("x"))
+    blanks = _BEHIND.take(digits + extended)
+    ok &= ((behind ^ _SPACES) & blanks) == 0
+    ok &= (digits > 0) & fits_identifier(number, extended)
+    return number, extended * np.uint8(FrameFlag.EXTENDED)
+
+
+def right_identifiers(heads: Heads, end: int, ok: Mask) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """Identifiers that end there, with the x, blanks before them in a field of 9 characters."""
+    extended = heads.character(end - 1) | np.uint8(BLANK) == ord("x")
+    ok &= extended | (heads.character(end - HEX_WIDTH) == BLANK)
+    text = np.where(extended, heads.word(end - 9), heads.word(end - 8))
+    number = _right_aligned(text, 8, ok)
+    ok &= fits_identifier(number, extended)
+    return number, extended * np.uint8(FrameFlag.EXTENDED)
+
+
+def right_number(heads: Heads, end: int, size: int, ok: Mask) -> NDArray[np.uint32]:
+    """uint32[N]: hexadecimal numbers in fields of up to 8 characters that end there, blanks before them."""
+    return _right_aligned(heads.word(end - 8), size, ok)
+
+
+def _right_aligned(text: Words, size: int, ok: Mask) -> NDArray[np.uint32]:
+    values, before = hex_values(text), np.uint64((1 << 8 * (8 - size)) - 1)
+    # 0xFF for each character that is no digit: those must be the first ones, and blanks.
+    none = (((values & _INVALID) >> _TOP_BIT) * _BYTE) | before
+    stray = (none & (none + _ONE)) | ((text ^ _SPACES) & none & ~before)
+    ok &= (stray == 0) & (none != _ALL)
+    return hex_number(values & ~none)

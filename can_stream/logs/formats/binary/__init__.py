@@ -1,0 +1,1 @@
+"""The parts of binary formats: what their objects, blocks and packets hold."""

@@ -1,0 +1,17 @@
+"""The BLF reader against python-can's, in CPU time of the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.blf_parse import generated_log, measure
+from tests.helpers.ratios import best
+
+
+@pytest.mark.speed
+def test_many_times_python_can_on_a_generated_log(tmp_path: Path) -> None:
+    log = generated_log(tmp_path / "generated.blf")
+    result = best(lambda: measure(log), 7)
+    assert result.ratio >= 7, result
