@@ -13,6 +13,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cantools.database import Database
 
+_NO_NUMBER = re.compile(
+    r"invalid literal for int\(\) with base \d+: '(.*)'|could not convert string to float: '(.*)'", re.DOTALL
+)
+_PARSERS = ("cantools", "textparser", "xml.etree")
+_MISSING = "a part that it needs is missing or of another kind"
+_SAID = {
+    RecursionError: "its parts are nested too deeply",
+    MemoryError: "it takes more memory than there is",
+    ArithmeticError: "a number in it is too great",
+    **dict.fromkeys((TypeError, AttributeError, IndexError, AssertionError, UnicodeError), _MISSING),
+}
+# What Python's own functions say to who called them.
+_PYTHON_WORDS = re.compile(
+    r"(?i)object has no attribute|not iterable|NoneType|unpack|literal|argument|subscript|codec"
+    r"|exceeds the limit|\b(?:int|float|str|list|dict|tuple)\b(?:\(\)| object| index)"
+    r"|keyword|callable|__\w+__"
+)
 _WRAPPED = re.compile(r'^[A-Z]+: "(.*)"$', re.DOTALL)
 
 
@@ -69,10 +86,23 @@ def _database_class() -> type[Database]:
 
 
 def reason_of(error: BaseException) -> str:
-    """An exception of a parser in words."""
-    text = _WRAPPED.sub(r"\1", str(error)) or type(error).__name__
-    if isinstance(error, (TypeError, AttributeError)):
-        text = f"a part that it needs is missing or of another kind ({text})"
-    elif isinstance(error, KeyError):
-        text = f"{text} is not defined"
+    """An exception of a parser in words: in those of the parser where it has any for who wrote the file."""
+    text = _WRAPPED.sub(r"\1", str(error))
+    # Whose words quote the file, in which any word may stand.
+    is_parsers = type(error).__module__.startswith(_PARSERS) and text != ""
+    if not is_parsers:
+        text = _in_words(error, text)
     return text if len(text) <= 2000 else text[:1997] + "..."
+
+
+def _in_words(error: BaseException, text: str) -> str:
+    """What an exception of Python's own says to who wrote the file."""
+    if (number := _NO_NUMBER.search(text)) is not None:
+        value = number[1] or number[2]
+        return f"{value!r} is no number" if value else "a number is missing"
+    if isinstance(error, KeyError) and text:
+        return f"{text} is not defined"
+    for kind, said in _SAID.items():
+        if isinstance(error, kind):
+            return said
+    return _MISSING if not text or _PYTHON_WORDS.search(text) else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
@@ -16,29 +17,30 @@ from can_stream.signals.model import MessageModel, SignalModel, pgn_of
 _MAX_COMPARED_SIGNALS = 1000
 
 
-def check_message(message: MessageModel, line: int, locator: Locator, findings: Findings) -> None:
-    """Signals outside the message, of the same name, or over the same bits."""
-    dbc_id = message.arbitration_id | message.is_extended << 31
-    seen: set[str] = set()
+def check_message(placed: Placed, locator: Locator, findings: Findings) -> None:
+    """Signals outside the message, or over the same bits."""
+    message = placed.message
     for signal in message.signals:
-        at = locator.line(dbc_id, message.name, signal.name)
-        name = f"{message.name}.{signal.name}"
         if signal.needed_bytes > message.length:
             findings.warn(
-                at,
+                _line_of(placed, signal, locator),
                 "outside_message",
-                f"{name} needs {signal.needed_bytes} bytes of the message's {message.length}: "
-                "it is decoded only from frames that are long enough",
+                f"{message.name}.{signal.name} needs {signal.needed_bytes} bytes of the message's "
+                f"{message.length}: it is decoded only from frames that are long enough",
             )
-        if signal.name in seen:
-            findings.warn(at, "duplicate_signal", f"{name} exists more than once")
-        seen.add(signal.name)
     for first, second in overlapping(message):
         findings.warn(
-            locator.line(dbc_id, message.name, second.name) or line,
+            _line_of(placed, second, locator),
             "overlap",
             f"{message.name}.{second.name} and .{first.name} have bits in common: both are decoded",
         )
+
+
+def _line_of(placed: Placed, signal: SignalModel, locator: Locator) -> int:
+    message = placed.message
+    dbc_id = message.arbitration_id | message.is_extended << 31
+    start = signal.start ^ 7 if signal.big_endian else signal.start
+    return locator.line(dbc_id, message.name, signal.name, start, placed.nth)
 
 
 def overlapping(message: MessageModel) -> Iterator[tuple[SignalModel, SignalModel]]:
@@ -47,7 +49,7 @@ def overlapping(message: MessageModel) -> Iterator[tuple[SignalModel, SignalMode
     masks = [_bits(signal) for signal in signals]
     for index, mask in enumerate(masks):
         for other in range(index):
-            if mask & masks[other] and not _exclude(message, signals[index], signals[other]):
+            if mask & masks[other] and not exclude(message, signals[index], signals[other]):
                 yield signals[other], signals[index]
 
 
@@ -58,7 +60,7 @@ def _bits(signal: SignalModel) -> int:
     return mask
 
 
-def _exclude(message: MessageModel, one: SignalModel, other: SignalModel) -> bool:
+def exclude(message: MessageModel, one: SignalModel, other: SignalModel) -> bool:
     """Whether a common multiplexer never lets both be there."""
     conditions = dict(_conditions(message, other))
     return any(
@@ -80,17 +82,23 @@ def _intersect(some: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]
 
 
 class Placed(Struct):
-    """A message where it stands; `is_used` says whether frames can be it."""
+    """A message where it stands; `nth` of its id and name there; `is_used`: whether frames can be it."""
 
     message: MessageModel
     path: PurePath
     line: int
+    nth: int = 0
     is_used: bool = True
 
     @property
     def key(self) -> tuple[int, bool]:
         """Of one of these, one message is used."""
         return self.message.arbitration_id, self.message.is_extended
+
+    @property
+    def place(self) -> tuple[PurePath, int, str]:
+        """Where it is described, and as what: a range of ids in a SYM file is one place."""
+        return self.path, self.line, self.message.name
 
     def seen_from(self, other: Placed) -> str:
         """Where it is, for a finding on `other`."""
@@ -121,15 +129,19 @@ def check_together(files: Sequence[Sequence[Placed]]) -> list[Finding]:
     used: dict[tuple[int, bool], Placed] = {}
     names: dict[str, Placed] = {}
     groups: dict[int, Placed] = {}
+    of_one_place: Counter[tuple[PurePath, int, str]] = Counter()
     for placed in files:
         for one in placed:
             owner = used.get(one.key)
             if owner is not None:
                 one.is_used = False
                 report.append(_shadowed(one, owner))
-            elif (named := names.setdefault(one.message.name, one)) is not one:
+            elif (named := names.setdefault(one.message.name, one)).place != one.place:
                 report.append(_duplicate(one, named))
+            else:
+                of_one_place[one.place] += 1
         used |= {one.key: one for one in placed if one.is_used}
+    report += [_many_ids(names[place[2]], ids) for place, ids in of_one_place.items() if ids > 1]
     for one in used.values():
         twin = used.get((one.message.arbitration_id, False)) if one.message.is_extended else None
         if twin is not None:
@@ -150,6 +162,11 @@ def _duplicate(one: Placed, named: Placed) -> Finding:
     return _warning(
         one, "duplicate_message", f"{one.message.name} is also a message on {named.seen_from(one)}"
     )
+
+
+def _many_ids(one: Placed, ids: int) -> Finding:
+    said = f"{one.message.name} is the message of {ids} ids: their values bear the same names"
+    return _warning(one, "duplicate_message", said)
 
 
 def _same_number(one: Placed, twin: Placed) -> Finding:

@@ -9,8 +9,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from can_stream.databases import MAX_DATABASES
+from can_stream.databases.bundled import bundled_hint
 from can_stream.databases.findings import Severity
 from can_stream.databases.isolated import load_isolated
+from can_stream.databases.options import DatabaseOptions
 from can_stream.errors import DatabaseError
 from can_stream.signals.table import SignalTable
 
@@ -41,12 +43,17 @@ class ConfiguredDatabases(Struct, frozen=True):
         return "; ".join([loaded, *notes])
 
 
-def load_configured(patterns: Sequence[str]) -> ConfiguredDatabases:
+def load_configured(patterns: Sequence[str], options: Sequence[DatabaseOptions] = ()) -> ConfiguredDatabases:
     """Loads the files that match, in order. One that cannot be loaded does not keep the others out."""
     paths, problems = _expanded(patterns)
+    problems += [
+        f"database_options are given for {one.match}, which none of these databases is called"
+        for one in options
+        if paths and not any(one.fits(path) for path in paths)
+    ]
     while paths:
         try:
-            loaded = load_isolated(paths)
+            loaded = load_isolated(paths, options)
         except DatabaseError as error:
             problems.append(str(error))
             paths = [path for path in paths if path != error.path]
@@ -62,7 +69,7 @@ def _expanded(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
     for pattern in patterns:
         found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - the pattern may be absolute
         if not found:
-            problems.append(f"no file matches {pattern}")
+            problems.append(f"no file matches {pattern}{bundled_hint(pattern)}")
         paths.update(dict.fromkeys(map(Path, found)))
     chosen = list(paths)
     if len(chosen) > MAX_DATABASES:

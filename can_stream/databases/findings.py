@@ -17,11 +17,12 @@ class Severity(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One remark on line `line` (from 1) of `path`; `code` for programs, `message` for people.
+    """One remark on line `line` (from 1; 0: none) of `path`; `code` for programs, `message` for people.
 
     Codes: loaded, loaded_in_part, not_loaded; set_aside, extended_bit, overlap, outside_message,
     duplicate_message, duplicate_signal, duplicate_id, same_number, same_pgn, shadowed, unreachable,
-    unsupported.
+    unsupported, multiplexing, scaled_multiplexer, not_finite, mended, encoding, looks_like_j1939,
+    several_buses.
     """
 
     path: PurePath
@@ -31,7 +32,8 @@ class Finding(msgspec.Struct, frozen=True):
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.severity}: {self.message} [{self.code}]"
+        place = f"{self.path}:{self.line}" if self.line else str(self.path)
+        return f"{place}: {self.severity}: {self.message} [{self.code}]"
 
 
 class Findings:
@@ -40,6 +42,10 @@ class Findings:
     def __init__(self, path: PurePath) -> None:
         self.path = path
         self.found: list[Finding] = []
+
+    def keep_each_once(self) -> None:
+        """A message of many ids is looked at for each of them, and described once."""
+        self.found[:] = dict.fromkeys(self.found)
 
     def info(self, line: int, code: str, message: str) -> None:
         """Add what was loaded."""

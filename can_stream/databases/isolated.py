@@ -13,6 +13,7 @@ import msgspec
 
 from can_stream.databases.findings import Finding
 from can_stream.databases.loaded import LoadedDatabases
+from can_stream.databases.options import DatabaseOptions
 from can_stream.errors import DatabaseError
 from can_stream.signals.errors import TableError
 from can_stream.signals.table import read_table
@@ -28,10 +29,21 @@ class _Answer(msgspec.Struct):
 
 
 def load_isolated(
-    paths: Sequence[Path], timeout_seconds: float = TIMEOUT_SECONDS, memory_bytes: int = MEMORY_BYTES
+    paths: Sequence[Path],
+    options: Sequence[DatabaseOptions] = (),
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> LoadedDatabases:
     """What `load_databases` gives. Raises DatabaseError, also where time or memory run out."""
-    command = [sys.executable, "-m", "can_stream.databases.isolated", str(memory_bytes), *map(str, paths)]
+    said = msgspec.json.encode(list(options)).decode()
+    command = [
+        sys.executable,
+        "-m",
+        "can_stream.databases.isolated",
+        str(memory_bytes),
+        said,
+        *map(str, paths),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout_seconds, check=False)  # noqa: S603  (ourselves)
     except subprocess.TimeoutExpired as error:
@@ -55,13 +67,14 @@ def _path(kind: type, value: object) -> PurePath:
 
 
 def main() -> None:
-    """The process: `memory_bytes PATH...`; the answer goes to standard output."""
+    """The process: `memory_bytes OPTIONS PATH...`; the answer goes to standard output."""
     from can_stream.databases.loading import load_databases  # noqa: PLC0415 - the agent never holds it
 
-    limit, *names = sys.argv[1:]
+    limit, said, *names = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_AS, (int(limit), int(limit)))
     try:
-        loaded = load_databases([Path(name) for name in names])
+        options = msgspec.json.decode(said, type=list[DatabaseOptions])
+        loaded = load_databases([Path(name) for name in names], options)
         answer = _Answer(loaded.table.to_bytes(), list(loaded.report))
     except DatabaseError as error:
         answer = _Answer(b"", [], (str(error.path), error.line, error.reason))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from can_stream.databases import MAX_DATABASES
+from can_stream.databases.buses import messages_of_bus
 from can_stream.databases.cantools_loading import load_with_cantools, reason_of, what_cantools_warns_of
 from can_stream.databases.checks import Placed, check_ids, check_message, check_together
 from can_stream.databases.compiling import compile_message, dbc_id_of, is_j1939
@@ -16,7 +18,15 @@ from can_stream.databases.dbc.loading import DbcLoading
 from can_stream.databases.findings import Finding, Findings
 from can_stream.databases.loaded import LoadedDatabases
 from can_stream.databases.locating import Locator
-from can_stream.databases.reading import check_sizes, format_of, line_about, read_text
+from can_stream.databases.options import DatabaseOptions, options_for
+from can_stream.databases.protocols import check_protocol
+from can_stream.databases.reading import (
+    check_sizes,
+    format_of,
+    line_about,
+    read_text,
+    sym_with_plain_numbers,
+)
 from can_stream.errors import DatabaseError
 from can_stream.signals.errors import TableError
 from can_stream.signals.model import MessageModel
@@ -24,19 +34,28 @@ from can_stream.signals.table import SignalTable
 
 if TYPE_CHECKING:
     from cantools.database import Database
+    from cantools.database.can import Message
 
 
+ENCODING_REMEDY: Final = (
+    "`--encoding NAME`, or `encoding` in `database_options`, names another: gbk, shift_jis, cp1251, cp1252"
+)
 _LEFT_OUT: Final = ("loaded_in_part", "set_aside", "unsupported")
 
 
 class ParsedDatabase(Struct, frozen=True):
-    """One file as cantools' model, after what cannot be read was set aside."""
+    """One file as cantools' model, after what cannot be read was set aside; `messages`: those of the bus.
+
+    `said`: what its file does not say.
+    """
 
     database: Database
     locator: Locator
+    messages: tuple[Message, ...]
+    said: DatabaseOptions
 
 
-def load_databases(paths: Sequence[Path]) -> LoadedDatabases:
+def load_databases(paths: Sequence[Path], options: Sequence[DatabaseOptions] = ()) -> LoadedDatabases:
     """All of `paths` for one bus, in their order: of one id the file listed first wins.
 
     A DBC loads in part where it must; any file of which nothing can be loaded raises DatabaseError.
@@ -47,7 +66,7 @@ def load_databases(paths: Sequence[Path]) -> LoadedDatabases:
     files: list[list[Placed]] = []
     for path in paths:
         findings = Findings(path)
-        files.append(load_messages(path, findings))
+        files.append(load_messages(path, findings, options))
         report += findings.found
     together = check_together(files)
     try:
@@ -62,23 +81,34 @@ def used_messages(files: Iterable[Iterable[Placed]]) -> list[MessageModel]:
     return [placed.message for file in files for placed in file if placed.is_used]
 
 
-def parse_database(path: Path, findings: Findings) -> ParsedDatabase:
+def parse_database(path: Path, findings: Findings, options: Sequence[DatabaseOptions] = ()) -> ParsedDatabase:
     """The file as cantools has it. Raises DatabaseError where nothing of it can be loaded."""
-    database_format = format_of(path)
-    text = read_text(path)
+    database_format, said = format_of(path), options_for(path, options)
+    source = read_text(path, said.encoding)
+    for line, doubt in source.doubts:
+        findings.warn(line, "encoding", f"the text is {doubt}; {ENCODING_REMEDY}")
     if database_format == "dbc":
-        loading = DbcLoading(text, findings)
-        locator = Locator(text, loading.file.statements)
-        return ParsedDatabase(loading.load(), locator)
+        loading = DbcLoading(source.text, findings)
+        locator = Locator(source.text, loading.file.statements)
+        database = loading.load()
+    else:
+        database = _with_cantools(path, database_format, source.text, findings)
+        locator = Locator(source.text, [], database_format)
+    return ParsedDatabase(database, locator, messages_of_bus(path, database, said.bus, findings), said)
+
+
+def _with_cantools(path: Path, database_format: str, text: str, findings: Findings) -> Database:
+    if database_format == "sym":
+        text = sym_with_plain_numbers(text)
     check_sizes(path, database_format, text)
     try:
         with what_cantools_warns_of() as told:
             database = load_with_cantools(text, database_format)
-        for reason in told:
-            findings.warn(line_about(text, reason), "unsupported", reason)
-        return ParsedDatabase(database, Locator(text, []))
     except Exception as error:  # cantools raises whatever its parts raise
         raise DatabaseError(path, line_about(text, str(error)), reason_of(error)) from error
+    for reason in told:
+        findings.warn(line_about(text, reason), "unsupported", reason)
+    return database
 
 
 def place_messages(path: Path, parsed: ParsedDatabase, findings: Findings) -> list[Placed]:
@@ -86,11 +116,18 @@ def place_messages(path: Path, parsed: ParsedDatabase, findings: Findings) -> li
 
     Raises DatabaseError where no table can hold them.
     """
-    j1939, locator = is_j1939(parsed.database), parsed.locator
-    placed = []
-    for message in parsed.database.messages:
-        model = compile_message(message, j1939=j1939, locator=locator, findings=findings)
-        placed.append(Placed(model, path, locator.line(dbc_id_of(message), message.name)))
+    j1939, locator, protocol = is_j1939(parsed.database), parsed.locator, parsed.said.protocol or ""
+    placed, seen = [], Counter[tuple[int, str]]()
+    for message in parsed.messages:
+        key = dbc_id_of(message), message.name
+        try:
+            model = compile_message(
+                message, j1939=j1939, locator=locator, findings=findings, protocol=protocol, nth=seen[key]
+            )
+        except TableError as error:
+            raise DatabaseError(path, locator.line(*key, nth=seen[key]), error.reason) from error
+        placed.append(Placed(model, path, locator.line(*key, nth=seen[key]), seen[key]))
+        seen[key] += 1
     try:
         # Here, so that what makes a table impossible is told with the file it comes from.
         SignalTable([one.message for one in placed])
@@ -100,12 +137,15 @@ def place_messages(path: Path, parsed: ParsedDatabase, findings: Findings) -> li
     return placed
 
 
-def load_messages(path: Path, findings: Findings) -> list[Placed]:
+def load_messages(path: Path, findings: Findings, options: Sequence[DatabaseOptions] = ()) -> list[Placed]:
     """The messages of one file, with its findings. Raises DatabaseError."""
-    parsed = parse_database(path, findings)
+    parsed = parse_database(path, findings, options)
     placed = place_messages(path, parsed, findings)
     for one in placed:
-        check_message(one.message, one.line, parsed.locator, findings)
+        check_message(one, parsed.locator, findings)
+    if parsed.said.protocol is None:
+        check_protocol([one.message for one in placed], findings)
+    findings.keep_each_once()
     in_part = any(finding.code in _LEFT_OUT for finding in findings.found)
     kept = used_messages([placed])
     signals = sum(len(model.signals) for model in kept)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from can_stream.databases.dbc.statements import JUNK, Statement, renumber, split_statements
+from can_stream.databases.dbc.statements import GRAMMAR, JUNK, Statement, renumber, split_statements
 from can_stream.databases.findings import Findings
 
 _EXTENDED_BIT: Final = 1 << 31
@@ -14,6 +15,8 @@ _EXTENDED_BIT: Final = 1 << 31
 _DECISIVE: Final = ("SIG_VALTYPE_", "SG_MUL_VAL_")
 # What a signal table is made of; the rest describes, and is left out of a file that loads in part.
 _NEEDED: Final = {"BO_", "SG_", "VAL_", "SIG_VALTYPE_", "SG_MUL_VAL_", "BA_DEF_", "BA_DEF_DEF_", "BA_"}
+_ENDED: Final = set(GRAMMAR) - {"BO_", "SG_"}
+_ZEROS: Final = "\0" * 8
 _LIKE_SIGNAL: Final = re.compile(r"\|\s*\d+\s*@")
 _IS_PLAIN: Final = re.compile(r"\s*SG_\s+\w+\s*:")
 _IS_CHILD: Final = re.compile(r"\s*SG_\s+\w+\s+m\d+\s*:")
@@ -47,6 +50,14 @@ class DbcFile:
         """Whether any message is left."""
         return any(statement.kind == "BO_" for statement in self.statements)
 
+    def unended(self) -> Statement | None:
+        """The last statement where the file ends within it, which cantools passes over without a word."""
+        last = next((statement for statement in reversed(self.statements) if statement.kind), None)
+        if last is None or last.kind == JUNK or last.is_readable():
+            return None
+        is_ended = last.kind in _ENDED and last.stripped().endswith(";")
+        return None if is_ended else last
+
     def set_aside(self, statement: Statement, reason: str) -> None:
         """Take a statement out, with what depends on it."""
         if not statement.kind:
@@ -62,6 +73,25 @@ class DbcFile:
             self._without_attachment(gone)
         elif gone.kind == JUNK:
             self._without_junk(statement, gone)
+
+    def leave_out(self, reasons: Sequence[tuple[Statement, str]]) -> None:
+        """Take signals out, each for its reason, with what speaks of them alone."""
+        gone = set()
+        for statement, reason in reasons:
+            if statement.kind:
+                self._report(statement, reason)
+                gone.add((statement.frame_id, statement.name))
+                statement.blank()
+        gone -= self._list_signals() if gone else set()
+        for statement in self.statements if gone else ():
+            if statement.kind in ("VAL_", *_DECISIVE) and (statement.frame_id, statement.name) in gone:
+                statement.blank()
+
+    def add(self, statements: Iterable[Statement]) -> None:
+        """What the file should have said, behind its end."""
+        if self.statements and not self.statements[-1].text.endswith("\n"):
+            self.statements[-1].text += "\n"
+        self.statements.extend(statements)
 
     def correct_extended_bits(self) -> None:
         """Take ids of more than 11 bits for extended ones, wherever they are named."""
@@ -82,7 +112,7 @@ class DbcFile:
         for statement in self.statements:
             further = statement.further_lines() if statement.kind else []
             if statement.kind and not statement.is_readable():
-                self.set_aside(statement, "it does not read as a statement of its kind")
+                self.set_aside(statement, _reason_of(statement))
             elif statement.kind not in _NEEDED:
                 statement.blank()
             if not statement.kind:
@@ -186,6 +216,20 @@ class DbcFile:
         return {(other.frame_id, other.name) for other in self.statements if other.kind == "SG_"}
 
 
+def _reason_of(statement: Statement) -> str:
+    """Why a statement does not read, where one can tell."""
+    text = statement.stripped()
+    if text and not text.strip("\0 \t\r\n"):
+        return "zero bytes, as a loss of power leaves them"
+    if statement.kind in GRAMMAR and text.replace('\\"', "").count('"') % 2:
+        return "a quotation mark is not closed"
+    if statement.kind in _ENDED and not text.endswith(";"):
+        return "no semicolon ends it"
+    return "it does not read as a statement of its kind"
+
+
 def _first_line(statement: Statement) -> str:
     line = statement.text.strip().split("\n", 1)[0].strip()
+    if line.startswith(_ZEROS):
+        line = _ZEROS + "..."
     return line if len(line) <= 120 else line[:117] + "..."

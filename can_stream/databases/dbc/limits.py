@@ -39,10 +39,10 @@ def excesses(statements: list[Statement]) -> Iterator[tuple[Statement, str]]:
 
 def _excess(statement: Statement) -> str:
     if statement.kind == "BO_" and (found := _LENGTH.match(statement.text)):
-        size = _number(found.group(1))
+        size = number_of(found.group(1))
         return "" if size <= MAX_CONTROL_MESSAGE_BYTES else f"a message of {size} bytes"
     if statement.kind == "SG_" and (found := _LAYOUT.match(statement.text)):
-        bits = _number(found.group(3)) + _number(found.group(4))
+        bits = number_of(found.group(3)) + number_of(found.group(4))
         return "" if bits <= MAX_CONTROL_MESSAGE_BYTES * 8 else f"a signal that ends at bit {bits}"
     if statement.kind == "SG_MUL_VAL_" and (found := _RANGES.match(statement.text)):
         values = _values(found.group(3))
@@ -50,13 +50,14 @@ def _excess(statement: Statement) -> str:
     return ""
 
 
-def _number(digits: str) -> int:
+def number_of(digits: str) -> int:
+    """The number of some digits, 10**20 for all that are longer."""
     # Far beyond every limit; int() itself refuses some thousand digits.
     return int(digits) if len(digits) < 20 else 10**20
 
 
 def _values(ranges: str) -> int:
-    pairs = ((_number(first), _number(last)) for first, last in _RANGE.findall(ranges))
+    pairs = ((number_of(first), number_of(last)) for first, last in _RANGE.findall(ranges))
     return sum(max(last - first + 1, 0) for first, last in pairs)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from can_stream.databases.cantools_loading import load_with_cantools, reason_of
 from can_stream.databases.dbc.file import DbcFile
 from can_stream.databases.dbc.limits import excesses
+from can_stream.databases.dbc.mending import mend_descriptions
+from can_stream.databases.dbc.multiplexing import resolve_multiplexers
 from can_stream.databases.dbc.statements import Statement
 from can_stream.databases.findings import Findings
 from can_stream.databases.reading import line_about
@@ -40,10 +42,17 @@ class DbcLoading:
         for statement, reason in list(excesses(self.file.statements)):
             self.file.set_aside(statement, reason)
         self.file.correct_extended_bits()
+        mend_descriptions(self.file.statements, self._findings)
+        resolve_multiplexers(self.file, self._findings)
         try:
-            return self._try(self.file.text)
+            database = self._try(self.file.text)
         except Exception as error:  # cantools raises whatever its parts raise
+            if not self.file.has_messages():
+                raise DatabaseError(self._findings.path, 1, "there are no messages in it") from error
             return self._load_in_part(reason_of(error))
+        if (last := self.file.unended()) is not None:
+            return self._load_in_part(f"the file ends within the statement on line {last.line}")
+        return database
 
     def _try(self, text: str) -> Database:
         self._parsed_characters += len(text)

@@ -124,11 +124,16 @@ def test_a_multiplexed_signal_is_there_for_the_values_that_pick_it(tmp_path: Pat
     assert known["Which"].selector == -1
 
 
-def test_values_that_pick_are_compared_after_scaling_and_cut_to_integers(tmp_path: Path) -> None:
-    scaled = MUX[1].replace("(1,0)", "(0.5,0)")
-    model, _ = compiled(tmp_path, MUX[0], scaled, *MUX[2:])
-    assert signals(model)["One"].ranges == ((2, 3),), "1.0 and 1.5"
-    assert signals(model)["Many"].ranges == ((4, 5),)
+@pytest.mark.parametrize("scaling", ["(0.5,0)", "(1,1)", "(-2,7)"])
+def test_values_that_pick_are_raw_ones_whatever_the_multiplexer_is_scaled_by(
+    tmp_path: Path, scaling: str
+) -> None:
+    model, found = compiled(tmp_path, MUX[0], MUX[1].replace("(1,0)", scaling), *MUX[2:])
+    assert signals(model)["One"].ranges == ((1, 1),)
+    assert signals(model)["Many"].ranges == ((2, 2),)
+    assert [(one.line, one.severity, one.code) for one in found] == [
+        (4, Severity.WARNING, "scaled_multiplexer")
+    ], "cantools compares the scaled value"
 
 
 def test_what_a_table_cannot_hold_is_left_out_with_its_line_and_so_is_what_it_picks(tmp_path: Path) -> None:

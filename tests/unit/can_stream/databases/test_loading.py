@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from cantools.database.errors import ParseError
 
+from can_stream.databases.cantools_loading import reason_of
 from can_stream.databases.dbc.limits import excesses
 from can_stream.databases.dbc.statements import split_statements
-from can_stream.databases.findings import Finding
+from can_stream.databases.findings import Finding, Severity
 from can_stream.databases.isolated import load_isolated
 from can_stream.databases.lint import lint
 from can_stream.databases.loading import load_databases
@@ -106,7 +108,7 @@ def test_what_is_wrong_with_a_file_that_loads_is_reported_on_its_line(tmp_path: 
     )
     found = {(finding.code, finding.line) for finding in lint([written(tmp_path, text)])}
     assert found == {
-        ("loaded", 1), ("duplicate_id", 7), ("overlap", 9), ("outside_message", 11),
+        ("loaded", 1), ("duplicate_id", 7), ("overlap", 9), ("outside_message", 10), ("outside_message", 11),
         ("duplicate_signal", 11), ("duplicate_message", 12), ("same_number", 12),
     }  # fmt: skip
 
@@ -200,7 +202,7 @@ def test_nested_multiplexers_are_limited_by_their_product() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "line", "reason"),
     [
-        ("a.txt", b"", 1, "dbc"),
+        ("a.txt", b"", 0, "dbc"),
         ("a.dbc", b"", 1, ""),
         ("a.dbc", b"\x00\xff\n\x80", 1, ""),
         ("a.kcd", b"<a>\n<b>\n</a>", 3, "mismatched"),
@@ -236,6 +238,45 @@ def test_a_file_of_which_nothing_loads_says_where_and_why(
     assert {finding.code for finding in lint([path])} <= {"not_loaded", "set_aside"}
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (IndexError("list index out of range"), "a part that it needs is missing or of another kind"),
+        (ValueError("invalid literal for int() with base 10: '0x1'"), "'0x1' is no number"),
+        (ValueError("could not convert string to float: ''"), "a number is missing"),
+        (OverflowError("cannot convert float infinity to integer"), "a number in it is too great"),
+        (RecursionError("maximum recursion depth exceeded"), "its parts are nested too deeply"),
+        (KeyError("Tab"), "'Tab' is not defined"),
+        (ValueError(), "a part that it needs is missing or of another kind"),
+        (ValueError("message M or a signal of it has no name"), "message M or a signal of it has no name"),
+        (ParseError("Invalid syntax: an argument"), "Invalid syntax: an argument"),
+    ],
+)
+def test_what_a_parser_stumbles_over_is_said_in_words(error: Exception, said: str) -> None:
+    assert reason_of(error) == said
+
+
+@pytest.mark.parametrize("text", ['VERSION "0.1"\n\nNS_ :\n    NS_DESC_\n    CM_\n', 'VERSION ""\n\nNS_ :\n'])
+def test_a_file_without_messages_says_so(tmp_path: Path, text: str) -> None:
+    (found,) = lint([written(tmp_path, text)])
+    assert found.code == "not_loaded"
+    assert "there are no messages in it" in found.message
+
+
+def test_findings_on_messages_of_one_id_stand_on_their_own_lines(tmp_path: Path) -> None:
+    signal = ' SG_ S : 0|8@1+ (1,0) [0|0] "" ECU\n'
+    text = f"BO_ 291 Engine: 8 ECU\n{signal}BO_ 292 Engine: 8 ECU\n{signal}BO_ 291 Engine: 0 ECU\n{signal}"
+    found = [finding for finding in lint([written(tmp_path, text)]) if finding.code != "loaded"]
+    assert [(one.code, one.line) for one in found] == [
+        ("duplicate_id", 5),
+        ("outside_message", 6),
+        ("duplicate_message", 3),
+        ("duplicate_message", 5),
+    ]
+    assert "(line 1)" in found[0].message
+    assert "line 1" in found[2].message
+
+
 def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="No such file"):
         load_databases([tmp_path / "missing.dbc"])
@@ -248,7 +289,7 @@ def test_a_process_of_its_own_loads_the_same_table(tmp_path: Path) -> None:
     assert there.report == here.report
     with pytest.raises(DatabaseError) as caught:
         load_isolated([*paths, tmp_path / "missing.dbc"])
-    assert (caught.value.path.name, caught.value.line) == ("missing.dbc", 1)
+    assert (caught.value.path.name, caught.value.line) == ("missing.dbc", 0)
 
 
 def test_loading_that_takes_too_long_is_an_error(tmp_path: Path) -> None:
@@ -280,3 +321,32 @@ assert cantools.tester and cantools.database.load_file(paths[0]).messages
 assert load_databases(paths).table == first
 """
     subprocess.run([sys.executable, "-c", code, written(tmp_path, GOOD)], check=True)
+
+
+CUT = """BO_ 1 M: 8 ECU
+ SG_ A : 0|32@1- (0.5,0) [0|0] "" ECU
+ SG_ S M : 32|8@1+ (1,0) [0|0] "" ECU
+ SG_ B m4 : 40|8@1+ (1,0) [0|0] "" ECU
+CM_ SG_ 1 A "text";
+BA_DEF_ BO_ "GenMsgCycleTime" INT 0 65535;
+BA_DEF_DEF_ "GenMsgCycleTime" 0;
+BA_ "GenMsgCycleTime" BO_ 1 20;
+VAL_ 1 S 0 "off" 1 "on" ;
+SIG_VALTYPE_ 1 A : 1;
+SG_MUL_VAL_ 1 B S 4-4, 6-9;
+"""
+
+
+def test_a_file_that_ends_within_a_statement_is_never_loaded_whole(tmp_path: Path) -> None:
+    for end in range(CUT.index("CM_"), len(CUT)):
+        findings = lint([written(tmp_path, CUT[:end])])
+        is_whole = CUT[:end].rstrip().endswith((";", '"" ECU'))
+        assert ("loaded whole" in findings[0].message) == is_whole, CUT[:end]
+        assert any(finding.severity == Severity.ERROR for finding in findings) != is_whole
+
+
+def test_a_float_whose_declaration_is_cut_is_not_shown_as_an_integer(tmp_path: Path) -> None:
+    path = written(tmp_path, CUT[: CUT.index(" : 1;") + 4])
+    assert [signal.name for signal in load_databases([path]).table.signals] == ["S", "B"]
+    (aside, _) = of_code(lint([path]), "set_aside")
+    assert aside.message.endswith("line 10 may say how to read it")

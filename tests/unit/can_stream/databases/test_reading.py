@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.databases import reading
-from can_stream.databases.reading import check_sizes, format_of, line_about, read_text, text_of
+from can_stream.databases.encodings import decoded
+from can_stream.databases.reading import check_sizes, format_of, line_about, read_text
 from can_stream.errors import DatabaseError
 
 PATH = Path("bus.any")
@@ -26,16 +27,16 @@ PATH = Path("bus.any")
     ],
 )
 def test_a_text_is_utf_8_or_else_of_windows_with_one_kind_of_line_end(content: bytes, text: str) -> None:
-    assert text_of(content) == text
+    assert decoded(content).text == text
 
 
 @given(st.binary())
 def test_any_bytes_are_some_text(content: bytes) -> None:
-    assert "\r" not in text_of(content)
+    assert "\r" not in decoded(content).text
 
 
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseError, match=r"none\.dbc:1: No such file or directory"):
+    with pytest.raises(DatabaseError, match=r"none\.dbc: No such file or directory"):
         read_text(tmp_path / "none.dbc")
     with pytest.raises(DatabaseError, match="Is a directory"):
         read_text(tmp_path)
@@ -47,7 +48,7 @@ def test_a_file_may_be_as_large_as_the_cap_and_no_larger(
     monkeypatch.setattr(reading, "MAX_FILE_BYTES", 10)
     path = tmp_path / "bus.dbc"
     path.write_bytes(b"0123456789")
-    assert read_text(path) == "0123456789"
+    assert read_text(path).text == "0123456789"
     path.write_bytes(b"0123456789\n")
     with pytest.raises(DatabaseError, match="more than 10 bytes"):
         read_text(path)
@@ -103,6 +104,8 @@ def test_ids_of_a_sym_file_may_not_be_more_than_a_table_holds(monkeypatch: pytes
         ("line 99 is bad", 1),
         ("the signal EngineSpeed does not fit in Engine", 3),
         ("the signal ENGINESPEED.", 3),
+        ("Standard frame id 0xa00 is more than 11 bits in message Engine.", 2),
+        ("The signal EngineSpeed does not fit in message Engine.", 3),
         ("a b c", 1),
         ("", 1),
     ],
