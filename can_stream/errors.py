@@ -36,10 +36,10 @@ class LineError(CanStreamError):
 
 
 class DatabaseError(CanStreamError):
-    """The database `path` cannot be loaded: `reason`, at `line` (from 1)."""
+    """The database `path` cannot be loaded: `reason`, at `line` (from 1; 0: it is no matter of a line)."""
 
     def __init__(self, path: PurePath, line: int, reason: str) -> None:
         self.path = path
         self.line = line
         self.reason = reason
-        super().__init__(f"{path}:{line}: {reason}")
+        super().__init__(f"{path}:{line}: {reason}" if line else f"{path}: {reason}")

@@ -13,7 +13,11 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+from can_stream.repeated_lines import RepeatedLines
+from can_stream.standard_error import StandardErrorHandler
+from can_stream.text.foreign import shown
 
 _MAX_STATUS_CHARACTERS: Final = 500
 _MAX_WATCHDOG_DIGITS: Final = 18
@@ -39,8 +43,8 @@ class ServiceManager:
         return self._address is not None
 
     def starting(self, text: str) -> None:
-        """It gets on with a start that takes long: systemd waits a minute more."""
-        self._tell("EXTEND_TIMEOUT_USEC=60000000")
+        """It gets on with a start that takes long: systemd waits a minute more, ready or not."""
+        self._tell("EXTEND_TIMEOUT_USEC=60000000", "WATCHDOG=1")
         self.status(text)
 
     def ready(self) -> None:
@@ -61,7 +65,7 @@ class ServiceManager:
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`; told when it changes."""
-        line = " ".join(text.split())[:_MAX_STATUS_CHARACTERS]
+        line = shown(" ".join(text.split()), _MAX_STATUS_CHARACTERS)
         if line != self._told_status:
             self._told_status = line
             self._tell(f"STATUS={line}")
@@ -94,15 +98,53 @@ def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
 
 
 def log_to_standard_error(level: int) -> None:
-    """Logs what is of `level` and above; to the journal in a way that `journalctl -p` understands."""
-    logging.basicConfig(level=level, format=_FORMAT, stream=sys.stderr)
-    status = os.fstat(sys.stderr.fileno())
-    if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(_JournalFormatter(_FORMAT))
+    """Logs what is of `level` and above; to the journal in a way that `journalctl -p` understands.
+
+    The one place that sets up a log: no logger's call can forget to make foreign text safe, or to end.
+    """
+    _log_to_standard_error(level)
+    for handler in logging.getLogger().handlers:
+        RepeatedLines.limit(handler)
 
 
-class _JournalFormatter(logging.Formatter):
+def _log_to_standard_error(level: int) -> None:
+    try:
+        descriptor = sys.stderr.fileno()
+        status = os.fstat(descriptor)
+    except OSError:  # it is no file, or closed
+        _log_to(logging.StreamHandler(sys.stderr), level, ShownFormatter(_FORMAT))
+        return
+    is_journal = os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    formatter = _JournalFormatter(_FORMAT) if is_journal else ShownFormatter(_FORMAT)
+    _log_to(StandardErrorHandler(descriptor), level, formatter)
+
+
+def _log_to(handler: logging.Handler, level: int, formatter: ShownFormatter) -> None:
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class ShownFormatter(logging.Formatter):
+    """A record is one line, whatever was put into it; a traceback behind it is indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Without what a terminal obeys."""
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """No line of it looks like a record."""
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's name
+        """No line of it looks like a record."""
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {shown(line)}" for line in text.split("\n"))
+
+
+class _JournalFormatter(ShownFormatter):
     """Puts the level in front of every line."""
 
     def format(self, record: logging.LogRecord) -> str:

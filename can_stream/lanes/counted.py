@@ -13,6 +13,7 @@ from can_stream.lanes.holdings import Found, Holding, NewGap, Taken, is_final
 from can_stream.lanes.holes import Hole
 from can_stream.lanes.intervals import IntervalSet
 from can_stream.protocol.lanes_control import BacklogRange
+from can_stream.protocol.packet_head import MAX_SEQ
 from can_stream.protocol.packets import Gap, GapReason, Packet
 
 Count: TypeAlias = Callable[[str, int, int], int]
@@ -84,7 +85,7 @@ class Counted(Holding, kw_only=True):
         ]
         known = max(hole.last for hole in self.holes)
         frames = self.in_holes - sum(hole.frames for hole in listed if hole.first <= known)
-        return [*out[:-1], out[-1]._replace(frames=max(0, frames))] if out else []
+        return [*out[:-1], out[-1]._replace(frames=max(0, min(frames, MAX_SEQ)))] if out else []
 
     def silent(self, listed: IntervalSet, below: int | None) -> list[NewGap]:
         """Holes that their owner has not listed, as far as it speaks for them, become a gap."""
@@ -104,7 +105,7 @@ class Counted(Holding, kw_only=True):
         lost = IntervalSet(part for hole in holes for part in self.known.missing(hole.first, hole.last))
         if not lost:
             return []
-        frames = sum(hole.frames for hole in holes)
+        frames = min(sum(hole.frames for hole in holes), MAX_SEQ)
         for part in lost:
             self.known.add(*part)
             self.findable.add(*part)

@@ -16,7 +16,7 @@ class Held(Struct):
     """`gap` where that is what it holds, `position` None where it is of version 1.
 
     `row` and `replaces`: where it is on disk, and what it takes the place of there; 0: not. `is_stored`:
-    certainly there. `was_sent`: on the current connection.
+    certainly there. `was_sent`: on the current connection; `was_tried`: on any.
     """
 
     number: PacketNumber
@@ -30,6 +30,7 @@ class Held(Struct):
     row: int = 0
     is_stored: bool = False
     replaces: int = 0
+    was_tried: bool = False
 
     @property
     def first_seq(self) -> int:

@@ -36,14 +36,18 @@ def relisted(
 ) -> list[Hole]:
     """Holes in positions once a hello has listed some: all of `missing`, which has grown by what is new."""
     out = []
-    before = IntervalSet((hole.first, hole.last) for hole in holes)
-    fresh = [new for part in missing for new in before.missing(*part)]
     for hole in holes:
-        since = hole.known_since_seconds
+        first, last, frames, since, _ = hole
+        if listed.covers(first, last):  # as nearly always
+            out.append(Hole(first, last, frames, since, now_seconds))
+            continue
         out += [of_positions(*part, since, now_seconds) for part in listed.common(hole.first, hole.last)]
         rest = listed.missing(hole.first, hole.last)
         out += [of_positions(*part, since, hole.last_listed_seconds) for part in rest]
-    out += [of_positions(*part, now_seconds, now_seconds) for part in fresh]
+    if sum(hole.frames for hole in holes) != missing.size:
+        before = IntervalSet((hole.first, hole.last) for hole in holes)
+        fresh = [new for part in missing for new in before.missing(*part)]
+        out += [of_positions(*part, now_seconds, now_seconds) for part in fresh]
     out.sort()
     return _joined(out)
 
@@ -52,7 +56,7 @@ def _joined(holes: Iterable[Hole]) -> list[Hole]:
     out: list[Hole] = []
     for hole in holes:
         last = out[-1] if out else None
-        if last is not None and last.last + 1 == hole.first and last[3:] == hole[3:]:
+        if last is not None and last[1] + 1 == hole[0] and last[3:] == hole[3:]:
             out[-1] = of_positions(last.first, hole.last, *hole[3:])
         else:
             out.append(hole)
@@ -78,10 +82,43 @@ def without_all(holes: Sequence[Hole], parts: IntervalSet) -> list[Hole]:
     return [of_positions(*part, *hole[3:]) for hole in holes for part in parts.missing(hole.first, hole.last)]
 
 
-def difference(before: Sequence[Hole], after: Sequence[Hole]) -> tuple[list[int], list[Hole]]:
-    """What to take out of storage, by first unit, and then to put in, so that it holds `after`."""
+class Run(NamedTuple):
+    """All holes that begin at `first` to `last`: listed anew, and else as they were."""
+
+    first: int
+    last: int
+    last_listed_seconds: float
+
+
+class Difference(NamedTuple):
+    """What to do to storage, in this order: take out by first unit, list anew, put in."""
+
+    gone: list[int]
+    runs: list[Run]
+    new: list[Hole]
+
+
+def difference(before: Sequence[Hole], after: Sequence[Hole]) -> Difference:
+    """How storage that holds `before` comes to hold `after`; holes that a hello lists anew are few runs."""
+    gone: list[int] = []
+    runs: list[Run] = []
+    new: list[Hole] = []
     if before is after:
-        return [], []
-    old = set(before)
-    kept = old.intersection(after)
-    return [hole.first for hole in before if hole not in kept], [h for h in after if h not in kept]
+        return Difference(gone, runs, new)
+    left = {hole.first: hole for hole in before}
+    goes_on = False
+    for hole in after:
+        old = left.pop(hole[0], None)
+        if old == hole:
+            goes_on = False
+        elif old is not None and old[:4] == hole[:4]:
+            if goes_on and runs[-1][2] == hole[4]:
+                runs[-1] = Run(runs[-1][0], hole[0], hole[4])
+            else:
+                runs.append(Run(hole[0], hole[0], hole[4]))
+            goes_on = True
+        else:
+            if old is not None:
+                gone.append(hole[0])
+            new.append(hole)
+    return Difference([*gone, *left], runs, new)

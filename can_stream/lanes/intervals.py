@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class IntervalSet:
@@ -16,6 +16,13 @@ class IntervalSet:
         self._lasts: list[int] = []
         for first, last in intervals:
             self.add(first, last)
+
+    @classmethod
+    def of_disjoint(cls, intervals: Sequence[tuple[int, int]]) -> IntervalSet:
+        """Of intervals that are as this class has them: what it gave away or stored."""
+        made = cls.__new__(cls)
+        made._firsts, made._lasts = [one[0] for one in intervals], [one[1] for one in intervals]
+        return made
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self._firsts, self._lasts, strict=True)
@@ -76,6 +83,11 @@ class IntervalSet:
             lasts.append(after)
         self._firsts[low:high] = firsts
         self._lasts[low:high] = lasts
+
+    def covers(self, first: int, last: int) -> bool:
+        """Whether the numbers first to last are all in the set."""
+        i = bisect_right(self._firsts, first) - 1
+        return i >= 0 and last <= self._lasts[i]
 
     def common(self, first: int, last: int) -> list[tuple[int, int]]:
         """Which parts of first to last are in the set."""

@@ -15,6 +15,8 @@ from can_stream.protocol.lanes_control import BacklogRange
 from can_stream.protocol.packets import Gap, Packet
 
 _NOTHING_NEW: Final = None
+# Who said positions once speaks version 2, and without them nobody knows which packets are the same.
+_REMEDY: Final = "see that whatever is between lets Sec-WebSocket-Protocol pass, as when it began"
 
 
 class Positions(Holding, kw_only=True):
@@ -57,13 +59,13 @@ class Positions(Holding, kw_only=True):
             if one.position is None:
                 raise SessionError(
                     f"start {self.start_id} says positions, and its range from {one.first_seq} on has none: "
-                    "see that whatever is between lets WebSocket subprotocols pass"
+                    f"{_REMEDY}"
                 )
             if one.frames:
                 listed.add(one.position, one.position + one.frames - 1)
             end = max(end, one.position + one.frames)
         self.end = max(self.end, end)
-        missing = IntervalSet(self.known.missing(0, self.end - 1))
+        missing = IntervalSet.of_disjoint(self.known.missing(0, self.end - 1))
         self.holes = relisted(self.holes, missing, listed, now_seconds)
         return listed
 
@@ -72,7 +74,8 @@ class Positions(Holding, kw_only=True):
         parts = []
         for hole in self.holes:
             last = hole.last if below is None else min(hole.last, below - 1)
-            parts += listed.missing(hole.first, last)
+            if not listed.covers(hole.first, last):  # as it nearly always does
+                parts += listed.missing(hole.first, last)
         return self._lost(parts)
 
     def expired(self, listed_before_seconds: float) -> list[NewGap]:
@@ -129,7 +132,8 @@ class Positions(Holding, kw_only=True):
         position, frames = packet.position, packet.frames or 0
         if position is None:
             raise SessionError(
-                f"packet {packet.number.seq} of start {self.start_id} says no position, as others of it do"
+                f"packet {packet.number.seq} of start {self.start_id} says no position, as others of it do: "
+                f"{_REMEDY}"
             )
         if not frames:
             known = not self.numbers.missing(packet.first_seq, packet.number.seq)

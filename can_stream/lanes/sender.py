@@ -19,7 +19,7 @@ from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import MAX_RANGES, LaneName
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import MAX_STARTS, LaneHello, StartBooks
-from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packet_head import PacketNumber, span_of
 from can_stream.protocol.packets import (
     Gap,
     GapReason,
@@ -80,7 +80,7 @@ class LaneSender:
 
     def take_signals(self, batch: SignalBatch, now_seconds: float) -> None:
         """Number a batch of 1 to MAX_ROWS values, each of which counts as a frame does in a frames lane."""
-        span_ns = _span(batch)
+        span_ns = span_of(batch.timestamp_ns)
         packet = encode_signals(self._number, batch, self.resolution_ns, self.next_frame, span_ns)
         self._hold(self._held(packet, len(batch), now_seconds, span_ns=span_ns))
 
@@ -98,7 +98,7 @@ class LaneSender:
 
     def packed(self, batch: FrameBatch, made_at_seconds: float) -> Held:
         """What a batch of 1 to MAX_ROWS frames would be as the next packet."""
-        span_ns = _span(batch)
+        span_ns = span_of(batch.timestamp_ns)
         packet = encode_frames(self._number, batch, self.resolution_ns, self.next_frame, span_ns)
         return self._held(packet, len(batch), made_at_seconds, span_ns=span_ns)
 
@@ -120,6 +120,11 @@ class LaneSender:
         return not self.window.held_packets
 
     @property
+    def is_next_there(self) -> bool:
+        """Whether the server has the next packet already, of an earlier run of the same start."""
+        return self.next_seq <= self._taken_through
+
+    @property
     def has_unsent(self) -> bool:
         """Whether packets wait to be sent, be it for room in a range."""
         return bool(self._live) or self.window.has_backlog
@@ -133,6 +138,11 @@ class LaneSender:
     def waiting_frames(self) -> int:
         """How many frames of this start wait for their acknowledgement, wherever they are."""
         return self.window.waiting_frames(self.start_id)
+
+    @property
+    def untried_frames(self) -> int:
+        """How many of those were never sent, on no connection; 0 where some are on disk."""
+        return self.window.untried_frames if isinstance(self.window, MemoryWindow) else 0
 
     # -- one connection after another
 
@@ -234,7 +244,7 @@ class LaneSender:
             self.on_unsent()
 
     def _send(self, kind: RangeKind, held: Held) -> tuple[RangeKind, bytes]:
-        held.was_sent = True
+        held.was_sent = held.was_tried = True
         if kind is RangeKind.BACKLOG:
             self._backlog_frames += held.frames or 0
         self._sent[kind].append((held.number, held.frames or 0))
@@ -243,10 +253,6 @@ class LaneSender:
     def _has_room_for_backlog(self) -> bool:
         is_within = self._backlog_frames < self.max_backlog_frames
         return is_within and len(self._sent[RangeKind.BACKLOG]) < self.limits.max_in_flight
-
-
-def _span(batch: FrameBatch | SignalBatch) -> SpanNs:
-    return int(batch.timestamp_ns.min()), int(batch.timestamp_ns.max())
 
 
 def _nobody_asks() -> None:

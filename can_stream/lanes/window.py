@@ -105,6 +105,11 @@ class MemoryWindow:
         return sum(held.data_frames for held in self.held.values() if not held.is_stored)
 
     @property
+    def untried_frames(self) -> int:
+        """How many frames were never sent."""
+        return sum(held.data_frames for held in self.held.values() if not held.was_tried)
+
+    @property
     def stored_frames(self) -> int:
         """How many frames are known to be on disk too."""
         return sum(held.data_frames for held in self.held.values() if held.is_stored)

@@ -22,8 +22,8 @@ U8: Final = np.dtype(np.uint8)
 U16: Final = np.dtype(np.uint16)
 U32: Final = np.dtype(np.uint32)
 U64: Final = np.dtype(np.uint64)
-# Below this no sum of a packet's differences can wrap around in 64 bits.
-_SAFE_SUM: Final = 2**62
+# In so many planes no sum of 8192 differences can wrap around in 64 bits.
+_SAFE_PLANES: Final = 6
 _ONE: Final = np.uint64(1)
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -52,14 +52,15 @@ def take_planes(reader: Reader, count: int) -> NDArray[np.uint64]:
         raise PacketError(f"{planes} planes, at most {MAX_PLANES} are allowed", at)
     matrix = np.zeros((count, MAX_PLANES), U8)
     matrix[:, :planes] = column(reader, U8, planes * count).reshape(planes, count).T
-    return column(Reader(matrix.tobytes()), U64, count)
+    values = matrix.view(U64).reshape(count)
+    return values if byteorder == "little" else values.byteswap()
 
 
 def put_ticks(out: bytearray, ticks: NDArray[np.int64]) -> None:
     """Append the zigzag differences between times in planes; the first time itself is written apart."""
     deltas = np.zeros(len(ticks), np.int64)
     np.subtract(ticks[1:], ticks[:-1], out=deltas[1:])
-    put_planes(out, ((deltas << 1) ^ (deltas >> 63)).view(np.uint64))
+    put_planes(out, (deltas << 1 ^ deltas >> 63).view(np.uint64))
 
 
 def take_ticks(reader: Reader, first: int, count: int, limit: int) -> tuple[NDArray[np.int64], int, int]:
@@ -68,8 +69,8 @@ def take_ticks(reader: Reader, first: int, count: int, limit: int) -> tuple[NDAr
     coded = take_planes(reader, count)
     deltas = (coded >> _ONE).view(np.int64) ^ -(coded & _ONE).view(np.int64)
     sums = deltas.cumsum()
-    low, high = lowest, highest = first + int(sums.min()), first + int(sums.max())
-    if int(coded.max()) * count >= _SAFE_SUM:
+    low, high = lowest, highest = first + int(np.minimum.reduce(sums)), first + int(np.maximum.reduce(sums))
+    if reader.data[at] > _SAFE_PLANES:
         # In floating point, because a hostile sum wraps around silently in 64 bits.
         exact = first + deltas.cumsum(dtype=np.float64)
         low, high = int(exact.min()), int(exact.max())
@@ -89,7 +90,7 @@ def take_slots(reader: Reader, count: int, slots: int) -> NDArray[np.uint16]:
     """The inverse of `put_slots`."""
     at = reader.offset
     slot = column(reader, U8, count).astype(U16) if slots <= 256 else column(reader, U16, count)
-    highest = int(slot.max(initial=0))
+    highest = int(np.maximum.reduce(slot, initial=0))
     if highest >= slots:
         raise PacketError(f"slot {highest} of {slots}", at)
     return slot
@@ -98,9 +99,9 @@ def take_slots(reader: Reader, count: int, slots: int) -> NDArray[np.uint16]:
 def put_rows(out: bytearray, slots: Slots, rows: NDArray[np.uint8]) -> None:
     """Append uint8[N, W] (W a multiple of 8) as changes within each slot."""
     grouped = np.ascontiguousarray(rows).view(U64).take(slots.order, axis=0)
-    previous = np.zeros_like(grouped)
+    previous = np.empty_like(grouped)
     previous[1:] = grouped[:-1]
-    previous[slots.starts] = 0
+    previous[slots.starts] = 0  # the first row too: a slot starts there
     differences = grouped.view(U8) - previous.view(U8)
     out += np.packbits(differences != 0).tobytes()
     out += differences.tobytes().translate(None, b"\0")

@@ -6,7 +6,7 @@ more; a sender says to a side of version 1, which refuses them, only what versio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -29,14 +29,21 @@ _T = TypeVar("_T")
 
 Text = Annotated[str, Meta(max_length=512)]
 LongText = Annotated[str, Meta(max_length=8192)]
-UInt = Annotated[int, Meta(ge=0)]
+# All that every store and language on the way can hold.
+UInt = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Int = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Seq = Annotated[int, Meta(ge=1, le=2**53)]
-WallNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+HeartbeatSeconds = Annotated[float, Meta(ge=1, le=3600)]
+PacketBytes = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+WallNs = UInt
 Details = dict[str, Any]
 
 TableHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 LaneName = Literal["frames", "signals"]
 LANES: Final[tuple[LaneName, ...]] = ("frames", "signals")
+ROWS_OF_LANE: Final[Mapping[str, str]] = {"frames": "frames", "signals": "values"}
+"""What is counted in a lane, in words."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 StatusCode = Annotated[int, Meta(ge=0, le=5)]
 
@@ -89,7 +96,7 @@ class Hello(ControlMessageBase, frozen=True, tag="hello"):
     clock_synchronised: bool
     version: Text
     dongles: Annotated[list[DongleInfo], Meta(max_length=MAX_DONGLES)] = []
-    protocol: int = 1
+    protocol: Version = 1
 
 
 class Heartbeat(ControlMessageBase, frozen=True, tag="heartbeat"):
@@ -137,7 +144,7 @@ class SignalTablePart(ControlMessageBase, frozen=True, tag="signal_table"):
     """A part, from `offset` on, of the serialised table of `size` bytes that has this `hash`."""
 
     hash: TableHash
-    size: Annotated[int, Meta(ge=1)]
+    size: Annotated[int, Meta(ge=1, le=2**53)]
     offset: UInt
     part: Annotated[bytes, Meta(max_length=TABLE_PART_BYTES)]
 
@@ -147,7 +154,7 @@ class CommandStatus(ControlMessageBase, frozen=True, tag="command_status"):
 
     command_id: Text
     status: Literal["running", "done", "error", "timeout", "rejected", "expired", "cancelled"]
-    exit_code: int | None = None
+    exit_code: Int | None = None
     stdout: str = ""
     stderr: str = ""
     truncated: bool = False
@@ -158,9 +165,9 @@ class Welcome(ControlMessageBase, frozen=True, tag="welcome"):
     """The server's answer to hello: what it expects of this connection."""
 
     server_wall_ns: WallNs
-    heartbeat_seconds: Annotated[float, Meta(gt=0)]
-    max_packet_bytes: UInt
-    protocol: int = 1
+    heartbeat_seconds: HeartbeatSeconds
+    max_packet_bytes: PacketBytes
+    protocol: Version = 1
 
 
 class TablesWanted(ControlMessageBase, frozen=True, tag="tables_wanted"):
@@ -174,7 +181,7 @@ class Command(ControlMessageBase, frozen=True, tag="command"):
 
     command_id: Text
     command: Text
-    expires_in_seconds: Annotated[float, Meta(ge=0)]
+    expires_in_seconds: Annotated[float, Meta(ge=0, le=1e10)]
     args: Details = {}
     dongle_id: Identifier | None = None
     dry_run: bool = False

@@ -11,9 +11,9 @@ from typing import Final
 from msgspec import Struct
 
 from can_stream.protocol.errors import PacketError
-from can_stream.protocol.hop_heads import LastHead, last_head, take_varint
+from can_stream.protocol.hop_heads import LastHead, last_head
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES, MAX_SEQ, PacketNumber
-from can_stream.protocol.varint import Reader, put_varint
+from can_stream.protocol.varint import Reader, put_varint, take_varint
 
 MAX_HOP_BYTES: Final = MAX_PACKET_BYTES + 64
 # Deflate cannot expand incompressible data by more than this (5 bytes per stored block of 16 KiB or more).

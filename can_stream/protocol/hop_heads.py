@@ -11,11 +11,10 @@ from typing import Final
 
 from can_stream.protocol.errors import PacketError
 from can_stream.protocol.packet_head import MAX_ROWS, PACKET_VERSION, take_head
-from can_stream.protocol.varint import Reader, put_varint, zigzag
+from can_stream.protocol.varint import Reader, put_varint, take_varint, zigzag
 
 _VERSION: Final = bytes((PACKET_VERSION,))
 _NAME_BYTES: Final = 10  # version, kind and start_id
-_MAX_VARINT_BITS: Final = 70
 _MAX_STEP: Final = 2**64 - 1
 
 
@@ -90,25 +89,6 @@ def last_head(packet: bytes) -> LastHead | None:
         return None
     resolution, time = _varint(times.resolution_ns), _varint(zigzag(times.low))
     return LastHead(packet[:_NAME_BYTES], head.number.seq + 1, head.position + times.rows, resolution, time)
-
-
-def take_varint(data: bytes, begin: int) -> tuple[int, int]:
-    """The varint that begins there, and where it ends. Raises PacketError.
-
-    A Reader would take three times as long, for what is done several times for each packet.
-    """
-    value, shift, end = 0, 0, begin
-    try:
-        while shift < _MAX_VARINT_BITS:
-            byte = data[end]
-            end += 1
-            if byte < 0x80:
-                return value | byte << shift, end
-            value |= (byte & 0x7F) << shift
-            shift += 7
-    except IndexError:
-        raise PacketError("1 byte expected, 0 left", end) from None
-    raise PacketError("varint has more than 10 bytes", begin)
 
 
 def _due(name: bytes, seq: int, position: int) -> bytes:

@@ -13,12 +13,20 @@ START_ID_BYTES: Final = 8
 Identifier = Annotated[str, msgspec.Meta(pattern=IDENTIFIER_PATTERN)]
 StartId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$")]
 
+_SHOWN_CHARACTERS: Final = 80
 _VALID = re.compile(IDENTIFIER_PATTERN)
 
 
 def is_identifier(text: str) -> bool:
     """Whether `text` may be an agent_id, dongle_id or group_id as it stands."""
     return _VALID.match(text) is not None and not text.endswith("\n")
+
+
+def identifier_problem(text: str) -> str:
+    """What is said of a `text` that is no identifier, with one that is."""
+    shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    rule = "1 to 64 of a-z 0-9 . _ -, a letter or digit first"
+    return f"{shown!r} is no id: use {rule}, such as {identifier_from(text)}"
 
 
 def identifier_from(text: str) -> str:

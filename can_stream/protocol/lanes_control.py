@@ -14,16 +14,21 @@ from can_stream.protocol.control import (
     ControlMessageBase,
     Error,
     LaneName,
+    PacketBytes,
     Seq,
     UInt,
+    Version,
     decode_control_text,
     encode_control_message,
 )
 from can_stream.protocol.identity import Identifier, StartId
 
 MAX_STARTS: Final = 64
+# Of frames: a place in a lane, or how many.
 Position = Annotated[int, Meta(ge=0, le=2**53)]
-AgeSeconds = Annotated[float, Meta(ge=0)]
+TakenThrough = Annotated[int, Meta(ge=0, le=2**53)]
+# More than any machine runs, and little enough to be counted back from now.
+AgeSeconds = Annotated[float, Meta(ge=0, le=1e10)]
 
 
 class BacklogRange(msgspec.Struct, frozen=True, array_like=True):
@@ -72,16 +77,19 @@ class LanesHello(ControlMessageBase, frozen=True, tag="lanes"):
 
     start_id: StartId
     lanes: Annotated[list[LaneHello], Meta(max_length=MAX_LANES)]
-    protocol: int = 1
+    protocol: Version = 1
 
 
 class StartBooks(msgspec.Struct, frozen=True, array_like=True):
     """What the server has of one start in one lane, in frames: recorded, in gaps, in holes."""
 
     start_id: StartId
-    recorded: UInt
-    in_gaps: UInt
-    in_holes: UInt
+    recorded: Position
+    in_gaps: Position
+    in_holes: Position
+
+
+LaneBooks = Annotated[list[StartBooks], Meta(max_length=MAX_STARTS)]
 
 
 class LanesWelcome(ControlMessageBase, frozen=True, tag="lanes_welcome"):
@@ -90,16 +98,16 @@ class LanesWelcome(ControlMessageBase, frozen=True, tag="lanes_welcome"):
     `books`: for each lane, what the server has of each start that its hello named; nothing in version 1.
     """
 
-    taken_through: list[UInt]
-    max_packet_bytes: UInt
-    books: list[list[StartBooks]] = msgspec.field(default_factory=list)
+    taken_through: Annotated[list[TakenThrough], Meta(max_length=MAX_LANES)]
+    max_packet_bytes: PacketBytes
+    books: Annotated[list[LaneBooks], Meta(max_length=MAX_LANES)] = msgspec.field(default_factory=list)
 
 
 class _Range1(msgspec.Struct, frozen=True, array_like=True):
     start_id: StartId
     first_seq: Seq
     last_seq: Seq
-    frames: UInt
+    frames: Position
     age_seconds: AgeSeconds | None
 
 
@@ -113,7 +121,7 @@ class _LaneHello1(msgspec.Struct, frozen=True, omit_defaults=True):
 class _LanesHello1(ControlMessageBase, frozen=True, tag="lanes"):
     start_id: StartId
     lanes: Annotated[list[_LaneHello1], Meta(max_length=MAX_LANES)]
-    protocol: int = 1
+    protocol: Version = 1
 
 
 _up_decoder: Final[msgspec.json.Decoder[LanesHello]] = msgspec.json.Decoder(LanesHello)

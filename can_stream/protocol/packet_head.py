@@ -136,25 +136,29 @@ def put_batch_header(
 ) -> bytearray:
     """The header of a batch, rounded down to `resolution_ns`, and its times; `span_ns` where it is known."""
     out = put_header(kind, number, position)
-    # A clock that shows nonsense must not make a packet that its receiver has to refuse for ever.
-    ticks = np.minimum(np.maximum(timestamp_ns, -LAST_TIME_NS), LAST_TIME_NS) // resolution_ns
+    earliest_ns, latest_ns = span_ns or span_of(timestamp_ns)
+    if earliest_ns < -LAST_TIME_NS or latest_ns > LAST_TIME_NS:
+        # A clock that shows nonsense must not make a packet that its receiver has to refuse for ever.
+        timestamp_ns = timestamp_ns.clip(-LAST_TIME_NS, LAST_TIME_NS)
+        earliest_ns, latest_ns = span_of(timestamp_ns)
+    ticks = timestamp_ns // resolution_ns
     first = int(ticks[0])
     put_varint(out, len(ticks))
     put_varint(out, resolution_ns)
     if position is None:
         put_varint(out, zigzag(first))
     else:
-        earliest_ns, latest_ns = span_ns or (int(timestamp_ns.min()), int(timestamp_ns.max()))
-        low = _tick(earliest_ns, resolution_ns)
+        low = earliest_ns // resolution_ns
         put_varint(out, zigzag(low))
-        put_varint(out, _tick(latest_ns, resolution_ns) - low)
+        put_varint(out, latest_ns // resolution_ns - low)
         put_varint(out, first - low)
     put_ticks(out, ticks)
     return out
 
 
-def _tick(time_ns: int, resolution_ns: int) -> int:
-    return min(max(time_ns, -LAST_TIME_NS), LAST_TIME_NS) // resolution_ns
+def span_of(timestamp_ns: NDArray[np.int64]) -> tuple[int, int]:
+    """The earliest and the latest of at least one time."""
+    return int(np.minimum.reduce(timestamp_ns)), int(np.maximum.reduce(timestamp_ns))
 
 
 def take_times(reader: Reader, times: Times | None) -> NDArray[np.int64]:

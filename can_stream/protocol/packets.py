@@ -65,6 +65,7 @@ _FLAGS: Final = np.arange(256)
 _IS_FD: Final = (_FLAGS & FrameFlag.FD) != 0
 _IS_REMOTE: Final = (_FLAGS & FrameFlag.REMOTE) != 0
 _IS_POSSIBLE: Final = (_FLAGS <= FLAG_MASK) & ~(_IS_FD & _IS_REMOTE)
+_IMPOSSIBLE: Final = 255
 # An error frame's id holds the error class bits, which are wider than a standard id.
 _HAS_WIDE_ID: Final = (_FLAGS & (FrameFlag.EXTENDED | FrameFlag.ERROR)) != 0
 _HIGHEST_ID: Final = np.where(_HAS_WIDE_ID, EXTENDED_ID_MASK, STANDARD_ID_MASK).astype(np.uint32)
@@ -74,12 +75,13 @@ _BEHIND_DATA: Final = np.where(
 
 
 def _data_bytes_table() -> NDArray[np.uint8]:
-    """uint8[flags, length]: how many bytes are data, 255 where there is no such length."""
-    table = np.full((len(_FLAGS), 256), 255, np.uint8)
+    """uint8[flags, length]: how many bytes are data, _IMPOSSIBLE where there are no such flags or length."""
+    table = np.full((len(_FLAGS), 256), _IMPOSSIBLE, np.uint8)
     table[:, :16] = np.minimum(np.arange(16), CLASSIC_DATA_BYTES)
     table[_IS_REMOTE, :16] = 0
-    table[_IS_FD] = 255
+    table[_IS_FD] = _IMPOSSIBLE
     table[np.ix_(_IS_FD, FD_LENGTHS)] = FD_LENGTHS
+    table[~_IS_POSSIBLE] = _IMPOSSIBLE
     return table
 
 
@@ -277,7 +279,7 @@ def _take_frames(reader: Reader, times: Times | None) -> FrameBatch:
     slot = take_slots(reader, count, slots)
     at = reader.offset
     data = take_rows(reader, slot, width)
-    if int(data_bytes.min()) < width and (data & _BEHIND_DATA[data_bytes, :width][slot]).any():
+    if np.minimum.reduce(data_bytes) < width and (data & _BEHIND_DATA[data_bytes, :width][slot]).any():
         raise PacketError("data behind the length of a frame", at)
     return FrameBatch(timestamp_ns, ids[slot], flags[slot], lengths[slot], data)
 
@@ -286,13 +288,12 @@ def _data_bytes_of_slots(
     ids: NDArray[np.uint32], flags: NDArray[np.uint8], lengths: NDArray[np.uint8], width: int, at: int
 ) -> NDArray[np.uint8]:
     """How many bytes of each row of a slot are data."""
-    if not _IS_POSSIBLE[flags].all():
-        raise PacketError("impossible flags in the slot table", at)
-    if (ids > _HIGHEST_ID[flags]).any():
-        raise PacketError("arbitration id out of range in the slot table", at)
     data_bytes: NDArray[np.uint8] = _DATA_BYTES[flags, lengths]
-    if int(data_bytes.max()) > width:
-        raise PacketError("impossible length in the slot table", at)
+    if np.maximum.reduce(data_bytes) > width:
+        what = "length" if _IS_POSSIBLE[flags].all() else "flags"
+        raise PacketError(f"impossible {what} in the slot table", at)
+    if np.logical_or.reduce(ids > _HIGHEST_ID[flags]):
+        raise PacketError("arbitration id out of range in the slot table", at)
     return data_bytes
 
 

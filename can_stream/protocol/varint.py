@@ -6,7 +6,7 @@ from typing import Final
 
 from can_stream.protocol.errors import PacketError
 
-_MAX_BYTES: Final = 10
+_MAX_BITS: Final = 70
 
 
 def put_varint(out: bytearray, value: int) -> None:
@@ -27,6 +27,22 @@ def unzigzag(value: int) -> int:
     return value >> 1 if value & 1 == 0 else -((value + 1) >> 1)
 
 
+def take_varint(data: bytes, begin: int, name: str = "varint") -> tuple[int, int]:
+    """The integer that begins there, and where it ends; `name` is for the error. Raises PacketError."""
+    value, shift, end = 0, 0, begin
+    try:
+        while shift < _MAX_BITS:
+            byte = data[end]
+            end += 1
+            if byte < 0x80:
+                return value | byte << shift, end
+            value |= (byte & 0x7F) << shift
+            shift += 7
+    except IndexError:
+        raise PacketError("1 byte expected, 0 left", end) from None
+    raise PacketError(f"{name} has more than {_MAX_BITS // 7} bytes", begin)
+
+
 class Reader:
     """Reads fields off the front of one binary message. Every method raises PacketError at its end."""
 
@@ -39,7 +55,7 @@ class Reader:
     def byte(self) -> int:
         """One byte."""
         if self.offset >= len(self.data):
-            raise PacketError("1 bytes expected, 0 left", self.offset)
+            raise PacketError("1 byte expected, 0 left", self.offset)
         self.offset += 1
         return self.data[self.offset - 1]
 
@@ -53,19 +69,11 @@ class Reader:
 
     def varint(self, name: str, maximum: int, minimum: int = 0) -> int:
         """An unsigned integer within bounds; `name` is for the error."""
-        data, start, value, shift = self.data, self.offset, 0, 0
-        end = min(len(data), start + _MAX_BYTES)
-        for offset in range(start, end):
-            byte = data[offset]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                self.offset = offset + 1
-                break
-            shift += 7
+        data, start = self.data, self.offset
+        if start < len(data) and data[start] < 0x80:
+            value, self.offset = data[start], start + 1
         else:
-            if end < start + _MAX_BYTES:
-                raise PacketError("1 bytes expected, 0 left", end)
-            raise PacketError(f"{name} has more than {_MAX_BYTES} bytes", start)
+            value, self.offset = take_varint(data, start, name)
         if not minimum <= value <= maximum:
             raise PacketError(f"{name} is {value}, {minimum} to {maximum} are allowed", start)
         return value

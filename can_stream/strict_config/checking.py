@@ -2,6 +2,7 @@
 
 A Struct may say more than its types do:
 * `not_supported: ClassVar[frozenset[str]]` names keys that exist but that this version does not act on;
+* `required: ClassVar[Mapping[str, str]]` says of a key that must be there what to write;
 * `problems(self)` yields (key, reason) for what only several fields together can tell.
 A `msgspec.Meta(description=...)` of a field says what is expected in its stead.
 """
@@ -59,7 +60,7 @@ def _struct(table: object, struct_type: type[msgspec.Struct], at: str, problems:
         if key in table:
             values[field.name] = _value(table[key], field.type, _join(at, key), problems)
         elif field.required:
-            problems.append(Problem(_join(at, key), "is required"))
+            problems.append(Problem(_join(at, key), _required(struct_type, key)))
         if len(problems) > before:
             failed.add(key)
             values.pop(field.name, None)
@@ -74,6 +75,11 @@ def _struct(table: object, struct_type: type[msgspec.Struct], at: str, problems:
         if re.split(r"[.\[]", key)[0] not in failed
     )
     return built
+
+
+def _required(struct_type: type[msgspec.Struct], key: str) -> str:
+    says: Mapping[str, str] = getattr(struct_type, "required", {})
+    return f"is required: {says[key]}" if key in says else "is required"
 
 
 def _cross_field(built: msgspec.Struct) -> Iterable[tuple[str, str]]:
@@ -94,8 +100,22 @@ def _unknown_keys(
 
             near = difflib.get_close_matches(key[:64], known, n=1)
             hint = f", did you mean `{near[0]}`?" if near else ""
+            if tables := [table for table, keys in _tables(struct_type) if key in keys]:
+                hint = f", it belongs below {' or '.join(tables)}"
             found.append(Problem(_join(at, key), f"unknown key{hint}"))
     return found
+
+
+def _tables(struct_type: type[msgspec.Struct]) -> Iterable[tuple[str, set[str]]]:
+    """The tables of a table, as TOML begins them, and the keys that each of them has."""
+    for field in msgspec.structs.fields(struct_type):
+        plain, _ = _unwrap(field.type)
+        is_list = get_origin(plain) is list
+        if is_list:
+            plain, _ = _unwrap(get_args(plain)[0])
+        if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
+            begin = f"[[{field.encode_name}]]" if is_list else f"[{field.encode_name}]"
+            yield f"`{begin}`", {inner.encode_name for inner in msgspec.structs.fields(plain)}
 
 
 def _value(value: object, value_type: Any, at: str, problems: list[Problem]) -> object:

@@ -34,7 +34,9 @@ def read_document(path: Path) -> dict[str, Any]:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError([Problem("", f"cannot be read: {reason}")], path) from error
+        raise ConfigError(
+            [Problem("", f"cannot be read: {reason}: name the file with --config")], path
+        ) from error
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError([Problem("", f"is larger than {MAX_FILE_BYTES} bytes")], path)
     try:

@@ -103,3 +103,29 @@ def test_a_default_id_is_always_an_id(text: str) -> None:
 
 def test_a_default_id_stays_recognisable() -> None:
     assert identifier_from("Van 7/CAN0") == "van-7-can0"
+
+
+@given(seconds=st.floats(allow_nan=False))
+def test_a_heartbeat_is_within_reason_or_refused(seconds: float) -> None:
+    text = json.dumps(
+        {"type": "welcome", "server_wall_ns": 1, "heartbeat_seconds": seconds, "max_packet_bytes": 1}
+    )
+    try:
+        welcome = control.decode_server_control_message(text)
+    except ControlMessageError:
+        assert not 1 <= seconds <= 3600
+    else:
+        assert isinstance(welcome, control.Welcome)
+        assert 1 <= welcome.heartbeat_seconds <= 3600
+
+
+@given(number=st.integers())
+def test_what_was_taken_is_a_number_that_a_lane_can_have_or_refused(number: int) -> None:
+    text = json.dumps({"type": "lanes_welcome", "taken_through": [number], "max_packet_bytes": 1})
+    try:
+        welcome = lanes_control.decode_data_down(text)
+    except ControlMessageError:
+        assert not 0 <= number <= 2**53
+    else:
+        assert isinstance(welcome, lanes_control.LanesWelcome)
+        assert welcome.taken_through == [number]

@@ -44,10 +44,14 @@ def test_like_a_table_of_positions(steps: list[tuple[list[tuple[int, int]], ...]
             for x in range(part[0], part[1] + 1):
                 expected.pop(x, None)
         assert table(holes) == expected
-        gone, new = difference(before, holes)
+        gone, runs, new = difference(before, holes)
         stored = {hole.first: hole for hole in before}
         for first in gone:
             del stored[first]
+        for run in runs:
+            for hole in stored.values():
+                if run.first <= hole.first <= run.last:
+                    stored[hole.first] = hole._replace(last_listed_seconds=run.last_listed_seconds)
         assert not any(hole.first in stored for hole in new)
         assert sorted([*stored.values(), *new]) == holes
 
@@ -55,4 +59,4 @@ def test_like_a_table_of_positions(steps: list[tuple[list[tuple[int, int]], ...]
 def test_nothing_is_written_where_nothing_has_changed() -> None:
     holes = [of_positions(1, 5, 0.0, 0.0)]
     assert without(holes, 6, 9) is holes
-    assert difference(holes, holes) == ([], [])
+    assert difference(holes, holes) == ([], [], [])

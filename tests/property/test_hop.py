@@ -14,10 +14,10 @@ from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.errors import PacketError
 from can_stream.protocol.hop import Envelope, HopDecoder, HopEncoder, RangeKind
-from can_stream.protocol.hop_heads import last_head, take_varint
+from can_stream.protocol.hop_heads import last_head
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Gap, GapReason, encode_clock, encode_frames, encode_gap
-from can_stream.protocol.varint import put_varint
+from can_stream.protocol.varint import put_varint, take_varint
 from tests.helpers.strategies import frame_batches
 
 LIVE = RangeKind.LIVE

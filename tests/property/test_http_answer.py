@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from can_stream.text.foreign import shown
 from edge_agent.uplink.http_answer import HttpAnswer, is_whole, parse_answer
 from edge_agent.uplink.obstacle import REFUSALS, Way, by_answer, by_proxy_answer, by_server_error
 
@@ -30,7 +31,7 @@ def test_any_bytes(line: bytes, rest: list[bytes]) -> None:
 def test_no_foreign_answer_refuses_the_agent(status: int, location: str, kind: str, body: bytes) -> None:
     answer = HttpAnswer(status, "1.1", location, kind, body)
     seen = by_answer(WAY, answer)
-    assert seen.text.isprintable()
+    assert shown(seen.text) == seen.text
     assert seen.remedy
     assert answer.own_words is not None or seen.fault not in REFUSALS
     assert by_proxy_answer(WAY, status).fault == "proxy"
@@ -41,7 +42,7 @@ def test_no_foreign_answer_refuses_the_agent(status: int, location: str, kind: s
     st.text(max_size=400),
 )
 def test_whatever_our_server_says_is_said_safely(code: str, message: str) -> None:
-    seen = by_server_error(code, message)
+    seen = by_server_error(WAY, code, message)
     assert seen is not None
-    assert seen.text.isprintable()
+    assert shown(seen.text) == seen.text
     assert seen.fault in REFUSALS

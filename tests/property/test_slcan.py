@@ -83,7 +83,7 @@ def test_every_frame_is_read_back(frames: list[Row], line_end: bytes, upper: boo
     assert all((piece.replies, piece.malformed) == ((), 0) for piece in pieces)
 
 
-@given(rows(), st.data(), st.sampled_from(b"gG/:@`\0 +-_\xff"))
+@given(rows(), st.data(), st.sampled_from(b"gG/:@`\0 +-_\t\v\f\x1c\xa0\xff"))
 def test_a_frame_with_a_character_that_is_no_digit_is_malformed(
     frame: Row, data: st.DataObject, character: int
 ) -> None:
@@ -93,6 +93,17 @@ def test_a_frame_with_a_character_that_is_no_digit_is_malformed(
     assume(chr(character) != " " or at not in (1, 3 if line[:1].islower() else 8))
     line[at] = character
     parsed = parse(bytes(line) + b"\r")
+    assert (len(parsed.frames), parsed.malformed) == (0, 1)
+
+
+@given(rows(), st.data(), st.sampled_from([b"+", b"-", b"_", b"\t", b"\v", b"\f", b"\x1c"]))
+@example((NOW_NS, 0x12, 0, 0, b""), None, b"+")
+def test_signs_underscores_and_white_space_that_int_reads_make_a_frame_malformed(
+    frame: Row, data: st.DataObject | None, character: bytes
+) -> None:
+    line = line_of(frame)
+    at = 1 if data is None else data.draw(st.integers(1, len(line) - 1))
+    parsed = parse(line[:at] + character + line[at:] + b"\r")
     assert (len(parsed.frames), parsed.malformed) == (0, 1)
 
 

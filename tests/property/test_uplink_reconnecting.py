@@ -82,8 +82,8 @@ class Uplinks(RuleBasedStateMachine):
             UplinkPhase.CONNECTING: (f"connecting to {URL}", ""),
             UplinkPhase.GREETING: ("greeting the server again", ""),
             UplinkPhase.STREAMING: (f"streaming to {URL}", ""),
-            UplinkPhase.WAITING: ("lost; next attempt in ", " s"),
-            UplinkPhase.REFUSED: ("refused; next attempt in ", " s"),
+            UplinkPhase.WAITING: ("lost; next attempt after ", " s"),
+            UplinkPhase.REFUSED: ("refused; next attempt after ", " s"),
         }[state.phase]
         assert state.message.startswith(beginning)
         assert state.message.endswith(ending)
@@ -103,7 +103,7 @@ class Uplinks(RuleBasedStateMachine):
         step = self._take(event)
         assert step is not None
         assert step.state.failed
-        assert f"in {step.wait_seconds:.1f} s" in step.state.message
+        assert f"after {step.wait_seconds:.1f} s" in step.state.message
         self.failures += 1
         self.up_since_seconds = None
         self.tries_at_seconds = self.now_seconds + step.wait_seconds

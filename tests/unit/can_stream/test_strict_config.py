@@ -85,6 +85,11 @@ def test_a_good_document_becomes_the_struct() -> None:
         ({"ports": [{"name": "a"}], "timeout_seconds": 10**400}, "timeout_seconds", "number out of range"),
         ({"ports": [{"name": "a"}], "other-name": -1}, "other-name", "expected an integer >= 0"),
         ({"ports": [{"name": "a"}], "renamed": 1}, "renamed", "unknown key"),
+        (
+            {"ports": [{"name": "a"}], "rate": 3},
+            "rate",
+            "unknown key, it belongs below `[[ports]]` or `[main]`",
+        ),
         ({"ports": [{"name": "a"}], "a key\n": 1}, '"a key\\n"', "unknown key"),
     ],
 )

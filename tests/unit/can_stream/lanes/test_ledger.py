@@ -11,8 +11,8 @@ from can_stream.protocol.packets import Gap, GapReason
 OWN, EARLIER = "ff" * 8, "01" * 8
 
 
-def held(start_id: str, frames: int | None, gap: Gap | None = None) -> Held:
-    return Held(PacketNumber(start_id, 1), 0, b"", frames, gap, None, 0.0)
+def held(start_id: str, frames: int | None, gap: Gap | None = None, position: int = 0) -> Held:
+    return Held(PacketNumber(start_id, 1), position, b"", frames, gap, None, 0.0)
 
 
 def test_it_begins_with_nothing_but_this_start() -> None:
@@ -33,7 +33,7 @@ def test_an_earlier_start_has_its_own_books_until_all_of_it_is_acknowledged() ->
     ledger.acknowledged(held(EARLIER, 25))
     ledger.acknowledged(held("aa" * 8, 25))  # nobody knows it: its file was lost
     assert ledger.entries(0, 0) == [LedgerEntry(EARLIER, 9, 90, 75), LedgerEntry(OWN, 0, 0, 0)]
-    ledger.acknowledged(held(EARLIER, 25))
+    ledger.acknowledged(held(EARLIER, 25, position=25))
     assert ledger.entries(0, 0)[0] == LedgerEntry(EARLIER, 9, 90, 90), "never more than there were"
 
 
@@ -43,6 +43,17 @@ def test_a_file_that_is_behind_takes_nothing_back_and_is_written() -> None:
     ledger.read([LedgerEntry(EARLIER, 9, 90, 50)])
     assert ledger.entries(0, 0)[0] == LedgerEntry(EARLIER, 9, 90, 80)
     assert ledger.changed(0, 0)[0] == LedgerEntry(EARLIER, 9, 90, 80)
+
+
+def test_an_older_copy_of_the_file_makes_no_more_of_what_was_acknowledged() -> None:
+    ledger = Ledger(OWN)
+    ledger.read([LedgerEntry(EARLIER, 20, 200, 40)])
+    ledger.read(
+        [LedgerEntry(EARLIER, 20, 200, 20)]
+    )  # it has rows from 20 on, and those from 40 on moved there
+    for position in (*range(20, 100, 10), *range(40, 100, 10)):
+        ledger.acknowledged(held(EARLIER, 10, position=position))
+    assert ledger.entries(0, 0)[0] == LedgerEntry(EARLIER, 20, 200, 100)
 
 
 def test_there_is_room_for_the_newest_alone() -> None:

@@ -140,5 +140,5 @@ def test_frames_are_never_recorded_twice_nor_where_they_cannot_be(packet: Packet
 
 
 def test_a_range_without_position_is_refused_with_the_remedy() -> None:
-    with pytest.raises(SessionError, match="lets WebSocket subprotocols pass"):
+    with pytest.raises(SessionError, match="lets Sec-WebSocket-Protocol pass"):
         holding().hear([BacklogRange(START, 2, 2, None, 3, None)], 0, 0.0)

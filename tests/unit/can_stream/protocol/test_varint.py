@@ -57,8 +57,8 @@ def test_any_bytes_are_a_value_within_bounds_or_a_packet_error(data: bytes, one:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "1 bytes expected, 0 left at byte 1"),
-        (b"\x80", "1 bytes expected, 0 left at byte 2"),
+        (b"", "1 byte expected, 0 left at byte 1"),
+        (b"\x80", "1 byte expected, 0 left at byte 2"),
         (b"\x80" * 10 + b"\0", "value has more than 10 bytes at byte 1"),
         (b"\x08", "value is 8, 2 to 7 are allowed at byte 1"),
         (b"\x01", "value is 1, 2 to 7 are allowed at byte 1"),
