@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -13,16 +13,19 @@ from typing import Any, Final
 from aiohttp import web
 
 from stream_server import clock
+from stream_server.access import audit
 from stream_server.access.access import Access
 from stream_server.agents import control_socket, data_socket
 from stream_server.agents.gap_telling import GapTelling
 from stream_server.config import ServerConfig
+from stream_server.descriptors import connections_possible
 from stream_server.errors import StartError, StorageError
 from stream_server.fleet.fleet import Fleet
+from stream_server.fleet.memory import Memory
+from stream_server.gauges import add_gauges
 from stream_server.http import openapi
 from stream_server.http.api import (
     API_PREFIX,
-    MAX_BODY_BYTES,
     Call,
     Route,
     add_routes,
@@ -30,11 +33,14 @@ from stream_server.http.api import (
     errors_as_json,
     json_response,
 )
-from stream_server.http.library_errors import ErrorsAsJsonRunner
-from stream_server.http.routes import agents, dongles, frames, operations, sessions
+from stream_server.http.connection import GuardedRunner, PatientSite
+from stream_server.http.front import Front
+from stream_server.http.long_answers import LongAnswers
+from stream_server.http.routes import agents, dongles, enrolments, frames, operations, sessions
 from stream_server.http.services import Services
 from stream_server.metrics import Metrics
 from stream_server.own_address import is_every_address, own_address
+from stream_server.recording.block_store import fill_in
 from stream_server.recording.hole_keeper import HoleKeeper, load_running_time
 from stream_server.recording.recorder import Recorder
 from stream_server.recording.retention import Retention
@@ -46,20 +52,19 @@ from stream_server.storage import kept_facts
 from stream_server.storage.data_directory import DataDirectory
 from stream_server.storage.database import Database
 from stream_server.storage.readiness import Readiness
-from stream_server.storage.setting_aside import damaged_recordings
 from stream_server.storage_news import clock_news, look_through, tell_of_damage, tell_of_restore
 from stream_server.streams.console import StreamLimits
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
 from stream_server.streams.ring import RingLimits
 
-HOUSEKEEPING_SECONDS: Final = 1.0
-TIDY_EVERY: Final = 5
 SHUTDOWN_SECONDS: Final = 5.0
+TRIMMED_AT_ONCE: Final = 2000
 _logger: Final = logging.getLogger(__name__)
 
 ROUTES: Final[tuple[Route, ...]] = (
     *agents.ROUTES,
+    *enrolments.ROUTES,
     *dongles.ROUTES,
     *frames.ROUTES,
     *sessions.ROUTES,
@@ -87,9 +92,7 @@ async def running_server(config: ServerConfig, directory: DataDirectory) -> Asyn
     """Serve while this is open; then end every stream, store what is held, and close. StartError."""
     damaged = asyncio.Event()
     async with running_services(config, directory, damaged) as services:
-        runner = ErrorsAsJsonRunner(
-            create_app(services), shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False
-        )
+        runner = GuardedRunner(create_app(services), services.front, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         try:
             yield await _listen(runner, config, services, damaged)
@@ -99,12 +102,13 @@ async def running_server(config: ServerConfig, directory: DataDirectory) -> Asyn
 
 def create_app(services: Services, routes: Sequence[Route] = ROUTES) -> web.Application:
     """The web application around running services."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[errors_as_json])
+    app = web.Application(middlewares=[errors_as_json])
     app.on_response_prepare.append(add_security_headers)
     every_route = [*routes, _openapi_route(routes)]
     add_routes(app, every_route, services)
 
     async def end_streams(_app: web.Application) -> None:
+        services.access.end_downloads()
         await services.fanout.close()
         await services.fleet.close()
 
@@ -134,11 +138,7 @@ async def running_services(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         stack.push_async_callback(recording.close)
-        tables, last_values = SignalTables(database), LastValueStore(database, recording)
-        await tables.load()
-        stack.push_async_callback(tables.close)
-        await last_values.load()
-        stack.push_async_callback(_stored, last_values)
+        tables, last_values = await _loaded(stack, config, database, recording)
         hub = await _hub(config, database, tables)
         fanout = await _started_fanout(config, database, hub)
         stack.push_async_callback(fanout.close)
@@ -150,19 +150,56 @@ async def running_services(
         running = await load_running_time(recording)
         recorder = _started_recorder(recording, metrics, running, fleet)
         stack.push_async_callback(recorder.close)
-        retention = Retention(recording, config.recording, metrics, partial(clock_news, database))
+        retention = _retention(config, database, recording, metrics, fleet)
         readiness = Readiness([(database, kept_facts.SERVER_READY), (recording, kept_facts.RECORDING_READY)])
         stack.push_async_callback(readiness.close)
+        long_answers = LongAnswers(access, config.console.send_timeout_seconds)
+        stack.callback(long_answers.close)
+        front = _front(config, metrics)
         services = Services(
-            config, database, recording, metrics, access, hub, fanout, fleet, recorder, tables, last_values,
-            readiness, retention,
+            config, database, recording, metrics, access, front, hub, fanout, fleet, recorder, tables,
+            last_values, readiness, retention, long_answers,
+            _memory(config, fleet, recorder, fanout, long_answers, front),
         )  # fmt: skip
-        _add_gauges(services)
+        add_gauges(services)
         holes = HoleKeeper(recording, recorder, running, config.holes.max_age_seconds)
-        keeping = (retention.run(), last_values.run(), look_through(recording), holes.run())
-        for job in (_keep_house(services), *keeping):
+        for job in (*_keep_house(services), holes.run(), fill_in(recording)):
             stack.push_async_callback(_cancelled, asyncio.create_task(job))
         yield services
+
+
+def _front(config: ServerConfig, metrics: Metrics) -> Front:
+    most = connections_possible(config.limits.connections)
+    return Front(config.limits, metrics, most, trust_forwarded=config.server.trust_forwarded)
+
+
+def _memory(
+    config: ServerConfig,
+    fleet: Fleet,
+    recorder: Recorder,
+    fanout: FanOut,
+    long_answers: LongAnswers,
+    front: Front,
+) -> Memory:
+    kinds = {
+        "waiting_for_storage": lambda: recorder.held_bytes,
+        "console_clients": lambda: fanout.unsent_bytes,
+        "downloads": lambda: long_answers.held_bytes,
+        "request_bodies": lambda: front.bodies.held,
+    }
+    return Memory(fleet, config.limits.whole_memory_bytes, kinds)
+
+
+async def _loaded(
+    stack: contextlib.AsyncExitStack, config: ServerConfig, database: Database, recording: Database
+) -> tuple[SignalTables, LastValueStore]:
+    tables = SignalTables(database, config.signal_tables.max_bytes)
+    last_values = LastValueStore(database, recording)
+    await tables.load()
+    stack.push_async_callback(tables.close)
+    await last_values.load()
+    stack.push_async_callback(_stored, last_values)
+    return tables, last_values
 
 
 def _started_recorder(recording: Database, metrics: Metrics, running: RunningTime, fleet: Fleet) -> Recorder:
@@ -170,6 +207,12 @@ def _started_recorder(recording: Database, metrics: Metrics, running: RunningTim
     recorder.tell_gaps = GapTelling(fleet).tell
     recorder.start()
     return recorder
+
+
+def _retention(
+    config: ServerConfig, database: Database, recording: Database, metrics: Metrics, fleet: Fleet
+) -> Retention:
+    return Retention(recording, config.recording, metrics, partial(clock_news, database), fleet.owner_of)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -205,17 +248,39 @@ async def _started_fanout(config: ServerConfig, database: Database, hub: StreamH
     return fanout
 
 
-async def _keep_house(services: Services) -> None:
-    beat = 0
+def _keep_house(services: Services) -> list[Coroutine[Any, Any, None]]:
+    access = services.access
+    return [
+        _every(1.0, partial(_tick, services)),
+        _every(1.0, access.end_void),
+        _every(5.0, access.tidy),
+        services.front.run(),
+        services.retention.run(),
+        services.last_values.run(),
+        look_through(services.recording),
+        _every(60.0, partial(_trim_audit, services.database, services.config.audit.max_records)),
+    ]
+
+
+async def _tick(services: Services) -> None:
+    services.memory.tick()
+    await services.fleet.tick()
+
+
+async def _trim_audit(database: Database, max_records: int) -> None:
+    for actor, surplus in (await database.read(partial(audit.surplus, max_records=max_records))).items():
+        for begin in range(0, surplus, TRIMMED_AT_ONCE):
+            part = min(TRIMMED_AT_ONCE, surplus - begin)
+            await database.write(partial(audit.delete_oldest, actor=actor, records=part))
+
+
+async def _every(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await asyncio.sleep(HOUSEKEEPING_SECONDS)
-        beat += 1
+        await asyncio.sleep(seconds)
         try:
-            await services.fleet.tick()
-            if beat % TIDY_EVERY == 0:
-                await services.access.tidy()
+            await job()
         except Exception:
-            # A full disk now must not end presence for ever: the next second tries again.
+            # A full disk now must not end presence for ever: the next time tries again.
             _logger.exception("housekeeping failed")
 
 
@@ -224,7 +289,7 @@ async def _listen(
 ) -> RunningServer:
     host, port = config.server.host, config.server.port
     try:
-        await web.TCPSite(runner, host, port).start()
+        await PatientSite(runner, host, port).start()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StartError(
@@ -235,29 +300,4 @@ async def _listen(
     shown = f"[{address}]" if ":" in address else address
     return RunningServer(
         f"http://{shown}:{bound_port}", is_every_address(bound), bound_port, runner.app, services, damaged
-    )
-
-
-def _add_gauges(services: Services) -> None:
-    fleet, fanout, metrics = services.fleet, services.fanout, services.metrics
-    metrics.gauge("agent_connections", "Open agent WebSockets", lambda: len(fleet.connections))
-    metrics.gauge("agents_online", "Agents that are online", fleet.presence.online_count)
-    metrics.gauge("sse_subscribers", "Open console streams", lambda: fanout.subscribers)
-    metrics.gauge(
-        "sse_send_timeouts", "Console clients cut off for reading nothing", lambda: fanout.send_timeouts
-    )
-    metrics.gauge(
-        "clock_jump_seconds",
-        "How far the wall clock has jumped; nothing is deleted by age until it is 0",
-        lambda: services.retention.jump_seconds,
-    )
-    metrics.gauge(
-        "damaged_recordings",
-        "Recordings that were set aside since they are damaged, and are kept",
-        lambda: len(damaged_recordings(services.recording.path.parent)),
-    )
-    metrics.gauge(
-        "storage_fault",
-        "1 while storage does not take writes",
-        lambda: any(one.fault is not None for one in (services.database, services.recording)),
     )

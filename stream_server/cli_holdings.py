@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
+from msgspec import json
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from stream_server import clock
@@ -32,9 +35,26 @@ def show_books(data_dir: Path, dongle_id: str, *, as_json: bool) -> bool:
     directory = data_directory.existing(data_dir)
     found = directory.look_at_recording(partial(books_store.load, dongle_id=dongle_id))
     if not found.lanes and not directory.administer(partial(registry.dongle_rows, dongle_id=dongle_id)):
-        raise StartError(f"there is no dongle {dongle_id!r}; GET /api/v1/dongles lists them")
+        raise StartError(f"there is no dongle {dongle_id!r}; the console and GET /api/v1/dongles list them")
+    found = replace(found, unknown=directory.administer(_lost_recordings))
     click.echo(books.as_json(found) if as_json else books.as_text(found))
     return not found.differences
+
+
+def _lost_recordings(connection: Connection) -> list[str]:
+    """Of what the recordings before this one held, as far as nobody knows it."""
+    out = []
+    for record in audit.of_action(connection, "recording.damaged"):
+        after = json.decode(record.after)
+        if after["lanes"] and after.get("is_sure", True):
+            continue
+        when = datetime.fromtimestamp(record.at_ns // 1_000_000_000, UTC)
+        how = "in part" if after["lanes"] else "not at all"
+        out.append(
+            f"a damaged recording was set aside at {when:%Y-%m-%d %H:%M} UTC and could be read {how}: what "
+            f"it had of this dongle is not all in these books ({record.subject.removeprefix('file:')})"
+        )
+    return out
 
 
 def close_holes(data_dir: Path, agent_id: str, actor: str) -> int:
@@ -45,7 +65,9 @@ def close_holes(data_dir: Path, agent_id: str, actor: str) -> int:
     directory = data_directory.existing(data_dir)
     rows, _ = directory.administer(partial(registry.agent_rows, agent_id=agent_id))
     if not rows:
-        raise StartError(f"there is no agent {agent_id!r}; GET /api/v1/agents lists them")
+        raise StartError(
+            f"there is no agent {agent_id!r}; name the agent, not its dongle: GET /api/v1/agents lists them"
+        )
     ids = [row.dongle_id for row in rows if row.dongle_id is not None]
     number = directory.administer_recording(partial(hole_keeper.ask_to_close, dongle_ids=ids))
     frames = _answer(directory, number)

@@ -9,7 +9,7 @@ ServerError
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 
 class ServerError(Exception):
@@ -47,8 +47,19 @@ class ApiError(ServerError):
         super().__init__(f"{status} {code}: {message}")
 
 
+_LISTED: Final = {
+    "agent": "`stream-server agents list` and GET /api/v1/agents lists them",
+    "dongle": "GET /api/v1/dongles lists them",
+    "enrolment": "`stream-server enroll list` lists them, and which are revoked already",
+    "token": "`stream-server token list` lists those that are not revoked",
+}
+
+
 def not_found(kind: str, identifier: str) -> ApiError:
-    """404 `<KIND>_NOT_FOUND` for an agent, dongle or token that does not exist."""
+    """404 `<KIND>_NOT_FOUND` for what does not exist, or is revoked already."""
     return ApiError(
-        404, f"{kind.upper()}_NOT_FOUND", f"there is no {kind} {identifier!r}", {f"{kind}_id": identifier}
+        404,
+        f"{kind.upper()}_NOT_FOUND",
+        f"there is no {kind} {identifier!r}; {_LISTED[kind]}",
+        {f"{kind}_id": identifier},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -30,6 +30,9 @@ class Metrics:
         )
         self.authentication_failures = self._counter("authentication_failures", "Credentials refused")
         self.rate_limited = self._counter("rate_limited", "Requests answered with 429")
+        self.connections_ended = self._counter(
+            "connections_ended", "Connections and bodies that were refused or ended, by reason", ("reason",)
+        )
         self.commit_seconds = Histogram(
             "stream_server_database_commit_seconds",
             "Duration of one group commit",
@@ -44,6 +47,12 @@ class Metrics:
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge whose value is `read()` at the time of asking."""
         Gauge(f"stream_server_{name}", text, registry=self.registry).set_function(read)
+
+    def gauges(self, name: str, text: str, label: str, reads: Mapping[str, Callable[[], float]]) -> None:
+        """A gauge for each value of `label`."""
+        gauge = Gauge(f"stream_server_{name}", text, (label,), registry=self.registry)
+        for value, read in reads.items():
+            gauge.labels(value).set_function(read)
 
     def committed(self, seconds: float, jobs: int) -> None:
         """A group of `jobs` writes took `seconds` to commit. Any thread."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from can_stream.protocol.control import ROWS_OF_LANE
 from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.access import audit
@@ -52,6 +53,11 @@ async def tell_of_damage(database: Database, recording: Database) -> None:
         _logger.error("damaged recording: %s", _sentence(lost))
     if not report["lanes"]:
         _logger.error("damaged recording: nothing can be read of it; what was recorded until now is lost")
+    elif not report.get("is_sure", True):
+        _logger.error(
+            "damaged recording: it no longer says how much was recorded and how much was deleted as too old; "
+            "of what else is not here nobody knows which it is"
+        )
     elif not report["lost"]:
         _logger.warning("damaged recording: nothing that was recorded is lost")
     now_ns = clock.wall_ns()
@@ -64,7 +70,7 @@ async def tell_of_damage(database: Database, recording: Database) -> None:
             action="recording.damaged",
             subject=f"file:{report['file']}",
             before={"reason": report["reason"]},
-            after={name: report[name] for name in ("lanes", "lost", "unread_pages")},
+            after={name: report.get(name) for name in ("lanes", "lost", "is_sure", "unread_pages")},
         )
 
     await database.write(store)
@@ -72,7 +78,7 @@ async def tell_of_damage(database: Database, recording: Database) -> None:
 
 
 def _sentence(lost: dict[str, Any]) -> str:
-    rows = "frames" if lost["lane"] == "frames" else "values"
+    rows = ROWS_OF_LANE[lost["lane"]]
     return (
         f"{lost['packets']} packets with {lost['frames']} {rows} of {lost['dongle_id']} are lost, "
         "unless their agent still has them"

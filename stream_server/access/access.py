@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from aiohttp import web
-from sqlalchemy import Connection
 
 from stream_server import clock
 from stream_server.access import credentials
 from stream_server.access.rate_limit import TokenBuckets, address_key
 from stream_server.access.roles import Role, role_suffices
-from stream_server.access.secrets import csrf_token, kind_of, same
+from stream_server.access.secrets import csrf_token, hash_secret, kind_of, same
 from stream_server.config import LimitsSection
+from stream_server.cutting import cut
 from stream_server.errors import ApiError
 from stream_server.metrics import Metrics
 from stream_server.storage.database import Database
 
 Needs = Literal["open", "agent", "viewer", "operator", "admin"]
+LongKind = Literal["streams", "downloads"]
+"""What goes on for as long as its client likes: console streams, and the recording as it is read."""
 
 SESSION_COOKIE: Final = "stream_server_session"
 CSRF_HEADER: Final = "X-CSRF-Token"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+FAREWELL_SECONDS: Final = 3.0
+"""How long who is told that a credential has ended may take to hang up."""
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="stream-server"'}
 
 
@@ -34,7 +37,7 @@ _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="stream-server"'}
 class Credential:
     """Who asks. `subject` is the name in the audit trail; `secret` never leaves this object."""
 
-    kind: Literal["token", "session", "agent"]
+    kind: credentials.Kind
     subject: str
     role: Role | None
     agent_id: str | None
@@ -42,6 +45,34 @@ class Credential:
 
     def __repr__(self) -> str:
         return f"Credential({self.subject})"
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request that is being answered, and how it is told that its credential has ended."""
+
+    credential: Credential
+    task: asyncio.Task[object]
+    transport: asyncio.Transport | None
+    tell: Callable[[], object] | None = None
+
+    def end(self) -> None:
+        """Cut it off, at once or when it has been told."""
+        if self.tell is None:
+            self.task.cancel()
+        else:
+            self.tell()
+        if self.transport is not None:  # where nobody reads, what is cancelled would still wait to be sent
+            delay_seconds = 0.0 if self.tell is None else FAREWELL_SECONDS
+            asyncio.get_running_loop().call_later(delay_seconds, cut, self.transport)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A slot: who holds it, and for what."""
+
+    kind: LongKind
+    credential: Credential
 
 
 class Access:
@@ -58,7 +89,8 @@ class Access:
         self._failures = TokenBuckets(
             limits.failed_authentications_per_minute / 60, limits.failed_authentication_burst
         )
-        self._streams: dict[asyncio.Task[object], Credential] = {}
+        self._open: dict[asyncio.Task[object], _Open] = {}
+        self._slots: dict[asyncio.Task[object], _Held] = {}
         self._used_tokens: dict[int, int] = {}
 
     def remote(self, request: web.Request) -> str:
@@ -115,6 +147,11 @@ class Access:
             )
         if identity is None:
             message = "this credential is unknown, expired or revoked"
+            if known == "agent":
+                message = "this agent token is unknown, replaced, revoked or disabled; `stream-server agents "
+                message += "list` says which"
+            if known == "api":
+                message += "; `stream-server token create` on this server's data directory makes one"
             if known == "session":
                 # A browser sends its expired cookie again and again; 256 random bits are nobody's guess.
                 raise ApiError(401, "UNAUTHENTICATED", message, headers=_CHALLENGE)
@@ -138,37 +175,77 @@ class Access:
         return ApiError(401, code, message, headers=_CHALLENGE)
 
     @contextlib.contextmanager
-    def stream_slot(self, credential: Credential) -> Iterator[None]:
-        """Hold one of the credential's open streams in this task. ApiError 429 when all are taken.
-
-        The task is cancelled when the credential becomes void.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        limit = self._limits.streams_per_credential
-        taken = Counter(holder.subject for holder in self._streams.values())[credential.subject]
-        if taken >= limit:
-            raise self._too_many(
-                "TOO_MANY_STREAMS", f"{limit} streams are open with this credential; close one", 5.0
-            )
-        self._streams[task] = credential
+    def holding(self, credential: Credential | None, request: web.Request) -> Iterator[None]:
+        """What this task does for a request ends when its credential does: every route is served in here."""
+        if credential is None:
+            yield
+            return
+        task = _this_task()
+        self._open[task] = _Open(credential, task, request.transport)
         try:
             yield
         finally:
-            del self._streams[task]
+            del self._open[task]
+
+    def tell_end(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called when the credential of this task's request has ended, instead of cancelling it.
+
+        It has `FAREWELL_SECONDS` to close the connection with a reason.
+        """
+        self._open[_this_task()].tell = tell
+
+    async def end_void(self) -> None:
+        """End whatever is open with a credential that is void. Call it every second."""
+        open_now = list(self._open.values())
+        kinds = {one.credential.kind for one in open_now}
+        if not kinds:
+            return
+        now_ns = clock.wall_ns()
+        valid = await self._database.read(
+            lambda connection: credentials.valid_hashes(connection, kinds, now_ns)
+        )
+        for one in open_now:
+            if self._open.get(one.task) is one and hash_secret(one.credential.secret) not in valid:
+                one.end()
+
+    @contextlib.contextmanager
+    def slot(self, kind: LongKind, credential: Credential) -> Iterator[None]:
+        """Hold one of the slots for long answers in this task. ApiError 429 when all are taken."""
+        self._check_slots(kind, credential)
+        task = _this_task()
+        self._slots[task] = _Held(kind, credential)
+        try:
+            yield
+        finally:
+            del self._slots[task]
+
+    def _check_slots(self, kind: LongKind, credential: Credential) -> None:
+        holders = [held.credential.subject for held in self._slots.values() if held.kind == kind]
+        code = f"TOO_MANY_{kind.upper()}"
+        own, every = self._slot_limits(kind)
+        if holders.count(credential.subject) >= own:
+            raise self._too_many(code, f"{own} {kind} are open with this credential; close one", 5.0)
+        if every is not None and len(holders) >= every:
+            raise self._too_many(code, f"{every} {kind} are open, as many as this server has at a time", 5.0)
+
+    def _slot_limits(self, kind: LongKind) -> tuple[int, int | None]:
+        """How many a credential may have, and how many there may be in all (None: any number)."""
+        if kind == "streams":
+            return self._limits.streams_per_credential, None
+        return self._limits.downloads_per_credential, self._limits.downloads
+
+    def open_slots(self, kind: LongKind) -> int:
+        """How many long answers of a kind are open."""
+        return sum(held.kind == kind for held in self._slots.values())
+
+    def end_downloads(self) -> None:
+        """The server stops. Console streams end by themselves, with what there is to say."""
+        for task, held in list(self._slots.items()):
+            if held.kind == "downloads":
+                task.cancel()
 
     async def tidy(self) -> None:
-        """End the streams of void credentials; store when tokens were used. Call it every few seconds."""
-        holders = {holder.subject: holder for holder in self._streams.values()}
-
-        def void(connection: Connection) -> set[str]:
-            return {subject for subject, holder in holders.items() if not _valid(connection, holder)}
-
-        if holders:
-            gone = await self._database.read(void)
-            for task, holder in list(self._streams.items()):
-                if holder.subject in gone:
-                    task.cancel()
+        """Store when tokens were used. Call it every few seconds."""
         used, self._used_tokens = self._used_tokens, {}
         if used:
             await self._database.write(lambda connection: credentials.touch_api_tokens(connection, used))
@@ -189,7 +266,12 @@ class Access:
             if credential.agent_id is None:
                 raise ApiError(403, "FORBIDDEN", "this is for agents, with their agent token")
         elif needs != "open" and (credential.role is None or not role_suffices(credential.role, needs)):
-            raise ApiError(403, "FORBIDDEN", f"this needs the role {needs}", {"needed_role": needs})
+            raise ApiError(
+                403,
+                "FORBIDDEN",
+                f"this needs the role {needs}, not {credential.role}: ask for a token of that role",
+                {"needed_role": needs},
+            )
 
     @staticmethod
     def _check_csrf(request: web.Request, credential: Credential) -> None:
@@ -209,9 +291,7 @@ def _presented(request: web.Request) -> tuple[str | None, Literal["bearer", "ses
     return request.cookies.get(SESSION_COOKIE), "session"
 
 
-def _valid(connection: Connection, holder: Credential) -> bool:
-    if holder.kind == "session":
-        return credentials.identify_session(connection, holder.secret, clock.wall_ns()) is not None
-    if holder.kind == "agent":
-        return credentials.identify_agent(connection, holder.secret) is not None
-    return credentials.identify_api_token(connection, holder.secret) is not None
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -1,11 +1,15 @@
-"""Stored credentials: API tokens, enrolments, admin links, sessions. SQL on one connection, all auditable."""
+"""Stored credentials: API tokens, admin links, sessions, and which of any kind are valid.
+
+SQL on one connection, all auditable. Those of machines are made and taken back in `machines`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, and_, delete, insert, select, update
 
 from stream_server.access import audit
 from stream_server.access.roles import Role
@@ -14,6 +18,7 @@ from stream_server.errors import ApiError, not_found
 from stream_server.storage import kept_facts
 from stream_server.storage import server_schema as schema
 
+Kind = Literal["token", "session", "agent"]
 LINK_SECONDS: Final = 15 * 60
 
 
@@ -55,27 +60,6 @@ def revoke_api_token(connection: Connection, token_id: int, now_ns: int, actor: 
     audit.record(connection, now_ns, actor=actor, action="token.revoke", subject=f"token:{token_id}")
 
 
-def create_enrolment(connection: Connection, agent_id: str | None, uses: int, now_ns: int, actor: str) -> str:
-    """A new enrolment token's secret: for any new agent, or for `agent_id`, whose old token it replaces."""
-    secret = new_secret("enroll")
-    row = {
-        "token_hash": hash_secret(secret),
-        "agent_id": agent_id,
-        "uses_left": uses,
-        "created_at_ns": now_ns,
-    }
-    enrolment_id = _inserted_id(connection, schema.enrolments, row)
-    audit.record(
-        connection,
-        now_ns,
-        actor=actor,
-        action="enrolment.create",
-        subject=f"enrolment:{enrolment_id}",
-        after={"agent_id": agent_id, "uses": uses},
-    )
-    return secret
-
-
 def create_admin_link(connection: Connection, now_ns: int, actor: str) -> str:
     """The secret of a link that makes one browser an admin's, once, within 15 minutes."""
     secret = new_secret("link")
@@ -90,6 +74,22 @@ def create_admin_link(connection: Connection, now_ns: int, actor: str) -> str:
     )
     audit.record(connection, now_ns, actor=actor, action="link.create", subject="admin")
     return secret
+
+
+def take_back(connection: Connection, secret: str, now_ns: int, actor: str) -> None:
+    """What was made just now is void: an API token, an enrolment or a link that nobody got to see."""
+    for table, action, void in (
+        (schema.api_tokens, "token.revoke", {"revoked_at_ns": now_ns}),
+        (schema.enrolments, "enrolment.revoke", {"revoked_at_ns": now_ns}),
+        (schema.admin_links, "link.revoke", {"used_at_ns": now_ns}),
+    ):
+        mine = table.c.token_hash == hash_secret(secret)
+        row = connection.execute(select(table).where(mine)).one_or_none()
+        if row is not None:
+            connection.execute(update(table).where(mine).values(void))
+            kind = action.partition(".")[0]
+            subject = "admin" if kind == "link" else f"{kind}:{row.id}"
+            audit.record(connection, now_ns, actor=actor, action=action, subject=subject)
 
 
 def first_admin_link(connection: Connection, now_ns: int) -> str | None:
@@ -144,23 +144,29 @@ def close_session(connection: Connection, subject: str, now_ns: int, remote: str
 
 def identify_api_token(connection: Connection, secret: str) -> Identity | None:
     """Whose API token this is; None when it is unknown or revoked."""
-    table = schema.api_tokens
-    row = _find(connection, table, "token_hash", secret)
-    if row is None or row.revoked_at_ns is not None:
-        return None
-    return Identity(f"token:{row.id}", row.role)
+    row = _find(connection, "token", secret, 0)
+    return None if row is None else Identity(f"token:{row.id}", row.role)
 
 
 def identify_agent(connection: Connection, secret: str) -> Identity | None:
-    """Which agent's token this is; None when it is unknown or replaced."""
-    row = _find(connection, schema.agents, "token_hash", secret)
+    """Which agent's token this is; None when it is unknown, replaced, revoked or disabled."""
+    row = _find(connection, "agent", secret, 0)
     return None if row is None else Identity(f"agent:{row.agent_id}", None, row.agent_id)
 
 
 def identify_session(connection: Connection, secret: str, now_ns: int) -> Identity | None:
     """Whose session this is; None when it is unknown, closed or expired."""
-    row = _find(connection, schema.sessions, "session_hash", secret)
-    return None if row is None or row.expires_at_ns < now_ns else Identity(row.subject, row.role)
+    row = _find(connection, "session", secret, now_ns)
+    return None if row is None else Identity(row.subject, row.role)
+
+
+def valid_hashes(connection: Connection, kinds: Iterable[Kind], now_ns: int) -> set[str]:
+    """The hashes of all secrets of these kinds that open a door now, in one query for each kind."""
+    return {
+        stored
+        for kind in kinds
+        for stored in connection.execute(select(_hash_of(kind)).where(_is_valid(kind, now_ns))).scalars()
+    }
 
 
 def touch_api_tokens(connection: Connection, used: dict[int, int]) -> None:
@@ -170,10 +176,33 @@ def touch_api_tokens(connection: Connection, used: dict[int, int]) -> None:
         connection.execute(update(table).where(table.c.id == token_id).values(last_used_at_ns=used_at_ns))
 
 
-def _find(connection: Connection, table: Any, column: str, secret: str) -> Any:
-    wanted = hash_secret(secret)
-    row = connection.execute(select(table).where(table.c[column] == wanted)).one_or_none()
-    return row if row is not None and same(row._mapping[column], wanted) else None
+def _hash_of(kind: Kind) -> Column[str]:
+    match kind:
+        case "token":
+            return schema.api_tokens.c.token_hash
+        case "agent":
+            return schema.agents.c.token_hash
+        case "session":
+            return schema.sessions.c.session_hash
+
+
+def _is_valid(kind: Kind, now_ns: int) -> ColumnElement[bool]:
+    """What ends a credential, by kind: for who asks, and for what is open already."""
+    match kind:
+        case "token":
+            return schema.api_tokens.c.revoked_at_ns.is_(None)
+        case "agent":
+            agents = schema.agents.c
+            return and_(agents.revoked_at_ns.is_(None), agents.disabled_at_ns.is_(None))
+        case "session":
+            return schema.sessions.c.expires_at_ns >= now_ns
+
+
+def _find(connection: Connection, kind: Kind, secret: str, now_ns: int) -> Any:
+    wanted, stored = hash_secret(secret), _hash_of(kind)
+    query = select(stored.table).where(stored == wanted, _is_valid(kind, now_ns))
+    row = connection.execute(query).one_or_none()
+    return row if row is not None and same(row._mapping[stored], wanted) else None
 
 
 def _inserted_id(connection: Connection, table: Any, row: dict[str, Any]) -> int:

@@ -60,7 +60,7 @@ async def _greet(socket: AgentSocket, hello: control.Hello) -> None:
         raise ApiError(
             403, "AGENT_MISMATCH", f"agent_id: {hello.agent_id!r} is not the owner of this token, {owner}"
         )
-    socket.check_version(hello.protocol)
+    socket.greeted(hello)
     refused = await socket.services.fleet.hello(hello, socket.remote)
     if refused:
         raise registry.dongle_conflict(refused)

@@ -30,7 +30,7 @@ async def _talk(socket: AgentSocket) -> None:
     if first.type is not WSMsgType.TEXT:
         raise WrongKindError("the first message must be lanes, as text")
     hello = decode_data_up(first.data, socket.version)
-    socket.check_version(hello.protocol)
+    socket.greeted(hello)
     services = socket.services
     connection = DataConnection(
         socket.agent_id,

@@ -9,7 +9,7 @@ from typing import Final
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.lanes.receiver import LaneConnection
 from can_stream.protocol.clock_record import ClockRecord
-from can_stream.protocol.control import PROTOCOL_VERSION
+from can_stream.protocol.control import PROTOCOL_VERSION, ROWS_OF_LANE
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
 from can_stream.protocol.lanes_control import (
@@ -35,7 +35,6 @@ from stream_server.streams.hub import StreamHub
 
 _PROGRESS_SECONDS: Final = 5.0
 _KIND_OF_LANE: Final = {"frames": PacketKind.FRAMES, "signals": PacketKind.SIGNALS}
-_ROWS_OF_LANE: Final = {"frames": "frames", "signals": "values"}
 
 SendBytes = Callable[[bytes], Awaitable[None]]
 
@@ -46,7 +45,7 @@ class Backlog:
     def __init__(self, hello: LaneHello, frames: int) -> None:
         self.waiting_frames = frames
         self.received_frames = 0
-        self.rows: Final = _ROWS_OF_LANE[hello.lane]
+        self.rows: Final = ROWS_OF_LANE[hello.lane]
         self.oldest_age_seconds = max((r.age_seconds or 0.0 for r in hello.backlog), default=0.0)
         self._told_at_seconds = float("-inf")
 

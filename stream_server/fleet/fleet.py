@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
+from weakref import WeakSet
 
 from aiohttp import web
 from sqlalchemy import Connection, Row
@@ -28,10 +29,14 @@ from stream_server.signals.last_value_store import LastValueStore
 from stream_server.storage.database import Database
 from stream_server.streams.console import ConsoleStream
 from stream_server.streams.hub import StreamHub
+from stream_server.streams.ring import SharedText
+from stream_server.streams.sse_format import encode_shared
 
 REPLACED: Final = 4001
-TOKEN_REPLACED: Final = 4002
+TOKEN_VOID: Final = 4002
 DUPLICATE_IDENTITY: Final = 4003
+OVER_SHARE: Final = 1013
+_SAID_BEFORE: Final = {DUPLICATE_IDENTITY: "DUPLICATE_IDENTITY", OVER_SHARE: "OVER_SHARE"}
 MAX_REASON_BYTES: Final = 120
 """RFC 6455, section 5.5, allows 123."""
 WentBack: TypeAlias = tuple[str, int, int]
@@ -69,6 +74,7 @@ class Fleet:
         self._right_clocks: dict[str, ClockRecord] = {}
         self._handlers: dict[web.WebSocketResponse, asyncio.Task[object]] = {}
         self._dismissed: dict[web.WebSocketResponse, tuple[int, str]] = {}
+        self._shared: dict[str, WeakSet[SharedText]] = {}
 
     async def load(self) -> None:
         """Read the fleet from storage; everybody is offline until seen."""
@@ -89,6 +95,11 @@ class Fleet:
             raise not_found("dongle", dongle_id)
         return dongle
 
+    def owner_of(self, dongle_id: str) -> str:
+        """The agent of a dongle; one that is only in the recording, as after a restore, is its own."""
+        dongle = self._dongles.get(dongle_id)
+        return dongle_id if dongle is None else dongle.agent_id
+
     def stream(self, dongle_id: str) -> ConsoleStream:
         """The console of a known dongle. ApiError DONGLE_NOT_FOUND."""
         self.dongle(dongle_id)
@@ -97,6 +108,15 @@ class Fleet:
     def dongles_of(self, agent_id: str) -> list[Dongle]:
         """Every dongle the agent has ever listed."""
         return list(self._dongles_of.get(agent_id, {}).values())
+
+    def agents(self) -> list[str]:
+        """Every agent that has ever listed a dongle."""
+        return list(self._dongles_of)
+
+    def held_bytes(self, agent_id: str) -> tuple[int, int]:
+        """About what the consoles of an agent hold: each by itself, and what they share."""
+        own = sum(self._hub.get(dongle.dongle_id).own_bytes for dongle in self.dongles_of(agent_id))
+        return own, sum(len(rest.text) for rest in self._shared.get(agent_id, ()))
 
     @contextlib.asynccontextmanager
     async def connected(
@@ -129,10 +149,9 @@ class Fleet:
             self.connections.gone(agent_id, endpoint, connection)
             self.presence.closed(agent_id, connection, clock.monotonic_seconds())
             code, reason = self._dismissed.pop(connection, (1000, ""))
-            if code == DUPLICATE_IDENTITY:
+            if code in _SAID_BEFORE:
                 with contextlib.suppress(ConnectionError):
-                    said = encode_control_message(Error("DUPLICATE_IDENTITY", reason))
-                    await connection.send_str(said)
+                    await connection.send_str(encode_control_message(Error(_SAID_BEFORE[code], reason)))
             await connection.close(code=code, message=reason.encode()[:MAX_REASON_BYTES])
 
     def seen(self, agent_id: str) -> None:
@@ -189,9 +208,11 @@ class Fleet:
         """A `log` event {"level","source","message","details"} on one of the agent's dongles, or on all."""
         now = clock.now()
         stamped = {"ts": format_timestamp(wall_ns // 1000 if wall_ns else now.wall_us), **payload}
+        rest = encode_shared("log", stamped)
+        self._shared.setdefault(agent_id, WeakSet()).add(rest)
         for dongle in self.dongles_of(agent_id):
             if dongle_id in (None, dongle.dongle_id):
-                self._hub.get(dongle.dongle_id).emit("log", stamped, now)
+                self._hub.get(dongle.dongle_id).emit("log", rest, now)
 
     def announce(self, transitions: Iterable[Transition]) -> None:
         """Tell the consoles that agents came or went."""
@@ -264,7 +285,7 @@ class Fleet:
             message = (
                 f"the server went back to an older state: of start {start_id} of {dongle_id} ({lane}) it had "
                 f"acknowledged {acknowledged}, and has {recorded} in its recording; what its agent has no "
-                "longer is a gap (server_restored)"
+                "longer is a gap (server_restored). A backup was restored, or the recording was damaged"
             )
             _logger.warning("%s", message)
             payload = {"level": "warning", "source": "server", "message": message, "details": details}

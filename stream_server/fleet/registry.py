@@ -15,6 +15,7 @@ from can_stream.protocol.control import (
 )
 from can_stream.protocol.registration import RegisterRequest
 from stream_server.access import audit
+from stream_server.access.machines import usable_enrolment
 from stream_server.access.secrets import hash_secret, new_secret
 from stream_server.errors import ApiError, not_found
 from stream_server.storage import server_schema as schema
@@ -28,25 +29,19 @@ _DONGLE_FIELDS: Final = ("interface", "channel", "device_id", "mode", "bitrate",
 def register(connection: Connection, request: RegisterRequest, now_ns: int, remote: str | None) -> str:
     """The token of a new agent, or a new token of the agent that the enrolment names.
 
-    ApiError 401 ENROLMENT_UNKNOWN, 403 ENROLMENT_USED or ENROLMENT_FOR_OTHER_AGENT, 409 AGENT_EXISTS.
+    ApiError as `usable_enrolment`, 403 AGENT_DISABLED, 409 AGENT_EXISTS.
     """
-    enrolment = _usable_enrolment(connection, request)
+    enrolment = usable_enrolment(connection, request.enrolment_token, request.agent_id, now_ns)
     agents = schema.agents
     secret = new_secret("agent")
     row = {"token_hash": hash_secret(secret), "version": request.version, "remote": remote}
     known = connection.execute(select(agents).where(agents.c.agent_id == request.agent_id)).one_or_none()
     if known is None:
         connection.execute(insert(agents).values(agent_id=request.agent_id, created_at_ns=now_ns, **row))
-    elif enrolment.agent_id == request.agent_id:
-        connection.execute(update(agents).where(agents.c.agent_id == request.agent_id).values(row))
     else:
-        raise ApiError(
-            409,
-            "AGENT_EXISTS",
-            f"agent {request.agent_id!r} is registered; choose another id, or make an enrolment token for it "
-            f"with `stream-server enroll create --agent-id {request.agent_id}`",
-            {"agent_id": request.agent_id},
-        )
+        _check_again(known, enrolment)
+        again = update(agents).where(agents.c.agent_id == request.agent_id)
+        connection.execute(again.values(revoked_at_ns=None, **row))
     connection.execute(
         update(schema.enrolments)
         .where(schema.enrolments.c.id == enrolment.id)
@@ -64,22 +59,19 @@ def register(connection: Connection, request: RegisterRequest, now_ns: int, remo
     return secret
 
 
-def _usable_enrolment(connection: Connection, request: RegisterRequest) -> Row[Any]:
-    table = schema.enrolments
-    wanted = hash_secret(request.enrolment_token)
-    row = connection.execute(select(table).where(table.c.token_hash == wanted)).one_or_none()
-    if row is None:
-        raise ApiError(401, "ENROLMENT_UNKNOWN", "this enrolment token is not known here")
-    if row.uses_left <= 0:
-        raise ApiError(403, "ENROLMENT_USED", "this enrolment token is used up; make a new one")
-    if row.agent_id not in (None, request.agent_id):
+def _check_again(known: Row[Any], enrolment: Row[Any]) -> None:
+    agent_id, details = known.agent_id, {"agent_id": known.agent_id}
+    if enrolment.agent_id != agent_id:
         raise ApiError(
-            403,
-            "ENROLMENT_FOR_OTHER_AGENT",
-            f"this enrolment token is for agent {row.agent_id!r}",
-            {"agent_id": row.agent_id},
+            409,
+            "AGENT_EXISTS",
+            f"agent {agent_id!r} is registered; choose another id, or make an enrolment token for it "
+            f"with `stream-server enroll create --agent-id {agent_id}`",
+            details,
         )
-    return row
+    if known.disabled_at_ns is not None:
+        remedy = f"`stream-server agents enable {agent_id}` lets it in again"
+        raise ApiError(403, "AGENT_DISABLED", f"agent {agent_id!r} is disabled; {remedy}", details)
 
 
 def started(connection: Connection, hello: Hello, now_ns: int, remote: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,14 +15,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from stream_server.access.access import Credential, Needs
+from stream_server.cutting import cut
 from stream_server.errors import ApiError, StorageError
+from stream_server.http.long_answers import LongAnswer
 from stream_server.http.services import Services
+from stream_server.streams.sse_format import CONTENT_TYPE as EVENT_STREAM
 
 _logger: Final = logging.getLogger(__name__)
 _encoder: Final = msgspec.json.Encoder()
 
 API_PREFIX: Final = "/api/v1"
-MAX_BODY_BYTES: Final = 256 * 1024
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -67,7 +70,7 @@ class Call:
         return int(text)
 
 
-Answer = msgspec.Struct | web.StreamResponse
+Answer = msgspec.Struct | web.StreamResponse | LongAnswer
 RouteHandler = Callable[[Call], Awaitable[Answer]]
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
@@ -90,6 +93,14 @@ class Route:
     status: int = 200
     query: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def refuses_unknown(self) -> bool:
+        """Whether a query parameter that is not in `query` is an error, as an unknown key of a file is.
+
+        Libraries for event streams add their own; pages are linked to with what trackers add.
+        """
+        return self.path.startswith(API_PREFIX) and self.response_type != EVENT_STREAM
+
 
 def add_routes(app: web.Application, routes: Iterable[Route], services: Services) -> None:
     """Serve every route."""
@@ -106,13 +117,37 @@ def _adapted(route: Route, services: Services) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         who = await services.access.admit(request, route.needs)
-        body = None if decoder is None else _decoded(decoder, await request.read())
-        answer = await route.handler(Call(request, services, who, body))
+        with services.access.holding(who, request):
+            if who is not None:
+                services.front.signed_in(request, who)
+            if route.refuses_unknown:
+                _check_query(request, route.query)
+            body = None
+            if decoder is not None:
+                remote = services.access.remote(request)
+                body = _decoded(decoder, await services.front.body(request, who, remote))
+            call = Call(request, services, who, body)
+            answer = await route.handler(call)
+            if isinstance(answer, LongAnswer):
+                return await services.long_answers.serve(request, call.credential, answer)
         if isinstance(answer, web.StreamResponse):
             return answer
         return json_response(answer, route.status)
 
     return handle
+
+
+def _check_query(request: web.Request, known: Mapping[str, str]) -> None:
+    for name in request.query:
+        if name in known and len(request.query.getall(name)) > 1:
+            raise ApiError(400, "BAD_REQUEST", f"{name} is given more than once", {"field": name})
+        if name not in known:
+            shown = repr(name[:64])
+            near = difflib.get_close_matches(name[:64], known, n=1)
+            takes = f"known here are {', '.join(known)}" if known else "there are none here"
+            hint = f"did you mean {near[0]}?" if near else takes
+            message = f"there is no query parameter {shown}: {hint}"
+            raise ApiError(400, "BAD_REQUEST", message, {"field": name[:64]})
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
@@ -140,31 +175,49 @@ def error_response(error: ApiError) -> web.Response:
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error leaves as {"code","message","details"}; what was not foreseen tells no internals."""
+    """Every error leaves as {"code","message","details"}; what was not foreseen tells no internals.
+
+    Where an answer has begun the connection is cut: nobody must take what was sent for the whole.
+    """
     try:
         return await handler(request)
-    except ApiError as error:
-        return error_response(error)
-    except web.HTTPException as error:
-        return error_response(_from_http(request, error))
-    except StorageError as error:
-        _logger.error("%s %s: %s", request.method, request.path, error)
-        return error_response(
-            ApiError(503, "STORAGE_UNAVAILABLE", "nothing can be stored now", headers={"Retry-After": "5"})
-        )
-    except (HttpProcessingError, web.RequestPayloadError):
-        return error_response(ApiError(400, "BAD_REQUEST", "the body cannot be read: its encoding is broken"))
     except (ConnectionResetError, ConnectionAbortedError):
         raise
-    except Exception:
-        _logger.exception("%s %s failed", request.method, request.path)
-        return error_response(ApiError(500, "INTERNAL_ERROR", "the server failed; its log says how"))
+    except Exception as error:
+        answer = _as_api_error(request, error)
+        if request.writer.output_size > 0:
+            if request.transport is not None:
+                cut(request.transport)
+            raise ConnectionAbortedError("an answer that had begun could not be ended") from error
+        return error_response(answer)
+
+
+def _as_api_error(request: web.Request, error: Exception) -> ApiError:
+    match error:
+        case ApiError():
+            return error
+        case web.HTTPException():
+            return _from_http(request, error)
+        case StorageError():
+            _logger.error("%s %s: %s", request.method, request.path, error)
+            return ApiError(
+                503, "STORAGE_UNAVAILABLE", "nothing can be stored now", headers={"Retry-After": "5"}
+            )
+        case HttpProcessingError() | web.RequestPayloadError():
+            return ApiError(400, "BAD_REQUEST", "the body cannot be read: its encoding is broken")
+        case _:
+            _logger.error("%s %s failed", request.method, request.path, exc_info=error)
+            return ApiError(500, "INTERNAL_ERROR", "the server failed; its log says how")
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:
     match error:
         case web.HTTPNotFound():
-            return ApiError(404, "NOT_FOUND", f"there is nothing at {request.path[:200]}")
+            return ApiError(
+                404,
+                "NOT_FOUND",
+                f"there is nothing at {request.path[:200]}; {API_PREFIX}/openapi.json lists what is",
+            )
         case web.HTTPMethodNotAllowed():
             allowed = sorted(error.allowed_methods)
             return ApiError(
@@ -174,8 +227,6 @@ def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:
                 {"allowed": allowed},
                 {"Allow": ", ".join(allowed)},
             )
-        case web.HTTPRequestEntityTooLarge():
-            return ApiError(413, "BODY_TOO_LARGE", f"a body has at most {MAX_BODY_BYTES} bytes")
         case _:
             status = HTTPStatus(error.status)
             return ApiError(error.status, status.name, status.phrase)

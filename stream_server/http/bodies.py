@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from can_stream.protocol.control import ServiceStatus, Text
 from stream_server.access.roles import Role
+from stream_server.access.standing import Standing
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -106,7 +107,10 @@ class SignalValues(_Answer, frozen=True):
 
 
 class AgentView(_Answer, frozen=True):
-    """An agent and its last known state. Times are UTC; `start_id` names its current start."""
+    """An agent and its last known state. Times are UTC; `start_id` names its current start.
+
+    `credential`: whether its token lets it in, or was taken back.
+    """
 
     agent_id: str
     online: bool
@@ -119,6 +123,7 @@ class AgentView(_Answer, frozen=True):
     remote: str | None
     dongles: list[str]
     services: list[ServiceStatus]
+    credential: Standing
 
 
 class AgentList(_Answer, frozen=True):
@@ -132,6 +137,23 @@ class ServiceList(_Answer, frozen=True):
 
     agent_id: str
     services: list[ServiceStatus]
+
+
+class EnrolmentView(_Answer, frozen=True):
+    """An enrolment token, without its secret. `agent_id` null: for any new agent; `expires` null: never."""
+
+    id: int
+    agent_id: str | None
+    uses_left: int
+    created: str
+    expires: str | None
+    revoked: str | None
+
+
+class EnrolmentList(_Answer, frozen=True):
+    """All enrolment tokens, oldest first."""
+
+    enrolments: list[EnrolmentView]
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,7 +184,10 @@ class Csrf(_Answer, frozen=True):
 
 
 class AuditRecord(_Answer, frozen=True):
-    """Who did what to which, when, from where, before and after."""
+    """Who did what to which, when, from where, before and after.
+
+    `count`: how often, within a minute; then `at` and `before` are of the first time, all else of the last.
+    """
 
     id: int
     at: str
@@ -172,6 +197,8 @@ class AuditRecord(_Answer, frozen=True):
     remote: str | None
     before: Any
     after: Any
+    count: int
+    last_at: str
 
 
 class AuditPage(_Answer, frozen=True):

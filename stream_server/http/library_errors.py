@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
@@ -17,7 +16,6 @@ from aiohttp.http_exceptions import (
 )
 
 from stream_server.errors import ApiError
-from stream_server.http.api import SECURITY_HEADERS, error_response, errors_as_json
 
 # Not the same, so that the error of one that is too long tells which it was.
 MAX_LINE_BYTES: Final = 8_190
@@ -28,7 +26,6 @@ _ADDRESS: Final = "the address in the request line cannot be read"
 # How a message of aiohttp's parser begins -> status, code, what we say. What follows there is what was sent.
 _BY_MESSAGE: Final = (
     ("Too many", 431, _FIELDS_TOO_LARGE, "too many header fields; send fewer"),
-    ("Can not decode", 415, "UNSUPPORTED_MEDIA_TYPE", "this Content-Encoding is not known here"),
     ("Received HTTPS", 400, "BAD_REQUEST", "this port speaks no TLS: write http://"),
     ("Pause on PRI", 400, "BAD_REQUEST", "HTTP/2 is not spoken here, only HTTP/1.1"),
     ("Invalid characters in url", 400, "BAD_REQUEST", _ADDRESS),
@@ -45,7 +42,6 @@ _BY_KIND: Final = (
     (BadStatusLine, "the request line has no version of HTTP that is known here"),
     (HttpProcessingError, "this cannot be read as a request of HTTP/1.1"),
 )
-_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 def refusal(error: HttpProcessingError) -> ApiError:
@@ -61,58 +57,7 @@ def refusal(error: HttpProcessingError) -> ApiError:
     return ApiError(400, "BAD_REQUEST", next(said for kind, said in _BY_KIND if isinstance(error, kind)))
 
 
-class ErrorsAsJsonRunner(web.AppRunner):
-    """Runs an application; whatever the library refuses leaves as our JSON error."""
-
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        assert made.request_handler is not None
-        return _Server(
-            _guarded(made.request_handler),
-            request_factory=made.request_factory,
-            access_log=None,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-        )
-
-
 def is_own_fault(record: logging.LogRecord) -> bool:
     """A logging filter: what is no HTTP gets its 400; a traceback for each would let anybody fill the log."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
-
-
-class _Server(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
-
-
-class _Protocol(web.RequestHandler):
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The library's own: it logs, and raises where a response has begun."""
-        super().handle_error(request, status, exc, message)
-        if isinstance(exc, HttpProcessingError):
-            error = refusal(exc)
-        else:
-            error = ApiError(status, "INTERNAL_ERROR", "the server failed; its log says how")
-        response = error_response(error)
-        response.headers.update(SECURITY_HEADERS)
-        response.force_close()
-        return response
-
-
-def _guarded(handler: _Handler) -> _Handler:
-    # An unknown Expect is refused before the application's middlewares.
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        assert isinstance(request, web.Request)
-        return await errors_as_json(request, handler)
-
-    return handle

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from importlib import metadata
 from typing import Any, Final
 
 import msgspec
 
+from can_stream.version import VERSION
 from stream_server.access.access import CSRF_HEADER, SESSION_COOKIE
 from stream_server.http.api import Route
 from stream_server.http.bodies import ErrorBody
@@ -28,7 +28,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "stream-server", "version": metadata.version("can-edge-agent")},
+        "info": {"title": "stream-server", "version": VERSION},
         "paths": paths,
         "components": {
             "schemas": schemas,

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from stream_server.access.access import Access
 from stream_server.config import ServerConfig
 from stream_server.fleet.fleet import Fleet
+from stream_server.fleet.memory import Memory
+from stream_server.http.front import Front
+from stream_server.http.long_answers import LongAnswers
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder
 from stream_server.recording.retention import Retention
@@ -27,6 +30,7 @@ class Services:
     recording: Database
     metrics: Metrics
     access: Access
+    front: Front
     hub: StreamHub
     fanout: FanOut
     fleet: Fleet
@@ -35,3 +39,5 @@ class Services:
     last_values: LastValueStore
     readiness: Readiness
     retention: Retention
+    long_answers: LongAnswers
+    memory: Memory

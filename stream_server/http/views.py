@@ -9,6 +9,7 @@ import msgspec
 
 from can_stream.protocol.control import ServiceStatus
 from can_stream.text.timestamps import format_timestamp
+from stream_server.access.standing import standing_of
 from stream_server.fleet.presence import Presence
 from stream_server.fleet.presence_payload import presence_payload
 from stream_server.http.bodies import (
@@ -16,6 +17,7 @@ from stream_server.http.bodies import (
     AuditPage,
     AuditRecord,
     DongleView,
+    EnrolmentView,
     PresenceView,
     RecordingView,
 )
@@ -63,13 +65,30 @@ def _agent_view(row: Any, services: list[ServiceStatus], presence: Presence) -> 
         reason=state.reason,
         version=row.version,
         created_at=format_timestamp(row.created_at_ns // 1000),
-        last_seen=format_timestamp(seen_at_ns // 1000) if seen_at_ns else None,
+        last_seen=_time(seen_at_ns or None),
         start_id=row.start_id,
         clock_synchronised=row.clock_synchronised,
         remote=row.remote,
         dongles=[],
         services=services,
+        credential=standing_of(row),
     )
+
+
+def enrolment_view(row: Any) -> EnrolmentView:
+    """A stored enrolment token."""
+    return EnrolmentView(
+        id=row.id,
+        agent_id=row.agent_id,
+        uses_left=row.uses_left,
+        created=format_timestamp(row.created_at_ns // 1000),
+        expires=_time(row.expires_at_ns),
+        revoked=_time(row.revoked_at_ns),
+    )
+
+
+def _time(at_ns: int | None) -> str | None:
+    return None if at_ns is None else format_timestamp(at_ns // 1000)
 
 
 def dongle_view(row: Any, presence: Presence, numbers: LaneNumbers) -> DongleView:
@@ -111,6 +130,8 @@ def audit_view(rows: Sequence[Any], *, more: bool) -> AuditPage:
             remote=row.remote,
             before=None if row.before is None else msgspec.json.decode(row.before),
             after=None if row.after is None else msgspec.json.decode(row.after),
+            count=row.times,
+            last_at=format_timestamp((row.last_at_ns or row.at_ns) // 1000),
         )
         for row in rows
     ]

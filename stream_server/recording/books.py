@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct, json
 
+from can_stream.protocol.control import ROWS_OF_LANE
 from can_stream.protocol.packets import GapReason
 
 _INDENT: Final = " " * 9
@@ -51,43 +52,48 @@ class LaneLine(Struct, frozen=True):
 
 
 class Books(Struct, frozen=True):
-    """All of a dongle. `differences`: what does not add up, as sentences; none where everything does."""
+    """All of a dongle, as far as is known.
+
+    `differences`: what does not add up, as sentences; none where everything does. `unknown`: what these books
+    cannot say, as sentences.
+    """
 
     dongle_id: str
     starts: list[StartLine]
     lanes: list[LaneLine]
     differences: list[str]
+    unknown: list[str] = []
 
 
 def differences(starts: Sequence[StartLine], lanes: Sequence[LaneLine]) -> list[str]:
     """What does not add up, as sentences."""
     found = [text for one in starts for text in _of_start(one)]
     return found + [
-        f"{one.lane}: {one.recorded} frames were recorded, and {one.here} here + {one.deleted} deleted are "
-        f"{one.here + one.deleted}"
+        f"{one.lane}: {one.recorded} {ROWS_OF_LANE[one.lane]} were recorded, and {one.here} here + "
+        f"{one.deleted} deleted are {one.here + one.deleted}"
         for one in lanes
         if one.here + one.deleted != one.recorded
     ]
 
 
 def _of_start(start: StartLine) -> list[str]:
-    name = f"{start.lane}, start {start.start_id}"
+    name, rows = f"{start.lane}, start {start.start_id}", ROWS_OF_LANE[start.lane]
     out = []
     if start.in_holes or start.holes:
         out.append(
-            f"{name}: {start.in_holes} frames are known of, and neither here nor given up; their agent may "
+            f"{name}: {start.in_holes} {rows} are known of, and neither here nor given up; their agent may "
             "still send them, `stream-server holes close AGENT` gives them up"
         )
     if start.made is not None and start.recorded + start.in_gaps + start.in_holes != start.made:
         there = start.recorded + start.in_gaps + start.in_holes
-        out.append(f"{name}: {start.made} frames were made, and {there} are accounted for")
+        out.append(f"{name}: {start.made} {rows} were made, and {there} are accounted for")
     if start.told_acknowledged > start.recorded + start.gaps.get(GapReason.RESTORED.where, 0):
         out.append(
-            f"{name}: {start.told_acknowledged} frames were acknowledged, and {start.recorded} recorded: "
-            "this server went back to an older state"
+            f"{name}: {start.told_acknowledged} {rows} were acknowledged, and {start.recorded} recorded: "
+            "this server went back to an older state, by a backup or a damaged recording"
         )
     if start.gaps_forgotten < 0:
-        out.append(f"{name}: gaps say {-start.gaps_forgotten} frames more than are in gaps")
+        out.append(f"{name}: gaps say {-start.gaps_forgotten} {rows} more than are in gaps")
     return out
 
 
@@ -109,8 +115,10 @@ def as_text(found: Books) -> str:
         total = lane.recorded + in_gaps + in_holes
         lines.append(_line(lane.lane, "all", total, lane.recorded, in_gaps, in_holes))
         lines.append(f"{_INDENT}of what was recorded {lane.here} are here, {lane.deleted} deleted")
-    verdict = [f"{len(found.differences)} differences:", *found.differences]
-    return "\n".join([*lines, *(verdict if found.differences else ["everything adds up"])])
+    verdict = ["what is known adds up" if found.unknown else "everything adds up"]
+    if found.differences:
+        verdict = [f"{len(found.differences)} differences:", *found.differences]
+    return "\n".join([*lines, *found.unknown, *verdict])
 
 
 def _line(lane: str, start_id: str, *sums: int | str) -> str:
@@ -130,6 +138,7 @@ def _below(start: StartLine) -> list[str]:
     ]
     if start.told_frames:
         lines.append(
-            f"{_INDENT}its agent said: {start.told_frames} made, {start.told_acknowledged} acknowledged"
+            f"{_INDENT}its agent said when it last greeted: {start.told_frames} made, "
+            f"{start.told_acknowledged} acknowledged"
         )
     return lines

@@ -13,6 +13,7 @@ from can_stream.protocol.packets import GapReason
 from stream_server.recording import start_store
 from stream_server.recording.books import Books, HoleLine, LaneLine, StartLine, differences
 from stream_server.storage import kept_facts
+from stream_server.storage.columns import total
 from stream_server.storage.recording_schema import gaps, lane_starts, lanes, packets, retention_totals
 
 _BEFORE: Final = "before"
@@ -74,14 +75,14 @@ def _start(
 def _gaps(connection: Connection, start_pk: int) -> tuple[dict[str, int], int]:
     """Frames by reason, and how many gaps are of unknown size."""
     found, unknown = dict[str, int](), 0
-    query = select(gaps.c.reason, func.count(), func.count(gaps.c.frames), func.sum(gaps.c.frames))
+    query = select(gaps.c.reason, func.count(), func.count(gaps.c.frames), total(gaps.c.frames))
     for reason, count, counted, frames in connection.execute(
         query.where(gaps.c.start_pk == start_pk).group_by(gaps.c.reason)
     ):
         unknown += count - counted
         if counted:
             found[GapReason(reason).where] = int(frames)
-    query = select(func.count(), func.count(packets.c.frames), func.sum(packets.c.frames))
+    query = select(func.count(), func.count(packets.c.frames), total(packets.c.frames))
     count, counted, frames = connection.execute(
         query.where(packets.c.start_pk == start_pk, packets.c.kind == PacketKind.GAP)
     ).one()

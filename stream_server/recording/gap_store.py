@@ -14,6 +14,7 @@ from can_stream.lanes.intervals import IntervalSet
 from can_stream.protocol.packet_head import PacketKind
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from stream_server.recording.gap_news import GapNews
+from stream_server.storage.columns import total
 from stream_server.storage.recording_schema import gaps, lane_starts, packets
 
 FINDABLE: Final = tuple(reason for reason in GapReason if reason.was_a_packet)
@@ -126,17 +127,17 @@ def findable(connection: Connection, start_pks: Sequence[int]) -> dict[int, Inte
     query = select(gaps.c.start_pk, gaps.c.parts).where(
         gaps.c.start_pk.in_(start_pks), gaps.c.reason.in_(FINDABLE)
     )
-    for row in connection.execute(query):
-        units = found.setdefault(row.start_pk, IntervalSet())
-        for part in msgspec.json.decode(row.parts):
-            units.add(*part)
+    for start_pk, parts in connection.execute(query).all():
+        units = found.setdefault(start_pk, IntervalSet())
+        for first, last in msgspec.json.decode(parts):
+            units.add(first, last)
     return found
 
 
 def frames_of(connection: Connection, start_pks: Sequence[int]) -> dict[int, int]:
     """By start, what its gaps say together."""
     query = (
-        select(gaps.c.start_pk, func.coalesce(func.sum(gaps.c.frames), 0))
+        select(gaps.c.start_pk, total(gaps.c.frames))
         .where(gaps.c.start_pk.in_(start_pks))
         .group_by(gaps.c.start_pk)
     )

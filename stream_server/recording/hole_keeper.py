@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from stream_server import clock
 from stream_server.errors import StorageError
-from stream_server.recording import openings, start_store
+from stream_server.recording import openings, retention_store, start_store
 from stream_server.recording.recorder import Recorder
 from stream_server.recording.running_time import RunningTime
 from stream_server.storage import kept_facts
@@ -64,10 +64,20 @@ class HoleKeeper:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def keep(self) -> int:
-        """Store how long the server has run; give up what is too old. How many frames that is."""
+        """Store how long the server has run; give up what is too old. How many frames that is.
+
+        Starts and gaps of which a lane has too many are forgotten.
+        """
         now_seconds = self._running.at(clock.monotonic_seconds())
         text = repr(now_seconds)
         await self._recording.write(lambda c: kept_facts.put(c, kept_facts.RUNNING_SECONDS, text))
+        for lane_key in await self._recording.read(retention_store.crowded_lanes):
+            gone = await self._recorder.forget(lane_key)
+            if any(gone):
+                _logger.warning(
+                    "%s (%s): %d starts of before, of which nothing is recorded, and %d gaps are forgotten: "
+                    "there were too many", *lane_key, *gone,
+                )  # fmt: skip
         return await self._give_up(now_seconds - self._max_age_seconds, None) or 0
 
     async def close_asked(self) -> None:

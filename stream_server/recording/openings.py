@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -44,8 +45,9 @@ def store(connection: Connection, said: Said) -> Opened:
     """A hello. SessionError where it contradicts what is recorded."""
     lane_id, hello, start_id = said.lane_id, said.hello, said.start_id
     names = named_starts(hello, start_id)
-    _find_gaps_of_before(connection, said, names)
     before = start_store.load(connection, lane_id, names)
+    if _find_gaps_of_before(connection, said, before):
+        before = start_store.load(connection, lane_id, names)
     count = partial(start_store.count_frames, connection, lane_id)
     opening = opened(before, hello, start_id, said.now_seconds, count)
     keys = start_store.save(connection, lane_id, before, opening.starts)
@@ -55,14 +57,17 @@ def store(connection: Connection, said: Said) -> Opened:
     return Opened(opening, keys, clock_store.newest(connection, keys[start_id]), news)
 
 
-def _find_gaps_of_before(connection: Connection, said: Said, names: list[str]) -> None:
-    """Those that lie among the packets, and whose packets this agent has."""
-    keys = start_store.start_keys(connection, said.lane_id, names)
-    starts = start_store.load(connection, said.lane_id, {one.start_id for one in said.hello.backlog})
+def _find_gaps_of_before(connection: Connection, said: Said, starts: Mapping[str, Start]) -> bool:
+    """Those that lie among the packets, and whose packets this agent has; whether there may be some."""
+    found = []
     for one in said.hello.backlog:
         start = starts.get(one.start_id)
         if isinstance(start, Counted) and start.known.common(one.first_seq, one.last_seq):
-            gap_store.take_from_packets(connection, keys[one.start_id], one.first_seq, one.last_seq)
+            found.append(one)
+    keys = start_store.start_keys(connection, said.lane_id, {one.start_id for one in found})
+    for one in found:
+        gap_store.take_from_packets(connection, keys[one.start_id], one.first_seq, one.last_seq)
+    return bool(found)
 
 
 class GivenUp(NamedTuple):

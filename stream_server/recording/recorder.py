@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeAlias
 
 from sqlalchemy import Connection
@@ -22,15 +23,17 @@ from can_stream.protocol.packets import Body, Gap, Packet
 from stream_server import clock
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
-from stream_server.recording import clock_store, openings, recording_store, start_store
+from stream_server.recording import clock_store, openings, recording_store, retention_store, start_store
 from stream_server.recording.gap_news import GapNews
 from stream_server.recording.recording_store import LaneChange, StoredPacket
+from stream_server.recording.retention_store import Forgotten
 from stream_server.storage.database import Database
 
 # Agents send a packet every 50 ms: one commit serves two of them, and one ack, which wakes the agent up.
 FLUSH_SECONDS: Final = 0.06
 RETRY_SECONDS: Final = 1.0
 MAX_WAITING_BYTES: Final = 64_000_000
+_HELD_FACTOR: Final = 3
 _DRAIN_SECONDS: Final = 5.0
 
 Acknowledge = Callable[[], None]
@@ -100,6 +103,11 @@ class Recorder:
         self._commits = asyncio.Lock()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the packets take that wait for storage, with what is decoded of them."""
+        return self._waiting_bytes * _HELD_FACTOR
 
     def start(self) -> None:
         """Begin to commit."""
@@ -174,6 +182,22 @@ class Recorder:
             )
         self._tell(lane, gone.news)
         return sum(news.frames or 0 for news in gone.news)
+
+    async def forget(self, lane_key: tuple[str, LaneName]) -> Forgotten:
+        """Of a lane that has too many starts or gaps the oldest are forgotten, but for starts that its agent
+        has named last; none while the lane is being opened. StorageError."""
+        lane = await self._lane(*lane_key)
+        total = Forgotten()
+        while not lane.opening.locked():
+            async with lane.opening, self._commits:
+                job = partial(
+                    retention_store.forget, lane_id=lane.lane_id, keep=list(lane.start_keys.values())
+                )
+                gone = await self._database.write(job)
+            total = Forgotten(total.starts + gone.starts, total.gaps + gone.gaps)
+            if not any(gone):
+                break
+        return total
 
     async def _lane(self, dongle_id: str, name: LaneName) -> Lane:
         known = self._lanes.get((dongle_id, name))

@@ -1,31 +1,28 @@
-"""The recording in SQL: packets as received with what they change, retention. One connection, no rules."""
+"""The recording in SQL: packets as received with what they change. One connection, no rules."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, update
 
 from can_stream.lanes.counted import Counted
 from can_stream.lanes.opening import Start
 from can_stream.lanes.receiver import Change
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.packet_head import PacketKind
-from stream_server.recording import clock_store, gap_store, start_store
+from stream_server.recording import block_store, gap_store, start_store
 from stream_server.recording.gap_news import GapNews
 from stream_server.storage.bulk import Bulk
-from stream_server.storage.recording_schema import lane_starts, packets, retention_totals
+from stream_server.storage.checksums import COVERED, row_checksum
+from stream_server.storage.recording_schema import lane_starts, packets
 
-RETENTION_PACKETS: Final = 500
 _INSERT_PACKETS: Final = Bulk(
     insert(packets),
-    (
-        "start_pk", "seq", "first_seq", "kind", "frames", "first_ns", "last_ns", "received_ns", "is_backlog",
-        "size_bytes", "body", "position",
-    ),
-)  # fmt: skip
+    (*COVERED, "checksum"),
+)
 _ADD_PROGRESS: Final = Bulk(
     update(lane_starts)
     .where(lane_starts.c.id == bindparam("start_pk"))
@@ -81,6 +78,16 @@ def store(connection: Connection, changes: Sequence[LaneChange]) -> list[list[Ga
         progress.extend(_progress_row(change, start_id) for start_id in change.change.starts)
     _ADD_PROGRESS.execute(connection, progress)
     _INSERT_PACKETS.execute(connection, rows)
+    block_store.note(
+        connection,
+        [
+            block_store.Noted(
+                change.start_keys[packet.start_id], packet.seq, packet.first_ns, packet.last_ns, packet.kind
+            )
+            for change in changes
+            for packet in change.stored
+        ],
+    )
     return [_store_gaps(connection, change) for change in changes]
 
 
@@ -96,7 +103,8 @@ def _store_gaps(connection: Connection, lane: LaneChange) -> list[GapNews]:
 
 
 def _packet_row(packet: StoredPacket, start_pk: int) -> tuple[Any, ...]:
-    return (
+    columns = (
+        packet.body,
         start_pk,
         packet.seq,
         packet.seq,
@@ -107,9 +115,9 @@ def _packet_row(packet: StoredPacket, start_pk: int) -> tuple[Any, ...]:
         packet.received_ns,
         packet.is_backlog,
         len(packet.body),
-        packet.body,
         packet.position,
     )
+    return (*columns, row_checksum(*columns))
 
 
 def _progress_row(change: LaneChange, start_id: str) -> tuple[Any, ...]:
@@ -122,69 +130,4 @@ def _progress_row(change: LaneChange, start_id: str) -> tuple[Any, ...]:
         sum(len(packet.body) for packet in stored),
         known,
         change.start_keys[start_id],
-    )
-
-
-def recorded_bytes(connection: Connection) -> int:
-    """The size of all recorded packets, from the books: the recording is too large to add up."""
-    stored: int = connection.execute(select(func.coalesce(func.sum(lane_starts.c.bytes), 0))).scalar_one()
-    deleted: int = connection.execute(
-        select(func.coalesce(func.sum(retention_totals.c.bytes), 0))
-    ).scalar_one()
-    return stored - deleted
-
-
-def delete_oldest(connection: Connection, through_id: int, surplus_bytes: int) -> tuple[int, int, int]:
-    """Delete the oldest packets: those up to `through_id`, and more until `surplus_bytes` are gone.
-
-    At most RETENTION_PACKETS at once. Returns (packets, frames, bytes) deleted, values counting as no frames;
-    zeros when nothing is due.
-    """
-    rows = connection.execute(
-        select(
-            packets.c.id, packets.c.kind, packets.c.frames, packets.c.size_bytes,
-            packets.c.start_pk, packets.c.seq, lane_starts.c.lane_id,
-        )
-        .join(lane_starts, packets.c.start_pk == lane_starts.c.id)
-        .order_by(packets.c.id)
-        .limit(RETENTION_PACKETS)
-    ).all()  # fmt: skip
-    due = list(_due(rows, through_id, surplus_bytes))
-    if not due:
-        return 0, 0, 0
-    connection.execute(delete(packets).where(packets.c.id <= due[-1].id))
-    gap_store.forget(connection, {row.start_pk for row in due})
-    clock_store.forget(connection, due)
-    for lane_id in {row.lane_id for row in due}:
-        _add_to_totals(connection, lane_id, [row for row in due if row.lane_id == lane_id])
-    frames = sum(row.frames for row in due if row.kind == PacketKind.FRAMES)
-    return len(due), frames, sum(row.size_bytes for row in due)
-
-
-def _due(rows: Iterable[Any], through_id: int, surplus_bytes: int) -> Iterator[Any]:
-    for row in rows:
-        if row.id > through_id and surplus_bytes <= 0:
-            return
-        surplus_bytes -= row.size_bytes
-        yield row
-
-
-def _frames(rows: Iterable[Any]) -> int:
-    return sum(row.frames or 0 for row in rows if row.kind != PacketKind.GAP)
-
-
-def _add_to_totals(connection: Connection, lane_id: int, rows: list[Any]) -> None:
-    table = retention_totals
-    known = connection.execute(select(table.c.lane_id).where(table.c.lane_id == lane_id)).one_or_none()
-    if known is None:
-        connection.execute(insert(table).values(lane_id=lane_id, packets=0, frames=0, bytes=0))
-    recorded = sum(row.kind != PacketKind.GAP for row in rows)
-    connection.execute(
-        update(table)
-        .where(table.c.lane_id == lane_id)
-        .values(
-            packets=table.c.packets + recorded,
-            frames=table.c.frames + _frames(rows),
-            bytes=table.c.bytes + sum(row.size_bytes for row in rows),
-        )
     )

@@ -1,9 +1,10 @@
-"""Keeps the recording within its bounds: the oldest packets go, counted."""
+"""Keeps the recording within its bounds: the oldest packets go, counted, of whoever takes too much."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, NamedTuple
@@ -15,8 +16,15 @@ from stream_server import clock
 from stream_server.config import RecordingSection
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
-from stream_server.recording import age_store, recording_store
+from stream_server.recording import age_store, retention_store
 from stream_server.recording.known_time import JUMP_NS, KnownTime, Reading, advance, confirm
+from stream_server.recording.retention_store import (
+    Deleted,
+    delete_oldest,
+    delete_oldest_of,
+    starts_with_packets,
+)
+from stream_server.shares import surpluses
 from stream_server.storage.database import Database
 
 PERIOD_SECONDS: Final = 10.0
@@ -43,17 +51,23 @@ class Retention:
     """Deletes what is too old or too much, in small transactions, so that new packets never wait long.
 
     `jump_seconds`: how far the wall clock is from where it should be, 0 where it has not jumped. As long as
-    it is not 0 nothing is deleted for its age.
+    it is not 0 nothing is deleted for its age. `owner_of`: the agent of a dongle.
     """
 
     def __init__(
-        self, database: Database, limits: RecordingSection, metrics: Metrics, announce: Announce
+        self,
+        database: Database,
+        limits: RecordingSection,
+        metrics: Metrics,
+        announce: Announce,
+        owner_of: Callable[[str], str] = str,
     ) -> None:
         self.jump_seconds = 0.0
         self._database = database
         self._limits = limits
         self._metrics = metrics
         self._announce = announce
+        self._owner_of = owner_of
 
     @property
     def warning(self) -> str | None:
@@ -81,20 +95,36 @@ class Retention:
         look = await self._database.write(partial(self._look, now=now))
         await self._tell(look)
         through_id = look.through_id
-        surplus = await self._database.read(recording_store.recorded_bytes) - self._limits.max_bytes
-        gone = 0
-        while True:
-            packets, frames, size = await self._database.write(
-                partial(recording_store.delete_oldest, through_id=through_id, surplus_bytes=surplus)
-            )
-            if not packets:
-                break
-            gone += frames
-            surplus -= size
-            self._metrics.retention_packets.inc(packets)
-            self._metrics.retention_frames.inc(frames)
+        frames = 0
+        while (gone := await self._delete(partial(delete_oldest, through_id=through_id))).packets:
+            frames += gone.frames
         if through_id:
             await self._database.write(partial(age_store.forget, through_id=through_id))
+        return frames + await self._apply_shares()
+
+    async def _apply_shares(self) -> int:
+        """Delete the oldest packets of those who take too much; returns how many frames went."""
+        sizes: defaultdict[str, int] = defaultdict(int)
+        lanes: defaultdict[str, list[int]] = defaultdict(list)
+        for lane_id, dongle_id, size in await self._database.read(retention_store.taken):
+            owner = self._owner_of(dongle_id)
+            sizes[owner] += size
+            lanes[owner].append(lane_id)
+        limits, frames = self._limits, 0
+        for owner, surplus in surpluses(sizes, limits.max_bytes, limits.max_bytes_per_agent).items():
+            starts = await self._database.read(partial(starts_with_packets, lane_ids=lanes[owner]))
+            left = surplus
+            while (
+                gone := await self._delete(partial(delete_oldest_of, start_pks=starts, surplus_bytes=left))
+            ).packets:
+                left -= gone.size_bytes
+                frames += gone.frames
+        return frames
+
+    async def _delete(self, job: Callable[[Connection], Deleted]) -> Deleted:
+        gone = await self._database.write(job)
+        self._metrics.retention_packets.inc(gone.packets)
+        self._metrics.retention_frames.inc(gone.frames)
         return gone
 
     def _look(self, connection: Connection, now: Reading) -> _Look:

@@ -9,16 +9,25 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from can_stream.lanes.counted import Counted
-from can_stream.lanes.holes import Hole, difference
+from can_stream.lanes.holes import Hole, Run, difference
 from can_stream.lanes.intervals import IntervalSet
 from can_stream.lanes.opening import Start
 from can_stream.lanes.positions import Positions
 from can_stream.protocol.control import LaneName
 from stream_server.recording import gap_store
+from stream_server.storage.columns import total
 from stream_server.storage.recording_schema import gaps, holes, lane_starts, lanes, packets
 
 _DELETE_HOLE: Final = delete(holes).where(
     holes.c.start_pk == bindparam("hole_start_pk"), holes.c.first_unit == bindparam("hole_first_unit")
+)
+_LIST_HOLES: Final = (
+    update(holes)
+    .where(
+        holes.c.start_pk == bindparam("hole_start_pk"),
+        holes.c.first_unit.between(bindparam("run_first"), bindparam("run_last")),
+    )
+    .values(last_listed_ns=bindparam("listed_ns"))
 )
 _INSERT_HOLES: Final = insert(holes)
 _UPDATE: Final = (
@@ -74,7 +83,7 @@ def load(connection: Connection, lane_id: int, start_ids: Iterable[str]) -> dict
 
 
 def _start(row: Row[Any], findable: IntervalSet, missing: list[Hole], gap_frames: int) -> Start:
-    taken = IntervalSet(msgspec.json.decode(row.taken))
+    taken = IntervalSet.of_disjoint(msgspec.json.decode(row.taken))
     if row.known is None:
         return Counted(
             start_id=row.start_id,
@@ -84,11 +93,11 @@ def _start(row: Row[Any], findable: IntervalSet, missing: list[Hole], gap_frames
             frames=row.frames,
             gap_frames=gap_frames,
         )
-    known = IntervalSet(msgspec.json.decode(row.known))
-    ends = [last for _, last in known][-1:] + [hole.last for hole in missing[-1:]]
+    parts = msgspec.json.decode(row.known)
+    ends = [last for _, last in parts[-1:]] + [hole.last for hole in missing[-1:]]
     return Positions(
         start_id=row.start_id,
-        known=known,
+        known=IntervalSet.of_disjoint(parts),
         findable=findable,
         holes=missing,
         frames=row.frames,
@@ -103,9 +112,9 @@ def _start(row: Row[Any], findable: IntervalSet, missing: list[Hole], gap_frames
 def _holes(connection: Connection, start_pks: list[int]) -> dict[int, list[Hole]]:
     out: dict[int, list[Hole]] = {}
     query = select(holes).where(holes.c.start_pk.in_(start_pks)).order_by(*holes.primary_key)
-    for row in connection.execute(query):
-        times = (row.known_since_ns / _SECOND_NS, row.last_listed_ns / _SECOND_NS)
-        out.setdefault(row.start_pk, []).append(Hole(row.first_unit, row.last_unit, row.frames, *times))
+    for start_pk, first, last, frames, since_ns, listed_ns in connection.execute(query).all():
+        hole = Hole(first, last, frames, since_ns / _SECOND_NS, listed_ns / _SECOND_NS)
+        out.setdefault(start_pk, []).append(hole)
     return out
 
 
@@ -166,17 +175,23 @@ def save_holes(
     connection: Connection, keys: Mapping[str, int], before: Mapping[str, Start], after: Mapping[str, Start]
 ) -> None:
     """Store the holes of these starts, as far as they have changed."""
-    gone, new = [], []
+    gone: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    new: list[dict[str, Any]] = []
     for start_id, start in after.items():
         old = before[start_id].holes if start_id in before else []
-        firsts, made = difference(old, start.holes)
-        start_pk = keys[start_id]
-        gone += [{"hole_start_pk": start_pk, "hole_first_unit": first} for first in firsts]
-        new += [_hole_row(start_pk, hole) for hole in made]
-    if gone:
-        connection.execute(_DELETE_HOLE, gone)
-    if new:
-        connection.execute(_INSERT_HOLES, new)
+        found, start_pk = difference(old, start.holes), keys[start_id]
+        gone += [{"hole_start_pk": start_pk, "hole_first_unit": first} for first in found.gone]
+        runs += [_run_row(start_pk, run) for run in found.runs]
+        new += [_hole_row(start_pk, hole) for hole in found.new]
+    for statement, rows in ((_DELETE_HOLE, gone), (_LIST_HOLES, runs), (_INSERT_HOLES, new)):
+        if rows:
+            connection.execute(statement, rows)
+
+
+def _run_row(start_pk: int, run: Run) -> dict[str, Any]:
+    listed_ns = stored_ns(run.last_listed_seconds)
+    return {"hole_start_pk": start_pk, "run_first": run.first, "run_last": run.last, "listed_ns": listed_ns}
 
 
 def _hole_row(start_pk: int, hole: Hole) -> dict[str, Any]:
@@ -193,15 +208,15 @@ def _hole_row(start_pk: int, hole: Hole) -> dict[str, Any]:
 def count_frames(connection: Connection, lane_id: int, start_id: str, first_seq: int, last_seq: int) -> int:
     """Frames that are recorded or in gaps of these numbers, of a start without positions."""
     mine = (lane_starts.c.lane_id == lane_id) & (lane_starts.c.start_id == start_id)
-    total = 0
+    found: int = 0
     for table, number in ((packets, packets.c.seq), (gaps, gaps.c.last_seq)):
         query = (
-            select(func.coalesce(func.sum(table.c.frames), 0))
+            select(total(table.c.frames))
             .join(lane_starts, table.c.start_pk == lane_starts.c.id)
             .where(mine, number.between(first_seq, last_seq))
         )
-        total += connection.execute(query).scalar_one()
-    return total
+        found += connection.execute(query).scalar_one()
+    return found
 
 
 def newest_hole_seconds(connection: Connection) -> float:

@@ -12,15 +12,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from can_stream.protocol.errors import PacketError
 from can_stream.protocol.packets import decode_packet
 from stream_server.storage import kept_facts, recording_schema
+from stream_server.storage.checksums import checksum_of, is_body_unchanged, is_unchanged
 from stream_server.storage.damaged_file import DamagedFile
-from stream_server.storage.recording_schema import lane_starts, lanes, packets
+from stream_server.storage.recording_schema import lane_starts, lanes, packet_blocks, packets
 from stream_server.storage.sqlite_pages import LEAF_TABLE, Cell, Value
 from stream_server.storage.table_shape import TableShape, only_table, shape_of
 
@@ -31,6 +32,13 @@ Row = dict[str, Value]
 # A row that was written before a column was added does not have it.
 _NEEDED: Final = {column.name for column in packets.c if not column.nullable}
 _LATER: Final[Row] = {column.name: None for column in packets.c if column.nullable}
+
+
+class Unknown(NamedTuple):
+    """What a damaged file no longer says: what retention deleted, and what all its starts had taken."""
+
+    totals_lost: bool
+    starts_lost: bool
 
 
 @dataclass(slots=True)
@@ -50,15 +58,19 @@ class Salvage:
             shapes[name] = shape_of([tuple(column) for column in info])
         return cls(file, shapes)
 
-    def take_state(self, connection: Connection) -> bool:
-        """Everything but packets, in one transaction. Returns whether nobody knows what retention deleted."""
+    def take_state(self, connection: Connection) -> Unknown:
+        """Everything but packets, in one transaction. Returns what the file does not say any more."""
         found = self._small_rows()
         for table in recording_schema.metadata.sorted_tables:
+            if table is packet_blocks:  # made anew: one that is wrong would hide packets
+                continue
             for row in found.get(table.name, ()):
                 connection.execute(insert(table).prefix_with("OR IGNORE").values(row))
-        self._lanes_of_indices(connection)
+        starts_lost = self._starts_of_indices(connection) or not self.file.has_root("lane_starts")
+        starts_lost |= _forget_orphans(connection)
         self._number_on(connection)
-        return not found.get("retention_totals") and not self.file.has_root("retention_totals")
+        totals_lost = not found.get("retention_totals") and not self.file.has_root("retention_totals")
+        return Unknown(totals_lost, starts_lost)
 
     def load_starts(self, connection: Connection) -> None:
         """Which starts packets can be of."""
@@ -82,14 +94,24 @@ class Salvage:
                 yield _LATER | row
 
     def _is_packet(self, row: Row) -> bool:
-        """SQLite does not know whether the bytes of a packet are what they were; the packet does."""
+        """SQLite does not know whether the bytes of a packet are what they were; packet and checksum do.
+
+        What stands beside a body that is whole is mended as far as the packet says it.
+        """
         start_pk, body = row["start_pk"], row["body"]
         assert isinstance(start_pk, int)
         assert isinstance(body, bytes)
+        if not is_body_unchanged(row):
+            return False
         try:
             packet = decode_packet(body)
         except PacketError:
             return False
+        if not is_unchanged(row):
+            seq, frames = packet.number.seq, packet.frames or 0
+            row |= {"seq": seq, "first_seq": seq, "kind": int(packet.kind), "frames": frames}
+            row |= {"position": packet.position, "size_bytes": len(body)}
+            row["checksum"] = checksum_of(row)
         return (self.starts.get(start_pk), row["seq"], row["kind"]) == (*packet.number, packet.kind)
 
     def _may_hold(self, number: int, table: str) -> bool:
@@ -114,8 +136,12 @@ class Salvage:
         # What a tree leads to comes before a page that may be a copy of what it once was.
         return {name: owned.get(name, []) + strayed.get(name, []) for name in {*owned, *strayed}}
 
-    def _lanes_of_indices(self, connection: Connection) -> None:
-        """A row of a lane or a start that is lost stands in its index too; what was taken of it does not."""
+    def _starts_of_indices(self, connection: Connection) -> bool:
+        """A row of a lane or a start that is lost stands in its index too; what was taken of it does not.
+
+        Returns whether there was such a start.
+        """
+        before = connection.execute(select(func.count()).select_from(lane_starts)).scalar_one()
         for cell in self.file.index_entries("lanes"):
             row = _fitting(cell, ("dongle_id", str), ("lane", str))
             if row is not None:
@@ -125,6 +151,7 @@ class Salvage:
             if row is not None:
                 values = {"id": cell.rowid, "taken": "[]", **row}
                 connection.execute(insert(lane_starts).prefix_with("OR IGNORE").values(values))
+        return bool(before != connection.execute(select(func.count()).select_from(lane_starts)).scalar_one())
 
     def _number_on(self, connection: Connection) -> None:
         """New packets come behind all old ones, also behind those that are lost."""
@@ -156,6 +183,15 @@ def mark(connection: Connection) -> dict[str, Any] | None:
     """What is to be salvaged: `file`, `reason`, `page`; None for nothing."""
     text = kept_facts.get(connection, kept_facts.SALVAGE)
     return None if text is None else json.loads(text)
+
+
+def _forget_orphans(connection: Connection) -> bool:
+    """Rows of a lane or a start that is lost are of no use. Returns whether there were any."""
+    orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    for table, row_id, *_ in orphans:
+        connection.exec_driver_sql(f'DELETE FROM "{table}" WHERE rowid = ?', (row_id,))  # noqa: S608 -- ours
+    # A start without its lane has rows of its own.
+    return bool(orphans) and (_forget_orphans(connection) or True)
 
 
 def _is_sound(name: str, row: Row) -> bool:

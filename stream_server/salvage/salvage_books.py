@@ -104,7 +104,7 @@ def _close_lane(
     query = select(lane_starts).where(lane_starts.c.lane_id == lane.id).order_by(lane_starts.c.id)
     rows = connection.execute(query).all()
     here = {row.id: stored.get(row.id) or _Stored() for row in rows}
-    books = [StartBooks(IntervalSet(json.loads(row.taken)), here[row.id].numbers) for row in rows]
+    books = [StartBooks(_taken(row.taken, here[row.id].numbers), here[row.id].numbers) for row in rows]
     missing = _missing(connection, lane.id, rows, here)
     lost = dict(zip(here, lost_numbers(books, 0 if totals_lost else missing["packets"]), strict=True))
     count = sum(map(count_of, lost.values()))
@@ -115,7 +115,7 @@ def _close_lane(
     for row, book in zip(rows, books, strict=True):
         share = {name: missing[name] * count_of(lost[row.id]) // max(count, 1) for name in _COUNTS}
         counts = {name: max(getattr(row, name) - share[name], here[row.id].counts[name]) for name in _COUNTS}
-        taken = without(book.taken, lost[row.id]) if book.taken else _all_up_to(here[row.id].numbers)
+        taken = without(book.taken, lost[row.id])
         values = {"taken": _text(taken), **counts}
         if row.known is not None or here[row.id].positions:
             known, units = _positions(row.known, here[row.id], share["frames"])
@@ -160,7 +160,7 @@ def _positions(text: str | None, here: _Stored, lost_in_front: int) -> tuple[Int
         known = here.positions.copy()
         known.add(0, next(iter(known))[0])
         return known, known.missing(0, list(known)[-1][1])
-    known = IntervalSet(json.loads(text))
+    known = IntervalSet([*json.loads(text), *here.positions])
     edge = min((first for first, _ in here.positions), default=0)
     missing = [part for first, last in known for part in here.positions.missing(first, last)]
     behind = [(max(first, edge), last) for first, last in missing if last >= edge]
@@ -188,10 +188,13 @@ def _text(numbers: IntervalSet) -> str:
     return json.dumps(list(numbers), separators=(",", ":"))
 
 
-def _all_up_to(numbers: IntervalSet) -> IntervalSet:
-    """What was taken of a start whose row is lost: what is there, and what came before it."""
-    taken = numbers.copy()
-    if numbers:
+def _taken(text: str, numbers: IntervalSet) -> IntervalSet:
+    """What was taken of a start: what is there too, where its row is older, and may not be recorded twice.
+
+    Of a start whose row is lost it is what is there, and what came before it.
+    """
+    taken = IntervalSet([*json.loads(text), *numbers])
+    if numbers and text == "[]":
         taken.add(1, next(iter(numbers))[0])
     return taken
 

@@ -19,7 +19,7 @@ from stream_server.salvage.salvage_books import close_books
 from stream_server.storage import kept_facts
 from stream_server.storage.damaged_file import DamagedFile
 from stream_server.storage.database import open_engine
-from stream_server.storage.recording_schema import lanes
+from stream_server.storage.recording_schema import lanes, packets
 
 _TOLD_SECONDS: Final = 10.0
 _logger: Final = logging.getLogger(__name__)
@@ -41,8 +41,11 @@ def salvage(recording: Path, tell: Callable[[str], None]) -> None:
             lost = close_books(connection, totals_lost=what.get("totals_lost", False))
             known = connection.execute(select(func.count()).select_from(lanes)).scalar_one()
             report = {name: what[name] for name in ("file", "reason")}
-            report |= {"lanes": known, "unread_pages": unread, "lost": lost}
+            is_sure = not what.get("totals_lost") and not what.get("starts_lost")
+            report |= {"lanes": known, "unread_pages": unread, "lost": lost, "is_sure": is_sure}
             kept_facts.put(connection, kept_facts.DAMAGE_REPORT, msgspec.json.encode(report).decode())
+            last_id = connection.execute(select(func.coalesce(func.max(packets.c.id), 0))).scalar_one()
+            kept_facts.put(connection, kept_facts.BLOCKS_DUE, str(last_id))
             kept_facts.remove(connection, kept_facts.SALVAGE)
     except DBAPIError as error:
         raise StartError(f"what is damaged cannot be read into {recording}: {error.orig}") from error
@@ -60,7 +63,7 @@ def _take_over(engine: Engine, damaged: Path, what: dict[str, Any], tell: Callab
             taking = Salvage.begin(connection, file)
             page = int(what.get("page", 0))
             if not page:
-                what["totals_lost"] = taking.take_state(connection)
+                what |= taking.take_state(connection)._asdict()
             taking.load_starts(connection)
         told_at = clock.monotonic_seconds()
         page = max(page, 1)
@@ -73,5 +76,7 @@ def _take_over(engine: Engine, damaged: Path, what: dict[str, Any], tell: Callab
                 kept_facts.put(connection, kept_facts.SALVAGE, json.dumps({**what, "page": page}))
             if clock.monotonic_seconds() - told_at > _TOLD_SECONDS:
                 told_at = clock.monotonic_seconds()
-                tell(f"reads the damaged recording: page {page - 1} of {file.pages}")
+                text = f"reads the damaged recording: page {page - 1} of {file.pages}"
+                _logger.info("%s", text)
+                tell(text)
     return 0

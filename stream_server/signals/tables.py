@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Connection, delete, exists, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from can_stream.protocol.errors import SessionError
 from can_stream.signals.checking import MAX_SIGNALS
 from can_stream.signals.errors import TableError, TableVersionError
 from can_stream.signals.table import SignalTable, read_table
 from stream_server import clock
+from stream_server.signals.table_quota import StoredTable, surplus_tables
 from stream_server.storage.database import Database
 from stream_server.storage.server_schema import dongles, signal_tables
 
@@ -26,10 +27,14 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class SignalTables:
-    """The signal tables of all dongles. They are read in a thread, one at a time: it can take seconds."""
+    """The signal tables of all dongles. They are read in a thread, one at a time: it can take seconds.
 
-    def __init__(self, database: Database) -> None:
+    Of what is stored `table_quota` says what goes beyond `max_bytes`.
+    """
+
+    def __init__(self, database: Database, max_bytes: int) -> None:
         self._database = database
+        self._max_bytes = max_bytes
         self._stored: set[str] = set()
         self._read: OrderedDict[str, SignalTable] = OrderedDict()
         self._reading = asyncio.Lock()
@@ -81,7 +86,8 @@ class SignalTables:
         if table.hash.hex() != table_hash:
             raise SessionError(f"hash: the table sent as {table_hash} has the hash {table.hash.hex()}")
         now_ns = clock.wall_ns()
-        gone = await self._database.write(partial(_store, table_hash=table_hash, body=body, now_ns=now_ns))
+        store = partial(_store, table_hash=table_hash, body=body, now_ns=now_ns, max_bytes=self._max_bytes)
+        gone = await self._database.write(store)
         self._stored.add(table_hash)
         self._stored.difference_update(gone)
         self._keep(table_hash, table)
@@ -134,17 +140,18 @@ def _body(connection: Connection, table_hash: str) -> bytes | None:
     return connection.execute(query).scalar_one_or_none()
 
 
-def _store(connection: Connection, table_hash: str, body: bytes, now_ns: int) -> list[str]:
-    """Store it; the oldest of the tables that no dongle has now go. Returns the hashes of those."""
+def _store(connection: Connection, table_hash: str, body: bytes, now_ns: int, max_bytes: int) -> list[str]:
+    """Store it, and delete what is too much then. Returns the hashes of that."""
     table = signal_tables
     connection.execute(delete(table).where(table.c.table_hash == table_hash))
     connection.execute(insert(table).values(table_hash=table_hash, stored_at_ns=now_ns, body=body))
-    surplus = (
-        select(table.c.table_hash)
-        .where(~exists().where(dongles.c.signal_table == table.c.table_hash))
-        .order_by(table.c.stored_at_ns.desc())
-        .offset(UNUSED_TABLES)
+    query = (
+        select(table.c.table_hash, func.length(table.c.body), func.min(dongles.c.agent_id))
+        .outerjoin(dongles, dongles.c.signal_table == table.c.table_hash)
+        .group_by(table.c.table_hash)
+        .order_by(table.c.stored_at_ns)
     )
-    gone = list(connection.execute(surplus).scalars())
+    stored = [StoredTable(*row) for row in connection.execute(query)]
+    gone = [one.table_hash for one in surplus_tables(stored, UNUSED_TABLES, max_bytes)]
     connection.execute(delete(table).where(table.c.table_hash.in_(gone)))
     return gone

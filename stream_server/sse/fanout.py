@@ -21,6 +21,7 @@ from stream_server.streams.sse_format import KEEP_ALIVE
 
 _HOUSEKEEPING_SECONDS: Final = 1.0
 _NOT_MEASURED: Final = -1
+_PAUSE_SECONDS: Final = 0.005
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -79,6 +80,12 @@ class FanOut:
     def subscribers(self) -> int:
         """How many clients are connected."""
         return sum(map(len, self._audiences.values()))
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written for clients and the kernel has not taken."""
+        audiences = self._audiences.values()
+        return sum(one.transport.get_write_buffer_size() for audience in audiences for one in audience)
 
     async def start(self) -> None:
         """Reserves ids and begins to beat; whatever storing the reservation raises."""
@@ -182,7 +189,7 @@ class FanOut:
         self._behind[stream] = None
 
     def _catch_up(self) -> None:
-        """One step of one stream, so that everything else in the loop has its turn before the next."""
+        """One step of one stream, then a pause: what takes others several turns of the loop goes by in it."""
         stream = next(iter(self._behind))
         del self._behind[stream]
         try:
@@ -193,7 +200,7 @@ class FanOut:
         except Exception:
             _logger.exception("the stream of dongle %s failed to catch up", stream.dongle_id)
         if self._behind and self._loop is not None:
-            self._loop.call_soon(self._catch_up)
+            self._loop.call_later(_PAUSE_SECONDS, self._catch_up)
 
     def _write(self, stream: ConsoleStream, now_seconds: float) -> bool:
         """Writes to whoever can take it; whether somebody is behind afterwards."""

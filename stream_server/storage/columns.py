@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Integer, MetaData, String
+from sqlalchemy import BigInteger, ColumnElement, Integer, MetaData, String, cast, func
 
 # SQLite numbers rows by itself only where the key's type is INTEGER.
 RowId: Final = BigInteger().with_variant(Integer, "sqlite")
@@ -23,3 +23,11 @@ def new_metadata() -> MetaData:
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def total(counts: ColumnElement[Any]) -> ColumnElement[int]:
+    """What they say together, 0 of none: what agents declare may add up to more than `sum` can hold.
+
+    Above 2^53 it is about right, and never above 2^63 - 1.
+    """
+    return cast(func.total(counts), BigInteger)

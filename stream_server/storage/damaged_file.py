@@ -130,9 +130,15 @@ class DamagedFile:
         owners = bytearray(self.pages + 1)
         for number in self._free_pages():
             owners[number] = _FREE
+        contested: set[int] = set()
         for index, tree in enumerate(self.trees, 1):
             for number in self._tree(tree.root):
+                if owners[number] not in (_NOBODY, _FREE, index):
+                    contested.add(number)
                 owners[number] = index
+        # A page written to the place of another leads to what is not its table's: the rows say whose it is.
+        for number in contested:
+            owners[number] = _NOBODY
         return owners
 
     def _leaves(self, root: int) -> Iterator[int]:

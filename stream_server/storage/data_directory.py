@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -15,6 +16,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from can_stream.private_files import make_private
 from stream_server import clock
 from stream_server.errors import StartError
 from stream_server.storage import kept_facts, migrations, splitting
@@ -29,6 +31,10 @@ T = TypeVar("T")
 LOCK_SECONDS: Final = 2.0
 _PREPARING_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.05
+_LOCK: Final = "lock"
+_logger: Final = logging.getLogger(__name__)
+_MAX_ADDRESS_BYTES: Final = 4_096
+_DATABASES: Final = (splitting.SERVER, splitting.RECORDING, splitting.SINGLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,9 @@ class DataDirectory:
         except FileExistsError as error:
             raise StartError(f"{target} exists; name a file that does not") from error
         except OSError as error:
-            raise StartError(f"cannot write {target}: {error.strerror}") from error
+            raise StartError(
+                f"cannot write {target}: {error.strerror}; name a new file in a directory that is there"
+            ) from error
         try:
             _copy(self.recording_path, self.server_path, target)
         except sqlite3.Error as error:
@@ -173,17 +181,55 @@ def prepared(path: Path) -> DataDirectory:
 
 
 def existing(path: Path) -> DataDirectory:
-    """As `prepared`, of a directory that a server has used. StartError when there is no database."""
-    if not any((path / name).is_file() for name in (splitting.SERVER, splitting.RECORDING, splitting.SINGLE)):
-        raise StartError(f"there is no database in {path}; name the server's directory with --data-dir")
+    """As `prepared`, of a directory that a server has used. StartError when there is no database.
+
+    A command that began a new one would serve nobody: it was misspelt.
+    """
+    path = path.absolute()
+    try:
+        has_database = any((path / name).is_file() for name in _DATABASES)
+    except OSError as error:
+        remedy = "run this as the server's user, or as root"
+        raise StartError(f"{path} cannot be looked into: {error.strerror}; {remedy}") from error
+    if not has_database:
+        what = f"database in {path}" if path.is_dir() else f"directory {path}"
+        raise StartError(f"there is no {what}; name the directory of a server that has run with --data-dir")
     return prepared(path)
+
+
+def running_address(path: Path) -> str | None:
+    """Where the server listens that runs on `path`: "" where it does not say, None where none runs.
+
+    What the lock file says counts while the lock is held: so nothing of a server that was killed does.
+    """
+    try:
+        descriptor = os.open(path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.read(descriptor, _MAX_ADDRESS_BYTES).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+
+
+def say_address(path: Path, url: str) -> None:
+    """For `running_address`; of the server that has the lock."""
+    with contextlib.suppress(OSError):  # it is a convenience: a full disk must not keep a server from running
+        (path / _LOCK).write_text(f"{url}\n", encoding="ascii", errors="replace")
 
 
 def _make(path: Path) -> None:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        said = make_private(path)
     except OSError as error:
-        raise StartError(f"cannot make the data directory {path}: {error.strerror}") from error
+        raise StartError(
+            f"cannot use the data directory {path}: {error.strerror}; choose another with --data-dir"
+        ) from error
+    if said is not None:
+        _logger.warning("%s", said)
     if not os.access(path, os.W_OK | os.X_OK):
         raise StartError(f"the data directory {path} is not writable; choose another with --data-dir")
 
@@ -199,11 +245,13 @@ def locked(path: Path, *, patience_seconds: float = LOCK_SECONDS) -> Iterator[No
     A command that prepares a new directory is waited for. The kernel lets go of the lock when the process
     ends, in whatever way.
     """
+    _make(path)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StartError(f"cannot use the data directory {path}: {error.strerror}") from error
+        raise StartError(
+            f"cannot use the data directory {path}: {error.strerror}; choose another with --data-dir"
+        ) from error
     try:
         give_up_at = clock.monotonic_seconds() + patience_seconds
         while not _taken(descriptor):
@@ -212,6 +260,7 @@ def locked(path: Path, *, patience_seconds: float = LOCK_SECONDS) -> Iterator[No
                     f"another stream-server runs on {path}; stop it or choose another --data-dir"
                 )
             time.sleep(_LOOK_SECONDS)
+        os.ftruncate(descriptor, 0)  # the address of a server before
         yield
     finally:
         os.close(descriptor)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -25,6 +26,8 @@ T = TypeVar("T")
 MAX_GROUP_JOBS: Final = 512
 MAX_WAITING_JOBS: Final = 4096
 READERS: Final = 4
+LONG_READERS: Final = 2
+"""Threads for what reads page after page: nobody whose credential is checked waits behind it."""
 BUSY_TIMEOUT_MS: Final = 10_000
 _logger: Final = logging.getLogger(__name__)
 
@@ -91,6 +94,7 @@ class Database:
         self._write_engine = open_engine(path)
         self._read_engine = open_engine(path, readers=READERS)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
+        self._long_engine = open_engine(path, readers=LONG_READERS)
         self._closed = False
         self._writer = threading.Thread(target=self._write_groups, name="database-writer", daemon=True)
         self._writer.start()
@@ -113,19 +117,23 @@ class Database:
     async def read(self, run: Callable[[Connection], T]) -> T:
         """What `run(connection)` returns; all its queries see one state. It cannot write.
 
-        StorageError where the file is damaged.
+        StorageError where the file is damaged. What may take long is read with `read_here`.
         """
-
-        def in_thread() -> T:
-            try:
-                with self._read_engine.begin() as connection:
-                    return run(connection)
-            except sqlalchemy.exc.DBAPIError as error:
-                if not self._look_at(error):
-                    raise
-                raise StorageError(str(error.orig)) from error
-
+        in_thread = partial(self._read, self._read_engine, run)
         return await asyncio.get_running_loop().run_in_executor(self._readers, in_thread)
+
+    def read_here(self, run: Callable[[Connection], T]) -> T:
+        """`read` in the calling thread, one of those for long answers. StorageError as `read`."""
+        return self._read(self._long_engine, run)
+
+    def _read(self, engine: Engine, run: Callable[[Connection], T]) -> T:
+        try:
+            with engine.begin() as connection:
+                return run(connection)
+        except sqlalchemy.exc.DBAPIError as error:
+            if not self._look_at(error):
+                raise
+            raise StorageError(str(error.orig)) from error
 
     def found_damage(self, reason: str) -> None:
         """Somebody has seen that the file is damaged. Any thread."""
@@ -151,6 +159,7 @@ class Database:
         await asyncio.to_thread(self._writer.join)
         await asyncio.to_thread(self._readers.shutdown)
         self._read_engine.dispose()
+        self._long_engine.dispose()
         self._write_engine.dispose()
 
     def _write_groups(self) -> None:

@@ -32,6 +32,8 @@ CLOCK_CONFIRMED: Final = Key("clock_confirmed_wall_ns", recording_state)
 SERVER_READY: Final = Key("readyz", server_state)
 RECORDING_READY: Final = Key("readyz", recording_state)
 LAST_VALUES_PACKET: Final = Key("last_values_packet", recording_state)
+BLOCKS_DUE: Final = Key("blocks_due", recording_state)
+"""Packets up to this id may be in no block yet."""
 RUNNING_SECONDS: Final = Key("running_seconds", recording_state)
 
 

@@ -13,7 +13,7 @@ from stream_server.errors import StartError
 from stream_server.storage import kept_facts, migrations
 from stream_server.storage.database import open_engine
 from stream_server.storage.files import NEW, begin_file, settle, sync_directory
-from stream_server.storage.health import damage_at_start, is_damage
+from stream_server.storage.health import damage_at_start, damage_of_log, is_damage
 from stream_server.storage.setting_aside import forget_oldest, free_name, set_aside
 
 _logger: Final = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def prepare_recording(recording: Path, *, known_damage: str | None = None) -> No
     if not recording.exists():
         begin_file(recording, migrations.RECORDING)
         return
-    reason = known_damage or damage_at_start(recording)
+    reason = known_damage or damage_of_log(recording) or damage_at_start(recording)
     if reason is None:
         try:
             migrations.upgrade(recording, migrations.RECORDING)

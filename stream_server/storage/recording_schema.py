@@ -127,8 +127,21 @@ packets: Final = Table(
     Column("size_bytes", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("position", BigInteger),
+    # Of all other columns, as in checksums.py. NULL: recorded before there was one.
+    Column("checksum", BigInteger),
     UniqueConstraint("start_pk", "seq"),
     sqlite_autoincrement=True,
+)
+
+# What `packets` has of each block of numbers; a row may be wider than its packets, and outlive them.
+packet_blocks: Final = Table(
+    "packet_blocks",
+    metadata,
+    Column("start_pk", RowId, primary_key=True, autoincrement=False),
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_ns", BigInteger, nullable=False),
+    Column("last_ns", BigInteger, nullable=False),
+    Column("gaps", BigInteger, nullable=False),
 )
 
 clock_records: Final = Table(

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     SmallInteger,
@@ -37,6 +38,8 @@ agents: Final = Table(
     Column("boot_id", Text),
     Column("clock_synchronised", Boolean),
     Column("remote", Text),
+    Column("revoked_at_ns", BigInteger),
+    Column("disabled_at_ns", BigInteger),
 )
 
 dongles: Final = Table(
@@ -103,6 +106,9 @@ enrolments: Final = Table(
     Column("agent_id", Name),
     Column("uses_left", Integer, nullable=False),
     Column("created_at_ns", BigInteger, nullable=False),
+    Column("revoked_at_ns", BigInteger),
+    # NULL: made by a server of before, never.
+    Column("expires_at_ns", BigInteger),
     sqlite_autoincrement=True,
 )
 
@@ -136,6 +142,10 @@ audit: Final = Table(
     Column("remote", Text),
     Column("before", Text),
     Column("after", Text),
+    # How many deeds it stands for, and when the last of them was; NULL where it is one.
+    Column("times", Integer, nullable=False, server_default="1"),
+    Column("last_at_ns", BigInteger),
+    Index("ix_audit_actor_action_subject", "actor", "action", "subject"),
     sqlite_autoincrement=True,
 )
 

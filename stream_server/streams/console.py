@@ -16,8 +16,8 @@ from stream_server.moment import Moment
 from stream_server.streams.console_signals import FindTable, no_tables
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.live_traffic import LiveTraffic
-from stream_server.streams.ring import ResetReason, Ring, RingLimits
-from stream_server.streams.sse_format import encode_event, encode_payload, parse_event_id
+from stream_server.streams.ring import ResetReason, Ring, RingLimits, SharedText
+from stream_server.streams.sse_format import encode_event, encode_head, encode_payload, parse_event_id
 from stream_server.streams.unseen import UnseenFeed
 
 DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
@@ -145,19 +145,32 @@ class ConsoleStream:
             self._emit_state(now)
             self._on_activity(self)
 
-    def emit(self, event: str, payload: Mapping[str, Any], now: Moment) -> int:
+    def emit(self, event: str, payload: Mapping[str, Any] | SharedText, now: Moment) -> int:
         """Puts one event into the ring behind all that came before it.
 
-        Returns the ring's last id: that of this event, unless the stream is behind. IdsExhaustedError as
-        `IdSource.next_after`.
+        An event of many streams is given as `encode_shared` makes it. Returns the ring's last id: that of
+        this event, unless the stream is behind. IdsExhaustedError as `IdSource.next_after`.
         """
-        show = partial(self._append, event, encode_payload(event, payload), now)
+        rest = payload if isinstance(payload, SharedText) else None
+        text = encode_payload(event, payload) if isinstance(payload, Mapping) else b""
+        show = partial(self._append, event, text, now, rest)
         if self._unseen.behind:
-            self._unseen.keep_event(show, now)
+            shared_bytes = 0 if rest is None else len(rest.text)
+            self._unseen.keep_event(show, now, len(text) + shared_bytes, shared_bytes)
         else:
             show()
             self._on_activity(self)
         return self._ring.last
+
+    @property
+    def own_bytes(self) -> int:
+        """About what its events and what waits take, without what it shares with other streams."""
+        return self._ring.own_bytes + self._unseen.own_bytes + self._traffic.frames.held_bytes
+
+    def shrink(self, size_bytes: int, now: Moment) -> None:
+        """Forget the oldest events as if there were room for no more, and what waits likewise."""
+        self._unseen.shrink(size_bytes, now)
+        self._ring.shrink(size_bytes)
 
     def tick(self, now: Moment) -> None:
         """Shows what the sampler lets out, tells about sampling, repeats the state, forgets what is old."""
@@ -165,6 +178,8 @@ class ConsoleStream:
             self._unseen.forget_old(now)
         else:
             self._show(now)
+            if self.watched and self._traffic.frames.overfull:
+                self._unseen.fall_behind(now)
         self._ring.expire(now.seconds)
 
     def catch_up(self, now: Moment) -> None:
@@ -224,9 +239,12 @@ class ConsoleStream:
             return opening + events + encode_event("presence", self._state_json())
         return opening + events
 
-    def _append(self, event: str, payload_json: bytes, now: Moment) -> None:
+    def _append(self, event: str, payload_json: bytes, now: Moment, rest: SharedText | None = None) -> None:
         event_id = self._ids.next_after(self._ring.last, now.wall_us)
-        self._ring.append(event_id, encode_event(event, payload_json, event_id), now.seconds)
+        if rest is None:
+            self._ring.append(event_id, encode_event(event, payload_json, event_id), now.seconds)
+        else:
+            self._ring.append(event_id, encode_head(event, event_id), now.seconds, rest)
 
     def _emit_state(self, now: Moment) -> None:
         self._state_at = now.seconds

@@ -25,6 +25,9 @@ from can_stream.text.frame_json import FrameOrigin, FrameRow, rows_of
 from stream_server.streams.rates import Budget, RateWindow
 
 MAXIMUM_KEYS: Final = 4_096
+AT_ONCE: Final = 512
+"""What one tick shows takes some 10 ms at the most."""
+_FRAME_BYTES, _KEY_BYTES = 500, 200
 _QUEUE_SECONDS: Final = 0.8
 _SILENCE_SECONDS: Final = 0.75
 _NEVER: Final = float("-inf")
@@ -47,7 +50,8 @@ class Sampler:
 
     Not more than `max_frames_per_second` frames (None: all) in any second, error frames apart, with two
     exceptions so that no count is ever lost or late: a dongle that was silent for 0.75 s gets all its
-    pending frames shown, and above 4,096 pending keys the oldest go out early.
+    pending frames shown, and above 4,096 pending keys the oldest go out early. A tick shows some hundred
+    frames: while more are due the sampler is `overfull`, and should be given ticks and nothing else.
     """
 
     def __init__(self, max_frames_per_second: int | None) -> None:
@@ -61,6 +65,7 @@ class Sampler:
         self._pending: dict[Key, ShownFrame] = {}
         self._shown_at: dict[Key, float] = {}
         self._heard_at: dict[str | None, float] = {}
+        self._more_due = False
         self.max_frames_per_second = max_frames_per_second
 
     @property
@@ -84,6 +89,17 @@ class Sampler:
     def pending(self) -> int:
         """Frames received and not yet in any count that was shown."""
         return self.received - self.shown
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more is due now than one tick shows."""
+        return self._more_due or len(self._pending) > MAXIMUM_KEYS
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the frames take that wait, and the keys that are remembered."""
+        frames = len(self._pending) + len(self._queue) + len(self._errors)
+        return frames * _FRAME_BYTES + len(self._shown_at) * _KEY_BYTES
 
     def offer(self, batch: FrameBatch, origin: FrameOrigin, now_seconds: float) -> None:
         """Live frames of one dongle, in the order of its bus."""
@@ -111,14 +127,16 @@ class Sampler:
 
     def tick(self, now_seconds: float) -> list[ShownFrame]:
         """What to show now, in the order of arrival."""
-        budget = self._budget.earn(self._limit, now_seconds)
+        allowed = self._budget.earn(self._limit, now_seconds)
+        budget = min(allowed, AT_ONCE)
         silent = {
             dongle for dongle, heard in self._heard_at.items() if now_seconds - heard >= _SILENCE_SECONDS
         }
         chosen = self._take_pending(budget, silent, now_seconds) + self._take_queued(budget, silent)
         self._budget.spend(len(chosen), now_seconds)
-        chosen += self._errors
-        self._errors = []
+        chosen += self._errors[:AT_ONCE]
+        del self._errors[:AT_ONCE]
+        self._more_due = bool(self._errors) or (allowed > budget and bool(self._queue or self._pending))
         chosen.sort(key=attrgetter("order"))
         self.shown += sum(frame.frames for frame in chosen)
         within_limit = self._limit is None or self.frames_in.count(now_seconds) <= self._limit
@@ -142,7 +160,7 @@ class Sampler:
         surplus = len(self._pending) - len(due) - MAXIMUM_KEYS
         if surplus > 0:
             waiting = [key for key in self._pending if key not in due]
-            due.update(dict.fromkeys(waiting[:surplus]))
+            due.update(dict.fromkeys(waiting[: min(surplus, AT_ONCE)]))
         for key in due:
             self._shown_at.pop(key, None)
             self._shown_at[key] = now_seconds

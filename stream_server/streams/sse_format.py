@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from stream_server.streams.ring import SharedText
+
 CONTENT_TYPE: Final = "text/event-stream"
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 MAXIMUM_ID_DIGITS: Final = 20
@@ -30,8 +32,18 @@ class RequestError(Exception):
 
 def encode_event(event: str, payload_json: bytes, event_id: int | None = None) -> bytes:
     """One event; `payload_json` is one line of JSON. Without an id the client's last id stays."""
+    return b"%b%b\n\n" % (encode_head(event, event_id), payload_json)
+
+
+def encode_head(event: str, event_id: int | None) -> bytes:
+    """What stands before the payload."""
     head = f"event: {event}\ndata: " if event_id is None else f"id: {event_id}\nevent: {event}\ndata: "
-    return b"%b%b\n\n" % (head.encode(), payload_json)
+    return head.encode()
+
+
+def encode_shared(event: str, payload: Mapping[str, object]) -> SharedText:
+    """What follows `encode_head` in each of many streams."""
+    return SharedText(encode_payload(event, payload) + b"\n\n")
 
 
 def encode_payload(event: str, payload: Mapping[str, object]) -> bytes:

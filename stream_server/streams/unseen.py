@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -23,13 +24,15 @@ IDLE_BEAT_SECONDS: Final = 1.0
 # One step of catching up takes some 10 ms, in which nobody else is served.
 _STEP_BYTES: Final = 128 * 1024
 _STEP_TICKS: Final = 200
+_STEP_FRAMES: Final = 1024
 _UNSEEN_OVERHEAD_BYTES: Final = 400
 
 
 class Unseen(NamedTuple):
     """A packet of `frames` frames, or an event (`packet` None), of this time on both clocks.
 
-    `show` does with it what was due then.
+    `show` does with it what was due then. `event_bytes` is the size of what an event says, `shared_bytes`
+    what of it others hold too.
     """
 
     seconds: float
@@ -37,11 +40,13 @@ class Unseen(NamedTuple):
     packet: bytes | None
     frames: int
     show: Callable[[], None]
+    event_bytes: int = 0
+    shared_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
-        """About what it takes, with the objects around the packet."""
-        return _UNSEEN_OVERHEAD_BYTES + len(self.packet or b"")
+        """About what it takes, with the objects around it."""
+        return _UNSEEN_OVERHEAD_BYTES + len(self.packet or b"") + self.event_bytes
 
 
 class UnseenQueue:
@@ -50,9 +55,15 @@ class UnseenQueue:
     def __init__(self) -> None:
         self._queue: deque[Unseen] = deque()
         self._size_bytes = 0
+        self._shared_bytes = 0
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def own_bytes(self) -> int:
+        """About what it takes, without what it shares with others."""
+        return self._size_bytes - self._shared_bytes
 
     @property
     def oldest(self) -> Unseen:
@@ -63,11 +74,13 @@ class UnseenQueue:
         """One more."""
         self._queue.append(unseen)
         self._size_bytes += unseen.size_bytes
+        self._shared_bytes += unseen.shared_bytes
 
     def pop(self) -> Unseen:
         """Takes the oldest away; IndexError when there is none."""
         unseen = self._queue.popleft()
         self._size_bytes -= unseen.size_bytes
+        self._shared_bytes -= unseen.shared_bytes
         return unseen
 
     def exceeds(self, limits: RingLimits, now_seconds: float) -> bool:
@@ -111,13 +124,35 @@ class UnseenFeed:
         show = partial(self._traffic.offer_packet, packet, bus, now.seconds)
         self._queue.append(Unseen(*now, packet, frames, show))
 
-    def keep_event(self, show: Callable[[], None], now: Moment) -> None:
-        """Something else that happens while the stream is behind: `show` does what it leads to."""
-        self._queue.append(Unseen(*now, None, 0, show))
+    def fall_behind(self, now: Moment) -> None:
+        """More was due at this tick than one tick shows: what comes waits until the rest is shown."""
+        self.behind = True
+        self._clock = self._heard = now
+
+    def keep_event(
+        self, show: Callable[[], None], now: Moment, event_bytes: int = 0, shared_bytes: int = 0
+    ) -> None:
+        """Something else that happens while the stream is behind: `show` does what it leads to.
+
+        `event_bytes`, `shared_bytes`: as in `Unseen`.
+        """
+        self._queue.append(Unseen(*now, None, 0, show, event_bytes, shared_bytes))
+
+    @property
+    def own_bytes(self) -> int:
+        """About what waits takes, without what it shares with others."""
+        return self._queue.own_bytes
 
     def forget_old(self, now: Moment) -> None:
         """Of what the ring would hold no longer, frames count as shown and events are evicted."""
-        while self._queue.exceeds(self._limits, now.seconds):
+        self._forget(self._limits, now)
+
+    def shrink(self, size_bytes: int, now: Moment) -> None:
+        """Forget the oldest as if the ring held no more than that."""
+        self._forget(replace(self._limits, size_bytes=size_bytes), now)
+
+    def _forget(self, limits: RingLimits, now: Moment) -> None:
+        while self._queue.exceeds(limits, now.seconds):
             self._skip(self._queue.oldest)
             self._queue.pop()
         if not self._queue and self._clock.seconds < now.seconds - self._limits.seconds:
@@ -131,10 +166,14 @@ class UnseenFeed:
             if not self.behind or self._ring.written_bytes >= enough_bytes:
                 return
             tick = self._next_tick()
-            if self._queue and self._queue.oldest.seconds <= tick.seconds:
+            if self._traffic.frames.overfull:
+                self._show_tick(self._clock)
+            elif self._queue and self._queue.oldest.seconds <= tick.seconds:
                 unseen = self._queue.pop()
                 self._heard = Moment(unseen.seconds, unseen.wall_us)
                 unseen.show()
+                if unseen.frames > _STEP_FRAMES:
+                    return
             elif self._queue or (self._traffic.busy and tick <= now):
                 self._clock = tick
                 self._show_tick(tick)

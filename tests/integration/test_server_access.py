@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from stream_server.access import credentials
+from stream_server import app
+from stream_server.access import audit, credentials
 from stream_server.app import ROUTES
 from stream_server.config import ServerConfig, ServerSection
 from tests.helpers.api_server import API, HEARTBEAT, OPEN, Api, Server, api_server, config
@@ -182,3 +183,20 @@ async def test_requests_per_credential_and_failures_per_address_are_limited(tmp_
         link = {"token": "guess"}
         assert (await server.api().ask("POST", f"{API}/auth/link", link))[0] == 429
         assert (await other.ask("GET", f"{API}/auth/me"))[0] == 200
+
+
+async def test_an_audit_trail_that_is_too_long_loses_what_one_actor_has_too_much_of(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "TRIMMED_AT_ONCE", 2)
+    admin = await server.user("admin")
+    for number in range(9):
+        await server.services.database.write(
+            lambda c, n=number: audit.record(c, n, actor="agent:loud", action="x", subject=f"dongle:{n}")
+        )
+    await app._trim_audit(server.services.database, 6)
+    records = (await admin.get(f"{API}/audit"))["records"]
+    assert [one["subject"] for one in records if one["actor"] == "agent:loud"] == [
+        "dongle:8", "dongle:7", "dongle:6", "dongle:5", "dongle:4",
+    ]  # fmt: skip
+    assert [one["action"] for one in records if one["actor"] != "agent:loud"] == ["token.create"]

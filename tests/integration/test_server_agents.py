@@ -75,6 +75,30 @@ async def test_an_existing_agent_is_409_unless_the_token_names_it(server: Server
     assert (await viewer.get(f"{API}/agents/van7"))["dongles"] == ["van7-can0"]
 
 
+async def test_an_admin_sees_enrolment_tokens_and_revokes_them(server: Server) -> None:
+    admin, viewer = await server.user("admin"), await server.user("viewer")
+    secret, other = await server.enrolment("van9", uses=2), await server.enrolment()
+    body = await admin.get(f"{API}/enrolments")
+    assert secret not in str(body)
+    first, second = body["enrolments"]
+    assert (first["agent_id"], first["uses_left"], first["revoked"]) == ("van9", 2, None)
+    assert (second["agent_id"], second["uses_left"]) == (None, 1)
+    assert first["created"][11:] == first["expires"][11:], "a day later"
+    revoke = f"{API}/enrolments/{first['id']}/revoke"
+    assert (await viewer.ask("POST", revoke))[0] == 403
+    assert (await admin.ask("POST", revoke))[0] == 200
+    for path in (revoke, f"{API}/enrolments/x/revoke", f"{API}/enrolments/{'9' * 30}/revoke"):
+        status, answer, _ = await admin.ask("POST", path)
+        assert (status, answer["code"]) == (404, "ENROLMENT_NOT_FOUND")
+    register = f"{API}/agents/register"
+    status, answer, _ = await server.api().ask(
+        "POST", register, {"enrolment_token": secret, "agent_id": "van9"}
+    )
+    assert (status, answer["code"]) == (403, "ENROLMENT_REVOKED")
+    status, _, _ = await server.api().ask("POST", register, {"enrolment_token": other, "agent_id": "van1"})
+    assert status == 201
+
+
 async def test_two_uses_register_two_agents(server: Server) -> None:
     token = await server.enrolment(uses=2)
     for agent_id, expected in (("a", 201), ("b", 201), ("c", 403)):
@@ -179,17 +203,31 @@ async def test_what_later_versions_speak_is_refused_without_closing(server: Serv
     assert not websocket.closed
 
 
-async def test_the_newest_connection_wins_and_three_swaps_are_a_duplicate_identity(server: Server) -> None:
-    agent, viewer, admin = await server.agent(), await server.user("viewer"), await server.user("admin")
+async def test_the_newest_connection_wins_and_one_machine_may_displace_itself(server: Server) -> None:
+    agent, admin = await server.agent(), await server.user("admin")
     older = await agent.hello()
-    events = await listen(viewer, "van7-can0")
-    for _ in range(2):
+    for _ in range(5):
         newer = await agent.hello()
         code, reason = await closing(older)
         assert code == 4001
         assert "newer" in reason
         older = newer
-    newer = await agent.hello()
+    await older.close()
+    records = (await admin.get(f"{API}/audit"))["records"]
+    assert "agent.duplicate_identity" not in {record["action"] for record in records}
+
+
+async def test_two_starts_that_take_turns_are_a_duplicate_identity(server: Server) -> None:
+    agent, viewer, admin = await server.agent(), await server.user("viewer"), await server.user("admin")
+    older = await agent.hello()
+    events = await listen(viewer, "van7-can0")
+    for start_id in ("0b" * 8, HELLO["start_id"]):
+        newer = await agent.hello(start_id=start_id)
+        code, reason = await closing(older)
+        assert code == 4001
+        assert "newer" in reason
+        older = newer
+    newer = await agent.hello(start_id="0b" * 8)
     error = await older.receive_json(timeout=10)
     assert (error["type"], error["code"]) == ("error", "DUPLICATE_IDENTITY")
     assert "enrol one of them under another id" in error["message"]

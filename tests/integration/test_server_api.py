@@ -39,7 +39,7 @@ async def test_every_error_has_the_same_shape(server: Server) -> None:
         ("GET", f"{API}/streams/dongles/nothing/console", {}, 404, "DONGLE_NOT_FOUND"),
         ("POST", register, {"data": b"{"}, 400, "BAD_REQUEST"),
         ("POST", register, {"data": b"\xff\xfe"}, 400, "BAD_REQUEST"),
-        ("POST", register, {"data": b"[" * 100_000}, 400, "BAD_REQUEST"),
+        ("POST", register, {"data": b"[" * 10_000}, 400, "BAD_REQUEST"),
         ("POST", register, {"data": b"x" * 1_000_000}, 413, "BODY_TOO_LARGE"),
         ("POST", register, {"body": {"agent_id": "a", "enrolment_token": "b", "c": 1}}, 400, "BAD_REQUEST"),
     ]
@@ -53,6 +53,28 @@ async def test_every_error_has_the_same_shape(server: Server) -> None:
     for query in ("limit=0", "limit=x", "limit=1001", "before=-1", "before=99999999999999999999"):
         status, body, _ = await admin.ask("GET", f"{API}/audit?{query}")
         assert (status, body["code"]) == (400, "BAD_REQUEST"), query
+
+
+async def test_a_query_parameter_that_is_not_known_is_refused_with_what_is(server: Server) -> None:
+    admin = await server.user("admin")
+    cases = [
+        ("/audit?limt=5", "limt", "there is no query parameter 'limt': did you mean limit?"),
+        ("/audit?x=5", "x", "there is no query parameter 'x': known here are before, limit"),
+        ("/agents?limit=5", "limit", "there is no query parameter 'limit': there are none here"),
+        ("/openapi.json?pretty", "pretty", "there is no query parameter 'pretty': there are none here"),
+        ("/audit?limit=5&limit=6", "limit", "limit is given more than once"),
+    ]
+    for path, field, said in cases:
+        status, body, _ = await admin.ask("GET", API + path)
+        assert (status, body["code"], body["message"]) == (400, "BAD_REQUEST", said), path
+        assert body["details"] == {"field": field}
+    status, _, _ = await admin.ask("GET", f"{API}/audit?limit=5&before=9")
+    assert status == 200
+    status, body, _ = await server.api().ask("GET", f"{API}/audit?limt=5")
+    assert (status, body["code"]) == (401, "UNAUTHENTICATED"), "to nobody is said what there is"
+    for path in ("/?utm_source=mail", "/healthz?probe=1"):
+        status, _, _ = await admin.ask("GET", path)
+        assert status == 200, path
 
 
 async def test_an_unforeseen_failure_tells_no_internals(

@@ -103,6 +103,6 @@ async def test_a_revoked_token_loses_its_open_streams(server: Server) -> None:
         lambda connection: credentials.revoke_api_token(connection, token_id, 1, "test")
     )
     assert (await viewer.ask("GET", f"{API}/auth/me"))[0] == 401
-    await server.services.access.tidy()
+    await server.services.access.end_void()
     with pytest.raises((aiohttp.ClientPayloadError, AssertionError)):
         await next_event(events, "never")

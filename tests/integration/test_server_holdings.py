@@ -103,6 +103,18 @@ async def test_a_greeting_of_another_version_than_was_agreed_is_refused_with_the
     assert (await closing(control))[0] == 1008
 
 
+@pytest.mark.parametrize(("age_seconds", "welcome"), [(1e10, True), (1e11, False), (1e308, False)])
+async def test_an_age_from_before_all_calendars_is_refused_by_name(
+    server: Server, age_seconds: float, welcome: bool
+) -> None:
+    """The console shows when the oldest was made."""
+    agent = await server.agent()
+    await agent.hello(V2, protocol=2)
+    answer = (await uplink(agent, said(BacklogRange(START, 1, 2, 0, 20, age_seconds), next_seq=3))).welcome
+    assert answer["type"] == ("lanes_welcome" if welcome else "error")
+    assert welcome or (answer["code"] == "PROTOCOL_ERROR" and "backlog[0]" in answer["message"])
+
+
 async def test_late_data_takes_the_place_of_a_gap_and_everybody_is_told(server: Server) -> None:
     agent, viewer = await server.agent(), await server.user("viewer")
     await agent.hello(V2, protocol=2)

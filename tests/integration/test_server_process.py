@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-SERVER = [sys.executable, "-c", "from stream_server.cli import main; main()"]
+SERVER = [sys.executable, "-c", "from stream_server.main import main; main()"]
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -43,18 +44,21 @@ def running(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str
 
 def test_a_server_on_every_address_names_one_that_opens(tmp_path: Path) -> None:
     arguments = command("run", "--port", "0", "--host", "0.0.0.0", "--data-dir", tmp_path)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stdout is not None
             line, link = process.stdout.readline(), process.stdout.readline()
         finally:
             process.terminate()
+            _, errors = process.communicate()
     found = re.fullmatch(r"listening on (http://\S+) and every other address of this machine\n", line)
     assert found, line
     address = urlsplit(found[1]).hostname
     assert address != "0.0.0.0"
     socket.create_server((address, 0)).close()  # only an address of this machine can be bound
     assert link.startswith(f"sign in with {found[1]}/#link=")
+    assert (f"{found[1]} is not encrypted" in errors) is (address != "127.0.0.1")
 
 
 def ask(url: str, path: str, token: str = "", body: object = None) -> tuple[int, object]:
@@ -100,8 +104,10 @@ def test_first_run_prints_a_link_until_somebody_has_used_one(tmp_path: Path) -> 
         assert out == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_cleanly_with_an_open_stream(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "exit_status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_stops_it_cleanly_with_an_open_stream(
+    tmp_path: Path, number: signal.Signals, exit_status: int
+) -> None:
     with running("--data-dir", tmp_path) as (process, url):
         enrolment = run("enroll", "create", "--data-dir", tmp_path).stdout.strip()
         token = run("token", "create", "--role", "viewer", "--data-dir", tmp_path).stdout.strip()
@@ -118,7 +124,7 @@ def test_a_signal_stops_it_cleanly_with_an_open_stream(tmp_path: Path, number: s
         response = connection.getresponse()
         process.send_signal(number)
         assert b"event: presence" in response.read()
-        assert process.wait(10) == 0
+        assert process.wait(10) == exit_status
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
 
@@ -159,3 +165,22 @@ def test_a_kill_leaves_a_directory_that_starts_again(tmp_path: Path) -> None:
         process.wait()
     with running("--data-dir", tmp_path) as (_process, url):
         assert ask(url, "/readyz") == (200, {"status": "ok"})
+
+
+def test_what_it_keeps_is_for_its_own_user_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(0o755)
+    earlier = os.umask(0o022)
+    try:
+        with running("--data-dir", data) as (process, url):
+            assert ask(url, "/healthz")[0] == 200
+            modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in data.iterdir()}
+            process.terminate()
+            _, errors = process.communicate()
+    finally:
+        os.umask(earlier)
+    assert {"server.sqlite3-wal", "recording.sqlite3-shm"} <= modes.keys()
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    assert f"others could enter {data}: it is for its owner alone now" in errors

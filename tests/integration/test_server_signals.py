@@ -20,8 +20,9 @@ from can_stream.text.timestamps import format_timestamp
 from stream_server.storage import data_directory, splitting
 from tests.helpers.agents import registered_agents
 from tests.helpers.api_server import API, Api, Server, api_server, eventually, listen, next_event
-from tests.helpers.cantools_oracle import SHARED_DATA, frames_of, shared_data
+from tests.helpers.cantools_oracle import frames_of
 from tests.helpers.processes import StreamServer
+from tests.helpers.shared_data import SHARED_DATA
 from tests.helpers.signal_agent import SignalAgent, signal_agent, values_of
 from tests.helpers.signal_tables import (
     demo_samples,
@@ -71,11 +72,12 @@ async def test_frames_carry_exactly_what_they_hold(server: Server) -> None:
     assert await agent.report([table]) == []
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize("limit", [None, 200])
 async def test_a_recorded_drive_is_shown_with_the_expected_values_sampled_or_not(
     server: Server, limit: int | None
 ) -> None:
-    with gzip.open(shared_data() / "expected" / "kona_compcan.jsonl.gz", "rt") as file:
+    with gzip.open(SHARED_DATA / "expected" / "kona_compcan.jsonl.gz", "rt") as file:
         rows = [json.loads(line) for line, _ in zip(file, range(8_000), strict=False)]
     table = table_from(SHARED_DATA / "dbc" / "kona-ev-dbc" / "comp_can.dbc")
     frames = frames_of([(row["id"], row["ext"], bytes.fromhex(row["data"])) for row in rows])

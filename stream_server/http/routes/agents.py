@@ -7,10 +7,11 @@ from typing import Final
 from can_stream.protocol.control import DevicesReport, Heartbeat
 from can_stream.protocol.registration import RegisterRequest, RegisterResponse
 from stream_server import clock
+from stream_server.access.machines import set_agent
+from stream_server.access.standing import DEEDS, Deed
 from stream_server.errors import ApiError, not_found
 from stream_server.fleet import registry
-from stream_server.fleet.fleet import TOKEN_REPLACED
-from stream_server.http.api import API_PREFIX, Call, Route
+from stream_server.http.api import API_PREFIX, Call, Route, RouteHandler
 from stream_server.http.bodies import AgentList, AgentView, Done, ServiceList
 from stream_server.http.views import agent_views, service_view
 
@@ -27,8 +28,7 @@ async def register(call: Call) -> RegisterResponse:
         if error.status == 401:
             raise call.services.access.refused(call.request, error.code, error.message) from None
         raise
-    fleet = call.services.fleet
-    fleet.dismiss(fleet.connections.of_agent(body.agent_id), TOKEN_REPLACED, "this agent was enrolled again")
+    await call.services.access.end_void()
     return RegisterResponse(agent_id=body.agent_id, agent_token=token, ws_url=_ws_url(call))
 
 
@@ -82,6 +82,18 @@ async def agent_services(call: Call) -> ServiceList:
     return ServiceList(agent_id=agent_id, services=[service_view(row) for row in rows])
 
 
+def _deed(deed: Deed) -> RouteHandler:
+    async def do(call: Call) -> Done:
+        agent_id, who, now_ns = call.path("agent_id"), call.credential.subject, clock.wall_ns()
+        await call.services.database.write(
+            lambda connection: set_agent(connection, agent_id, deed, now_ns, who, call.remote)
+        )
+        await call.services.access.end_void()
+        return Done()
+
+    return do
+
+
 _AGENTS: Final = f"{API_PREFIX}/agents"
 ROUTES: Final = (
     Route(
@@ -113,5 +125,16 @@ ROUTES: Final = (
         agent_services,
         "What an agent's services said last",
         response_type=ServiceList,
+    ),
+    *(
+        Route(
+            "POST",
+            f"{_AGENTS}/{{agent_id}}/{deed}",
+            "admin",
+            _deed(deed),
+            summary,
+            response_type=Done,
+        )
+        for deed, summary in DEEDS.items()
     ),
 )

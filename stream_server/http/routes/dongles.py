@@ -59,7 +59,7 @@ async def signals(call: Call) -> SignalValues:
 async def console(call: Call) -> web.StreamResponse:
     """The live events of a dongle, until the client goes."""
     stream = call.services.fleet.stream(call.path("dongle_id"))
-    with call.services.access.stream_slot(call.credential):
+    with call.services.access.slot("streams", call.credential):
         return await serve_console(call.request, call.services.fanout, stream)
 
 

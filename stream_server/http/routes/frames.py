@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
+from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
-from aiohttp import web
 from msgspec.structs import replace
 
 from can_stream.frames.batches import FrameBatch
@@ -23,6 +22,7 @@ from can_stream.text.frame_json import UNSYNCHRONISED_MEMBER, FrameOrigin, can_f
 from can_stream.text.signals_json import JsonLines
 from stream_server.errors import ApiError
 from stream_server.http.api import API_PREFIX, Call, Route
+from stream_server.http.long_answers import LongAnswer
 from stream_server.recording import clock_store, recorded_pages
 from stream_server.recording.clock_correction import Unsynchronised
 from stream_server.recording.gap_news import GapNews, gap_members
@@ -30,6 +30,8 @@ from stream_server.storage.database import Database
 
 _CLOCKS: Final = ("recorded", "corrected")
 _TYPES: Final = {"candump": "text/plain", "jsonl": "application/jsonl"}
+_PIECE_FRAMES: Final = 512
+_Body: TypeAlias = tuple[FrameBatch | GapNews, Unsynchronised | None]
 
 
 class _FrameDecoder:
@@ -44,7 +46,10 @@ class _FrameDecoder:
         return self._json.lines(decode(self._table, batch), batch, origin, count=1)
 
 
-async def frames(call: Call) -> web.StreamResponse:
+_decoders: Final[WeakValueDictionary[bytes, _FrameDecoder]] = WeakValueDictionary()
+
+
+async def frames(call: Call) -> LongAnswer:
     """Every recorded frame from a time to before another, in the order of the bus."""
     dongle = call.services.fleet.dongle(call.path("dongle_id"))
     wanted = call.request.query.get("format", "candump")
@@ -55,28 +60,44 @@ async def frames(call: Call) -> web.StreamResponse:
         raise ApiError(400, "BAD_REQUEST", "clock must be recorded or corrected", {"field": "clock"})
     from_ns, to_ns = _moment(call, "from"), _moment(call, "to")
     recording = call.services.recording
-    gaps, lost = await recording.read(partial(recorded_pages.known_gaps, dongle_id=dongle.dongle_id))
-    table = await call.services.signal_tables.fetch(dongle.signal_table) if wanted == "jsonl" else None
-    # In a thread, since a table can be large.
-    decoder = None if table is None else await asyncio.to_thread(_FrameDecoder, table)
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": f"{_TYPES[wanted]}; charset=utf-8",
-            "Cache-Control": "no-store",
-            "X-Known-Gaps": str(gaps),
-            "X-Frames-Lost": str(lost),
-        }
-    )
-    await response.prepare(call.request)
-    if call.request.method == "HEAD":
-        return response
-    lines = _Lines(wanted, FrameOrigin(dongle.dongle_id, dongle.bus), decoder, corrects=clock == "corrected")
-    async for body, unsynchronised in _bodies(recording, dongle.dongle_id, from_ns, to_ns):
-        text = lines.of(body, unsynchronised)
-        if text:
-            await response.write(text)
-    await response.write_eof()
-    return response
+    origin, corrects = FrameOrigin(dongle.dongle_id, dongle.bus), clock == "corrected"
+
+    def headers() -> dict[str, str]:
+        gaps, lost = recording.read_here(partial(recorded_pages.known_gaps, dongle_id=dongle.dongle_id))
+        return {"X-Known-Gaps": str(gaps), "X-Frames-Lost": str(lost)}
+
+    async def begin() -> Iterator[bytes]:
+        tables = call.services.signal_tables
+        table = await tables.fetch(dongle.signal_table) if wanted == "jsonl" else None
+        return _pieces(
+            _bodies(recording, dongle.dongle_id, from_ns, to_ns),
+            lambda: _Lines(wanted, origin, None if table is None else _decoder_of(table), corrects=corrects),
+        )
+
+    return LongAnswer(f"{_TYPES[wanted]}; charset=utf-8", headers, begin)
+
+
+def _pieces(bodies: Iterable[_Body | None], make_lines: Callable[[], _Lines]) -> Iterator[bytes]:
+    """The lines of some hundred frames at a time; nothing where a step has found none."""
+    lines = make_lines()  # here, since a table can be large
+    for found in bodies:
+        if found is None:
+            yield b""
+            continue
+        body, unsynchronised = found
+        if isinstance(body, GapNews):
+            yield lines.of(body, None)
+            continue
+        for first in range(0, len(body), _PIECE_FRAMES):
+            yield lines.of(body[first : first + _PIECE_FRAMES], unsynchronised)
+
+
+def _decoder_of(table: SignalTable) -> _FrameDecoder:
+    """What is kept of a table's texts is large: there is one, for all that read with it now."""
+    decoder = _decoders.get(table.hash)
+    if decoder is None:
+        decoder = _decoders[table.hash] = _FrameDecoder(table)
+    return decoder
 
 
 def _moment(call: Call, name: str) -> int | None:
@@ -85,27 +106,32 @@ def _moment(call: Call, name: str) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6) * 1000
+        at_ns = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6) * 1000
+        if abs(at_ns) < 2**63:
+            return at_ns
     except (ValueError, OverflowError):
-        message = f"{name} must be a time such as 2025-12-22T15:31:02Z"
-        raise ApiError(400, "BAD_REQUEST", message, {"field": name}) from None
+        pass
+    message = f"{name} must be a time from 1678 to 2261, such as 2025-12-22T15:31:02Z"
+    raise ApiError(400, "BAD_REQUEST", message, {"field": name})
 
 
-async def _bodies(
+def _bodies(
     recording: Database, dongle_id: str, from_ns: int | None, to_ns: int | None
-) -> AsyncIterator[tuple[FrameBatch | GapNews, Unsynchronised | None]]:
-    """What was recorded, page by page, so that a large recording takes little memory."""
-    clocks = await recording.read(partial(clock_store.load, dongle_id=dongle_id))
-    cursor = recorded_pages.Cursor()
-    while True:
-        page, cursor = await recording.read(
+) -> Iterator[_Body | None]:
+    """What was recorded, page by page, since a recording is large; None before each page."""
+    clocks = recording.read_here(partial(clock_store.load, dongle_id=dongle_id))
+    cursor: recorded_pages.Cursor | None = recorded_pages.Cursor()
+    while cursor is not None:
+        page, cursor = recording.read_here(
             partial(recorded_pages.page, dongle_id=dongle_id, after=cursor, from_ns=from_ns, to_ns=to_ns)
         )
-        if not page:
-            return
+        yield None
         for record in page:
             if isinstance(record.body, GapNews):
                 yield record.body, None
+                continue
+            if record.body is None:
+                recording.found_damage(f"packet {record.seq} of {dongle_id} is not what was recorded")
                 continue
             try:
                 body = decode_packet(record.body).body

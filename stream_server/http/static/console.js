@@ -1,6 +1,7 @@
 // The console page: signs in with a link, lists dongles, shows one dongle's live stream.
 import { Follower } from "./follower.js";
-import { ask, backoffMs, element, isSignedOut, number, part, setText } from "./page.js";
+import { ask, backoffMs, element, isHeld, isSignedOut, number, part, setText } from "./page.js";
+import { BusClock, Rate } from "./rates.js";
 import {
   drawDecoded, drawSignals, forgetSignals, loadIsDue, loadSignals, takeSignals, takeValues,
 } from "./signals.js";
@@ -9,11 +10,19 @@ const MAXIMUM_ROWS = 2000;
 const MAXIMUM_LOG = 200;
 const DRAW_MS = 250;
 const LIST_MS = 5000;
+// A backlog is on its way, and of a start nobody knows whether anything came before it.
+const NOTHING_LOST = new Set(["agent_start", "backlog", "found"]);
 
 const noFrames = part("no-frames").textContent;
 let follower = null;
 let shown = null;
+// The dongle that the address names and the server does not know.
+let missing = null;
+// Whether nobody has chosen a dongle yet: then the only one is shown.
+let unchosen = true;
 let frames = new Map();
+let busClock = new BusClock();
+let rate = new Rate();
 // What the server last told of frames received and pending, and the counts shown since (docs/sse.md).
 let books = { received: null, pending: null, shown: 0 };
 let listTimer = null;
@@ -117,6 +126,10 @@ async function listDongles() {
     if (!signedIn) return;
     listed = dongles;
     showDongles(true);
+    if (unchosen && listed.length === 1 && chosen() === null) {
+      history.replaceState(null, "", addressOf(listed[0].dongle_id));
+      followHash();
+    } else if (missing !== null && isListed(missing)) followHash();
   } catch (error) {
     if (!signedIn) return;
     if (isSignedOut(error)) return showSessionEnded();
@@ -136,10 +149,14 @@ function showDongles(known) {
   if (focused) part("dongles").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
 }
 
+const addressOf = (dongle) => `#dongle=${encodeURIComponent(dongle)}`;
+const chosen = () => new URLSearchParams(location.hash.slice(1)).get("dongle");
+const isListed = (dongle) => listed.some((one) => one.dongle_id === dongle);
+
 function dongleItem(dongle, known) {
   const item = element("li");
   const link = element("a");
-  link.href = `#dongle=${encodeURIComponent(dongle.dongle_id)}`;
+  link.href = addressOf(dongle.dongle_id);
   if (dongle.dongle_id === shown) link.setAttribute("aria-current", "page");
   link.dataset.frames = dongle.frames;
   const state = !known ? "unknown" : dongle.presence.online ? "online" : "offline";
@@ -153,15 +170,21 @@ function dongleItem(dongle, known) {
 }
 
 function followHash() {
-  const parameters = new URLSearchParams(location.hash.slice(1));
-  if (parameters.has("link")) return void start();
-  const dongle = parameters.get("dongle");
-  if (dongle === shown) return;
+  if (new URLSearchParams(location.hash.slice(1)).has("link")) return void start();
+  let dongle = chosen();
+  if (dongle !== null) unchosen = false;
+  if (dongle === shown && missing === null) return;
   leaveStream();
+  if (missing !== null) part("notice").hidden = true;
+  missing = dongle === null || isListed(dongle) ? null : dongle;
+  if (missing !== null) {
+    showNotice(`There is no dongle ${missing}`, "This server knows none of that name. It is shown as soon as there is one.", false);
+    dongle = null;
+  }
   shown = dongle;
   part("console").hidden = dongle === null;
   for (const link of part("dongles").querySelectorAll("a")) {
-    const current = link.getAttribute("href") === `#dongle=${encodeURIComponent(dongle)}`;
+    const current = dongle !== null && link.getAttribute("href") === addressOf(dongle);
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -175,6 +198,8 @@ function leaveStream() {
   live = false;
   shown = null;
   frames = new Map();
+  busClock = new BusClock();
+  rate = new Rate();
   forgetSignals();
   books = { received: null, pending: null, shown: 0 };
   part("log").replaceChildren();
@@ -189,7 +214,7 @@ function openStream(dongle) {
     signals: takeSignals,
     presence: takePresence,
     log: (log) => addLog(log.ts, log.level, `${log.source}: ${log.message}`),
-    gap: (gap) => addLog(gap.to ?? gap.from, gap.where === "agent_start" ? "info" : "warning", describeGap(gap)),
+    gap: (gap) => addLog(gap.to ?? gap.from, NOTHING_LOST.has(gap.where) ? "info" : "warning", describeGap(gap)),
     stream_reset: (reset) => {
       takeBooks(reset);
       refreshSignals(dongle);
@@ -230,16 +255,20 @@ function showPresence() {
 }
 
 function takeFrame(frame) {
+  const ms = Date.parse(frame.ts);
   books.shown += frame.count;
+  busClock.take(ms);
+  rate.take(ms, frame.count);
   if (frame.signals) takeValues(frame.message, frame.signals, frame.ts);
   const key = `${frame.direction} ${frame.id} ${frame.is_extended} ${frame.is_remote ?? false}`;
   let row = frames.get(key);
   if (row === undefined) {
     if (frames.size >= MAXIMUM_ROWS) return;
-    row = { count: 0, before: 0, rate: 0, line: null, decoded: null, shape: null };
+    row = { count: 0, rate: new Rate(), line: null, decoded: null, shape: null };
     frames.set(key, row);
   }
   row.count += frame.count;
+  row.rate.take(ms, frame.count);
   row.frame = frame;
   row.changed = true;
 }
@@ -284,36 +313,30 @@ function makeLine(row) {
   row.line = line;
 }
 
-let drawnAt = performance.now();
-
 function draw() {
   if (shown === null) return;
-  const seconds = (performance.now() - drawnAt) / 1000;
-  drawnAt = performance.now();
-  let total = 0;
+  const busMs = live && presence?.online ? busClock.now() : Infinity;
   for (const row of frames.values()) {
-    const now = (row.count - row.before) / seconds;
-    row.before = row.count;
-    row.rate = live && presence?.online ? row.rate + (now - row.rate) * Math.min(1, seconds) : 0;
-    total += row.rate;
     if (row.line === null) makeLine(row);
-    row.cells[4].textContent = row.rate < 0.05 ? "0" : row.rate.toFixed(row.rate < 10 ? 1 : 0);
+    else if (isHeld(row.line) || isHeld(row.decoded)) continue;
+    const now = row.rate.at(busMs);
+    setText(row.cells[4], now < 0.05 ? "0" : now.toFixed(now < 10 ? 1 : 0));
     if (!row.changed) continue;
     row.changed = false;
-    const texts = [row.frame.direction, row.frame.dlc, row.frame.data_hex, number.format(row.count)];
-    texts.forEach((text, index) => { row.cells[index].textContent = text; });
+    const texts = [row.frame.direction, String(row.frame.dlc), row.frame.data_hex, number.format(row.count)];
+    texts.forEach((text, index) => setText(row.cells[index], text));
     drawDecoded(row);
   }
   if (loadIsDue()) refreshSignals(shown);
   part("no-frames").hidden = frames.size > 0;
   const off = part("dongles").querySelector("[aria-current]")?.dataset.frames === "off";
   setText(part("no-frames"), off ? "This dongle sends its signals only, no frames." : noFrames);
-  part("ids").textContent = number.format(frames.size);
-  part("rate").textContent = `${number.format(Math.round(total))}/s`;
+  setText(part("ids"), number.format(frames.size));
+  setText(part("rate"), `${number.format(Math.round(rate.at(busMs)))}/s`);
   const known = books.received !== null;
   const pending = Math.max(0, books.pending - books.shown);
-  part("received").textContent = known ? number.format(books.received - books.pending + pending + books.shown) : "–";
-  part("pending").textContent = known ? number.format(pending) : "–";
+  setText(part("received"), known ? number.format(books.received - books.pending + pending + books.shown) : "–");
+  setText(part("pending"), known ? number.format(pending) : "–");
 }
 
 async function signOut() {

@@ -61,3 +61,14 @@ export function element(name, className, text) {
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
+
+let pressed = null;
+document.addEventListener("pointerdown", (event) => { pressed = event.target.closest?.("tr") ?? null; });
+for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { pressed = null; });
+
+// Whether somebody selects text of a row, or has: drawing it anew would take the selection away before it is copied.
+export function isHeld(line) {
+  if (line === null) return false;
+  const selection = getSelection();
+  return line === pressed || (!selection.isCollapsed && selection.containsNode(line, true));
+}

@@ -1,5 +1,5 @@
 // The decoded signals of the dongle that is shown: the panel, and the second line of a frame's row.
-import { ask, element, number, part, setText } from "./page.js";
+import { ask, element, isHeld, number, part, setText } from "./page.js";
 
 const MAXIMUM_SIGNALS = 5000;
 const MAXIMUM_PAIRS = 24;
@@ -124,15 +124,19 @@ export function drawSignals() {
       header.scope = "row";
       header.append(element("wbr"), entry.signal);
       entry.line.append(header, ...entry.cells);
-    }
+    } else if (isHeld(entry.line)) continue;
+    changed.delete(entry);
     const date = entry.ts.startsWith(today) ? "" : `${entry.ts.slice(0, 10)} `;
     const texts = [valueText(entry.value), entry.unit, date + entry.ts.slice(11, 19)];
     texts.forEach((text, index) => setText(entry.cells[index], text));
   }
-  changed.clear();
   if (!added) return;
-  const entries = [...signals.values()].sort((one, other) => byName(one.name, other.name));
-  part("signals").append(...entries.map((entry) => entry.line));
+  // Only what is new is put in: a row that is taken out and put back loses its selection.
+  let next = part("signals").firstChild;
+  for (const { line } of [...signals.values()].sort((one, other) => byName(one.name, other.name))) {
+    if (line === next) next = next.nextSibling;
+    else if (line !== null) part("signals").insertBefore(line, next);
+  }
   part("signals-panel").hidden = false;
   filterSignals();
 }

@@ -56,7 +56,7 @@ def upgrade(path: Path, history: History) -> bool:
             f"{path} was written by a newer stream-server ({error}); install that version"
         ) from error
     except DBAPIError as error:
-        raise StartError(f"cannot open the database {path}: {error.orig}") from error
+        raise _not_opened(path, error) from error
     finally:
         engine.dispose()
 
@@ -78,7 +78,7 @@ def is_current(path: Path, history: History) -> bool:
         with engine.begin() as connection:
             return revision(connection) == ScriptDirectory.from_config(history.config()).get_current_head()
     except DBAPIError as error:
-        raise StartError(f"cannot open the database {path}: {error.orig}") from error
+        raise _not_opened(path, error) from error
     finally:
         engine.dispose()
 
@@ -97,3 +97,8 @@ def in_transaction() -> None:
         render_as_batch=True,
     )
     context.run_migrations()
+
+
+def _not_opened(path: Path, error: DBAPIError) -> StartError:
+    remedy = "where it is damaged, `stream-server run` on its directory says what can be done"
+    return StartError(f"cannot open the database {path}: {error.orig}; {remedy}")

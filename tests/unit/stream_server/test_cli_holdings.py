@@ -14,9 +14,10 @@ from sqlalchemy import Connection, select
 from can_stream.protocol.lanes_control import BacklogRange, LaneHello
 from can_stream.protocol.registration import RegisterRequest
 from stream_server import cli_holdings
-from stream_server.access.credentials import create_enrolment
-from stream_server.cli import main
+from stream_server.access import audit
+from stream_server.access.machines import create_enrolment
 from stream_server.fleet import registry
+from stream_server.main import main
 from stream_server.recording import hole_keeper, openings, start_store
 from stream_server.storage import data_directory
 from stream_server.storage import server_schema as schema
@@ -65,6 +66,13 @@ def test_books_that_add_up_are_status_0_and_holes_are_status_1(directory: DataDi
     fine = run(directory, "books", "can0")
     assert fine.exit_code == 0, fine.output
     assert fine.stdout.splitlines()[-1] == "everything adds up"
+    lost = {"lanes": 0, "lost": [], "is_sure": False}
+    what = {"actor": "server", "action": "recording.damaged", "subject": "file:recording.damaged-1.sqlite3"}
+    directory.administer(lambda c: audit.record(c, 1_764_000_000_000_000_000, after=lost, **what))
+    unsure = run(directory, "books", "can0")
+    assert unsure.exit_code == 0
+    assert "set aside at 2025-11-24 16:00 UTC and could be read not at all" in unsure.stdout
+    assert unsure.stdout.splitlines()[-1] == "what is known adds up"
     announce(directory, 30)
     open_holes = run(directory, "books", "can0")
     assert open_holes.exit_code == 1
@@ -87,10 +95,10 @@ def test_holes_are_closed_where_no_server_runs(directory: DataDirectory) -> None
     announce(directory, 30)
     closed = run(directory, "holes", "close", "van7")
     assert closed.exit_code == 0, closed.output
-    assert closed.stderr == "30 frames are given up\n"
+    assert closed.stderr == "30 frames and values are given up\n"
     assert run(directory, "books", "can0").exit_code == 0
     assert audited(directory) == [("holes.close", "agent:van7", {"frames": 30})]
-    assert run(directory, "holes", "close", "van7").stderr == "0 frames are given up\n"
+    assert run(directory, "holes", "close", "van7").stderr == "0 frames and values are given up\n"
     assert "there is no agent 'van8'" in run(directory, "holes", "close", "van8").stderr
 
 
@@ -107,7 +115,7 @@ def test_a_server_that_runs_is_asked_and_waited_for(
             pass
         directory.administer_recording(lambda c: hole_keeper._answer(c, 1, 30))
         asking.join(timeout=20)
-    assert [result.stderr for result in results] == ["30 frames are given up\n"]
+    assert [result.stderr for result in results] == ["30 frames and values are given up\n"]
 
 
 def test_a_server_that_does_not_answer_is_named(

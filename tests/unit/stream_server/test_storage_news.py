@@ -47,24 +47,36 @@ async def files(tmp_path: Path) -> AsyncIterator[Files]:
 
 
 @pytest.mark.parametrize(
-    ("lost", "known", "said"),
+    ("lost", "known", "is_sure", "said"),
     [
-        ([LOST, VALUES], 2, ["2 packets with 500 frames of can0 are lost", "500 values of can1 are lost"]),
-        ([], 2, ["nothing that was recorded is lost"]),
-        ([], 0, ["nothing can be read of it"]),
+        (
+            [LOST, VALUES],
+            2,
+            True,
+            ["2 packets with 500 frames of can0 are lost", "500 values of can1 are lost"],
+        ),
+        ([], 2, True, ["nothing that was recorded is lost"]),
+        ([], 0, False, ["nothing can be read of it"]),
+        ([LOST], 2, False, ["2 packets with 500 frames of can0 are lost", "nobody knows which it is"]),
     ],
-    ids=["some", "nothing", "all"],
+    ids=["some", "nothing", "all", "nobody knows"],
 )
 async def test_what_a_salvage_has_found_is_told_once(
-    files: Files, caplog: pytest.LogCaptureFixture, lost: list[Any], known: int, said: list[str]
+    files: Files,
+    caplog: pytest.LogCaptureFixture,
+    lost: list[Any],
+    known: int,
+    is_sure: bool,
+    said: list[str],
 ) -> None:
     report = {"file": "x.sqlite3", "reason": "malformed", "lanes": known, "unread_pages": 0, "lost": lost}
+    report |= {"is_sure": is_sure}
     await files.put(files.recording, kept_facts.DAMAGE_REPORT, json.dumps(report))
     for _ in range(2):
         await storage_news.tell_of_damage(files.server, files.recording)
     for sentence in said:
         assert caplog.text.count(sentence) == 1
-    after = {"lanes": known, "lost": lost, "unread_pages": 0}
+    after = {"lanes": known, "lost": lost, "is_sure": is_sure, "unread_pages": 0}
     assert await files.audited() == [("recording.damaged", "file:x.sqlite3", after)]
 
 
@@ -95,5 +107,5 @@ async def test_a_large_recording_is_looked_through_behind_the_start(
     assert recording.damage is None, "a small one was looked through before"
     monkeypatch.setattr(health, "CHECKED_AT_START_BYTES", 0)
     await storage_news.look_through(recording)
-    assert "Page 40" in str(recording.damage)
+    assert "page 40" in str(recording.damage).lower()  # SQLite 3.46 writes it small
     await recording.close()

@@ -43,6 +43,47 @@ def test_pages_follow_each_other_from_the_newest_to_the_oldest_also_while_record
         assert audit.page(storage, before, 3) == ([], False)
 
 
+def test_the_same_within_a_minute_is_one_record_with_the_first_before_and_the_last_after(
+    engine: Engine,
+) -> None:
+    def by(actor: str, seconds: int, value: int) -> None:
+        audit.record(
+            storage, AT_NS + seconds * 10**9, actor=actor, action="set", subject="x",
+            remote=f"192.0.2.{value}", before=value, after=value + 1,
+        )  # fmt: skip
+
+    with engine.begin() as storage:
+        for seconds in (0, 20, 59):
+            by("token:1", seconds, seconds)
+        by("token:2", 59, 7)
+        by("token:1", 60, 60)
+        by("token:1", 5, 5)
+        rows, more = audit.page(storage, None, 10)
+    records = audit_view(rows, more=more).records
+    shown = [(one.actor, one.count, one.before, one.after) for one in records]
+    assert shown == [
+        ("token:1", 1, 5, 6),  # the clock was set back
+        ("token:1", 1, 60, 61),
+        ("token:2", 1, 7, 8),
+        ("token:1", 3, 0, 60),
+    ]
+    assert [one.at[14:19] for one in records] == ["31:07", "32:02", "32:01", "31:02"]
+    assert [one.last_at[14:19] for one in records] == ["31:07", "32:02", "32:01", "32:01"]
+    assert records[-1].remote == "192.0.2.59"
+
+
+def test_too_many_records_of_one_actor_push_out_nobody_elses(engine: Engine) -> None:
+    with engine.begin() as storage:
+        audit.record(storage, AT_NS, actor="admin", action="old", subject="x")
+        for number in range(10):
+            record(storage, number)
+        assert audit.surplus(storage, 5) == {"test": 6}
+        audit.delete_oldest(storage, "test", 6)
+        rows, _ = audit.page(storage, None, 20)
+        assert [row.subject for row in rows] == [*(f"number:{number}" for number in range(9, 5, -1)), "x"]
+        assert audit.surplus(storage, 5) == {}
+
+
 def test_the_last_page_may_be_full(engine: Engine) -> None:
     with engine.begin() as storage:
         for number in range(3):

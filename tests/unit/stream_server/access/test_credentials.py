@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Connection, select
 
-from stream_server.access import audit, credentials
+from stream_server.access import audit, credentials, machines
 from stream_server.access.credentials import Identity
 from stream_server.access.roles import Role
 from stream_server.access.secrets import hash_secret
@@ -87,7 +87,7 @@ def test_no_secret_is_in_the_file_or_on_the_record(path: Path) -> None:
     with engine.begin() as storage:
         secrets = [
             token(storage),
-            credentials.create_enrolment(storage, None, 1, NOW_NS, "cli"),
+            machines.create_enrolment(storage, None, 1, NOW_NS, "cli"),
             opened := link(storage),
             redeemed(storage, opened),
         ]
@@ -155,8 +155,8 @@ def test_a_newcomer_is_given_a_link_until_somebody_has_signed_in(storage: Connec
 
 
 def test_an_enrolment_is_on_the_record_with_whom_it_is_for_and_how_often(storage: Connection) -> None:
-    credentials.create_enrolment(storage, "van7", 3, NOW_NS, "token:1")
+    machines.create_enrolment(storage, "van7", 3, NOW_NS, "token:1")
     (row,), _ = audit.page(storage, None, 1)
     recorded: tuple[Any, ...] = (row.actor, row.action, row.subject, row.at_ns, row.after)
-    expected = '{"agent_id":"van7","uses":3}'
+    expected = '{"agent_id":"van7","uses":3,"valid_days":1}'
     assert recorded == ("token:1", "enrolment.create", "enrolment:1", NOW_NS, expected)

@@ -246,7 +246,7 @@ async def test_bytes_that_are_no_envelope_are_a_packet_error(parts: Parts, messa
 @pytest.mark.parametrize(
     ("packet", "kind", "lane", "error", "text"),
     [
-        (b"", LIVE, 0, PacketError, "bytes expected"),
+        (b"", LIVE, 0, PacketError, "1 byte expected"),
         (frames_packet(1)[:-1], LIVE, 0, PacketError, "bytes expected"),
         (frames_packet(1) + b"\0", LIVE, 0, PacketError, "behind"),
         (b"\x09" + frames_packet(1)[1:], LIVE, 0, PacketError, "packet version 9"),

@@ -1,9 +1,9 @@
-"""The newest upgrade speaks for the agent; three swaps within ten minutes are two machines."""
+"""The newest upgrade speaks for the agent; starts that take turns within ten minutes are two machines."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.fleet.connections import Connections
+from stream_server.fleet.connections import Connections, Swap
 
 
 def test_the_newest_wins_and_the_older_leaving_changes_nothing() -> None:
@@ -27,29 +27,58 @@ def test_endpoints_and_agents_do_not_replace_each_other() -> None:
     assert len(connections) == 3
 
 
-def test_from_the_third_swap_within_ten_minutes_on_it_is_a_duplicate_identity_and_told_once() -> None:
+def swaps(starts: str, step_seconds: float) -> list[Swap[str]]:
+    """Connections of these starts (one letter each), the next while the one before it is still open."""
     connections: Connections[str] = Connections()
-    connections.upgraded("van7", "control", "0", 0.0)
-    swaps = [connections.upgraded("van7", "control", str(n), n * 290.0) for n in range(1, 8)]
-    assert [swap.duplicate_identity for swap in swaps] == [False, False, True, True, True, True, True]
-    assert [swap.is_news for swap in swaps] == [False, False, True, False, False, True, False]
+    told = []
+    for n, start_id in enumerate(starts):
+        told.append(connections.upgraded("van7", "control", f"{n}", n * step_seconds))
+        connections.greeted(f"{n}", start_id)
+        if told[-1].replaced is not None:
+            connections.gone("van7", "control", told[-1].replaced)
+    return told[1:]
+
+
+def test_two_starts_that_take_turns_are_a_duplicate_identity_from_the_third_swap_on_and_told_once() -> None:
+    told = swaps("ABABABAB", 290.0)
+    assert [swap.duplicate_identity for swap in told] == [False, False, True, True, True, True, True]
+    assert [swap.is_news for swap in told] == [False, False, True, False, False, True, False]
+
+
+def test_one_machine_on_a_bad_link_that_displaces_itself_is_none() -> None:
+    assert not any(swap.duplicate_identity for swap in swaps("A" * 40, 1.0))
+
+
+def test_an_agent_that_is_started_again_and_again_is_none() -> None:
+    assert not any(swap.duplicate_identity for swap in swaps("AABCCCDEFGHHI", 1.0))
+
+
+def test_two_machines_on_bad_links_are_one_all_the_same() -> None:
+    told = swaps("AAAABBBAAB", 1.0)
+    assert [swap.duplicate_identity for swap in told] == [False] * 7 + [True] * 2
+
+
+def test_who_never_says_hello_is_no_machine() -> None:
+    connections: Connections[int] = Connections()
+    for n in range(20):
+        assert not connections.upgraded("van7", "control", n, float(n)).duplicate_identity
+        if n % 3 == 0:
+            connections.greeted(n, "A")
 
 
 def test_both_endpoints_of_a_duplicate_are_one_news() -> None:
     connections: Connections[str] = Connections()
-    told = [
-        connections.upgraded("van7", endpoint, str(n), float(n))
-        for n in range(4)
-        for endpoint in ("control", "data")
-    ]
+    told = []
+    for n in range(4):
+        for endpoint in ("control", "data"):
+            told.append(connections.upgraded("van7", endpoint, f"{n} {endpoint}", float(n)))
+            connections.greeted(f"{n} {endpoint}", "AB"[n % 2])
     assert [swap.duplicate_identity for swap in told] == [False] * 6 + [True] * 2
     assert sum(swap.is_news for swap in told) == 1
 
 
 def test_swaps_further_apart_are_not() -> None:
-    connections: Connections[str] = Connections()
-    told = [connections.upgraded("van7", "control", str(n), n * 301.0).duplicate_identity for n in range(20)]
-    assert not any(told)
+    assert not any(swap.duplicate_identity for swap in swaps("AB" * 10, 301.0))
 
 
 def test_a_clean_reconnect_is_no_swap() -> None:

@@ -16,7 +16,7 @@ from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.errors import ApiError, StorageError
 from stream_server.fleet.connections import Endpoint
-from stream_server.fleet.fleet import REPLACED, TOKEN_REPLACED
+from stream_server.fleet.fleet import REPLACED, TOKEN_VOID
 from stream_server.fleet.presence import CLOSE_SECONDS, SILENCE_SECONDS
 from stream_server.storage import server_schema as schema
 from stream_server.storage.database import Database
@@ -169,12 +169,12 @@ async def test_a_handler_that_is_cancelled_or_fails_closes_its_connection_and_te
 
 async def test_the_first_reason_to_dismiss_a_connection_is_the_one_it_is_told(parts: ServerParts) -> None:
     handler = await connect(parts)
-    parts.fleet.dismiss([handler.socket, Socket()], TOKEN_REPLACED, "enrolled again")
+    parts.fleet.dismiss([handler.socket, Socket()], TOKEN_VOID, "enrolled again")
     parts.fleet.dismiss([handler.socket], REPLACED, "too late")
     async with asyncio.timeout(10):
         await handler.task
     parts.fleet.dismiss([handler.socket], REPLACED, "much too late")
-    assert handler.socket.closed_with == (TOKEN_REPLACED, "enrolled again")
+    assert handler.socket.closed_with == (TOKEN_VOID, "enrolled again")
 
 
 async def test_silence_takes_an_agent_offline_and_its_last_sign_of_life_is_stored(

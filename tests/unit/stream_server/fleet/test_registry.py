@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, select
 
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.registration import RegisterRequest
-from stream_server.access.credentials import create_enrolment, identify_agent
+from stream_server.access.credentials import identify_agent
+from stream_server.access.machines import create_enrolment
 from stream_server.errors import ApiError
 from stream_server.fleet import registry
 from stream_server.storage import server_schema as schema
@@ -237,8 +238,9 @@ def test_a_dongle_comes_with_the_clock_of_its_agent(storage: Connection) -> None
 def test_a_sampling_limit_is_audited_with_what_it_was_before(storage: Connection) -> None:
     agents(storage, "van7")
     list_dongles(storage, "van7", "can0")
-    for limit in (50, None, 7):
-        registry.set_sampling(storage, "can0", limit, 9, "token:1", "192.0.2.7")
+    for minute, limit in enumerate((50, None, 7)):
+        at_ns = minute * 60 * 10**9
+        registry.set_sampling(storage, "can0", limit, at_ns, "token:1", "192.0.2.7")
     row = registry.one_dongle(storage, "can0")
     assert (row.max_frames_per_second, row.sampling_set) == (7, True)
     name = "max_frames_per_second"

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from can_stream.protocol.control import Hello, ServiceStatus
 from can_stream.protocol.registration import RegisterRequest
-from stream_server.access.credentials import create_enrolment
+from stream_server.access.machines import create_enrolment
 from stream_server.fleet import registry
 from stream_server.fleet.presence import Presence
 from stream_server.http.views import agent_views, dongle_view
@@ -31,7 +31,7 @@ def storage(tmp_path: Path) -> Iterator[Connection]:
     engine = open_engine(new_storage(tmp_path))
     with engine.begin() as connection:
         for agent_id in ("van7", "van8"):
-            token = create_enrolment(connection, None, 1, 0, "test")
+            token = create_enrolment(connection, None, 1, NOON_NS, "test")
             registry.register(connection, RegisterRequest(token, agent_id), NOON_NS, "192.0.2.7")
         listed = [dongle("van7-b", frames="off", signal_tables=[TABLE]), dongle("van7-a", bitrate=500_000)]
         hello = Hello("van7", START, "boot", 1, 2, True, "1.2.3", listed)

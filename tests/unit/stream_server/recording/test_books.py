@@ -42,7 +42,7 @@ def test_what_adds_up_is_said_with_its_sums() -> None:
         "agent_spool: 15",
         "in gaps whose records retention has deleted: 5",
         "gaps of unknown size: 1",
-        "its agent said: 100 made, 80 acknowledged",
+        "its agent said when it last greeted: 100 made, 80 acknowledged",
         "frames   all                       100           80           20            0",
         "of what was recorded 60 are here, 20 deleted",
         "everything adds up",

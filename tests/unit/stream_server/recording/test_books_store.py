@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from can_stream.protocol.lanes_control import BacklogRange, LaneHello, LedgerEntry
 from can_stream.protocol.packets import Gap, GapReason
-from stream_server.recording import books_store, openings, recording_store
+from stream_server.recording import books_store, openings, retention_store
 from stream_server.storage import recording_schema as schema
 from stream_server.storage.database import Database
 from tests.helpers import recordings
@@ -53,7 +53,7 @@ async def test_each_start_is_there_with_its_gaps_by_reason(database: Database) -
 
 
 async def test_what_retention_deletes_stays_in_the_books(database: Database) -> None:
-    await database.write(lambda c: recording_store.delete_oldest(c, 2**62, 0))
+    await database.write(lambda c: retention_store.delete_oldest(c, 2**62))
     found = await database.read(partial(books_store.load, dongle_id="can0"))
     frames = found.starts[0]
     assert (frames.recorded, frames.in_gaps, frames.gaps_forgotten) == (20, 10, 4)
@@ -73,5 +73,5 @@ async def test_holes_ledgers_and_frames_that_have_vanished_are_differences(datab
     assert (hole.frames, hole.known_for_seconds, hole.listed_seconds_ago) == (30, 0.0, 0.0)
     assert [text.split(":")[1].split(",")[0].strip() for text in found.differences] == [
         "30 frames are known of", "12 frames were acknowledged", "20 frames were recorded",
-        "2 frames were recorded",
+        "2 values were recorded",
     ]  # fmt: skip

@@ -15,10 +15,11 @@ from sqlalchemy import Connection, insert, select, update
 from can_stream.protocol.lanes_control import BacklogRange, LaneHello
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Gap, GapReason, decode_packet, encode_gap
-from stream_server.recording import openings, recorded_pages, start_store
+from stream_server.recording import block_store, openings, recorded_pages, start_store
 from stream_server.recording.gap_news import GapNews
 from stream_server.recording.openings import Said
 from stream_server.recording.recorded_pages import Cursor
+from stream_server.storage import kept_facts
 from stream_server.storage import recording_schema as schema
 from stream_server.storage.database import Database
 from tests.helpers import recordings
@@ -34,20 +35,19 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def read(
     database: Database, from_ns: int | None = None, to_ns: int | None = None
-) -> list[int | tuple[str, int | None]]:
-    """Numbers of packets, and what gaps say, in order."""
-    out: list[int | tuple[str, int | None]] = []
-    cursor = Cursor()
-    while True:
+) -> list[int | tuple[str, int | None] | None]:
+    """Numbers of packets, and what gaps say, in order; None for a packet that is not what was recorded."""
+    out: list[int | tuple[str, int | None] | None] = []
+    cursor: Cursor | None = Cursor()
+    while cursor is not None:
         read_page = partial(recorded_pages.page, dongle_id="can0", after=cursor, from_ns=from_ns, to_ns=to_ns)
         page, cursor = await database.read(read_page)
-        if not page:
-            return out
         for record in page:
             if isinstance(record.body, GapNews):
                 out.append((record.body.reason.where, record.body.frames))
             else:
-                out.append(decode_packet(record.body).number.seq)
+                out.append(None if record.body is None else decode_packet(record.body).number.seq)
+    return out
 
 
 def lost(first: int, seq: int, frames: int, position: int | None, start_id: str = START) -> bytes:
@@ -85,8 +85,8 @@ async def test_a_time_leaves_out_packets_and_gaps_of_other_times(database: Datab
         gap_packet(seq, Gap(GapReason.SOURCE, seq, 1, at_ns, at_ns), START, seq)
         for seq, at_ns in ((1, early), (2, late))
     ]
-    await database.write(lambda c: recordings.record(c, *gaps, frames_packet(3, 1, START, 3)))
-    await database.write(lambda c: c.execute(update(schema.packets).values(first_ns=late, last_ns=late)))
+    packets = [*gaps, frames_packet(3, 1, START, 3)]
+    await database.write(lambda c: recordings.record(c, *packets, span_ns=lambda _seq: (late, late)))
     assert await read(database, to_ns=late) == [("agent_source", 1)]
     assert await read(database, from_ns=late) == [("agent_source", 1), 3]
 
@@ -103,10 +103,13 @@ async def test_a_gap_that_an_older_server_recorded_among_the_packets_is_read_cou
         row |= {"received_ns": 0, "is_backlog": True, "size_bytes": len(body), "body": body}
         connection.execute(insert(schema.packets), row)
         connection.execute(update(schema.lane_starts).values(taken="[[1,5]]", bytes=500))
+        kept_facts.put(connection, kept_facts.BLOCKS_DUE, "3")
 
     await database.write(older)
-    assert await read(database) == [1, 4, 5]
-    assert await database.read(lambda c: recorded_pages.known_gaps(c, "can0")) == (1, 6)
+    for _ in range(2):
+        assert await read(database) == [1, 4, 5]
+        assert await database.read(lambda c: recorded_pages.known_gaps(c, "can0")) == (1, 6)
+        await block_store.fill_in(database)
     listed = BacklogRange(START, 3, 3, None, 2, 1.0)
     said = Said(1, LaneHello("can0", "frames", 6, [listed]), START, None, 0.0)
     opened = await database.write(lambda c: openings.store(c, said))
@@ -118,3 +121,11 @@ async def test_a_gap_that_an_older_server_recorded_among_the_packets_is_read_cou
         (stored,) = plain.execute("SELECT bytes FROM lane_starts").fetchone()
     assert stored < 500, "its bytes count no more"
     assert await database.read(lambda c: start_store.load(c, 1, ["nobody"])) == {}
+
+
+async def test_a_packet_that_is_not_what_was_recorded_is_not_shown(database: Database) -> None:
+    bodies = [frames_packet(seq, 3) for seq in (1, 2, 3)]
+    await database.write(lambda connection: recordings.record(connection, *bodies))
+    other = update(schema.packets).where(schema.packets.c.seq == 2).values(body=frames_packet(2, 4))
+    await database.write(lambda connection: connection.execute(other).rowcount)
+    assert await read(database) == [1, None, 3]

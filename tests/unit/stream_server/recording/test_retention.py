@@ -20,7 +20,7 @@ from can_stream.protocol.packets import (
 from stream_server.config import RecordingSection
 from stream_server.errors import StorageError
 from stream_server.metrics import Metrics
-from stream_server.recording import clock_store, recording_store, retention
+from stream_server.recording import clock_store, retention, retention_store
 from stream_server.recording.known_time import Reading
 from stream_server.recording.retention import Retention
 from stream_server.storage import kept_facts
@@ -28,6 +28,7 @@ from stream_server.storage import recording_schema as schema
 from stream_server.storage.database import Database, T
 from tests.helpers import recordings
 from tests.helpers.server_parts import (
+    OTHER_START,
     START,
     frames_packet,
     gap_packet,
@@ -95,6 +96,11 @@ async def totals(database: Database, lane: LaneName = "frames") -> tuple[int, in
     return await database.read(lambda connection: tuple(connection.execute(query).one()))
 
 
+async def taken(database: Database) -> dict[str, int]:
+    """What each dongle's frames lane takes, by the books."""
+    return {one.dongle_id: one.size_bytes for one in await database.read(retention_store.taken)}
+
+
 async def test_what_is_too_old_goes_and_nothing_else(database: Database) -> None:
     bodies = [frames_packet(seq, count=seq) for seq in range(1, 6)]
     await record(database, *bodies)
@@ -115,18 +121,77 @@ async def test_of_too_much_the_oldest_go_until_the_rest_fits(database: Database)
     for room, left in ((5 * size, 5), (5 * size - 1, 4), (2 * size, 2), (1, 0)):
         await Retention(database, RecordingSection(1e6, max_bytes=room), Metrics(), heard).apply(at(10))
         assert await kept(database) == [1, 2, 3, 4, 5][5 - left :]
-        stored = await database.read(recording_store.recorded_bytes)
-        assert stored == left * size <= room
+        assert sum((await taken(database)).values()) == left * size <= room
 
 
 async def test_more_than_one_transaction_is_needed_for_much(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording_store, "RETENTION_PACKETS", 2)
+    monkeypatch.setattr(retention_store, "RETENTION_PACKETS", 2)
     await record(database, *(frames_packet(seq) for seq in range(1, 8)))
     assert await Retention(database, RecordingSection(3.5, 10**9), Metrics(), heard).apply(at(10)) == 6
     assert await kept(database) == [7]
     assert (await totals(database))[:2] == (6, 6)
+
+
+def owner_of(dongle_id: str) -> str:
+    return dongle_id.partition("-")[0]
+
+
+async def seqs(database: Database, dongle_id: str) -> list[int]:
+    table = schema.packets
+    both = table.join(schema.lane_starts).join(schema.lanes)
+    query = (
+        select(table.c.seq)
+        .select_from(both)
+        .where(schema.lanes.c.dongle_id == dongle_id)
+        .order_by(table.c.seq)
+    )
+    return await database.read(lambda connection: list(connection.execute(query).scalars()))
+
+
+async def record_of(database: Database, dongle_id: str, *numbers: int, start_id: str = START) -> int:
+    """A packet of each number, and how large one is."""
+    bodies = [frames_packet(seq, count=10, start_id=start_id) for seq in numbers]
+    await database.write(lambda c: recordings.record(c, *bodies, dongle_id=dongle_id))
+    return len(bodies[-1])
+
+
+async def test_whoever_takes_most_gives_and_nobody_else_loses_anything(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_store, "RETENTION_PACKETS", 4)
+    await record_of(database, "quiet-can0", 1, 2, 3)
+    for first in range(1, 41, 2):  # two dongles take turns
+        await record_of(database, "loud-can0", first, first + 1, start_id=OTHER_START)
+        await record_of(database, "loud-can1", first, first + 1, start_id=OTHER_START)
+    size = await record_of(database, "quiet-can0", 4)
+    limits = RecordingSection(1e6, max_bytes=24 * size)
+    metrics = Metrics()
+    assert await Retention(database, limits, metrics, heard, owner_of).apply(at(10)) == 60 * 10
+    assert await seqs(database, "quiet-can0") == [1, 2, 3, 4], "older than most of what is left"
+    assert await seqs(database, "loud-can0") == await seqs(database, "loud-can1") == list(range(31, 41))
+    assert sum((await taken(database)).values()) == 24 * size
+    assert metrics.registry.get_sample_value("stream_server_retention_deleted_packets_total") == 60
+    assert await Retention(database, limits, metrics, heard, owner_of).apply(at(10)) == 0
+
+
+async def test_an_agent_has_a_bound_of_its_own_however_much_room_there_is(database: Database) -> None:
+    size = await record_of(database, "loud-can0", *range(1, 11))
+    await record_of(database, "loud-can0", *range(1, 6), start_id=OTHER_START)
+    await record_of(database, "quiet-can0", 1, 2)
+    limits = RecordingSection(1e6, max_bytes=10**9, max_bytes_per_agent=7 * size)
+    await Retention(database, limits, Metrics(), heard, owner_of).apply(at(10))
+    assert await seqs(database, "loud-can0") == [1, 2, 3, 4, 5, 9, 10], "the older start's are the oldest"
+    assert await seqs(database, "quiet-can0") == [1, 2]
+
+
+async def test_late_packets_keep_the_order_of_their_numbers(database: Database) -> None:
+    """Live ones came first, then what was missing before them."""
+    size = await record_of(database, "can0", 4, 5, 6)
+    await record_of(database, "can0", 1, 2, 3)
+    await Retention(database, RecordingSection(1e6, 2 * size), Metrics(), heard).apply(at(10))
+    assert await seqs(database, "can0") == [5, 6]
 
 
 async def test_values_and_gaps_are_counted_in_the_books_of_their_lanes_and_not_as_frames(
@@ -138,7 +203,7 @@ async def test_values_and_gaps_are_counted_in_the_books_of_their_lanes_and_not_a
     assert await kept(database) == []
     assert (await totals(database))[:2] == (1, 3)
     assert (await totals(database, "signals"))[:2] == (1, 2)
-    assert await database.read(recording_store.recorded_bytes) == 0
+    assert set((await taken(database)).values()) == {0}
 
 
 async def test_gaps_go_with_their_time_but_for_those_whose_packets_may_come(database: Database) -> None:

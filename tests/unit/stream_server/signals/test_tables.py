@@ -16,7 +16,7 @@ from stream_server.signals import tables as module
 from stream_server.signals.tables import SignalTables
 from stream_server.storage import server_schema as schema
 from stream_server.storage.database import Database
-from tests.helpers.server_parts import new_storage
+from tests.helpers.server_parts import enrol, new_storage
 from tests.helpers.signal_tables import table_of
 
 
@@ -38,9 +38,9 @@ async def store(tables: SignalTables, table: SignalTable) -> str:
 
 
 async def test_a_table_is_found_again_after_a_restart(database: Database) -> None:
-    tables = SignalTables(database)
+    tables = SignalTables(database, 10**9)
     table_hash = await store(tables, named_table("A"))
-    again = SignalTables(database)
+    again = SignalTables(database, 10**9)
     assert again.lacking([table_hash, "0" * 32]) == [table_hash, "0" * 32]
     await again.load()
     assert again.lacking([table_hash, "0" * 32]) == ["0" * 32]
@@ -55,7 +55,7 @@ async def test_a_table_is_found_again_after_a_restart(database: Database) -> Non
 
 async def test_memory_keeps_the_tables_used_last(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SIGNALS_IN_MEMORY", 3 * 12)
-    tables = SignalTables(database)
+    tables = SignalTables(database, 10**9)
     first, second, third = [await store(tables, named_table(name, 10)) for name in "ABC"]
     assert tables.find(first) is not None
     fourth = await store(tables, named_table("D", 10))
@@ -68,11 +68,25 @@ async def test_memory_keeps_the_tables_used_last(database: Database, monkeypatch
     await tables.close()
 
 
+async def test_tables_have_a_bound_in_bytes_and_those_that_no_dongle_has_go_first(database: Database) -> None:
+    bodies = [named_table(name, 50) for name in "ABCD"]
+    size = max(len(table.to_bytes()) for table in bodies)
+    await enrol(database, "van7", "van7-can0")
+    tables = SignalTables(database, 3 * size)
+    hashes = [await store(tables, bodies[0])]
+    await database.write(lambda c: c.execute(update(schema.dongles).values(signal_table=hashes[0])))
+    hashes += [await store(tables, table) for table in bodies[1:]]
+    assert tables.lacking(hashes) == [hashes[1]], "the oldest that nobody has"
+    again = SignalTables(database, 3 * size)
+    await again.load()
+    assert again.lacking(hashes) == [hashes[1]]
+
+
 async def test_tables_that_no_dongle_has_are_bounded_and_asked_for_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "UNUSED_TABLES", 2)
-    tables = SignalTables(database)
+    tables = SignalTables(database, 10**9)
     used = await store(tables, named_table("Used"))
     agent = insert(schema.agents).values(agent_id="a", token_hash="", created_at_ns=0)
     values = {"interface": "", "channel": "", "mode": "", "fd": False, "listed": False, "created_at_ns": 0}
@@ -85,7 +99,7 @@ async def test_tables_that_no_dongle_has_are_bounded_and_asked_for_again(
 
 
 async def test_what_is_not_the_table_it_is_said_to_be_is_not_kept(database: Database) -> None:
-    tables = SignalTables(database)
+    tables = SignalTables(database, 10**9)
     table = named_table("A")
     for table_hash, body in (
         (table.hash.hex(), b""),
@@ -102,10 +116,10 @@ async def test_what_is_not_the_table_it_is_said_to_be_is_not_kept(database: Data
 async def test_a_stored_table_that_cannot_be_read_is_asked_for_again(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    table_hash = await store(SignalTables(database), named_table("A"))
+    table_hash = await store(SignalTables(database, 10**9), named_table("A"))
     damage = update(schema.signal_tables).values(body=b"SIGT?")
     await database.write(lambda connection: connection.execute(damage))
-    tables = SignalTables(database)
+    tables = SignalTables(database, 10**9)
     await tables.load()
     assert await tables.fetch(table_hash) is None
     assert tables.lacking([table_hash]) == [table_hash]

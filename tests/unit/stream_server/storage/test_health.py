@@ -47,6 +47,39 @@ def test_a_large_file_is_looked_at_where_it_matters(path: Path, monkeypatch: pyt
     assert health.damage_anywhere(path) is not None, "what is in the middle is found later"
 
 
+def test_what_sqlite_takes_for_whole_is_found_where_it_is_not_what_was_recorded(path: Path) -> None:
+    changes = (
+        "body = CAST(substr(body, 1, length(body) - 1) || x'55' AS BLOB)", "seq = seq + 1000",
+        "first_ns = first_ns + 1", "frames = NULL", "received_ns = 5", "is_backlog = 1", "position = 77",
+    )  # fmt: skip
+    whole = path.read_bytes()
+    for change in changes:
+        path.write_bytes(whole)
+        with contextlib.closing(sqlite3.connect(path)) as plain, plain:
+            plain.execute(f"UPDATE packets SET {change} WHERE id = 7")
+            assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert health.damage_at_start(path) == "packet 7 is not what was recorded", change
+
+
+@pytest.mark.parametrize("checked_bytes", [0, health.CHECKED_AT_START_BYTES], ids=["large", "small"])
+def test_a_page_of_one_table_in_the_place_of_anothers_is_found(
+    path: Path, monkeypatch: pytest.MonkeyPatch, checked_bytes: int
+) -> None:
+    monkeypatch.setattr(health, "CHECKED_AT_START_BYTES", checked_bytes)
+    with contextlib.closing(sqlite3.connect(path)) as plain:
+        pages = dict(plain.execute("SELECT name, rootpage FROM sqlite_master").fetchall())
+    content = path.read_bytes()
+    schema = next(
+        page
+        for at in range(PAGE, len(content), PAGE)
+        if (page := content[at : at + PAGE])[0] == 13 and b"CREATE TABLE recording_state" in page
+    )
+    with path.open("r+b") as file:
+        file.seek((pages["lanes"] - 1) * PAGE)
+        file.write(schema)
+    assert "lanes" in str(health.damage_at_start(path))
+
+
 def test_a_file_that_is_in_use_is_not_damaged(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path, timeout=0)) as one:
         one.execute("PRAGMA journal_mode=DELETE")

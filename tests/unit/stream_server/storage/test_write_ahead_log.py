@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.storage.write_ahead_log import committed_pages
+from stream_server.storage.write_ahead_log import committed_pages, is_broken
 
 FRAME = 24 + 4096
 
@@ -23,7 +23,7 @@ def log(tmp_path: Path) -> bytes:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as plain:
         plain.execute("PRAGMA journal_mode=WAL")
         plain.execute("CREATE TABLE rows (body BLOB)")
-        for _ in range(2):
+        for _ in range(4):
             plain.execute("INSERT INTO rows VALUES (zeroblob(3000))")
         return path.with_name("x-wal").read_bytes()
 
@@ -41,14 +41,55 @@ def test_a_commit_without_its_end_does_not_count(log: bytes) -> None:
     assert before != committed_pages(log)
     claimed = bytearray(log)
     claimed[36:40] = struct.pack(">I", 7)
-    assert committed_pages(bytes(claimed)) == {}, "the checksum is of what was written"
+    assert 36 + 20 not in committed_pages(bytes(claimed)).values(), "the checksum is of what was written"
 
 
-@pytest.mark.parametrize("at", [0, 3, 9, 16, 25, 32, 40, 50, 56, 700])
-def test_what_is_changed_ends_the_log_there(log: bytes, at: int) -> None:
+@pytest.mark.parametrize("at", [0, 3, 9, 16, 25])
+def test_a_header_that_has_changed_ends_the_log(log: bytes, at: int) -> None:
+    assert committed_pages(with_change(log, at)) == {}
+
+
+@pytest.mark.parametrize("at", [0, 4, 8, 24, 700])
+def test_a_page_that_has_changed_costs_itself_where_commits_are_behind_it(log: bytes, at: int) -> None:
+    places = range(32, len(log), FRAME)
+    whole = committed_pages(log)
+    # The last commit is of three pages.
+    for place in places[:-4]:
+        changed = with_change(log, place + at)
+        assert is_broken(changed)
+        left = committed_pages(changed)
+        assert place + 24 not in left.values()
+        assert {where for where in whole.values() if where != place + 24} <= set(left.values())
+
+
+@pytest.mark.parametrize("at", [0, 8, 18, 24, 700])
+def test_the_last_commit_may_be_torn_by_a_power_cut(log: bytes, at: int) -> None:
+    *_, last = range(32, len(log), FRAME)
+    assert not is_broken(log)
+    torn = with_change(log, last + at)
+    assert not is_broken(torn)
+    assert committed_pages(torn) == committed_pages(log[:last])
+
+
+def test_what_is_left_of_the_round_before_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as plain:
+        plain.execute("PRAGMA journal_mode=WAL")
+        plain.execute("CREATE TABLE rows (body BLOB)")
+        for _ in range(10):
+            plain.execute("INSERT INTO rows VALUES (zeroblob(3000))")
+        plain.execute("PRAGMA wal_checkpoint(RESTART)")
+        plain.execute("INSERT INTO rows VALUES (zeroblob(3000))")
+        log = path.with_name("x-wal").read_bytes()
+        assert len(log) > 10 * FRAME
+        assert not is_broken(log)
+        assert 0 < len(committed_pages(log)) < 6
+
+
+def with_change(log: bytes, at: int) -> bytes:
     changed = bytearray(log)
     changed[at] ^= 0x55
-    assert committed_pages(bytes(changed)) == {}
+    return bytes(changed)
 
 
 @given(st.binary(max_size=300), st.sampled_from([0x377F0682, 0x377F0683]), st.integers(0, 1 << 17))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 
-from stream_server.streams.ring import Ring, RingLimits
+from stream_server.streams.ring import Ring, RingLimits, SharedText
 
 
 def filled(count: int, limits: RingLimits) -> Ring:
@@ -67,3 +69,31 @@ def test_a_ring_that_turned_over_many_times_holds_the_newest() -> None:
     assert position == ring.last == 50_100
     assert data == b"".join(b"<%d>" % number for number in range(49_000, 50_000))
     assert ring.read(50_099, 1 << 20)[0] == b"<49999>"
+
+
+def test_a_shared_rest_is_read_where_it_is_and_kept_once_as_long_as_any_ring_holds_it() -> None:
+    rest = SharedText(b"x" * 1000)
+    kept = weakref.ref(rest)
+    rings = [Ring(0, RingLimits(events=2)) for _ in range(3)]
+    for ring in rings:
+        ring.append(1, b"<1", 0.0, rest)
+        ring.append(2, b"<2>", 0.0)
+        assert ring.read(0, 1 << 20) == (b"<1" + b"x" * 1000 + b"<2>", 2)
+        assert ring.read(0, 1) == (b"<1" + b"x" * 1000, 1)
+        assert (ring.size_bytes, ring.own_bytes < 1000) == (1005, True)
+    del rest
+    for ring in rings:
+        assert kept() is not None
+        ring.append(3, b"<3>", 0.0)
+        assert ring.read(1, 1 << 20) == (b"<2><3>", 3)
+    assert kept() is None
+
+
+def test_a_ring_that_shrinks_forgets_the_oldest_and_never_the_newest() -> None:
+    ring = filled(5, RingLimits())
+    ring.shrink(15)
+    assert (len(ring), ring.evicted) == (5, 100)
+    ring.shrink(7)
+    assert (len(ring), ring.evicted, ring.read(103, 99)) == (2, 103, (b"<3><4>", 105))
+    ring.shrink(0)
+    assert (len(ring), ring.evicted, ring.read(104, 99)) == (1, 104, (b"<4>", 105))

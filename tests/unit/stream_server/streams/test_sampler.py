@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from can_stream.frames.batches import FrameFlag
 from can_stream.text.frame_json import FrameOrigin
-from stream_server.streams.sampler import MAXIMUM_KEYS, Sampler, ShownFrame
+from stream_server.streams.sampler import AT_ONCE, MAXIMUM_KEYS, Sampler, ShownFrame
 from tests.helpers.sse_streams import frames
 
 VAN = FrameOrigin("van7-can0", "can0")
@@ -146,10 +147,27 @@ def test_fuzzed_ids_are_bounded_and_none_is_lost() -> None:
     assert sorted(ids_of(shown)) == list(range(24_000))
 
 
+@pytest.mark.parametrize("flags", [FrameFlag.EXTENDED, FrameFlag.ERROR])
+def test_a_tick_shows_some_hundred_of_a_flood_and_the_next_go_on_with_it(flags: FrameFlag) -> None:
+    sampler = Sampler(200)
+    sampler.offer(frames(range(8192), flags), VAN, 0.0)
+    ticks: list[list[int]] = []
+    while not ticks or sampler.overfull:
+        ticks.append(ids_of(sampler.tick(0.0)))
+    assert max(map(len, ticks)) <= AT_ONCE + 20
+    assert sampler.pending <= MAXIMUM_KEYS
+    waiting = ids_of(sampler.tick(1.0))
+    assert sorted([*itertools.chain(*ticks), *waiting]) == list(range(8192))
+
+
 def test_without_a_limit_every_frame_is_shown() -> None:
     sampler = Sampler(None)
     sampler.offer(frames([3] * 5000), VAN, 0.0)
-    assert [frame.frames for frame in sampler.tick(0.0)] == [1] * 5000
+    assert [frame.frames for frame in sampler.tick(0.0)] == [1] * AT_ONCE
+    shown = AT_ONCE
+    while sampler.overfull:
+        shown += len(sampler.tick(0.0))
+    assert (shown, sampler.pending) == (5000, 0)
 
 
 def test_the_limit_can_change_at_any_time() -> None:
