@@ -108,7 +108,12 @@ class Agent:
                     dongle.dongle_id,
                 )
             elif new is not None:
-                dongle.section = replace(dongle.section, databases=new.databases, signals=new.signals)
+                dongle.section = replace(
+                    dongle.section,
+                    databases=new.databases,
+                    database_options=new.database_options,
+                    signals=new.signals,
+                )
         self._databases.load_again()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -224,4 +229,5 @@ class Agent:
 
 def _rest_of(config: AgentConfig) -> AgentConfig:
     """What `reload` does not take over."""
-    return replace(config, dongles=[replace(one, databases=[], signals=[]) for one in config.dongles])
+    rest = [replace(one, databases=[], database_options=[], signals=[]) for one in config.dongles]
+    return replace(config, dongles=rest)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from can_stream.lanes.sender import LaneSender
+from can_stream.protocol.control import LaneName
 from edge_agent.errors import UplinkError
 from edge_agent.lanes.spooled_window import SpooledWindow
 from edge_agent.spool.spool import Spool
@@ -57,11 +59,27 @@ async def drain(
 def _say_what_is_left(lanes: Sequence[LaneSender], spool: Spool | None) -> None:
     if all(lane.is_empty for lane in lanes):
         return
-    held = {lane.lane: 0 for lane in lanes}
-    for lane in lanes:
-        held[lane.lane] += lane.window.unsafe_frames
-    lost = " and ".join(f"{count} {_WORDS[name]}" for name, count in held.items() if count)
-    if lost:
+    # Of a log, whose source waits while the lane is full, what was never sent is where it was before.
+    waiting = {lane: 0 if lane.limits.trims else lane.untried_frames for lane in lanes}
+    if lost := _summed({lane: lane.window.unsafe_frames - count for lane, count in waiting.items()}):
         _logger.error("%s were not acknowledged by the server and are lost", lost)
+    if not_sent := _summed(waiting):
+        _logger.warning("%s were not sent, and are in the log still: start again to play it", not_sent)
     if spool is not None and spool.frames:
+        _say_what_waits(spool)
+
+
+def _say_what_waits(spool: Spool) -> None:
+    if spool.works:
         _logger.info("%d frames and values wait in %s", spool.frames, spool.directory)
+    else:  # its file may be locked for now, or deleted
+        text = "%d frames and values were written to %s, and are lost if they are not there any more: %s"
+        _logger.error(text, spool.frames, spool.directory, spool.state.message)
+
+
+def _summed(counts: Mapping[LaneSender, int]) -> str:
+    """In words, lane by lane; "" for none."""
+    sums = Counter[LaneName]()
+    for lane, count in counts.items():
+        sums[lane.lane] += count
+    return " and ".join(f"{count} {_WORDS[name]}" for name, count in sums.items() if count)

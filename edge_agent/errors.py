@@ -123,7 +123,7 @@ class SpoolError(EdgeAgentError):
 
     `is_corrupt`: what is there never will be, and a new one can take its place. `is_in_use`: somebody else
     has it now, and what is there can be read once they are done. `is_gone`: the open file is in its place no
-    more, and can still be read.
+    more, and can still be read. `is_full`: nothing can be added, and what is there can be read.
     """
 
     def __init__(
@@ -135,6 +135,7 @@ class SpoolError(EdgeAgentError):
         is_corrupt: bool = False,
         is_in_use: bool = False,
         is_gone: bool = False,
+        is_full: bool = False,
     ) -> None:
         self.directory = directory
         self.reason = reason
@@ -142,4 +143,5 @@ class SpoolError(EdgeAgentError):
         self.is_corrupt = is_corrupt
         self.is_in_use = is_in_use
         self.is_gone = is_gone
+        self.is_full = is_full
         super().__init__(f"{directory}: {reason}: {remedy}")

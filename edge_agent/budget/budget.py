@@ -26,7 +26,7 @@ _SENT: Final = (
 
 
 class Stage(IntEnum):
-    """What the budget still allows. Presence, status and logs are sent at every stage."""
+    """What the budget still allows. Presence and status are sent at every stage, logs at all but the last."""
 
     EVERYTHING = 0
     NO_FRAMES = 1

@@ -57,6 +57,7 @@ class BudgetKeeper:
         sent_bytes = self._uplink.counts.spent_bytes
         self.budget.add_sent(sent_bytes - self._counted_bytes, self._wall_ns())
         self._counted_bytes = sent_bytes
+        self._uplink.allow_bytes(max(0, self.budget.max_bytes - self.budget.bytes_today))
         self._on_look(self.budget.stage, self.budget)
 
     def _wall_ns(self) -> int | None:

@@ -7,6 +7,7 @@ import errno
 from collections.abc import Iterator
 from typing import Final
 
+from can_stream.text.foreign import shown
 from edge_agent.errors import SourceError
 
 _MAX_REASON_CHARACTERS: Final = 300
@@ -103,4 +104,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _text(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:_MAX_REASON_CHARACTERS])
+    return shown(text, _MAX_REASON_CHARACTERS)

@@ -19,6 +19,8 @@ from edge_agent.host.clock import Clock
 from edge_agent.logs.pacing import Pacer
 
 _MAX_ROWS: Final = 2_000
+# What reading takes for a moment stays with the process: a service needs no larger steps.
+_BLOCK_BYTES: Final = 64 * 1024
 _MAX_LAP_PAUSE_SECONDS: Final = 1.0
 _BEAT_SECONDS: Final = 0.02
 _CLOCK_STEP_NS: Final = 500_000_000
@@ -84,7 +86,7 @@ class LogBus:
 
     def _begin_lap(self) -> None:
         try:
-            self._reader = open_log(self._path)
+            self._reader = open_log(self._path, block_bytes=_BLOCK_BYTES)
         except LogError as error:
             raise SourceError("NO_LOG", str(error), "check `channel`, it is the path of a log") from error
         self._batches = self._frames()

@@ -296,7 +296,8 @@ def _tails(
     last = np.where(more > 0, text.digits.take(end - 1), 0)
     has_indicator = (more % 4 == 1) & (last <= 1)
     digits = more - has_indicator
-    ok &= (last < _CODES - 1) & (digits < MAX_TAIL_DIGITS)
+    # Six or seven are no form of a timestamp: the beginning of another frame, say.
+    ok &= (last < _CODES - 1) & (digits < MAX_TAIL_DIGITS) & (digits != 6) & (digits != 7)
     digits = np.minimum(digits, MAX_TAIL_DIGITS - 1)
     words = (text.nibbles(begin) & _TAIL_CHARACTERS.take(digits)) << _TAIL_SHIFT.take(digits)
     ok &= are_hex(words)

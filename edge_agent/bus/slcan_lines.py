@@ -32,6 +32,9 @@ _LEFTOVERS: Final = bytes([*range(0x21), *range(0x7F, 0x100)])
 _ID: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]+)")
 _DIGITS: Final = re.compile(rb" *([0-9A-Fa-f]*)")
 _ANOTHER_FRAME: Final = re.compile(rb"[trTR][0-9A-Fa-f]{4}")
+# How many digits a timestamp and an indicator have together; fewer may stand behind a frame too.
+_TAILS: Final = (0, 1, 4, 5, 8, MAX_TAIL_DIGITS)
+_FEW_DIGITS: Final = 5
 
 
 class ReplyKind(Enum):
@@ -127,10 +130,21 @@ def _behind_id(letter: bytes, digits: bytes, rest: bytes) -> PlainFrame | None:
         return None
     if letter in _REMOTE and len(number) > MAX_TAIL_DIGITS:
         number = number[2 * int(code, 16) :]  # data, which some firmware writes behind a remote frame
-    if len(number) > MAX_TAIL_DIGITS or (len(number) == MAX_TAIL_DIGITS and number[-1:] not in b"01"):
+    hides_another = _ANOTHER_FRAME.search(match[2]) is not None
+    if len(number) > _FEW_DIGITS and len(number) not in _TAILS:
+        hides_another = hides_another or any(_is_fd_frame(number[begin:]) for begin in _TAILS)
+        number, remark = b"", match[2]
+    elif len(number) == MAX_TAIL_DIGITS and number[-1:] not in b"01":
         number, remark = b"", match[2]
     head = letter + digits + code + match[1].replace(b" ", b"")
-    return PlainFrame(head + number, remark, _ANOTHER_FRAME.search(match[2]) is not None)
+    return PlainFrame(head + number, remark, hides_another)
+
+
+def _is_fd_frame(text: bytes) -> bool:
+    """Whether it is one to its end, in digits alone: its letter is one too."""
+    letter, width = text[:1], 3 if text[:1] in _STANDARD else 8
+    size = _data_bytes(letter, text[1 + width : 2 + width]) if letter and letter in _FD else None
+    return size is not None and len(text) - (2 + width + 2 * size) in _TAILS
 
 
 def _data_bytes(letter: bytes, code: bytes) -> int | None:

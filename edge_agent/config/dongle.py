@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from can_stream.databases import MAX_DATABASES
+from can_stream.databases.options import MAX_OPTIONS, DatabaseOptions
 from can_stream.protocol.control import DongleInfo
 from can_stream.protocol.identity import Identifier, is_identifier
 from can_stream.strict_config.checking import check
@@ -86,6 +87,7 @@ class DongleSection(msgspec.Struct, frozen=True):
     frames: Literal["all", "off"] = "all"
     frame_filters: Annotated[list[FrameFilter], Meta(max_length=MAX_FILTERS)] = []
     databases: Annotated[list[Text], Meta(max_length=MAX_DATABASES)] = []
+    database_options: Annotated[list[DatabaseOptions], Meta(max_length=MAX_OPTIONS)] = []
     signals: Annotated[list[SignalRule], Meta(max_length=MAX_RULES)] = []
     options: dict[str, Any] = {}
 
@@ -97,6 +99,8 @@ class DongleSection(msgspec.Struct, frozen=True):
             yield "data_bitrate", "needs `fd = true`"
         if self.signals and not self.databases:
             yield "signals", "needs `databases`: without them no signal is known"
+        if self.database_options and not self.databases:
+            yield "database_options", "needs `databases`: there is nothing that it speaks of"
         for key in _SOCKETCAN_KEYS:
             if self.interface != "socketcan" and getattr(self, key) is not None:
                 yield key, f"is for socketcan: the driver of {self.interface} does not let it be set"

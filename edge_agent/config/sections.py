@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
@@ -11,8 +11,13 @@ from msgspec import Meta
 from can_stream.protocol.control import MAX_DONGLES, DongleInfo
 from can_stream.protocol.identity import identifier_from
 from edge_agent.config.dongle import DongleSection, Id, Text, id_problems
-from edge_agent.config.server_url import url_problem, websocket_url
+from edge_agent.config.server_url import clear_text, url_problem, websocket_url
 from edge_agent.config.transmit import RelaySection, TransmitSection, permission_problems
+
+CLEAR_TEXT_REMEDY: Final = (
+    "give the server TLS and write https://, or, where that network is yours alone, write "
+    "`allow_clear_text = true` below [server]"
+)
 
 
 class AgentSection(msgspec.Struct, frozen=True):
@@ -29,14 +34,30 @@ class AgentSection(msgspec.Struct, frozen=True):
 class ServerSection(msgspec.Struct, frozen=True):
     """[server]: where the stream goes."""
 
+    required: ClassVar[Mapping[str, str]] = {"url": 'say where, as `url = "https://stream.example.com"`'}
+
     url: Text
     token_file: Text | None = None
     ca_file: Text | None = None
+    allow_clear_text: bool = False
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """A `url` that is none."""
         problem = url_problem(self.url)
         return [] if problem is None else [("url", problem)]
+
+    @property
+    def clear_text(self) -> str | None:
+        """What is to be said of a token that others can read, and what to do where nobody meant it."""
+        said = clear_text(self.url)
+        if said is None or self.allow_clear_text:
+            return said and f"{said}, which `server.allow_clear_text` allows"
+        return f"{said}: {CLEAR_TEXT_REMEDY}"
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a token goes where others can read it, and nobody has said that this is meant."""
+        return not self.allow_clear_text and clear_text(self.url) is not None
 
     def websocket_url(self, path: str) -> str:
         """Where `/ws/agent` and `/ws/data` are."""
@@ -60,6 +81,7 @@ class SpoolSection(msgspec.Struct, frozen=True):
     max_age_seconds: Annotated[float, Meta(ge=1, le=10 * 365 * 86_400)] = 604_800
     flush_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 0.25
     sync_seconds: Annotated[float, Meta(ge=0.1, le=3_600)] = 2.0
+    reserve_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] | None = None
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """What the fields only say together."""
@@ -71,6 +93,11 @@ class AgentConfig(msgspec.Struct, frozen=True):
     """The whole file."""
 
     not_supported: ClassVar[frozenset[str]] = frozenset({"commands"})
+    required: ClassVar[Mapping[str, str]] = {
+        "server": 'say where to, as `[server]` with `url = "https://stream.example.com"` below it',
+        "dongles": 'say what to read, as `[[dongles]]` with `channel = "can0"` below it; '
+        "`edge-agent dongles --config` writes it for what is plugged in",
+    }
 
     server: ServerSection
     dongles: Annotated[list[DongleSection], Meta(min_length=1, max_length=MAX_DONGLES)]

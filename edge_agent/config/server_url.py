@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
+
+from can_stream.protocol.clear_text import is_clear_text, is_this_machine
 
 MAX_URL_LENGTH: Final = 2048
 _SECURE: Final = {"http": False, "ws": False, "https": True, "wss": True}
@@ -45,11 +46,17 @@ def is_secure(url: str) -> bool:
 
 def is_loopback(url: str) -> bool:
     """Whether `url` names this machine itself, so that nothing sent there crosses a network."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return is_this_machine(urlsplit(url).hostname or "")
+
+
+def clear_text(url: str) -> str | None:
+    """What is to be said where a token goes to `url` so that others can read it; None where they cannot.
+
+    Every command and status says it so; to a `url` that is none nothing is sent.
+    """
+    if url_problem(url) is not None or not is_clear_text(url):
+        return None
+    return f"{url} is not encrypted: everyone on the way can read the token and all data"
 
 
 def _at(url: str, path: str, secure: str, plain: str) -> str:

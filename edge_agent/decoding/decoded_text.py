@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from can_stream.frames.slots import slots_of
 from can_stream.signals.decoded import Decoded
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
+from can_stream.text.foreign import csv_cell
 from can_stream.text.frame_json import Origins, time_texts
 from can_stream.text.pieces import Pieces, Places, Pool, Spans, Texts, join_lines
 from can_stream.text.repeats import find_repeats
@@ -26,9 +28,10 @@ CSV_HEADER: Final = ("ts", "bus", "id", "message", "signal", "value", "raw", "un
 
 
 class Summary(Struct):
-    """What was decoded and what was not."""
+    """What was decoded and what was not; `shown`: how many frames the chosen signals left."""
 
     frames: int = 0
+    shown: int = 0
     known: int = 0
     undecoded: int = 0
     unknown_ids: set[tuple[int, bool]] = field(default_factory=set)
@@ -40,9 +43,19 @@ class Summary(Struct):
             f"{len(self.unknown_ids)} unknown ids; {self.undecoded} signals could not be decoded"
         )
 
+    def as_json(self) -> dict[str, int]:
+        """The same for programs."""
+        return {
+            "frames": self.frames,
+            "known": self.known,
+            "unknown_ids": len(self.unknown_ids),
+            "undecoded": self.undecoded,
+        }
+
     def add_batch(self, other: Summary) -> None:
         """Add what was counted elsewhere."""
         self.frames += other.frames
+        self.shown += other.shown
         self.known += other.known
         self.undecoded += other.undecoded
         self.unknown_ids |= other.unknown_ids
@@ -65,11 +78,27 @@ def wanted_signals(globs: Sequence[str], table: SignalTable) -> NDArray[np.bool_
     """bool per signal: globs on MESSAGE.SIGNAL, or on SIGNAL where there is no dot; None without globs."""
     if not globs:
         return None
-    names = [
+    names = _names(table)
+    return np.array([any(fnmatchcase(name["." in glob], glob) for glob in globs) for name in names], np.bool_)
+
+
+def unknown_signals(globs: Sequence[str], table: SignalTable) -> Iterator[str]:
+    """A sentence for each glob that no signal of the table fits, with what is meant perhaps."""
+    for glob in globs:
+        names = [name["." in glob] for name in _names(table)]
+        if not any(fnmatchcase(name, glob) for name in names):
+            by_lower = {name.lower(): name for name in names}
+            near = difflib.get_close_matches(glob.lower(), by_lower, n=1)
+            hint = f": did you mean {by_lower[near[0]]}?" if near else ""
+            yield f"--signals {glob}: no signal of these databases is called so{hint}"
+
+
+def _names(table: SignalTable) -> list[tuple[str, str]]:
+    """SIGNAL and MESSAGE.SIGNAL of each signal."""
+    return [
         (signal.name, f"{table.messages[message].name}.{signal.name}")
         for signal, message in zip(table.signals, table.message_of, strict=True)
     ]
-    return np.array([any(fnmatchcase(name["." in glob], glob) for glob in globs) for name in names], np.bool_)
 
 
 class DecodedText:
@@ -108,9 +137,13 @@ class DecodedText:
         """`times`: how often each of the frames came."""
         decoded = decode(self._table, frames)
         self.summary.count(frames, decoded, times)
-        if self._wanted is None:
-            return _Shown(frames, origins, decoded, None)
-        return _chosen(frames, origins, decoded, self._wanted)
+        shown = (
+            _Shown(frames, origins, decoded, None)
+            if self._wanted is None
+            else _chosen(frames, origins, decoded, self._wanted)
+        )
+        self.summary.shown += shown.count(times)
+        return shown
 
 
 class _Shown(NamedTuple):
@@ -120,6 +153,12 @@ class _Shown(NamedTuple):
     origins: Origins
     decoded: Decoded
     where: NDArray[np.bool_] | None
+
+    def count(self, times: Places | None) -> int:
+        """How many frames these are, where all frames came so often."""
+        if times is None:
+            return len(self.frames)
+        return int(times.sum() if self.where is None else times[self.where].sum())
 
     def times(self, timestamp_ns: NDArray[np.int64], which: Places) -> FrameTimes:
         """When the shown ones came, given that of all frames `which` came then."""
@@ -198,7 +237,4 @@ def _add_ids(pool: Pool, frames: FrameBatch, origins: Origins) -> Spans:
 
 
 def _cell(text: str) -> bytes:
-    """A text as a CSV cell (RFC 4180)."""
-    if any(sign in text for sign in ',"\r\n'):
-        text = '"' + text.replace('"', '""') + '"'
-    return text.encode()
+    return csv_cell(text).encode()

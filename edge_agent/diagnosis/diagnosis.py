@@ -83,11 +83,13 @@ RULES: Final = (
     Rule("uplink_failed"),
     Rule("disconnected"),
     Rule("stalled"),
+    Rule("clear_text"),
     Rule("decoder"),
     Rule("silent", note=True),
     Rule("lost", note=True),
     Rule("noise", note=True),
     Rule("clock_unsynchronised", note=True),
+    Rule("clear_text_allowed", note=True),
     Rule("not_looked_at", note=True),
 )
 _BY_FAULT: Final = {rule.fault: rule for rule in RULES}

@@ -48,7 +48,7 @@ def dongle_facts(section: DongleSection, adapters: Sequence[Adapter], clock: Clo
         elif section.interface == "log":
             open_source(section, clock).close()
         else:
-            _check_driver(section)
+            check_driver(section)
     except SourceError as error:
         yield Fact(error.fault, dongle_id, str(error))
 
@@ -96,7 +96,7 @@ def _hears(bus: Source, clock: Clock) -> bool:
     return False
 
 
-def _check_driver(section: DongleSection) -> None:
+def check_driver(section: DongleSection) -> None:
     """Only that it is installed: opening it may put the adapter on the bus. Raises SourceError."""
     logging.getLogger("can").setLevel(logging.ERROR)  # drivers warn of what does not matter here
     import can  # noqa: PLC0415 - not for other dongles

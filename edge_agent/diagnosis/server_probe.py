@@ -15,7 +15,7 @@ from edge_agent.uplink.obstacle import Obstacle, by_answer
 # Of both questions together: a look-up of a name may take almost all of it.
 TIMEOUT_SECONDS: Final = 11.0
 _ABOUT: Final = "server"
-# What an empty heartbeat gets where the token is good; or many have asked.
+# What is said of a token that is good; or many have asked.
 _TAKEN: Final = frozenset({200, 400, 429})
 
 
@@ -34,8 +34,7 @@ def server_fact(
         return _fact(by_answer(asking.way, answer))
     if token is None:
         return None
-    # An empty heartbeat: it is refused for its content, and before that for its token where that is void.
-    answer = asking.ask("/api/v1/agents/heartbeat", body=b"{}", token=token)
+    answer = asking.ask_about(token)
     if isinstance(answer, Obstacle):
         return _fact(answer)
     taken = answer.status in _TAKEN and (answer.status == 200 or answer.own_words is not None)

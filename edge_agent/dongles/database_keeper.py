@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from can_stream.databases.options import DatabaseOptions
 from edge_agent.dongles.dongle import Dongle
 
 if TYPE_CHECKING:
     from can_stream.databases.configured import ConfiguredDatabases
+
+# Patterns, and what is said of the files.
+_Named: TypeAlias = tuple[tuple[str, ...], tuple[DatabaseOptions, ...]]
 
 
 class DatabaseKeeper:
@@ -41,18 +45,18 @@ class DatabaseKeeper:
         while True:
             await self._due.wait()
             self._due.clear()
-            loaded: dict[tuple[str, ...], ConfiguredDatabases] = {}
+            loaded: dict[_Named, ConfiguredDatabases] = {}
             for dongle in self._dongles:
-                patterns = tuple(dongle.section.databases)
-                if patterns and patterns not in loaded:
-                    loaded[patterns] = await _load(patterns)
-                self._use(dongle, loaded.get(patterns))
+                named = tuple(dongle.section.databases), tuple(dongle.section.database_options)
+                if named[0] and named not in loaded:
+                    loaded[named] = await _load(named)
+                self._use(dongle, loaded.get(named))
             self.known.set()
             self._done()
 
 
-async def _load(patterns: tuple[str, ...]) -> ConfiguredDatabases:
+async def _load(named: _Named) -> ConfiguredDatabases:
     # Not at the top: an agent without databases has no memory for it.
     from can_stream.databases.configured import load_configured  # noqa: PLC0415
 
-    return await asyncio.to_thread(load_configured, patterns)
+    return await asyncio.to_thread(load_configured, *named)

@@ -77,7 +77,8 @@ class Unneeded(Struct):
 
 
 class DiskBacklog:
-    """The packets of a lane that are on disk alone, oldest first."""
+    """The packets of a lane that are on disk alone, in the order of their rows, which is that of reading: the
+    oldest first, but for gaps that stand for what vanished from the file, which are written later."""
 
     def __init__(self) -> None:
         self.stretches: deque[Stretch] = deque()
@@ -99,23 +100,28 @@ class DiskBacklog:
 
     def append(self, stretch: Stretch) -> None:
         """A packet that is not in memory any more."""
+        later = list[Stretch]()
+        while self.stretches and self.stretches[-1].first_row > stretch.first_row:
+            later.append(self.stretches.pop())
         last = self.stretches[-1] if self.stretches else None
         room = last is not None and last.packets < self._packets_per_stretch
-        if last is not None and room and follows(last, stretch):
+        if last is not None and room and follows(last, stretch) and not _is_gap(stretch):
             last.extend(stretch)
-            return
-        self.stretches.append(stretch)
+        else:
+            self.stretches.append(stretch)
+        self.stretches.extend(reversed(later))
         if len(self.stretches) > MAX_STRETCHES and self._packets_per_stretch < MAX_SEQ:
             self._packets_per_stretch *= 2
             self.stretches = deque(joined(self.stretches, self._packets_per_stretch))
 
     def acknowledged(self, packet: SpoolRow) -> None:
-        """The oldest of all."""
-        front = self.stretches[0] if self.stretches else None
-        if front is None or not self._holds(front, packet):
+        """The oldest of those that were listed: others may have been put before it since. What a file had
+        twice, because a copy of it was brought back, is known by its row."""
+        front = self._read_from(packet)
+        if front is None:
             return
         if packet.number.seq == front.last_seq:
-            self.stretches.popleft()
+            self.stretches.remove(front)
             return
         front.first_seq, front.first_row = packet.number.seq + 1, packet.row + 1
         if front.position is not None:
@@ -125,6 +131,10 @@ class DiskBacklog:
         front.packets -= 1
         if packet.gap is not None:
             front.lost_frames -= packet.frames or 0
+
+    def _read_from(self, packet: SpoolRow) -> Stretch | None:
+        concerned = (one for one in self.stretches if one.first_row <= packet.row <= one.last_row)
+        return next((one for one in concerned if self._holds(one, packet)), None)
 
     def pop_through(self, start_id: str, seq: int) -> list[Stretch]:
         """Takes out the stretches of this start that end there or before."""
@@ -167,3 +177,8 @@ class DiskBacklog:
     def _holds(stretch: Stretch, packet: SpoolRow) -> bool:
         number = packet.number
         return number.start_id == stretch.start_id and stretch.first_seq <= number.seq <= stretch.last_seq
+
+
+def _is_gap(stretch: Stretch) -> bool:
+    """It may be written later than what is younger: in one range the rows would not be in order."""
+    return stretch.frames > 0 and stretch.data_frames == 0

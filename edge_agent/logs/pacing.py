@@ -66,6 +66,17 @@ class Pacer:
         wait_seconds = 0.0 if rows == len(raw) else (float(due_ns[rows]) - played_ns) / 1e9
         return rows, wait_seconds, due_ns[:rows]
 
+    def skip(self, timestamp_ns: NDArray[np.int64], now_seconds: float) -> None:
+        """These rows need not be played: what follows is due as if the last of them had just been."""
+        if not len(timestamp_ns):
+            return
+        raw = self._raw_positions(timestamp_ns)
+        self._last_ns = int(timestamp_ns[-1])
+        self._raw_position_ns = int(raw[-1])
+        self._position_ns = max(int(raw.max()), self._position_ns)
+        if self.speed is not None:
+            self.began_seconds = now_seconds - self._position_ns / self.speed / 1e9
+
     def next_lap(self, pause_seconds: float) -> None:
         """The log begins again: its first row is due `pause_seconds` of log time after the last one."""
         self._last_ns = None

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 
 from can_stream.errors import CanStreamError
 from can_stream.frames.batches import FrameBatch
+from can_stream.logs.books import LogBooks
 from can_stream.logs.log_blocks import LogProblem
+from can_stream.logs.log_file import is_standard_input, keep_standard_input
 from edge_agent.host.heap import keep_freed_memory
-from edge_agent.logs.selection import SelectedFrames, Selection
+from edge_agent.logs.selected_frames import SelectedFrames
+from edge_agent.logs.selection import Selection
 
 # Whoever reads all of a log as fast as possible has the memory for large blocks.
 _BLOCK_BYTES: Final = 512 * 1024
@@ -41,11 +44,14 @@ class LogPart(NamedTuple):
 
 
 class LogEnd(NamedTuple):
-    """How the logs ended: what could not be read, and why they could not be read on, if so."""
+    """How the logs ended: what could not be read, why they could not be read on, if so, what of the
+    selection is `unmatched`, and what each log holds."""
 
     unreadable: int
     problems: list[LogProblem]
     error: str | None
+    unmatched: Sequence[str] = ()
+    books: Sequence[LogBooks] = ()
 
 
 class ReadAhead:
@@ -55,6 +61,8 @@ class ReadAhead:
     """
 
     def __init__(self, selection: Selection) -> None:
+        if any(map(is_standard_input, selection.paths)):
+            keep_standard_input()
         # A fork has everything imported already.
         context = multiprocessing.get_context("fork")
         self._receiver, self._sender = context.Pipe(duplex=False)
@@ -106,4 +114,5 @@ def _read(parent_pid: int, selection: Selection, receiver: Connection, sender: C
                 sender.send(LogPart(frames, channel, source.channels, source.fraction))
         except CanStreamError as error:
             failed = str(error)
-        sender.send(LogEnd(source.unreadable, source.problems, failed))
+        unmatched = tuple(source.unmatched)
+        sender.send(LogEnd(source.unreadable, source.problems, failed, unmatched, tuple(source.books)))

@@ -1,19 +1,24 @@
-"""Which frames of which logs a replay plays, under which channel names (pure but for reading the files)."""
+"""What of logs is played, under which channel names, as users say it, and what of that was there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from can_stream.frames.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK, FrameBatch, FrameFlag
-from can_stream.logs.log_blocks import BLOCK_BYTES, LogProblem
-from can_stream.logs.log_reader import LogReader, open_log
-from edge_agent.errors import ReplayError
+from can_stream.logs.log_file import can_be_read_again
+from can_stream.text.frame_json import time_texts
+
+Rows = NDArray[np.bool_]
+# Between the years 1900 and 2100, so that no moment of a log overflows what counts nanoseconds.
+_FIRST_NS: Final = -2_208_988_800 * 10**9
+_LAST_NS: Final = 4_133_980_800 * 10**9
 
 
 class TimeBound(Struct, frozen=True):
@@ -41,12 +46,30 @@ def parse_time_bound(text: str) -> TimeBound:
     return TimeBound(round(moment.timestamp() * 1e6) * 1000, is_absolute=True)
 
 
+def parse_start_time(text: str) -> int:
+    """ns UTC of an ISO 8601 time (UTC where it names no zone) or of seconds since 1970. ValueError."""
+    try:
+        bound = parse_time_bound(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no time like 2025-01-05T08:00:00 or 2025-01-05T08:00:00+01:00"
+        ) from None
+    if not _FIRST_NS <= bound.value_ns <= _LAST_NS:
+        raise ValueError(f"{text!r} is out of range: the years 1900 to 2100 are meant")
+    return bound.value_ns
+
+
 class IdRange(Struct, frozen=True):
     """Arbitration ids first to last, standard or extended."""
 
     first: int
     last: int
     is_extended: bool
+
+    def __str__(self) -> str:
+        digits = 8 if self.is_extended else 3
+        ends = [f"{end:0{digits}X}" for end in (self.first, self.last)]
+        return ends[0] if self.first == self.last else "-".join(ends)
 
 
 def parse_id_range(text: str) -> IdRange:
@@ -57,97 +80,79 @@ def parse_id_range(text: str) -> IdRange:
     is_extended = any(len(part) > 3 for part in parts)
     first, last = int(parts[0], 16), int(parts[-1], 16)
     if not first <= last <= (EXTENDED_ID_MASK if is_extended else STANDARD_ID_MASK):
-        raise ValueError(f"{text!r} is out of range")
+        raise ValueError(
+            f"{text!r} is out of range: ids go to 7FF, extended ones to 1FFFFFFF, the lower one first"
+        )
     return IdRange(first, last, is_extended)
 
 
 class Selection(Struct, frozen=True):
-    """What of the logs is played. `channels` renames: {name in the log: name to play it under}."""
+    """What of the logs is played. `channels` renames: {name in the log: name to play it under}.
+
+    `start_time_ns`: when the first frame was of the first log that has no date; the others without a date
+    are as far from it as their times say.
+    """
 
     paths: Sequence[Path]
     start: TimeBound | None = None
     end: TimeBound | None = None
     ids: Sequence[IdRange] = ()
     channels: Mapping[str, str] = field(default_factory=dict)
-
-
-class SelectedFrames:
-    """One pass over the selected frames of all logs, file after file.
-
-    `channels` grows; the channel column indexes it. `unreadable` and `problems` are those of the logs;
-    `untimed` are the logs that hold no times. `fraction` of the bytes of all logs, from 0 to 1, is read.
-    """
-
-    def __init__(self, selection: Selection, block_bytes: int = BLOCK_BYTES) -> None:
-        self.channels: list[str] = []
-        self.unreadable = 0
-        self.problems: list[LogProblem] = []
-        self.untimed: set[Path] = set()
-        self._selection = selection
-        self._block_bytes = block_bytes
-        self._read_bytes = 0
-        self._reader: LogReader | None = None
-        self._total_bytes = sum(path.stat().st_size for path in selection.paths if path.is_file())
+    start_time_ns: int | None = None
 
     @property
-    def fraction(self) -> float:
-        """How much of the logs is read, 1 when they are empty."""
-        now_bytes = self._read_bytes + (0 if self._reader is None else self._reader.bytes_read)
-        return min(1.0, now_bytes / self._total_bytes) if self._total_bytes else 1.0
+    def is_stream(self) -> bool:
+        """Whether a log is a pipe or standard input, which can be read once, and may be slow."""
+        return not all(map(can_be_read_again, self.paths))
 
-    def __iter__(self) -> Iterator[tuple[FrameBatch, NDArray[np.uint16]]]:
-        self._read_bytes = 0
-        for path in self._selection.paths:
-            self._reader = reader = open_log(path, block_bytes=self._block_bytes)
-            if not reader.has_timestamps:
-                self.untimed.add(path)
-            try:
-                yield from self._selected(reader)
-            finally:
-                self.unreadable += reader.unreadable
-                self.problems += reader.problems
-                reader.close()
-                self._reader = None
-                self._read_bytes += reader.size_bytes
 
-    def _selected(self, reader: LogReader) -> Iterator[tuple[FrameBatch, NDArray[np.uint16]]]:
-        first_ns: int | None = None
-        for batch in reader:
-            frames = batch.frames
-            if first_ns is None:
-                first_ns = int(frames.timestamp_ns[0])
-            keep = self._keep(frames, first_ns)
-            if keep.any():
-                numbers = np.array([self._number(name) for name in reader.channels], np.uint16)
-                channel = numbers.take(batch.channel)
-                yield (frames, channel) if keep.all() else (frames[keep], channel[keep])
+class Met:
+    """What of a selection was met in the frames of logs."""
 
-    def _keep(self, frames: FrameBatch, first_ns: int) -> NDArray[np.bool_]:
-        selection = self._selection
-        keep = np.ones(len(frames), np.bool_)
+    def __init__(self) -> None:
+        self.channels: set[str] = set()
+        self._ids: set[IdRange] = set()
+        self._is_in_time = False
+        self._span_ns: tuple[int, int] | None = None
+
+    def in_time(self, selection: Selection, timestamp_ns: NDArray[np.int64], first_ns: int) -> Rows:
+        """bool[N]: whether a frame lies within the bounds, for a log that begins at `first_ns`."""
+        keep = np.ones(len(timestamp_ns), np.bool_)
+        if selection.start is None and selection.end is None:
+            return keep
         if selection.start is not None:
-            keep &= frames.timestamp_ns >= selection.start.resolve(first_ns)
+            keep &= timestamp_ns >= selection.start.resolve(first_ns)
         if selection.end is not None:
-            keep &= frames.timestamp_ns < selection.end.resolve(first_ns)
-        if selection.ids:
-            is_extended = (frames.flags & FrameFlag.EXTENDED) != 0
-            wanted = np.zeros(len(frames), np.bool_)
-            for one in selection.ids:
-                inside = (frames.arbitration_id >= one.first) & (frames.arbitration_id <= one.last)
-                wanted |= inside & (is_extended == one.is_extended)
-            keep &= wanted
+            keep &= timestamp_ns < selection.end.resolve(first_ns)
+        first, last = int(timestamp_ns.min()), int(timestamp_ns.max())
+        before = self._span_ns or (first, last)
+        self._span_ns = min(before[0], first), max(before[1], last)
+        self._is_in_time |= bool(keep.any())
         return keep
 
-    def _number(self, name: str) -> int:
-        shown = self._selection.channels.get(name, name)
-        if shown not in self.channels:
-            self.channels.append(shown)
-        return self.channels.index(shown)
+    def of_ids(self, ids: Sequence[IdRange], frames: FrameBatch) -> Rows:
+        """bool[N]: whether a frame has one of the ids."""
+        is_extended = (frames.flags & FrameFlag.EXTENDED) != 0
+        wanted = np.zeros(len(frames), np.bool_)
+        for one in ids:
+            inside = (frames.arbitration_id >= one.first) & (frames.arbitration_id <= one.last)
+            inside &= is_extended == one.is_extended
+            if one not in self._ids and inside.any():
+                self._ids.add(one)
+            wanted |= inside
+        return wanted
 
-
-def check_logs(paths: Sequence[Path]) -> None:
-    """Every log can be opened. Raises LogError for the first that cannot, before anything is played."""
-    if not paths:
-        raise ReplayError("name at least one log")
-    for path in paths:
-        open_log(path).close()
+    def unmatched(self, selection: Selection) -> list[str]:
+        """What of the selection nothing fitted, each in a sentence."""
+        said = []
+        bounds = [f"--{name}" for name in ("start", "end") if getattr(selection, name) is not None]
+        if bounds and self._span_ns is not None and not self._is_in_time:
+            first, last = (time_texts(np.array([ns])).tobytes().decode() for ns in self._span_ns)
+            said.append(f"{' and '.join(bounds)}: no frame lies there; they are from {first} to {last}")
+        said += [f"--id {one}: no frame has it" for one in selection.ids if one not in self._ids]
+        there = ", ".join(sorted(self.channels)) or "none"
+        return said + [
+            f"--map {before}={after}: no channel is called {before}; there is {there}"
+            for before, after in selection.channels.items()
+            if before not in self.channels
+        ]

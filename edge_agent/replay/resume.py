@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from can_stream.logs.log_reader import open_log
 from can_stream.protocol.identity import StartId
 from can_stream.signals.table import SignalTable
 from edge_agent.errors import ReplayError
 from edge_agent.logs.selection import Selection
 from edge_agent.uplink.hello import new_start_id
 
+# Raised when a reader finds other frames than before in the same log, or calls their channels otherwise.
+_READERS: Final = dict.fromkeys(("asc", "blf", "csv", "mf4", "trc"), 2)
 _MAX_RESUME_BYTES: Final = 64 * 1024
 
 
@@ -46,7 +50,7 @@ def resumed_start_id(
     if resume.replays != replays:
         raise ReplayError(
             f"{path} belongs to another replay: the same logs, databases, selection, agent id and flush time "
-            "are needed"
+            "are needed, and a release that reads the logs alike"
         )
     return resume.start_id
 
@@ -62,8 +66,20 @@ def _fingerprint(selection: Selection, agent_id: str, flush_seconds: float, tabl
         agent_id,
         flush_seconds,
         *([] if table is None else [table.hash]),
+        *([] if selection.start_time_ns is None else [selection.start_time_ns]),
+        *_readers(selection.paths),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _readers(paths: Sequence[Path]) -> list[tuple[str, int]]:
+    """Of the formats whose frames another release may number otherwise, which the logs have."""
+    formats = set()
+    for path in paths:
+        log = open_log(path)
+        log.close()
+        formats.add(log.format)
+    return [(name, _READERS[name]) for name in sorted(formats) if name in _READERS]
 
 
 def _write_durably(path: Path, content: bytes) -> None:

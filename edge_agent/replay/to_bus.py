@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from can_stream.frames.batches import FrameFlag
 from can_stream.text.frame_json import FrameRow, rows_of
-from edge_agent.bus.driver_errors import open_failure
+from edge_agent.bus.driver_errors import open_failure, unknown_interface
 from edge_agent.errors import ReplayError
 from edge_agent.replay.replay import Replay, Totals
 
@@ -41,6 +41,8 @@ class Transmitter:
     def __enter__(self) -> Self:
         import can  # noqa: PLC0415 - most replays need no driver
 
+        if self._interface not in can.VALID_INTERFACES:
+            raise unknown_interface(self._interface, list(can.VALID_INTERFACES))
         # The one interface that must be told; the others take what their adapter can.
         options: dict[str, Any] = {"fd": True} if self._interface == "socketcan" else {}
         try:
@@ -75,24 +77,27 @@ class BusOutlet:
     def __init__(self, replay: Replay, interface: str, channel: str) -> None:
         self._replay = replay
         self._transmitter = Transmitter(interface, channel)
+        self._left_out = 0
         self._is_complete = False
 
     @property
     def totals(self) -> Totals:
-        """Frames played, and how many of them the driver has accepted."""
-        return Totals(self._replay.frames, self._transmitter.sent)
+        """Frames played, how many of them the driver has accepted, and how many no controller can send."""
+        return Totals(self._replay.frames, self._transmitter.sent, error_frames=self._left_out)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the driver has accepted every frame."""
-        return self._is_complete and self._transmitter.sent == self._replay.frames
+        """Whether the driver has accepted every frame that a controller can send."""
+        return self._is_complete and self._transmitter.sent + self._left_out == self._replay.frames
 
     async def run(self) -> None:
         """Until the logs are played. SourceError, ReplayError when the bus does not open or take a frame."""
         with self._transmitter as transmitter:
             async for frames, _ in self._replay.windows():
                 for row in rows_of(frames):
-                    if not row.flags & FrameFlag.ERROR:
+                    if row.flags & FrameFlag.ERROR:
+                        self._left_out += 1
+                    else:
                         await asyncio.to_thread(transmitter.send, row)
         self._is_complete = True
 

@@ -25,6 +25,7 @@ from edge_agent.config.sections import dongle_id
 from edge_agent.decoding.decoder import Decoder
 from edge_agent.errors import ReplayError
 from edge_agent.host.clock import Clock
+from edge_agent.lanes.batching import Window
 from edge_agent.replay.replay import Replay, Totals, by_channel
 from edge_agent.uplink.connection import Answers
 from edge_agent.uplink.hello import hello_of, new_start_id
@@ -32,15 +33,20 @@ from edge_agent.uplink.state import UplinkState
 from edge_agent.uplink.uplink import Uplink
 
 _WINDOW: Final = WindowLimits(4_000_000, trims=False)
+# What a person who has just typed the address wants to know at once, rather than at the hundredth attempt.
+_MISTAKES: Final = frozenset(
+    {"name_not_resolved", "no_network", "not_a_stream_server", "redirected", "tls", "no_upgrade"}
+)
 
 
 class ServerTarget(Struct, frozen=True):
-    """Where a replay streams to, and as whom."""
+    """Where a replay streams to, and as whom; `token_file` as of an `Identity`."""
 
     url: str
     agent_id: str
     token: str
     ca_file: Path | None = None
+    token_file: str = ""
 
 
 class _Channel:
@@ -88,6 +94,8 @@ class ReplayUplink:
         resolution_ns: int = 1000,
     ) -> None:
         self._replay = replay
+        if start_id is not None:  # it may have been begun before
+            replay.is_there = self._is_recorded
         self._agent_id = target.agent_id
         self._start_id = start_id or new_start_id()
         self._resolution_ns = resolution_ns
@@ -100,26 +108,52 @@ class ReplayUplink:
         self._uplink = Uplink(
             target.url,
             target.token,
-            Answers(self._hello, self._packed_table, on_state),
+            Answers(self._hello, self._packed_table, self._tell),
             self._lanes,
             clock=self._clock,
             ca_file=target.ca_file,
         )
+        self._uplink.name_token_file(target.token_file, target.agent_id)
+        self._uplink.hopeless_at_first = _MISTAKES
+        self._on_state = on_state
 
     @property
     def totals(self) -> Totals:
-        """Frames played, and how many of them the server has acknowledged."""
-        return Totals(
-            self._replay.frames, sum(channel.frames.acknowledged_frames for channel in self._channels)
+        """Frames played, and how many of them the server has, as far as it has said."""
+        lanes = [channel.frames for channel in self._channels]
+        acknowledged = sum(lane.acknowledged_frames for lane in lanes)
+        gone = min(acknowledged, sum(lane.difference.lost for lane in lanes))
+        on_their_way = sum(lane.waiting_frames - lane.untried_frames for lane in lanes)
+        return Totals(self._replay.frames, acknowledged - gone, on_their_way + gone)
+
+    @property
+    def knows_no_frame(self) -> bool:
+        """Whether there is a table, and not one frame so far was of a message in it."""
+        decoders = [channel.decoder for channel in self._channels if channel.decoder is not None]
+        return any(one.counts.frames_unknown for one in decoders) and not any(
+            one.counts.frames_known for one in decoders
         )
 
     @property
+    def has_streamed(self) -> bool:
+        """Whether the server has ever taken this replay on."""
+        return self._uplink.counts.connections > 0
+
+    @property
     def is_complete(self) -> bool:
-        """Whether the logs are played to their end and every frame is acknowledged."""
-        return self._is_complete
+        """Whether the logs are played to their end, and the server has every frame."""
+        return self._is_complete and not self.lost_by_server
+
+    @property
+    def lost_by_server(self) -> int:
+        """Frames and values that it has acknowledged and had no more when it was last asked."""
+        return sum(lane.difference.lost for lane in self._lanes)
 
     async def run(self) -> None:
-        """Until everything is acknowledged. UplinkError when the server refuses; LogError, ReplayError."""
+        """Until everything is acknowledged.
+
+        UplinkError when the server refuses, or is none; LogError, ReplayError.
+        """
         feeding = asyncio.create_task(self._feed())
         running = asyncio.create_task(self._stream())
         try:
@@ -146,7 +180,14 @@ class ReplayUplink:
                 channel.take_frames(frames)
             await asyncio.sleep(0)
         await self._uplink.until(self._all_acknowledged)
+        if self.lost_by_server:  # at its last greeting: a replay taken up again has sent it since
+            await self._greet_again()
         self._is_complete = True
+
+    async def _is_recorded(self, window: Window) -> bool:
+        """Whether the server has said that it has all frames of the window."""
+        await self._open_channels()
+        return all(self._channels[number].frames.is_next_there for number, _ in by_channel(window))
 
     def _all_acknowledged(self) -> bool:
         return all(lane.is_empty for lane in self._lanes)
@@ -168,12 +209,19 @@ class ReplayUplink:
             self._channels.append(channel)
             self._lanes.extend(channel.lanes)
         self._has_lanes.set()
+        await self._greet_again()
+
+    async def _greet_again(self) -> None:
         self._uplink.reconnect()
         await self._uplink.until(lambda: self._uplink.state.connected and self._all_acknowledged())
 
     def _hello(self) -> Hello:
         dongles = [channel.dongle for channel in self._channels]
         return hello_of(self._agent_id, self._start_id, dongles, self._clock)
+
+    def _tell(self, state: UplinkState) -> None:
+        if not self._uplink.is_hopeless:  # else it ends, and says so
+            self._on_state(state)
 
     def _packed_table(self, _hash: str) -> bytes | None:
         return None if self._table is None else self._table.to_bytes()

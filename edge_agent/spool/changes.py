@@ -28,14 +28,25 @@ class Moment(Struct, frozen=True):
 
 
 class Changes(Struct):
-    """One transaction: packets to put in (over what has the same row), what goes, what to remember."""
+    """One transaction: packets to put in (over what has the same row), what goes, what to remember.
+
+    `is_last`: nothing is written after it.
+    """
 
     puts: list[tuple[LaneKey, SpoolRow]] = field(default_factory=list)
     deletes: list[int] = field(default_factory=list)
     delete_stretches: list[tuple[LaneKey, Stretch]] = field(default_factory=list)
     ledger: list[KeptEntry] = field(default_factory=list)
+    is_last: bool = False
 
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to write; the ledger alone is not worth it."""
         return bool(self.puts or self.deletes or self.delete_stretches)
+
+    @property
+    def grows(self) -> bool:
+        """Whether the file may get larger for it: packets come, and none goes. What is written last, when the
+        agent ends, would be lost otherwise."""
+        goes = self.deletes or self.delete_stretches or self.is_last
+        return not goes and any(row.gap is None for _, row in self.puts)

@@ -51,7 +51,8 @@ class Disk:
         # Not at the top: an agent without a spool has no memory for SQLite.
         from edge_agent.spool.store import SpoolStore  # noqa: PLC0415
 
-        work = partial(SpoolStore, self._directory, self._section.max_bytes, self._moment())
+        section = self._section
+        work = partial(SpoolStore, self._directory, section.max_bytes, self._moment(), section.reserve_bytes)
         self._store = await self._in_thread(work)
         self._next_row = max(self._next_row, self._store.next_row)
 
@@ -61,16 +62,18 @@ class Disk:
         if store is not None:
             await self._in_thread(store.close)
 
-    async def look(self) -> None:
-        """Raises SpoolError where the open file is not the one in its place, or was cut."""
-        await self._in_thread(self._opened.look)
+    async def look(self) -> str:
+        """What is wrong of its log. SpoolError where the open file is not in its place, or was cut."""
+        return await self._in_thread(self._opened.look)
 
-    async def move(self) -> tuple[dict[LaneKey, LeftLane], int]:
+    async def move(self, own_starts: frozenset[str]) -> tuple[dict[LaneKey, LeftLane], int]:
         """Into the file that is in its place now: what that had, and how much greater row numbers are.
+
+        What that has of `own_starts` is forgotten: a copy of what waits here, or of what waits no more.
 
         Then that file has to be opened; what raises SpoolError before leaves the old one open.
         """
-        left, offset = await self._in_thread(partial(self._moved, self._moment()))
+        left, offset = await self._in_thread(partial(self._moved, self._moment(), own_starts))
         self._next_row += offset
         return left, offset
 
@@ -140,7 +143,7 @@ class Disk:
         assert self._store is not None
         return self._store
 
-    def _moved(self, now: Moment) -> tuple[dict[LaneKey, LeftLane], int]:
+    def _moved(self, now: Moment, own_starts: frozenset[str]) -> tuple[dict[LaneKey, LeftLane], int]:
         from edge_agent.spool.store import SpoolStore  # noqa: PLC0415
 
         old = self._opened
@@ -148,6 +151,7 @@ class Disk:
             (self._directory / WAL_NAME).unlink(missing_ok=True)  # the old one's, which it has open
         new = SpoolStore(self._directory, self._section.max_bytes, now)
         try:
+            new.forget_copies(old, own_starts)
             left = new.left(now)
             offset = new.copy_from(old)
             new.sync()

@@ -79,4 +79,4 @@ def _of_code(directory: Path, code: int, text: str) -> SpoolError:
     reason, remedy = _REMEDIES.get(
         code, (f"the disk fails ({text})", "check it with `dmesg`, and replace it")
     )
-    return SpoolError(directory, reason, remedy)
+    return SpoolError(directory, reason, remedy, is_full=code == sqlite3.SQLITE_FULL)

@@ -7,18 +7,23 @@ no shared memory beside it. Small pages: every commit writes whole ones, four ti
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from can_stream.private_files import make_private
+from edge_agent.errors import SpoolError
 from edge_agent.spool.directory import FILE_NAME, WAL_NAME, kept_files, others_bytes
 
 SCHEMA_VERSION: Final = 2
 PAGE_BYTES: Final = 512
 _LARGEST_LOG_BYTES: Final = 4 * 1024 * 1024
+_LARGEST_RESERVE_BYTES: Final = 256 * 1024 * 1024
 _CACHE_KIB: Final = 128
+_logger: Final = logging.getLogger(__name__)
 _SCHEMA: Final = """
 CREATE TABLE lanes (lane INTEGER PRIMARY KEY, dongle_id TEXT NOT NULL, name TEXT NOT NULL,
   UNIQUE (dongle_id, name));
@@ -42,21 +47,22 @@ class SpoolFile:
     """The open file, as `db`. Whatever raises, it must be closed then and made anew.
 
     All files in `directory` together stay within `max_bytes`: the database has what the log leaves, and a
-    transaction of `transaction_bytes` always fits.
+    transaction of `transaction_bytes` always fits. `reserve_bytes` of the disk are left to others, None for
+    the smaller of a twentieth of it and 256 MiB.
     """
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
+    def __init__(self, directory: Path, max_bytes: int, reserve_bytes: int | None = None) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
+        self._reserve_bytes = reserve_bytes
         self._log_bytes = min(max_bytes // 4, _LARGEST_LOG_BYTES)
         self.transaction_bytes = self._log_bytes // 4
         self.next_row = 1
         self.db = self._open()
         # From the beginning, for a file that is deleted can be synced and moved as long as it is open.
         self._log_descriptor = os.open(directory / WAL_NAME, os.O_RDONLY)
-        found = (directory / FILE_NAME).stat()
-        self._identity = (found.st_dev, found.st_ino)
-        self._size_bytes = found.st_size
+        self._identity = _identity(directory / FILE_NAME)
+        self._size_bytes = (directory / FILE_NAME).stat().st_size
 
     def close(self) -> None:
         """Writes the log back where that is possible. Never raises."""
@@ -73,11 +79,28 @@ class SpoolFile:
     @property
     def is_in_place(self) -> bool:
         """Whether the open file is the one that its name leads to: not deleted, nor covered by a mount."""
-        try:
-            found = (self._directory / FILE_NAME).stat()
-        except FileNotFoundError:
-            return False
-        return (found.st_dev, found.st_ino) == self._identity
+        return _identity(self._directory / FILE_NAME) == self._identity
+
+    @property
+    def is_log_in_place(self) -> bool:
+        """The same for what was written last. Who opens the file after a kill would not find it."""
+        found = os.fstat(self._log_descriptor)
+        return _identity(self._directory / WAL_NAME) == (found.st_dev, found.st_ino)
+
+    def make_log_anew(self) -> None:
+        """Writes back what is in the log that has lost its place, and begins another there.
+
+        SQLite does it without letting go of the lock, and takes away whatever has the name now: a log that
+        was put there would be read as this file's.
+        """
+        for mode in ("DELETE", "WAL"):
+            (found,) = self.db.execute(f"PRAGMA journal_mode={mode}").fetchone()
+            if found != mode.lower():
+                raise sqlite3.OperationalError(f"the log cannot be made anew: journal_mode is {found}")
+        with self.transaction():
+            pass
+        os.close(self._log_descriptor)
+        self._log_descriptor = os.open(self._directory / WAL_NAME, os.O_RDONLY)
 
     @property
     def is_cut(self) -> bool:
@@ -104,10 +127,34 @@ class SpoolFile:
         (free,) = self.db.execute("PRAGMA freelist_count").fetchone()
         return int(pages - free) * PAGE_BYTES - (self._bound() - 3 * self.transaction_bytes)
 
+    def check_reserve(self) -> None:
+        """Raises SpoolError where the file would grow into what is kept for others; it fills up what is free
+        inside first."""
+        try:
+            disk = os.statvfs(self._directory)
+        except OSError:  # it was moved away, which is found out elsewhere, with what was in it
+            return
+        free_bytes = disk.f_bavail * disk.f_frsize
+        reserve_bytes = self._reserve_bytes
+        if reserve_bytes is None:
+            reserve_bytes = min(disk.f_blocks * disk.f_frsize // 20, _LARGEST_RESERVE_BYTES)
+        if free_bytes >= reserve_bytes:
+            return
+        (free_pages,) = self.db.execute("PRAGMA freelist_count").fetchone()
+        if free_pages * PAGE_BYTES < self.transaction_bytes:
+            kept = f"{reserve_bytes / 1e6:.1f} MB"  # and not what is free, for that is news every time
+            reason = f"less of its disk is free than the {kept} that are kept for others"
+            remedy = "free some space, or set a smaller `reserve_bytes` below [spool]"
+            raise SpoolError(self._directory, reason, remedy, is_full=True)
+
     # -- inside
 
     def _open(self) -> sqlite3.Connection:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (said := make_private(self._directory)) is not None:
+            _logger.warning("spool: %s", said)
+        for name in (FILE_NAME, WAL_NAME):  # of an agent that left them readable
+            with contextlib.suppress(OSError):  # it is new, or was somebody else's
+                (self._directory / name).chmod(0o600)
         db = sqlite3.connect(
             self._directory / FILE_NAME, timeout=0, isolation_level=None, check_same_thread=False
         )
@@ -157,6 +204,14 @@ def _run(db: sqlite3.Connection, statements: str) -> None:
     for statement in statements.split(";")[:-1]:
         db.execute(statement)
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sync_directory(directory: Path) -> None:

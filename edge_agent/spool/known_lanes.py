@@ -64,6 +64,11 @@ class KnownLanes:
         window = self.spooled.get(key)
         return self._orphans.get(key) if window is None else window.disk
 
+    @property
+    def start_ids(self) -> frozenset[str]:
+        """Of the lanes that are spooled: of this start."""
+        return frozenset(window.disk.start_id for window in self.spooled.values())
+
     def moved(self, left: Mapping[LaneKey, LeftLane], offset: int) -> None:
         """All is in another file, behind what that had."""
         for window in self.spooled.values():

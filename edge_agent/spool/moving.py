@@ -14,16 +14,40 @@ _PART: Final = (
     "SELECT p.*, b.body FROM packets p JOIN bodies b ON b.id=p.id WHERE p.id>? ORDER BY p.id LIMIT ?"
 )
 
+_FORGET_SAME: Final = (
+    "DELETE FROM packets WHERE (lane, start, seq) IN (SELECT lane, start, seq FROM temp.elsewhere)"
+)
+_FORGET_START: Final = "DELETE FROM packets WHERE start=(SELECT start FROM starts WHERE start_id=?)"
+
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+
+def forget_copies(source: sqlite3.Connection, transaction: Transaction, own_starts: Iterable[str]) -> None:
+    """Takes out of the file of `transaction` what `source` has too, and all of `own_starts`.
+
+    Where the file is a copy of `source`, each packet would wait, and be acknowledged, twice.
+    """
+    with transaction() as db:
+        lanes, starts = _lanes(db, source), _starts(db, source)
+        db.execute(
+            "CREATE TEMP TABLE elsewhere (lane, start, seq, PRIMARY KEY (lane, start, seq)) WITHOUT ROWID"
+        )
+        there = {start for (start,) in db.execute("SELECT DISTINCT start FROM packets")}
+        for number, start in starts.items():
+            if start in there:
+                rows = source.execute("SELECT lane, seq FROM packets WHERE start=?", (number,))
+                places = ((lanes[lane], start, seq) for lane, seq in rows)
+                db.executemany("INSERT OR IGNORE INTO temp.elsewhere VALUES (?, ?, ?)", places)
+        db.execute(_FORGET_SAME)
+        db.executemany(_FORGET_START, ((start_id,) for start_id in own_starts))
+        db.execute("DELETE FROM bodies WHERE id NOT IN (SELECT id FROM packets)")
+        db.execute("DROP TABLE temp.elsewhere")
 
 
 def copy_all(source: sqlite3.Connection, transaction: Transaction) -> int:
     """Into the file of `transaction`; by how much the numbers of its rows are greater there."""
     with transaction() as db:
-        lanes = _mapped(db, source.execute(_LANES), "lanes", "lane", ("dongle_id", "name"), 2)
-        starts = _mapped(
-            db, source.execute(_STARTS), "starts", "start", ("start_id", "boot_id", "boot_wall_ms"), 1
-        )
+        lanes, starts = _lanes(db, source), _starts(db, source)
         for lane, start, *known in source.execute("SELECT * FROM ledger"):
             entry = (lanes[lane], starts[start], *known)
             db.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)", entry)
@@ -39,6 +63,15 @@ def copy_all(source: sqlite3.Connection, transaction: Transaction) -> int:
                 db.execute("INSERT INTO bodies VALUES (?, ?)", (number + offset, body))
         after = rows[-1][0]
     return offset
+
+
+def _lanes(db: sqlite3.Connection, source: sqlite3.Connection) -> dict[int, int]:
+    return _mapped(db, source.execute(_LANES), "lanes", "lane", ("dongle_id", "name"), 2)
+
+
+def _starts(db: sqlite3.Connection, source: sqlite3.Connection) -> dict[int, int]:
+    columns = ("start_id", "boot_id", "boot_wall_ms")
+    return _mapped(db, source.execute(_STARTS), "starts", "start", columns, 1)
 
 
 def _mapped(

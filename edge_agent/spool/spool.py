@@ -30,6 +30,7 @@ RETRY_SECONDS: Final = 10.0
 IN_USE_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 2.0
 _CATCH_UP_SECONDS: Final = 0.02
+_IN_MEMORY: Final = "meanwhile packets wait in memory alone"
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -61,8 +62,8 @@ class Spool:
         self._trimming = Trimming(self._lanes, self._disk, clock, section.max_age_seconds)
         self._has_left = False
         self._set_aside: Path | None = None
-        self._why_moved = ""
-        self._deletes_at = self._look_at = 0.0
+        self._moves: list[str] = []
+        self._deletes_at = self._look_at = self._writes_at = 0.0
         self._new_file_at, self._has_failed_at_end = float("-inf"), False
         self._stopping = asyncio.Event()
 
@@ -127,27 +128,47 @@ class Spool:
             self._has_left = True
         self._lanes.adopt()
         self._lanes.use_disk(True)
-        self._tell(self._working())
+        self._tell_working()
         self.opened.set()
 
-    def _working(self) -> State:
+    def _tell_working(self) -> None:
+        if self._writes_at:  # full, until something has been written again
+            return
         message = f"keeps what waits in {self.directory}"
         if self._set_aside is not None:
             message += f"; a file that could not be read was set aside as {self._set_aside.name}"
-        if self._why_moved:
-            message += f"; {self._why_moved}, and what waited was moved there"
-        return State(StatusCode.DEGRADED if self._set_aside else StatusCode.OK, message)
+        if self._moves:
+            often = "" if len(self._moves) == 1 else f" ({len(self._moves)} times)"
+            message += f"; {self._moves[-1]}, and what waited was moved there{often}"
+        self._tell(State(StatusCode.DEGRADED if self._set_aside else StatusCode.OK, message))
 
     async def _cycle(self) -> None:
         self._lanes.adopt()
         await self._pause(self._due_in())
-        await self._write_due()
-        await self._trimming.expire()
+        if self._clock.monotonic_seconds() >= self._writes_at:
+            await self._try_to_write()
         await self._read()
         await self._disk.sync_due()
         await self._look()
         if any(window.wants_greeting for window in self._lanes.spooled.values()):
             self._greet_again()
+
+    async def _try_to_write(self) -> None:
+        """A full disk can be read, and is: what the server takes of it makes room, and nothing else may."""
+        try:
+            await self._write_due()
+            await self._trimming.expire()
+        except SpoolError as error:
+            if not error.is_full or self._stopping.is_set():
+                raise
+            self.failures += 1
+            self._writes_at = self._clock.monotonic_seconds() + RETRY_SECONDS
+            self._tell(State(StatusCode.FAILED, f"{error}; {_IN_MEMORY}"))
+            await self._disk.close()
+            await self._disk.open()
+        else:
+            self._writes_at = 0.0
+            self._tell_working()
 
     async def _look(self) -> None:
         """Whether the file is still where it was: whoever has it open does not notice."""
@@ -156,33 +177,41 @@ class Spool:
             return
         self._look_at = now_seconds + LOOK_SECONDS
         try:
-            await self._disk.look()
+            wrong = await self._disk.look()
         except SpoolError as error:
             if not error.is_gone:
                 raise
             await self._move(error)
+        else:
+            if wrong:
+                self._tell(State(StatusCode.DEGRADED, wrong))
+            else:
+                self._tell_working()
 
     async def _move(self, why: SpoolError) -> None:
+        # Where a file was lost, one that comes may be it: then what was given up is found in it.
+        own_starts = self._lanes.start_ids if self._set_aside is None else frozenset[str]()
         try:
-            left, offset = await self._disk.move()
+            left, offset = await self._disk.move(own_starts)
         except SpoolError as error:  # the old one is open, and goes on
-            message = f"{why.reason}, and it cannot be moved there yet: {error}"
-            self._tell(State(StatusCode.DEGRADED, message))
+            message = f"{why.reason}, and what waits cannot be moved there yet: {error}"
+            self._tell(State(StatusCode.FAILED, message))  # nobody finds it after the end
             return
         self._lanes.moved(left, offset)
         await self._disk.open()
         _logger.warning("%s", why)
-        self._why_moved = why.reason
-        self._tell(self._working())
+        self._moves.append(why.reason)
+        self._tell_working()
 
     def _due_in(self) -> float:
         now_seconds = self._clock.monotonic_seconds()
         windows = self._lanes.spooled.values()
-        due = [window.writer.due_in(now_seconds) for window in windows]
+        writes = [window.writer.due_in(now_seconds) for window in windows]
+        if any(window.disk.unneeded for window in windows):
+            writes.append(self._deletes_at - now_seconds)
+        due = [max(one, self._writes_at - now_seconds) for one in writes]
         due += [patience_seconds(self._section), self._disk.sync_due_in(now_seconds)]
         due.append(self._look_at - now_seconds)
-        if any(window.disk.unneeded for window in windows):
-            due.append(self._deletes_at - now_seconds)
         if any(window.disk.reader.has_more for window in windows):
             due.append(_CATCH_UP_SECONDS)
         return max(min(due), _CATCH_UP_SECONDS / 2)
@@ -211,6 +240,7 @@ class Spool:
             delete_stretches=[
                 (key, stretch) for key, unneeded in gone.items() for stretch in unneeded.stretches
             ],
+            is_last=self._stopping.is_set(),
         )
         self._deletes_at = self._clock.monotonic_seconds() + self._section.flush_seconds
         if not changes.is_needed:
@@ -256,7 +286,7 @@ class Spool:
     async def _failed(self, error: SpoolError) -> None:
         self.failures += 1
         await self._disk.close()
-        message = f"{error}; meanwhile packets wait in memory alone"
+        message = f"{error}; {_IN_MEMORY}"
         if error.is_corrupt:
             try:
                 self._set_aside = await self._disk.set_aside()

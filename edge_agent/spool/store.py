@@ -8,6 +8,7 @@ What is looked at when the agent starts or has to make room (`packets`) lies apa
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,12 +24,13 @@ from edge_agent.spool.errors import spool_errors
 from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.left import LeftLane, left_lanes
 from edge_agent.spool.lookup import LookupTables
-from edge_agent.spool.moving import copy_all
+from edge_agent.spool.moving import copy_all, forget_copies
 from edge_agent.spool.reading import fetched, oldest, oldest_gaps
 from edge_agent.spool.row_format import body_of, columns_of
 
 __all__ = ["Changes", "LaneKey", "Moment", "SpoolStore"]
 
+_logger: Final = logging.getLogger(__name__)
 _GAP_BYTES: Final = 160
 """What a gap takes on disk, its share of pages and indexes included."""
 # Of each lane the newest: more than a hello has room for is of no use.
@@ -46,11 +48,13 @@ _STRETCH: Final = "id BETWEEN ? AND ? AND lane=? AND start=? AND seq BETWEEN ? A
 class SpoolStore:
     """The packets in the file; whatever raises SpoolError, it must be closed then and made anew."""
 
-    def __init__(self, directory: Path, max_bytes: int, now: Moment) -> None:
+    def __init__(
+        self, directory: Path, max_bytes: int, now: Moment, reserve_bytes: int | None = None
+    ) -> None:
         self.max_bytes = max_bytes
         self._directory = directory
         with spool_errors(directory):
-            self._file = SpoolFile(directory, max_bytes)
+            self._file = SpoolFile(directory, max_bytes, reserve_bytes)
         self.next_row = self._file.next_row
         self._boot_id = now.boot_id
         self._tables = LookupTables(self._file.db, now.boot_id)
@@ -69,14 +73,25 @@ class SpoolStore:
         with spool_errors(self._directory):
             self._file.sync()
 
-    def look(self) -> None:
-        """Raises SpoolError where the file is gone from its place, or was cut."""
+    def look(self) -> str:
+        """Makes a log that is gone anew; what is wrong until that can be done, else nothing.
+
+        Raises SpoolError where the file itself is gone from its place, or was cut.
+        """
         with spool_errors(self._directory):
             if not self._file.is_in_place:
                 reason = "its file was deleted, or something else was put in its place"
                 raise SpoolError(self._directory, reason, "what waits is moved there", is_gone=True)
             if self._file.is_cut:
                 raise ValueError("it was cut short")
+            if self._file.is_log_in_place:
+                return ""
+        try:
+            self._file.make_log_anew()
+        except (sqlite3.Error, OSError) as error:  # it is open, and goes on: closed, it would be lost
+            return f"{self._directory}: its log was deleted, and cannot be made anew yet ({error})"
+        _logger.warning("%s: its log was deleted and is made anew; nothing is lost", self._directory)
+        return ""
 
     def close_emptied(self) -> None:
         """Where all is elsewhere: if its file comes back to its place, nothing is in it. Never raises."""
@@ -84,6 +99,12 @@ class SpoolStore:
             db.execute("DELETE FROM packets")
             db.execute("DELETE FROM bodies")
         self._file.close()
+
+    def forget_copies(self, other: SpoolStore, own_starts: Iterable[str]) -> None:
+        """What is in `other` too, and all of these starts, is here no more."""
+        with spool_errors(self._directory):
+            forget_copies(other._file.db, self._file.transaction, own_starts)
+            self._tables = LookupTables(self._file.db, self._boot_id)
 
     def copy_from(self, other: SpoolStore) -> int:
         """All that is in `other`, behind what is here; by how much its rows have greater numbers here."""
@@ -108,6 +129,8 @@ class SpoolStore:
     def apply(self, changes: Changes, now: Moment) -> int:
         """One transaction; by how many bytes the file then is larger than it may stay."""
         with spool_errors(self._directory):
+            if changes.grows:
+                self._file.check_reserve()
             with self._file.transaction() as db:
                 _write(db, self._tables, changes, now)
             return self._file.excess_bytes()

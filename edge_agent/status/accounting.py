@@ -27,9 +27,11 @@ class Hop(Struct, frozen=True):
     place: str = ""
 
 
-_WINDOW: Final = Hop("trimmed", "lost", "of what waited for the server, for which memory or disk had no room")
+_WINDOW: Final = Hop("trimmed", "lost", "of what waited for the server, that memory or disk could not keep")
 _SERVER: Final = Hop(
-    "lost_server", "lost", "that the server had acknowledged and has no more: was it restored from a backup?"
+    "lost_server",
+    "lost",
+    "that the server had acknowledged and has no more: was it restored from a backup, or damaged?",
 )
 _BUDGET: Final = Hop("over_budget", "lost", "because the day's byte budget was spent")
 

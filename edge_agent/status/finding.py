@@ -12,7 +12,14 @@ from edge_agent.status.document import AgentStatus
 from edge_agent.status.socket import candidates, running_agents, socket_path
 from edge_agent.uplink.enrolled import load_config
 
-START: Final = "start it with `sudo systemctl start edge-agent` or `edge-agent run --config FILE`"
+_UNIT: Final = Path("/etc/systemd/system/edge-agent.service")
+
+
+def how_to_start(config: Path | None = None) -> str:
+    """What starts an agent on this machine."""
+    if _UNIT.exists():
+        return "start it with `sudo systemctl start edge-agent`"
+    return f"start it with `edge-agent run --config {config or 'FILE'}`"
 
 
 def find_status(
@@ -29,10 +36,10 @@ def find_status(
         return _the_one([Path(section.status_socket)])
     mine = socket_path(None, section.id, environment)
     paths = [mine, *(path for path in candidates(environment) if path != mine)]
-    return _the_one(paths, section.id)
+    return _the_one(paths, section.id, config)
 
 
-def _the_one(paths: list[Path], agent_id: str | None = None) -> AgentStatus:
+def _the_one(paths: list[Path], agent_id: str | None = None, config: Path | None = None) -> AgentStatus:
     found: dict[Path, AgentStatus] = {}
     refusals: list[StatusError] = []
     for path, said in running_agents(paths):
@@ -51,5 +58,5 @@ def _the_one(paths: list[Path], agent_id: str | None = None) -> AgentStatus:
         raise telling[0]
     where = f" ({telling[0].reason})" if telling else ""
     named = f"agent {agent_id}" if agent_id else "agent"
-    remedy = f"{START}; `edge-agent doctor` says what may be wrong"
+    remedy = f"{how_to_start(config)}; `edge-agent doctor` says what may be wrong"
     raise StatusError("NOT_RUNNING", f"no {named} runs here{where}", remedy)

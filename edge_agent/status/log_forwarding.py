@@ -10,12 +10,14 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from can_stream.log_limit import MAX_KINDS, LogLimit, Pace
 from can_stream.protocol.control import Log, LogLevel
+from can_stream.repeated_lines import kind_of
 from edge_agent.host.clock import Clock
-from edge_agent.status.log_limit import MAX_KINDS, LogLimit
 
 MAX_CHARACTERS: Final = 1_000
 SUMMARY_SECONDS: Final = 2.0
+PACE: Final = Pace(first=1, first_pause_seconds=10.0, longest_pause_seconds=3600.0, most_at_once=40)
 # What the libraries below them say of a connection is in our own words already.
 OUR_LOGGERS: Final = ("edge_agent", "can_stream")
 
@@ -31,7 +33,7 @@ class LogForwarder(logging.Handler):
         super().__init__(logging.WARNING)
         self._say = say
         self._clock = clock
-        self._limit = LogLimit()
+        self._limit = LogLimit(PACE)
         self._examples: OrderedDict[Hashable, Log] = OrderedDict()
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,8 +62,7 @@ class LogForwarder(logging.Handler):
         """From any thread."""
         try:
             log = _log_of(record)
-            said_kind = getattr(record, "kind", "")
-            kind = (record.name, record.levelno, str(record.msg), log.dongle_id, said_kind)
+            kind = kind_of(record)
             with self._guard:
                 self._examples[kind] = log
                 self._examples.move_to_end(kind)

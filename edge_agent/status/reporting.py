@@ -10,6 +10,7 @@ from typing import Final
 
 from can_stream.protocol.control import ServiceStatus, Status
 from can_stream.text.timestamps import format_timestamp
+from can_stream.version import VERSION
 from edge_agent.budget.budget import Budget
 from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.dongle import Dongle
@@ -27,7 +28,6 @@ from edge_agent.status.services import (
     uplink_service,
     values_ledger,
 )
-from edge_agent.uplink.hello import VERSION
 from edge_agent.uplink.proxy import proxy_for, without_password
 from edge_agent.uplink.uplink import Uplink
 
@@ -92,11 +92,11 @@ class Reporter:
     def services(self) -> list[ServiceStatus]:
         """How every service stands."""
         clock, now_ns = self._clock, self._clock.wall_ns()
-        now_seconds, url = clock.monotonic_seconds(), self._config.server.url
+        now_seconds = clock.monotonic_seconds()
         maker = ServiceMaker(self._config.agent_id, now_ns)
         services = [
             agent_service(maker, now_seconds - self._started_at_seconds, self._budget),
-            uplink_service(maker, self._uplink, url, now_seconds, now_ns),
+            uplink_service(maker, self._uplink, self._config.server, now_seconds, now_ns),
         ]
         if self._spool is not None:
             services.append(spool_service(maker, self._spool))

@@ -11,12 +11,13 @@ from msgspec.structs import asdict
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import ServiceStatus
 from can_stream.text.timestamps import format_timestamp
+from can_stream.version import VERSION
 from edge_agent.budget.budget import Budget
+from edge_agent.config.sections import ServerSection
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.spool.spool import Spool
 from edge_agent.state import StatusCode
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
-from edge_agent.uplink.hello import VERSION
 from edge_agent.uplink.uplink import Uplink
 
 # An ack takes as long as a packet and a commit: on the slowest of links a few seconds.
@@ -106,12 +107,16 @@ def decoder_service(maker: ServiceMaker, dongle: Dongle) -> ServiceStatus:
 
 
 def uplink_service(
-    maker: ServiceMaker, uplink: Uplink, url: str, now_seconds: float, now_ns: int
+    maker: ServiceMaker, uplink: Uplink, server: ServerSection, now_seconds: float, now_ns: int
 ) -> ServiceStatus:
     """The connection to the server: how it stands, what it has moved and what waits for it."""
     state, counts = uplink.state, uplink.counts
     code = StatusCode.FAILED if state.failed else StatusCode.OK if state.connected else StatusCode.STARTING
-    message, fault = state.message, state.fault
+    message, fault, url = state.message, state.fault, server.url
+    if state.connected and (said := server.clear_text) is not None:
+        message = f"{message}; {said}"
+        if server.is_in_doubt:
+            code, fault = StatusCode.DEGRADED, "clear_text"
     stalled_seconds = uplink.stalled_seconds(now_seconds)
     if stalled_seconds >= STALLED_SECONDS:
         code, fault = StatusCode.DEGRADED, "stalled"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from can_stream.protocol.control import ServiceStatus
+from can_stream.text.foreign import shown
 from edge_agent.state import StatusCode
 from edge_agent.status.accounting import grouped, unread
 from edge_agent.status.document import AgentStatus, DongleStatus
@@ -37,21 +38,21 @@ def verdict(status: AgentStatus) -> str:
 
 def status_lines(status: AgentStatus) -> Iterator[str]:
     """The whole text. What others wrote is made safe for a terminal."""
-    yield shown(verdict(status))
+    yield status_line(verdict(status))
     yield ""
     width = max((len(one.agent_service_id) for one in status.services), default=0)
     for service in status.services:
         extra = _extra(service, status)
         message = f"{service.message}; {extra}" if extra else service.message
-        yield shown(f"{service.agent_service_id:<{width}}  {service.status:<8}  {message}")
+        yield status_line(f"{service.agent_service_id:<{width}}  {service.status:<8}  {message}")
     yield ""
     for dongle in status.dongles:
-        yield from map(shown, _dongle_lines(dongle))
+        yield from map(status_line, _dongle_lines(dongle))
 
 
-def shown(text: str) -> str:
-    """Text of bounded length without what moves a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:_MAX_CHARACTERS])
+def status_line(text: str) -> str:
+    """One line of bounded length, as it may be shown."""
+    return shown(text, _MAX_CHARACTERS)
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from edge_agent.uplink.opening import HAPPY_EYEBALLS, look_closer
 from edge_agent.uplink.proxy import connect_request, proxy_for, without_password
 
 MAX_BODY_BYTES: Final = 64 * 1024
+_HEARTBEAT_PATH: Final = "/api/v1/agents/heartbeat"
 _MAX_BYTES: Final = MAX_HEAD_BYTES + MAX_BODY_BYTES
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -46,6 +47,11 @@ class Asking:
         Not for the event loop.
         """
         return run(self._ask(_request(http_url(self._url, path), body, token)))
+
+    def ask_about(self, token: str) -> HttpAnswer | Obstacle:
+        """What the server says of an agent token: an empty heartbeat is refused for its content, and before
+        that for its token where that is void."""
+        return self.ask(_HEARTBEAT_PATH, body=b"{}", token=token)
 
     async def _ask(self, request: bytes) -> HttpAnswer | Obstacle:
         try:

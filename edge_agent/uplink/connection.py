@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from msgspec import Struct
@@ -43,11 +44,13 @@ from can_stream.protocol.lanes_control import (
 from can_stream.protocol.packet_head import as_version_1
 from edge_agent.host.clock import Clock
 from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error
-from edge_agent.uplink.opening import ServerDoor
+from edge_agent.uplink.opening import CLOSE_TIMEOUT_SECONDS, ServerDoor
 from edge_agent.uplink.state import UplinkState
 from edge_agent.uplink.traffic import Traffic
 
 ANSWER_TIMEOUT_SECONDS: Final = 20.0
+# The library waits for a goodbye, but longer for room to say its own.
+MOST_CLOSE_SECONDS: Final = CLOSE_TIMEOUT_SECONDS + 0.1
 # For the answer to a ping once the network has changed.
 STILL_THERE_SECONDS: Final = 2.5
 # Together they must fit into one message of at most 256 KiB: a range takes up to 75 bytes, a start up to 55.
@@ -93,13 +96,14 @@ class Connection:
         self._clock = clock
         self._on_welcome = on_welcome
         self._version = PROTOCOL_VERSION
+        self._tables_sent: set[str] = set()
 
     async def run(self) -> None:
         """Until the server is to be greeted again. LostError when it ends otherwise."""
         try:
-            async with await self._door.open("/ws/agent") as control:
+            async with self._opened("/ws/agent") as control:
                 welcome = await self._greet(control)
-                async with await self._door.open("/ws/data") as data:
+                async with self._opened("/ws/data") as data:
                     if self._traffic.greet_again.is_set():  # lanes have come since hello that it did not name
                         return
                     await self._open_lanes(data)
@@ -121,6 +125,20 @@ class Connection:
             for lane in self._lanes:
                 lane.disconnect()
 
+    @asynccontextmanager
+    async def _opened(self, path: str) -> AsyncIterator[ClientConnection]:
+        """Open meanwhile; whoever does not listen any more, or floods, does not keep it from being closed."""
+        connection = await self._door.open(path)
+        try:
+            yield connection
+        finally:
+            try:
+                async with asyncio.timeout(MOST_CLOSE_SECONDS):
+                    await connection.close()
+            except TimeoutError:
+                with suppress(AttributeError):  # of a transport of Python 3.11 that was about to close
+                    connection.transport.abort()
+
     # -- greeting
 
     async def _greet(self, control: ClientConnection) -> Welcome:
@@ -133,7 +151,9 @@ class Connection:
         if isinstance(answer, Welcome):
             self._traffic.server_offset_ns = answer.server_wall_ns - self._clock.monotonic_ns()
             return answer
-        raise lost_by_error(answer) if isinstance(answer, Error) else ControlMessageError("welcome expected")
+        if isinstance(answer, Error):
+            raise lost_by_error(self._door.way, answer)
+        raise ControlMessageError("welcome expected")
 
     async def _open_lanes(self, data: ClientConnection) -> None:
         now_seconds = self._clock.monotonic_seconds()
@@ -148,7 +168,7 @@ class Connection:
         await data.send(encode_lanes(LanesHello(self._answers.hello().start_id, hellos), self._version))
         answer = decode_data_down(await _answer(data))
         if isinstance(answer, Error):
-            raise lost_by_error(answer)
+            raise lost_by_error(self._door.way, answer)
         if not isinstance(answer, LanesWelcome) or len(answer.taken_through) != len(hellos):
             raise ControlMessageError("lanes_welcome for every lane expected")
         books = answer.books or [[] for _ in hellos]
@@ -192,7 +212,7 @@ class Connection:
             has_unsent.clear()
             idle = True
             for index, lane in enumerate(self._lanes):
-                packet = lane.next_packet()
+                packet = None if self._traffic.is_spent else lane.next_packet()
                 if packet is not None:
                     idle = False
                     kind, content = packet
@@ -207,7 +227,7 @@ class Connection:
             if isinstance(content, str):
                 answer = decode_data_down(content)
                 raise (
-                    lost_by_error(answer)
+                    lost_by_error(self._door.way, answer)
                     if isinstance(answer, Error)
                     else ControlMessageError("ack expected")
                 )
@@ -230,7 +250,7 @@ class Connection:
         async for content in control:
             control_message = decode_server_control_message(content)
             if isinstance(control_message, Error):
-                raise lost_by_error(control_message)
+                raise lost_by_error(self._door.way, control_message)
             if isinstance(control_message, TablesWanted):
                 await self._send_tables(control, control_message.hashes)
             if isinstance(control_message, Command):
@@ -239,9 +259,17 @@ class Connection:
         raise LostError(f"{self._door.url} closed the connection")
 
     async def _send_tables(self, control: ClientConnection, hashes: Sequence[str]) -> None:
-        """At once and not queued: on the next connection they may not be wanted any more."""
+        """At once and not queued: on the next connection they may not be wanted any more.
+
+        Each once, and while there is a budget for it.
+        """
         for wanted in hashes:
-            for part in table_parts(wanted, self._answers.table(wanted) or b""):
+            if wanted in self._tables_sent or (table := self._answers.table(wanted)) is None:
+                continue
+            self._tables_sent.add(wanted)
+            for part in table_parts(wanted, table):
+                if self._traffic.is_spent:
+                    return
                 await control.send(encode_control_message(part))
 
     async def _beat(self, beat_seconds: float) -> None:

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 from websockets.asyncio.client import ClientConnection
+from websockets.frames import CloseCode, Frame, Opcode
 
+from edge_agent.uplink.patience import Patience
 from edge_agent.uplink.state import UplinkPhase
 
 _DAY_NS: Final = 86_400_000_000_000
@@ -15,6 +17,8 @@ _DAY_NS: Final = 86_400_000_000_000
 _MESSAGE_BYTES: Final = 100
 _CONNECTION_BYTES: Final = 4_000
 _BEAT_BYTES: Final = 400
+_TOO_MUCH: Final = "it wants more than an agent bears"
+_GOODBYE_SECONDS: Final = 0.5
 
 
 class UplinkCounts(Struct):
@@ -61,12 +65,39 @@ class UplinkCounts(Struct):
 
 
 class CountedConnection(ClientConnection):
-    """A connection that adds what it carries to `counts`."""
+    """A connection that adds what it carries to `counts`, and ends where the server wants too much.
+
+    Each message that it carries up earns one that comes down in bytes, an ack. Whatever else comes, a ping, a
+    word, a piece of a message, is answered or looked at, and counts.
+    """
 
     counts: UplinkCounts
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._patience = Patience()
+        self._has_given_up = False
+
+    def process_event(self, event: Any) -> None:
+        """As it was, while that is in order."""
+        if isinstance(event, Frame):
+            answers = event.opcode is Opcode.BINARY
+            if not self._patience.bears(self.loop.time(), answers=answers):
+                self._give_up()
+                return
+        super().process_event(event)
+
+    def _give_up(self) -> None:
+        """Said to the other side, which may not listen."""
+        if not self._has_given_up:
+            self._has_given_up = True
+            self.protocol.fail(CloseCode.POLICY_VIOLATION, _TOO_MUCH)
+            self.send_data()
+            self.loop.call_later(_GOODBYE_SECONDS, self.transport.abort)
+
     async def send(self, message: Any, **options: Any) -> None:
         """As it was, for a whole message."""
+        self._patience.earned += 1
         self.counts.bytes_up += _size(message)
         self.counts.messages_up += 1
         await super().send(message, **options)

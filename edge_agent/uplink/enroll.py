@@ -8,15 +8,16 @@ from typing import Final
 
 import msgspec
 
-from can_stream.protocol.identity import is_identifier
+from can_stream.protocol.identity import identifier_problem, is_identifier
 from can_stream.protocol.registration import RegisterRequest, RegisterResponse
-from edge_agent.config.server_url import is_loopback, is_secure, url_problem
+from edge_agent.config.server_url import clear_text, url_problem
 from edge_agent.errors import EnrollError, UplinkError
 from edge_agent.uplink.asking import Asking
-from edge_agent.uplink.http_answer import shown
-from edge_agent.uplink.obstacle import Obstacle, by_answer
+from edge_agent.uplink.http_answer import in_short
+from edge_agent.uplink.obstacle import Obstacle, by_answer, in_options
 
 REGISTER_PATH: Final = "/api/v1/agents/register"
+_LOOK_SECONDS: Final = 10.0
 _REMEDIES: Final = {
     "AGENT_EXISTS": "choose another id with --agent-id, or ask for an enrolment token that names this agent "
     "(`stream-server enroll create --agent-id ID`); the token then replaces the old registration",
@@ -25,19 +26,17 @@ _REMEDIES: Final = {
     404: "check the URL: a stream server answers there at " + REGISTER_PATH,
     429: "wait a minute and try again",
 }
-_OPTIONS: Final = {
-    "`server.url`": "--server",
-    "`server.ca_file`": "--ca-file",
-    '`url = "': '`--server "',
-    " below [server]": "",
-}
 
 
-def clear_text_warning(server_url: str) -> str | None:
-    """What to warn of before a token is sent to `server_url`; None where nobody can read it."""
-    if is_secure(server_url) or is_loopback(server_url):
-        return None
-    return f"{server_url} is not encrypted: everyone on the way can read the token. Use https://"
+def refuse_clear_text(server_url: str, *, allowed: bool) -> str | None:
+    """What to warn of before a token is sent to `server_url`, None where nobody can read it.
+
+    Raises EnrollError where others can, unless that is `allowed`.
+    """
+    said = clear_text(server_url)
+    if said is not None and not allowed:
+        raise EnrollError("CLEAR_TEXT", said, "use https://, or --allow-clear-text in a network of your own")
+    return said
 
 
 def register(
@@ -54,7 +53,7 @@ def register(
     if problem is not None:
         raise EnrollError("BAD_URL", f"the server's URL {problem}", "check --server")
     if not is_identifier(agent_id):
-        raise EnrollError("BAD_AGENT_ID", "the agent id is not valid", "use 1 to 64 of a-z 0-9 . _ -")
+        raise EnrollError("BAD_AGENT_ID", identifier_problem(agent_id), "see --agent-id")
     body = msgspec.json.encode(RegisterRequest(enrolment_token, agent_id, version))
     try:
         asking = Asking(server_url, ca_file, timeout_seconds)
@@ -72,12 +71,18 @@ def register(
     remedy = _REMEDIES.get(own.code) or _REMEDIES.get(answer.status) or "see the server's log"
     # A server may repeat what it was sent.
     said = own.message.replace(enrolment_token, "[token]")
-    raise EnrollError(own.code, shown(said or f"status {answer.status}"), remedy)
+    raise EnrollError(own.code, in_short(said or f"status {answer.status}"), remedy)
+
+
+def is_void(server_url: str, agent_token: str, *, ca_file: Path | None = None) -> bool:
+    """Whether the server says of itself that it does not know this token; False where it says nothing."""
+    try:
+        asking = Asking(server_url, ca_file, _LOOK_SECONDS)
+    except UplinkError:
+        return False
+    answer = asking.ask_about(agent_token)
+    return not isinstance(answer, Obstacle) and answer.status == 401 and answer.own_words is not None
 
 
 def _in_the_way(seen: Obstacle) -> EnrollError:
-    """The sentence of the table, in the words of this command's options."""
-    remedy = seen.remedy
-    for key, option in _OPTIONS.items():
-        remedy = remedy.replace(key, option)
-    return EnrollError(seen.fault.upper(), seen.reason, remedy)
+    return EnrollError(seen.fault.upper(), seen.reason, in_options(seen.remedy))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Final
 
 from can_stream.protocol.control import DongleInfo, Hello
 from can_stream.protocol.identity import START_ID_BYTES
+from can_stream.version import VERSION
 from edge_agent.host.clock import Clock
-
-VERSION: Final = version("can-edge-agent")
 
 
 def new_start_id() -> str:

@@ -11,11 +11,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from can_stream.text.foreign import shown
+
 MAX_HEAD_BYTES: Final = 32 * 1024
 _STATUS_LINE: Final = re.compile(rb"HTTP/(\d\.\d) (\d{3})(?: [^\r\n]*)?\r?\n")
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
+SHOWN_CHARACTERS: Final = 300
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
-_SHOWN_CHARACTERS: Final = 300
 
 
 class ServerError(Struct, frozen=True):
@@ -83,9 +85,9 @@ def is_whole(content: bytes) -> bool:
     return length is not None and len(body) >= length
 
 
-def shown(text: str) -> str:
-    """Text of the other side, made safe for a terminal and not too long."""
-    return "".join(character if character.isprintable() else "?" for character in text[:_SHOWN_CHARACTERS])
+def in_short(text: str) -> str:
+    """Text of the other side, as it may be shown, and not too long."""
+    return shown(text, SHOWN_CHARACTERS)
 
 
 def _head_and_body(rest: bytes) -> tuple[bytes, bytes, bytes]:

@@ -30,6 +30,7 @@ class Keys:
         self._tls: ssl.SSLContext | None = None
         # Where another token belongs; "" for where `enroll` puts it anyway.
         self.token_file = ""
+        self.agent_id = ""
         if token_files and default_token_file() not in token_files:
             self.token_file = str(token_files[0])
         self._files = [_WatchedFile(path, partial(self._read_token, path)) for path in token_files]

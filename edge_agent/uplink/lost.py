@@ -77,9 +77,9 @@ def lost_by(seen: Obstacle) -> LostError:
     return LostError(seen.text, fault=seen.fault)
 
 
-def lost_by_error(error: Error) -> LostError:
+def lost_by_error(way: Way, error: Error) -> LostError:
     """It said over the connection what it does not like."""
-    seen = by_server_error(error.code, error.message)
+    seen = by_server_error(way, error.code, error.message)
     if seen is not None:
         return lost_by(seen)
     return LostError(f"the server says {error.code}: {error.message}", fault="server_error")

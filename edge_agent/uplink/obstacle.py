@@ -8,8 +8,9 @@ from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct
 
+from edge_agent.config.enrolling import enrol_command
 from edge_agent.config.server_url import is_secure
-from edge_agent.uplink.http_answer import HttpAnswer, shown
+from edge_agent.uplink.http_answer import HttpAnswer, in_short
 from edge_agent.uplink.sentences import TABLE
 
 REFUSALS: Final = frozenset({"refused", "wrong_agent", "duplicate", "dongle_conflict"})
@@ -37,6 +38,26 @@ _ID: Final = "'([a-z0-9][a-z0-9._-]{0,63})'"
 _NOT_THE_OWNER: Final = re.compile(rf"{_ID} is not the owner of this token(?:, which is that of {_ID})?")
 
 
+# A command that has no configuration file says the same by its options.
+_OPTIONS: Final = {
+    "`server.url`": "--server",
+    "`server.ca_file`": "--ca-file",
+    '`url = "': '`--server "',
+    " below [server]": "",
+    '`id = "': '`--agent-id "',
+    "`id`, to what": "`--agent-id` to what",
+    ", below [agent]": "",
+    " below [agent]": "",
+}
+
+
+def in_options(sentence: str) -> str:
+    """What is said of keys of the file, said of the options of `enroll` and `replay`."""
+    for key, option in _OPTIONS.items():
+        sentence = sentence.replace(key, option)
+    return sentence
+
+
 class Obstacle(Struct, frozen=True):
     """`fault` names it for programs, `reason` is what is so, and `remedy` what to do about it."""
 
@@ -53,12 +74,14 @@ class Obstacle(Struct, frozen=True):
 class Way(Struct, frozen=True):
     """Where it was to go: to the server at `url`, by `proxy` (without its password) where one is used.
 
-    `token_file` is where the token belongs, "" for where `enroll` puts it anyway.
+    `token_file` is where the token belongs, "" for where `enroll` puts it anyway, and `agent_id` whose it has
+    to be, "" where `enroll` finds that beside it.
     """
 
     url: str
     proxy: str | None = None
     token_file: str = ""
+    agent_id: str = ""
 
     @property
     def host(self) -> str:
@@ -74,10 +97,11 @@ class Way(Struct, frozen=True):
 def obstacle(way: Way, name: str, what: str, *, where: str = "", remedy: str = "") -> Obstacle:
     """The sentence of this name, with `what` was seen."""
     fault, reason, todo = TABLE[name]
-    fields = {"url": way.url, "host": way.host, "proxy": way.proxy or "", "what": shown(what)}
-    fields["out"] = f" --out {way.token_file}" if way.token_file else ""
+    fields = {"url": way.url, "host": way.host, "proxy": way.proxy or "", "what": in_short(what)}
+    fields["enrol"] = enrol_command(way.url, agent_id=way.agent_id, token_file=way.token_file)
+    fields["enrol_as_id"] = enrol_command(way.url, agent_id="ID", token_file=way.token_file)
     return Obstacle(
-        fault, reason.format(**fields), todo.format(**fields, where=shown(where), remedy=shown(remedy))
+        fault, reason.format(**fields), todo.format(**fields, where=in_short(where), remedy=in_short(remedy))
     )
 
 
@@ -111,7 +135,7 @@ def by_certificate(way: Way, verify_code: int, message: str, today: str) -> Obst
     return obstacle(way, name, today if name in ("tls_not_yet", "tls_expired") else message.rstrip("."))
 
 
-def by_server_error(code: str, message: str) -> Obstacle | None:
+def by_server_error(way: Way, code: str, message: str) -> Obstacle | None:
     """Our server said over the connection what it does not like; None where that is nothing of the table."""
     owner = _NOT_THE_OWNER.search(message)
     name = "wrong_agent" if owner else _BY_OWN_CODE.get(code)  # servers up to 0.1.0 say PROTOCOL_ERROR
@@ -120,8 +144,9 @@ def by_server_error(code: str, message: str) -> Obstacle | None:
     remedy = ""
     if owner is not None:
         own_id = f'`id = "{owner[2]}"`' if owner[2] else "`id`, to what it was enrolled as,"
-        remedy = f"set {own_id} below [agent], or run `edge-agent enroll --agent-id {owner[1]}`"
-    return obstacle(Way("the server"), name, f"{code}: {message}", remedy=remedy)
+        again = enrol_command(way.url, agent_id=owner[1], token_file=way.token_file)
+        remedy = f"set {own_id} below [agent], or run {again}"
+    return obstacle(way, name, f"{code}: {message}", remedy=remedy)
 
 
 def _own_name(status: int) -> str:

@@ -64,11 +64,17 @@ class ServerDoor:
             _ = keys.tls
         self._counts = counts
 
+    @property
+    def way(self) -> Way:
+        """Where it leads, as the environment says now."""
+        return Way(
+            self.url, without_password(proxy_for(self.url)), self._keys.token_file, self._keys.agent_id
+        )
+
     async def open(self, path: str) -> ClientConnection:
         """A new connection to `path`, counted. LostError."""
         self._counts.attempts += 1
-        proxy = proxy_for(self.url)
-        way = Way(self.url, without_password(proxy), self._keys.token_file)
+        proxy, way = proxy_for(self.url), self.way
         made: list[_HeardConnection] = []
 
         def make(*arguments: Any, **options: Any) -> _HeardConnection:

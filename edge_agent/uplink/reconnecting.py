@@ -31,7 +31,7 @@ class Reconnecting:
         if phase is None:
             return None
         wait_seconds = self._wait_seconds(event, now_seconds)
-        self.state = UplinkState(phase, self._message(phase, reason, wait_seconds), fault)
+        self.state = UplinkState(phase, self._message(phase, reason, wait_seconds), fault, reason)
         return Step(self.state, wait_seconds)
 
     def _wait_seconds(self, event: UplinkEvent, now_seconds: float) -> float:
@@ -48,4 +48,4 @@ class Reconnecting:
             return f"streaming to {self._url}"
         if phase is UplinkPhase.GREETING:
             return "greeting the server again"
-        return f"{reason}; next attempt in {wait_seconds:.1f} s"
+        return f"{reason}; next attempt after {wait_seconds:.1f} s"

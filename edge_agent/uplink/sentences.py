@@ -21,12 +21,12 @@ TABLE: Final = {
     # our server, in its own words
     "refused": (
         "refused", "{url} refuses this agent's token ({what})",
-        "enrol it again with `edge-agent enroll{out}`",
+        "enrol it again with {enrol}",
     ),
     "wrong_agent": ("wrong_agent", "the token is that of another agent ({what})", "{remedy}"),
     "duplicate": (
         "duplicate", "two machines use this agent's id and token ({what})",
-        "give each its own: `edge-agent enroll --agent-id ID`, with another ID on one of them",
+        "give each its own: {enrol_as_id}, with another ID on one of them",
     ),
     "dongle_conflict": ("dongle_conflict", "the server says {what}", "give the dongle another `id`"),
     "busy": ("rate_limited", "{url} has been asked too often from here ({what})", "wait: it is tried again"),

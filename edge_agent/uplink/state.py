@@ -52,11 +52,15 @@ _NEXT: Final = {(phase, event): then for phase, event, then in TRANSITIONS}
 
 
 class UplinkState(Struct, frozen=True):
-    """How the uplink stands: `message` says the remedy where it does not stream, `fault` names it."""
+    """How the uplink stands: `message` says the remedy where it does not stream, `fault` names it.
+
+    `reason` is the message without when it is tried again.
+    """
 
     phase: UplinkPhase
     message: str
     fault: str = ""
+    reason: str = ""
 
     @property
     def connected(self) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from can_stream.lanes.sender import LaneSender
-from can_stream.protocol.control import AgentControlMessage
+from can_stream.protocol.control import AgentControlMessage, DevicesReport, Heartbeat, Status
 from edge_agent.uplink.counts import UplinkCounts
 
 MAX_WAITING_CONTROL_MESSAGES: Final = 1000
+# What is said whatever a byte budget has left.
+PRESENCE: Final = (Heartbeat, DevicesReport, Status)
 
 
 class Traffic:
@@ -30,14 +32,29 @@ class Traffic:
         self.greet_again = asyncio.Event()
         self.network_changed = asyncio.Event()
         self.progress = asyncio.Event()
+        self._spent_at: int | None = None
         self._welcomed_at_seconds = 0.0
         self._acknowledged_at_seconds: dict[int, float] = {}
         self._control_messages: asyncio.Queue[AgentControlMessage] = asyncio.Queue(
             MAX_WAITING_CONTROL_MESSAGES
         )
 
+    def allow_bytes(self, count: int) -> None:
+        """So much may still be sent from now on, but for presence, until this is called again."""
+        self._spent_at = self.counts.spent_bytes + count
+        if count > 0:
+            self.has_unsent.set()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing but presence may be sent now."""
+        return self._spent_at is not None and self.counts.spent_bytes >= self._spent_at
+
     def say(self, control_message: AgentControlMessage) -> bool:
-        """Queue it; False when it had to be dropped because 1,000 are waiting."""
+        """Queue it; False when it had to be dropped: 1,000 are waiting, or only presence may be said."""
+        if self.is_spent and not isinstance(control_message, PRESENCE):
+            self.counts.messages_dropped += 1
+            return False
         try:
             self._control_messages.put_nowait(control_message)
         except asyncio.QueueFull:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,10 @@ MAX_GIVEN_UP: Final = 5
 
 
 class Uplink:
-    """Streams lanes and control messages of one agent to one server; lanes say themselves what they have."""
+    """Streams lanes and control messages of one agent to one server; lanes say themselves what they have.
+
+    `hopeless_at_first`: faults that are mistakes rather than weather where nothing was ever reached.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Uplink:
         token_files: Sequence[Path] = (),
         backoff: Backoff | None = None,
     ) -> None:
+        self.hopeless_at_first: Collection[str] = ()
         self.lanes = lanes
         self._traffic = Traffic(lanes)
         self.progress = self._traffic.progress
@@ -58,6 +62,10 @@ class Uplink:
         self._given_up = 0
         self._reconnecting = Reconnecting(url, backoff or Backoff(UPLINK_POLICY, random.random))
 
+    def name_token_file(self, path: str, agent_id: str) -> None:
+        """Where remedies put another token, and whose, when there are no `token_files` to look at."""
+        self._keys.token_file, self._keys.agent_id = path, agent_id
+
     @property
     def state(self) -> UplinkState:
         """How it stands."""
@@ -67,6 +75,12 @@ class Uplink:
     def counts(self) -> UplinkCounts:
         """What it has moved and gone through."""
         return self._traffic.counts
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether only a person can help, though it is tried again."""
+        has_never_streamed = not self.counts.connections
+        return self.state.refused or (has_never_streamed and self.state.fault in self.hopeless_at_first)
 
     def stalled_seconds(self, now_seconds: float) -> float:
         """For how long a lane that has something to send has been given no ack, while connected."""
@@ -83,16 +97,20 @@ class Uplink:
         self._take_event(UplinkEvent.GREET_AGAIN)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that acks or connections bring about. UplinkError when the server refuses."""
+        """Wait for something that acks or connections bring about. UplinkError where it is hopeless."""
         while not condition():
-            if self.state.refused:
-                raise UplinkError(self.state.message)
+            if self.is_hopeless:
+                raise UplinkError(self.state.reason)
             self.progress.clear()
             await self.progress.wait()
 
     def say(self, control_message: AgentControlMessage) -> bool:
-        """Queue a control message; False when it had to be dropped because 1,000 are waiting."""
+        """Queue a control message; False when it had to be dropped, see `Traffic.say`."""
         return self._traffic.say(control_message)
+
+    def allow_bytes(self, count: int) -> None:
+        """So much may still be sent from now on, but for presence."""
+        self._traffic.allow_bytes(count)
 
     def network_changed(self) -> None:
         """There may be another way: it is tried at once, and what is connected has to answer soon."""

@@ -11,15 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import click
 
+from can_stream.command_line.parameters import Parsed
 from can_stream.errors import CanStreamError
 from can_stream.text.frame_json import rows_of
-from edge_agent.cli.databases import database_option, tell_findings
-from edge_agent.cli.parameters import Parsed, warn
+from edge_agent.cli.databases import Databases, database_option, tell_findings
+from edge_agent.cli.parameters import warn
 from edge_agent.errors import ReplayError
 from edge_agent.replay.to_bus import Transmitter, parse_target
 from edge_agent.simulation.messages import simulated_messages
@@ -63,18 +63,20 @@ def _positive(text: str, most: int) -> float:
 @click.option(
     "--rate",
     type=Parsed("N", _parse_rate),
-    help="Frames per second in all: every cycle time is multiplied by the same factor. "
-    "Default: the cycle times of the database.",
+    help="Frames per second in all: every cycle time is multiplied by the same factor.  "
+    "[default: the cycle times of the database]",
 )
 @click.option(
     "--seconds",
     type=Parsed("S", _parse_seconds),
-    help="End after S seconds. Default: until Ctrl-C.",
+    help="End after S seconds.  [default: until Ctrl-C]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed makes other traffic.")
+@click.option(
+    "--seed", type=int, metavar="N", default=0, show_default=True, help="Another seed makes other traffic."
+)
 @click.option("--fd", is_flag=True, help="Send CAN FD messages too; the bus must be CAN FD.")
 def simulate(
-    databases: tuple[Path, ...], target: tuple[str, str], rate: float | None, seconds: float | None,
+    databases: Databases, target: tuple[str, str], rate: float | None, seconds: float | None,
     seed: int, *, fd: bool,
 ) -> None:  # fmt: skip
     """Transmit made-up traffic for every message of databases, for demonstrations and load.
@@ -83,10 +85,10 @@ def simulate(
     virtual buses: never use it on a vehicle.
 
     The last line on standard output is JSON: frames, seconds. Exit status 0 when it ends by --seconds or
-    by Ctrl-C (SIGINT, SIGTERM).
+    SIGTERM, 130 when by Ctrl-C.
     """
     try:
-        loaded, report = simulated_messages(databases)
+        loaded, report = simulated_messages(databases.paths, databases.options)
         tell_findings(report)
         messages = _sendable(loaded, fd=fd)
         traffic = Traffic(messages, rate, seed)
@@ -145,15 +147,25 @@ def _transmit(traffic: Traffic, target: tuple[str, str], seconds: float | None) 
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set: between two frames, so that none is sent and not counted."""
-    stop = threading.Event()
+    """An event that Ctrl-C and SIGTERM set: between two frames, so that none is sent and not counted.
+
+    KeyboardInterrupt at the end where it was Ctrl-C.
+    """
+    stop, came = threading.Event(), set[int]()
+
+    def take(number: int, _: object) -> None:
+        came.add(number)
+        stop.set()
+
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in signals]
+    before = [signal.signal(number, take) for number in signals]
     try:
         yield stop
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+    if signal.SIGINT in came:
+        raise KeyboardInterrupt
 
 
 def _windows(last_ns: float, began_seconds: float) -> Iterator[int]:

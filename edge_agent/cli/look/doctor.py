@@ -10,8 +10,9 @@ from typing import Final
 
 import click
 
+from can_stream.command_line.parameters import is_there
 from can_stream.strict_config import ConfigError
-from edge_agent.cli.set_up.install import AGENT_CONFIG
+from edge_agent.cli.parameters import AGENT_CONFIG, config_option
 from edge_agent.config.sections import AgentConfig
 from edge_agent.diagnosis.diagnosis import Fact, Finding, clock_fact, diagnose, facts_of, uplink_fault
 from edge_agent.diagnosis.dongle_probe import dongle_facts
@@ -22,8 +23,8 @@ from edge_agent.host.inventory import Inventory
 from edge_agent.host.state_directory import state_directory
 from edge_agent.state import StatusCode
 from edge_agent.status.document import AgentStatus
-from edge_agent.status.finding import START, find_status
-from edge_agent.status.text import shown, verdict
+from edge_agent.status.finding import find_status, how_to_start
+from edge_agent.status.text import status_line, verdict
 from edge_agent.uplink.credentials import default_token_file, read_agent_token, token_file
 from edge_agent.uplink.enrolled import load_config
 from edge_agent.uplink.proxy import proxy_for, without_password
@@ -33,17 +34,14 @@ _TELLS_LITTLE: Final = frozenset({"uplink_failed", "disconnected"})
 
 
 @click.command()
-@click.option(
-    "--config", "path", type=click.Path(path_type=Path),
-    help=f"The agent's configuration; default: {AGENT_CONFIG}",
-)  # fmt: skip
+@config_option(required=False)
 def doctor(path: Path | None) -> None:
     """Say why there is no data, and what to do about it.
 
     Asks the running agent; where none runs, looks at configuration, adapters and server itself. Exit status 1
     when something is wrong.
     """
-    if path is None and AGENT_CONFIG.exists():
+    if path is None and is_there(AGENT_CONFIG):
         path = AGENT_CONFIG
     try:
         status, facts = _examine(path)
@@ -51,7 +49,7 @@ def doctor(path: Path | None) -> None:
         raise click.ClickException(str(error)) from error
     findings = diagnose(facts)
     for line in report(findings, status):
-        click.echo(shown(line))
+        click.echo(status_line(line))
     sys.exit(1 if any(not one.is_note for one in findings) else 0)
 
 
@@ -91,7 +89,7 @@ def _examine(path: Path | None) -> tuple[AgentStatus | None, list[Fact]]:
         if config is None:
             reason = f"{error.reason}, and there is no {AGENT_CONFIG}"
             raise StatusError("NO_CONFIG", reason, "say which agent is meant with --config FILE") from None
-        not_running = Fact("not_running", "agent", f"{error.reason}: {START}")
+        not_running = Fact("not_running", "agent", f"{error.reason}: {how_to_start(path)}")
         return None, [not_running, *_facts_without_agent(config)]
     return status, list(_facts_beside_agent(status, config))
 
@@ -99,6 +97,8 @@ def _examine(path: Path | None) -> tuple[AgentStatus | None, list[Fact]]:
 def _facts_beside_agent(status: AgentStatus, config: AgentConfig | None) -> Iterator[Fact]:
     yield from facts_of(status)
     yield from _disk_facts()
+    if config is not None and config.server.allow_clear_text and (said := config.server.clear_text):
+        yield Fact("clear_text_allowed", "server", said)
     uplink = status.service("uplink")
     # What the agent has met by its own way, with its own proxy and token, says more than another look.
     if uplink is not None and uplink.status_code != StatusCode.OK and uplink_fault(uplink) in _TELLS_LITTLE:
@@ -107,8 +107,8 @@ def _facts_beside_agent(status: AgentStatus, config: AgentConfig | None) -> Iter
             yield _other_proxy_fact(status.proxy, mine)
             return
         ca_file = None if status.ca_file is None else Path(status.ca_file)
-        token, _ = (None, None) if config is None else _token(config)
-        fact = server_fact(status.server_url, ca_file, token)
+        token, place = (None, None) if config is None else (_token(config)[0], _own_place(config))
+        fact = server_fact(status.server_url, ca_file, token, place)
         if fact is not None:
             yield fact
 
@@ -132,12 +132,18 @@ def _facts_without_agent(config: AgentConfig) -> Iterator[Fact]:
     adapters = Inventory().adapters()
     for section in config.dongles:
         yield from dongle_facts(section, adapters, clock)
+    if (said := server.clear_text) is not None:
+        yield Fact("clear_text" if server.is_in_doubt else "clear_text_allowed", "server", said)
     ca_file = None if server.ca_file is None else Path(server.ca_file)
-    place = token_file(server.token_file)
-    own_place = None if place == default_token_file() else str(place)
-    found = server_fact(server.url, ca_file, token, own_place)
+    found = server_fact(server.url, ca_file, token, _own_place(config))
     if found is not None:
         yield found
+
+
+def _own_place(config: AgentConfig) -> str | None:
+    """Where its token has to be, None for where `enroll` puts it anyway."""
+    place = token_file(config.server.token_file)
+    return None if place == default_token_file() else str(place)
 
 
 def _token(config: AgentConfig) -> tuple[str | None, Fact | None]:

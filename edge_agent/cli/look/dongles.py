@@ -29,6 +29,23 @@ _NOTHING: Final = (
 )
 
 
+_TRY_WITHOUT: Final = """\
+Without one the agent can still be tried:
+- with a virtual bus, and this command once more:
+    sudo modprobe vcan && sudo ip link add dev vcan0 type vcan && sudo ip link set vcan0 up
+- with a log: `edge-agent replay drive.log --print`, or as a dongle of agent.toml:
+    [[dongles]]
+    interface = "log"
+    channel = "drive.log\""""
+_BEGINNING: Final = """\
+# What `edge-agent dongles --config` found here. `edge-agent check-config --config FILE` checks it,
+# `edge-agent run --config FILE` streams. It only listens: it neither sends nor acknowledges frames.
+
+[server]
+url = "https://stream.example.com"    # your stream server's
+"""
+
+
 class Plugged(Struct, frozen=True):
     """An adapter and how it stands; `remedy` for what keeps it from being read."""
 
@@ -70,6 +87,18 @@ class Plugged(Struct, frozen=True):
 
     def configuration(self) -> str:
         """The least that the agent's configuration needs to have of it."""
+        return "\n".join(self._settings())
+
+    def listening(self) -> str:
+        """As `configuration`, with what is plugged in, and that it only listens."""
+        one = self.adapter
+        known = " ".join(text for text in (one.manufacturer, one.product, one.driver) if text)
+        about = f"# {known or 'a virtual bus'}"
+        if one.interface == "slcan":
+            about += "; take it out where this is no CAN adapter"
+        return "\n".join([about, *self._settings(), 'mode = "listen_only"'])
+
+    def _settings(self) -> list[str]:
         one = self.adapter
         lines = ["[[dongles]]"]
         if one.interface != "socketcan":
@@ -79,18 +108,26 @@ class Plugged(Struct, frozen=True):
             lines[-1] += f"    # or device_id = {json.dumps(one.device_id, ensure_ascii=False)}"
         if one.interface == "slcan":
             lines.append(f"bitrate = {_BITRATE}    # your bus's")
-        return "\n".join(lines)
+        return lines
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
-def dongles(*, as_json: bool) -> None:
+@click.option(
+    "--config", "as_config", is_flag=True, help="Print the agent.toml for them, which only listens."
+)
+def dongles(*, as_json: bool, as_config: bool) -> None:
     """Say which CAN adapters are plugged in, how they stand, and how to configure them.
 
     These are network interfaces for CAN, and all serial ports on USB, whether or not there is a CAN adapter
     behind them. Serial ports on the board and adapters that only python-can knows are not looked for.
     """
+    if as_json and as_config:
+        raise click.UsageError("give --json or --config, not both")
     found = [_seen(one) for one in Inventory().adapters()]
+    if as_config:
+        click.echo(agent_configuration(found))
+        return
     if as_json:
         click.echo(json.dumps([one.record() for one in found], indent=2))
         return
@@ -100,6 +137,13 @@ def dongles(*, as_json: bool) -> None:
         click.echo(_NOTHING)
     if not any(one.adapter.interface == "socketcan" for one in found) and not _has_socketcan():
         click.echo("This kernel has no SocketCAN (AF_CAN): run `sudo modprobe can_raw`, or use slcan.")
+
+
+def agent_configuration(found: Sequence[Plugged]) -> str:
+    """A whole configuration for what is plugged in. ClickException where nothing is."""
+    if not found:
+        raise click.ClickException(f"{_NOTHING}\n{_TRY_WITHOUT}")
+    return "\n\n".join([_BEGINNING.rstrip(), *(one.listening() for one in found)])
 
 
 def _show(found: Sequence[Plugged]) -> None:

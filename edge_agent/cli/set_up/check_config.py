@@ -2,30 +2,84 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
+from can_stream.command_line.parameters import FileName
 from can_stream.databases.configured import load_configured
-from edge_agent.cli.parameters import told_in_one_sentence
+from can_stream.errors import LogError
+from can_stream.strict_config import ConfigError, Problem
+from edge_agent.cli.parameters import config_option, told_in_one_sentence, warn
+from edge_agent.config.dongle import DongleSection
+from edge_agent.config.sections import AgentConfig
 from edge_agent.config.transmit import transmit_sentence
+from edge_agent.diagnosis.dongle_probe import check_driver
+from edge_agent.errors import SourceError, UplinkError
+from edge_agent.logs.selected_frames import check_logs
+from edge_agent.uplink.credentials import token_for_others
 from edge_agent.uplink.enrolled import load_config
+from edge_agent.uplink.keys import trusting
+
+_OWN_INTERFACES = ("socketcan", "slcan")
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
-def check_config(path: Path) -> None:
-    """Say everything that is wrong in a configuration file, or what it means."""
+@config_option()
+@click.argument("file", type=FileName(), required=False)
+def check_config(path: Path, file: Path | None) -> None:
+    """Say everything that is wrong in a configuration file, or what it means.
+
+    FILE is another way to say --config FILE. What it names on this machine is looked at too, except for
+    adapters, which may be plugged in later.
+    """
+    path = file or path
     with told_in_one_sentence():
         config = load_config(path)
+        problems: list[Problem] = list(_problems_outside(config))
+        decoding = [_decoding(index, section, problems) for index, section in enumerate(config.dongles)]
+        if problems:
+            raise ConfigError(problems, path)
     click.echo(f"{path} is valid: agent {config.agent_id} streams to {config.server.url}")
-    complete = True
-    for section, info in zip(config.dongles, config.dongle_infos(), strict=True):
+    if (said := config.server.clear_text) is not None:
+        warn(said)
+    if (said := token_for_others(config.server.token_file)) is not None:
+        warn(said)
+    _tell_dongles(config, decoding)
+
+
+def _tell_dongles(config: AgentConfig, decoding: Sequence[str]) -> None:
+    for info, decoded in zip(config.dongle_infos(), decoding, strict=True):
         click.echo(f"  {info.dongle_id}: {info.interface} {info.channel}, {info.mode}")
         click.echo(f"    {transmit_sentence(config.transmit, config.relay, info.interface, info.mode)}")
-        if section.databases:
-            databases = load_configured(section.databases)
-            click.echo(f"    {databases.message}", err=bool(databases.problems))
-            complete = complete and not databases.problems
-    sys.exit(0 if complete else 1)
+        if decoded:
+            click.echo(f"    {decoded}")
+
+
+def _problems_outside(config: AgentConfig) -> Iterator[Problem]:
+    """What the file names and is not so on this machine, but for databases."""
+    if config.server.ca_file is not None:
+        try:
+            trusting(Path(config.server.ca_file))
+        except UplinkError as error:
+            yield Problem("server.ca_file", str(error))
+    for index, section in enumerate(config.dongles):
+        try:
+            if section.interface == "log":
+                check_logs([Path(section.channel)])
+            elif section.interface not in _OWN_INTERFACES:
+                check_driver(section)
+        except LogError as error:
+            yield Problem(f"dongles[{index}].channel", str(error))
+        except SourceError as error:
+            yield Problem(f"dongles[{index}].interface", str(error))
+
+
+def _decoding(index: int, section: DongleSection, problems: list[Problem]) -> str:
+    """What the databases of one dongle give, "" where it has none; `problems` grows."""
+    if not section.databases:
+        return ""
+    databases = load_configured(section.databases, section.database_options)
+    problems.extend(Problem(f"dongles[{index}].databases", problem) for problem in databases.problems)
+    return databases.message

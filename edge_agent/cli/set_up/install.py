@@ -15,7 +15,7 @@ from typing import Final
 import click
 from msgspec import Struct
 
-from edge_agent.cli.parameters import told_in_one_sentence
+from edge_agent.cli.parameters import AGENT_CONFIG, config_option, told_in_one_sentence
 from edge_agent.config.loading import load_agent_config
 from edge_agent.host.state_directory import SYSTEM_DIRECTORY
 
@@ -23,7 +23,6 @@ from edge_agent.host.state_directory import SYSTEM_DIRECTORY
 _PACKAGED: Final = Path(__file__).parents[2] / "systemd"
 TEMPLATES: Final = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "systemd"
 MARK: Final = "# Put in place by `edge-agent install --system`"
-AGENT_CONFIG: Final = Path("/etc/edge-agent/agent.toml")
 _TEMPLATE_SCRIPTS: Final = "/opt/can-edge-agent/bin/"
 _UNITS: Final = Path("/etc/systemd/system")
 # ProtectHome= and PrivateTmp= of the services hide these.
@@ -187,35 +186,29 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done,
 
 @click.command()
 @_SYSTEM
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, resolve_path=True),
-    default=AGENT_CONFIG,
-    show_default=True,
-    help="The agent's configuration.",
-)
+@config_option(resolve_path=True)
 @_DRY_RUN
-def install(config: Path, *, system: bool, dry_run: bool) -> None:
+def install(path: Path, *, system: bool, dry_run: bool) -> None:
     """Put services, udev rules and limits in place, or bring them up to date; can be repeated."""
     machine = _system("install", system=system, dry_run=dry_run)
     scripts = Path(sysconfig.get_path("scripts"))
-    for problem in unusable([scripts, Path(sys.base_prefix), config]):
+    for problem in unusable([scripts, Path(sys.base_prefix), path]):
         raise click.ClickException(problem)
     files = AGENT_FILES + (SERVER_FILES if find_spec("aiohttp") else ())
-    if config != AGENT_CONFIG:
+    if path != AGENT_CONFIG:
         with told_in_one_sentence():
-            load_agent_config(config)
+            load_agent_config(path)
         files = tuple(file for file in files if file.target != AGENT_CONFIG)
-    for line in machine.install(files, scripts, config):
+    for line in machine.install(files, scripts, path):
         click.echo(line)
-    click.echo("\n".join(["", "Next:", *(f"  {step}" for step in next_steps(scripts, config))]))
+    click.echo("\n".join(["", "Next:", *(f"  {step}" for step in next_steps(scripts, path))]))
 
 
 def next_steps(scripts: Path, config: Path) -> Iterator[str]:
     """What is left to do for a person."""
     if not (SYSTEM_DIRECTORY / "token").exists():
         yield f"{scripts}/edge-agent enroll --server URL --token-file FILE"
-    yield f"edit {config}, then {scripts}/edge-agent check-config {config}"
+    yield f"edit {config}, then {scripts}/edge-agent check-config --config {config}"
     yield "systemctl enable edge-agent && systemctl restart edge-agent"
     if find_spec("aiohttp"):
         yield "the same with stream-server, where this machine is to be the server"

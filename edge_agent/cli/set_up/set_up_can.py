@@ -14,8 +14,7 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edge_agent.cli.parameters import told_in_one_sentence
-from edge_agent.cli.set_up.install import AGENT_CONFIG
+from edge_agent.cli.parameters import config_option, told_in_one_sentence
 from edge_agent.config.can_settings import CanSettings
 from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.whereabouts import Whereabouts
@@ -49,14 +48,7 @@ class Interfaces(Struct, frozen=True):
 
 @click.command("set-up-can")
 @click.argument("channels", metavar="[CHANNEL]...", nargs=-1)
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=AGENT_CONFIG,
-    show_default=True,
-    help="The agent's configuration.",
-)
+@config_option()
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 def set_up_can(channels: Sequence[str], path: Path, *, dry_run: bool) -> None:
     """Set CAN interfaces up as the configuration says: those of its socketcan dongles, or those named here.

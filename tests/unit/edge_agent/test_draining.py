@@ -13,7 +13,9 @@ from edge_agent import draining
 from edge_agent.budget.budget import Stage
 from edge_agent.config.sections import SpoolSection
 from edge_agent.draining import acknowledged, drain
+from edge_agent.spool.directory import FILE_NAME
 from edge_agent.spool.store import Moment, SpoolStore
+from edge_agent.state import StatusCode
 from tests.helpers.agent_parts import (
     AgentParts,
     databases,
@@ -23,6 +25,7 @@ from tests.helpers.agent_parts import (
     slcan_section,
 )
 from tests.helpers.conditions import running
+from tests.helpers.spooled_lanes import until
 from tests.helpers.uplink_server import listening, streaming
 
 
@@ -172,6 +175,19 @@ async def test_what_was_not_acknowledged_in_time_is_lost_and_counted(
 
 
 @pytest.mark.usefixtures("_soon")
+async def test_what_was_never_sent_of_a_log_is_in_the_log_and_not_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parts = AgentParts([log_section()], "http://127.0.0.1:1")
+    put_frames(parts.dongles[0], 30)
+    async with running(parts.uplink.run()) as task:
+        await drain(parts.uplink, task, parts.lanes, None, None)
+    assert logged(caplog) == [
+        ("WARNING", "30 frames were not sent, and are in the log still: start again to play it")
+    ]
+
+
+@pytest.mark.usefixtures("_soon")
 async def test_the_lanes_of_all_dongles_are_one_sum(caplog: pytest.LogCaptureFixture) -> None:
     async with listening(acks=False) as server:
         parts = AgentParts([log_section("van7-a"), log_section("van7-b")], server.url)
@@ -245,6 +261,32 @@ async def test_what_a_disk_that_fails_does_not_keep_is_lost(
         put_frames(parts.dongles[0], 30)
         assert await drained(parts) >= draining.STOP_SECONDS, "there is no other hope than the server"
     assert logged(caplog) == [("ERROR", "30 frames were not acknowledged by the server and are lost")]
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("leaves_directory", [False, True])
+async def test_what_was_on_a_disk_that_is_gone_is_not_said_to_wait_there(
+    leaves_directory: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture, mocker: MockerFixture
+) -> None:
+    mocker.patch("edge_agent.spool.spool.LOOK_SECONDS", 0.05)
+    directory, gone = tmp_path / "spool", tmp_path / "gone"
+    parts = AgentParts([slcan_section("/dev/none")], spool=SpoolSection(str(directory), flush_seconds=0.05))
+    put_frames(parts.dongles[0], 30)
+    spool = parts.spool
+    assert spool is not None
+    async with running(parts.uplink.run()) as task, asyncio.timeout(60):
+        spooling = asyncio.create_task(spool.run())
+        await until(lambda: parts.lanes[0].window.unsafe_frames == 0)
+        directory.rename(gone)
+        if leaves_directory:
+            (directory / FILE_NAME).mkdir(parents=True)
+        else:
+            directory.touch()
+        await until(lambda: spool.state.code is StatusCode.FAILED)
+        await drain(parts.uplink, task, parts.lanes, spool, spooling)
+    level, message = logged(caplog)[-1]
+    assert level == "ERROR"
+    assert message.startswith(f"30 frames and values were written to {directory}, and are lost if they are")
 
 
 @pytest.mark.usefixtures("_soon")

@@ -232,7 +232,7 @@ def keeper(path: Path, uplink: Any, clock: Clock, stages: list[Stage]) -> Budget
 async def kept(path: Path, sent_bytes: int, clock: Clock, server_offset_ns: int | None = None) -> list[Stage]:
     """One run of an agent that sends so much; its stages."""
     counts = UplinkCounts()
-    uplink = SimpleNamespace(counts=counts, server_offset_ns=server_offset_ns)
+    uplink = SimpleNamespace(counts=counts, server_offset_ns=server_offset_ns, allow_bytes=lambda _: None)
     stages: list[Stage] = []
     running = asyncio.create_task(keeper(path, uplink, clock, stages).run())
     await asyncio.sleep(0)

@@ -113,7 +113,7 @@ def test_whatever_else_it_is_has_its_own_words() -> None:
         (RuntimeError("\n  first line\nTraceback: more"), "first line"),
         (RuntimeError(""), "RuntimeError"),
         (SystemExit(), "SystemExit"),
-        (RuntimeError("red \x1b[31mink"), "red ?[31mink"),
+        (RuntimeError("red \x1b[31mink"), r"red \x1b[31mink"),
         (RuntimeError("x" * 10_000), "x" * 300),
     ],
 )

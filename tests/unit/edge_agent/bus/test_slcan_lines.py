@@ -54,3 +54,30 @@ def test_answers_are_told_by_their_line_end() -> None:
     assert reply_in(b"", b"\a") == Reply(ReplyKind.REFUSED)
     assert reply_in(b"", b"\n") is None
     assert reply_in(b"F1", b"\r") is None
+
+
+FD_FRAME = b"d1019" + b"22" * 12
+
+
+@pytest.mark.parametrize(
+    ("line", "hides"),
+    [
+        (b"t1002AABBt1012CCDD", True),
+        (b"d1009" + b"11" * 12 + FD_FRAME, True),
+        (b"B000001009" + b"11" * 12 + b"B000001019" + b"22" * 12, True),
+        (b"t1002AABB" + FD_FRAME, True),
+        (b"d1001AA1234d1001BB1235", True),
+        (b"d1001AA12340d1001BB12351", True),
+        (b"d1001AAd1001BB", True),
+        (b"d1001AA1234", False),
+        (b"d1001AAD1230123", False),
+        (b"d1001AAD12301230", False),
+        (b"t1002AABB" + b"00" * 6, False),
+        (b"r1008" + b"dd" * 8 + b"D123", False),
+    ],
+)
+def test_a_frame_whose_predecessor_has_lost_its_line_end_is_seen(line: bytes, hides: bool) -> None:
+    """Letters of CAN FD are digits too: it must be a whole frame where no timestamp can be."""
+    found = plain_frame(line)
+    assert found is not None
+    assert found.hides_another is hides

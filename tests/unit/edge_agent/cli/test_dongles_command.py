@@ -14,6 +14,7 @@ from pytest_mock import MockerFixture
 
 from edge_agent.cli.look.dongles import table
 from edge_agent.cli.main import main
+from edge_agent.config.loading import load_agent_config
 from edge_agent.host.adapter import Adapter
 from edge_agent.host.inventory import Inventory
 from tests.helpers.sysfs import SysTree
@@ -92,3 +93,26 @@ def test_a_line_that_is_too_long_ends_in_dots() -> None:
     assert max(map(len, lines)) == 80
     assert lines[1].endswith("...")
     assert table(rows, None)[1].endswith("x" * 90)
+
+
+def test_a_whole_configuration_for_what_is_plugged_in(tree: SysTree, tmp_path: Path) -> None:
+    stick = tree.stick(serial=b"A1", product=b"Candle\xc2\x85\x7fLight")
+    tree.network("can0", tree.function(stick), flags=0x1)
+    tree.serial_port("ttyACM77", tree.function(tree.stick("1-2", serial=b"C3"), driver="cdc_acm"))
+    tree.network("vcan0", flags=0x1)
+    file = tmp_path / "agent.toml"
+    file.write_text(shown("--config"))
+    result = CliRunner().invoke(main, ["check-config", "--config", str(file)])
+    assert result.exit_code == 0, result.output
+    config = load_agent_config(file)
+    assert [one.place for one in config.dongles] == ["can0", "vcan0", "/dev/ttyACM77"]
+    assert {one.mode for one in config.dongles} == {"listen_only"}
+    assert "take it out where this is no CAN adapter" in file.read_text()
+
+
+def test_a_configuration_for_nothing_is_none_and_says_what_can_be_tried(tree: SysTree) -> None:
+    result = CliRunner().invoke(main, ["dongles", "--config"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    for said in ("No CAN adapter is plugged in", "ip link add dev vcan0 type vcan", 'interface = "log"'):
+        assert said in result.stderr
+    assert CliRunner().invoke(main, ["dongles", "--config", "--json"]).exit_code == 2

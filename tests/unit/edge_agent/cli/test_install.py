@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from edge_agent.bus.reader import ReaderLimits
 from edge_agent.cli.main import main
+from edge_agent.cli.parameters import AGENT_CONFIG
 from edge_agent.cli.set_up.install import (
-    AGENT_CONFIG,
     AGENT_FILES,
     APPLY_LIMITS,
     APPLY_RULES,

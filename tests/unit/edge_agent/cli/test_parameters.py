@@ -8,10 +8,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from can_stream.command_line.parameters import Parsed
 from can_stream.logs.log_blocks import LogProblem
 from can_stream.strict_config import ConfigError
 from can_stream.strict_config.errors import Problem
-from edge_agent.cli.parameters import SHOWN_PROBLEMS, Parsed, tell_unreadable, told_in_one_sentence, warn
+from edge_agent.cli.parameters import SHOWN_PROBLEMS, tell_unreadable, told_in_one_sentence, warn
 from edge_agent.errors import ReplayError
 from edge_agent.logs.selection import IdRange, parse_id_range
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import msgspec
 import pytest
 
+from can_stream.databases.bundled import bundled
+from can_stream.databases.options import options_for
 from can_stream.strict_config import ConfigError
 from edge_agent.config.dongle import LISTEN_ONLY_OPTIONS, DongleSection, LogOptions, SlcanOptions
 from edge_agent.config.frame_filters import FrameFilter
@@ -56,6 +58,24 @@ def test_duplicates_are_told_together_with_everything_else(tmp_path: Path) -> No
     assert set(problems_of(tmp_path, text)) == {"dongles[0].fd", "dongles[0].id", "dongles[1].id"}
 
 
+def test_a_database_is_one_that_comes_along_or_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    config = config_of(tmp_path, SERVER + '[[dongles]]\nchannel = "can0"\ndatabases = ["obd2", "obd2.dbc"]\n')
+    assert config.dongles[0].databases == [str(bundled("obd2")), str(tmp_path / "obd2.dbc")]
+
+
+def test_what_is_said_of_databases_is_of_a_name_or_of_a_path_beside_the_configuration(tmp_path: Path) -> None:
+    lines = (
+        'databases = ["van/n2k.dbc"]\n'
+        'database_options = [{ match = "n2k*", protocol = "j1939" },'
+        ' { match = "van/*.dbc", encoding = "gbk" }]\n'
+    )
+    (dongle,) = config_of(tmp_path, SERVER + f'[[dongles]]\nchannel = "can0"\n{lines}').dongles
+    found = options_for(PurePath(dongle.databases[0]), dongle.database_options)
+    assert (found.protocol, found.encoding) == ("j1939", "gbk")
+    elsewhere = options_for(tmp_path / "other" / "n2k.dbc", dongle.database_options)
+    assert (elsewhere.protocol, elsewhere.encoding) == ("j1939", None)
+
+
 @pytest.mark.parametrize("section", ["commands"])
 def test_what_is_not_built_yet_is_refused_not_ignored(tmp_path: Path, section: str) -> None:
     text = SERVER + f'[[dongles]]\nchannel = "can0"\n[{section}]\n'
@@ -102,6 +122,20 @@ def test_a_spool_syncs_after_it_writes_and_has_room_for_a_packet(tmp_path: Path)
         ('id = "Van 7"', "id"),
         ('id = "van7\\n"', "id"),
         ('mode = "loopback"', "mode"),
+        ('database_options = [{ match = "a.dbc", protocol = "can" }]', "database_options"),
+        (
+            'databases = ["a.dbc"]\ndatabase_options = [{ match = "a.dbc", protocol = "nmea2000" }]',
+            "database_options[0].protocol",
+        ),
+        (
+            'databases = ["a.dbc"]\ndatabase_options = [{ match = "a.dbc", encoding = "klingon" }]',
+            "database_options[0].encoding",
+        ),
+        (
+            'databases = ["a.dbc"]\ndatabase_options = [{ match = "a.dbc", bus = "A", buss = "B" }]',
+            "database_options[0].buss",
+        ),
+        ('databases = ["a.dbc"]\ndatabase_options = [{ match = "a.dbc" }]', "database_options[0].protocol"),
     ],
 )
 def test_each_mistake_in_a_dongle_is_named(tmp_path: Path, lines: str, key: str) -> None:

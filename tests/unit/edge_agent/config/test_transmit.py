@@ -87,7 +87,11 @@ def test_a_permission_that_no_dongle_could_use_is_a_mistake(tmp_path: Path, dong
     assert 'mode = "normal"' in found["transmit.mode"]
 
 
-def test_one_dongle_in_normal_mode_is_enough_and_the_listener_stays_one(tmp_path: Path) -> None:
+def test_one_dongle_in_normal_mode_is_enough_and_the_listener_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.log").write_text("(1.000000) can0 100#01\n")
     path = tmp_path / "agent.toml"
     allow = '{ id = "0x7DF", data = "02 01 0c" }, { id = "0x100", mask = "0x700" }, { id = "0x18DAF110" }'
     path.write_text(

@@ -53,7 +53,8 @@ def test_a_token_that_is_refused_is_said_with_the_remedy() -> None:
     fault, text = stated(asked(401, "UNAUTHENTICATED"))
     assert fault == "refused"
     assert "refuses this agent's token (HTTP 401, UNAUTHENTICATED: so it is): enrol it again" in text
-    assert text.endswith("with `edge-agent enroll --out /etc/agent.token`")
+    assert "with `edge-agent enroll --server http://" in text
+    assert text.endswith(" --token-file FILE --out /etc/agent.token`")
 
 
 @pytest.mark.parametrize(

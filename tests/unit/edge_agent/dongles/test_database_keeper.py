@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from can_stream.databases.configured import ConfiguredDatabases
+from can_stream.databases.options import DatabaseOptions
 from edge_agent.config.dongle import DongleSection
 from edge_agent.dongles.database_keeper import DatabaseKeeper
 from tests.helpers.agent_parts import AgentParts, log_section
@@ -55,6 +56,18 @@ async def test_each_dongle_gets_its_own_in_their_order_and_then_they_are_known(t
     assert found["van7-c"] is not None
     assert found["van7-c"].table is None
     assert found["van7-c"].problems == (f"no file matches {missing}",)
+
+
+async def test_the_same_files_are_another_table_where_something_else_is_said_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "n2k.dbc"
+    path.write_text('BO_ 2582713086 Heading: 8 A\n SG_ sid : 0|8@1+ (1,0) [0|255] "" A\n')
+    told = [DatabaseOptions("n2k*", protocol="j1939")]
+    plain = log_section("van7-a", databases=[str(path)])
+    kept = Kept([plain, log_section("van7-b", databases=[str(path)], database_options=told)])
+    async with running(kept.keeper.run()):
+        await kept.done.until(1)
+    by_group = [found.table.messages[0].by_pgn for _, found in kept.used if found and found.table]
+    assert by_group == [False, True]
 
 
 async def test_nothing_is_loaded_again_until_it_is_told_to(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,19 +21,26 @@ from edge_agent.host import ownership
 from edge_agent.host.ownership import owning, owning_in_turn
 
 _OWNER: Final = """
+import os
 import sys
-import threading
-from edge_agent.host.ownership import owning, owning_in_turn
-with owning("van7", {sys.argv[1]: sys.argv[2]}):
+from pathlib import Path
+from edge_agent.host.ownership import owning
+user, name, directory, *places = sys.argv[1:]
+if int(user) != os.geteuid():
+    os.setuid(int(user))
+with owning("van7", {name: directory}, [Path(place) for place in places]):
     print("has it", flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def another_process(name: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """It is van7 in this runtime directory, until the block ends or it is killed."""
-    command = [sys.executable, "-c", _OWNER, name, str(directory)]
+def another_process(
+    name: str, directory: Path, *places: Path, user: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """It is van7 in this runtime directory, with these files, until the block ends or it is killed."""
+    user_id = os.geteuid() if user is None else user
+    command = [sys.executable, "-c", _OWNER, str(user_id), name, str(directory), *map(str, places)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "has it\n"
@@ -71,12 +80,66 @@ def test_who_starts_one_by_hand_is_told_of_the_service(
         pass
 
 
+@pytest.mark.parametrize("shared", ["token", "spool"])
+def test_another_runtime_directory_does_not_let_two_use_the_same_files(tmp_path: Path, shared: str) -> None:
+    (tmp_path / "there").symlink_to(tmp_path)
+    theirs = [tmp_path / "there" / shared, tmp_path / "their own"]
+    with another_process("XDG_RUNTIME_DIR", tmp_path / "theirs", *theirs) as other:
+        with (
+            pytest.raises(OwnerError, match=f"agent van7: process {other.pid} runs as this agent already"),
+            owning(
+                "van7", {"XDG_RUNTIME_DIR": str(tmp_path / "mine")}, [tmp_path / "mine", tmp_path / shared]
+            ),
+        ):
+            pass
+        with owning("van7", {"XDG_RUNTIME_DIR": str(tmp_path / "mine")}, [tmp_path / "mine"]):
+            pass  # another machine's copy, as far as can be seen here
+        with owning("van8", {"XDG_RUNTIME_DIR": str(tmp_path / "mine")}, [tmp_path / shared]):
+            pass
+        other.kill()
+        other.wait()
+        with owning("van7", {"XDG_RUNTIME_DIR": str(tmp_path / "mine")}, [tmp_path / shared]):
+            pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
+def test_another_user_is_seen(tmp_path: Path) -> None:
+    theirs = Path(tempfile.mkdtemp(dir="/tmp"))
+    os.chown(theirs, 65534, 65534)
+    try:
+        with (
+            another_process("XDG_RUNTIME_DIR", theirs, tmp_path / "token", user=65534) as other,
+            pytest.raises(OwnerError, match=f"process {other.pid} "),
+            owning("van7", {"XDG_RUNTIME_DIR": str(tmp_path)}, [tmp_path / "token"]),
+        ):
+            pass
+    finally:
+        shutil.rmtree(theirs)
+
+
+def test_a_lock_that_is_deleted_meanwhile_lets_nobody_in(tmp_path: Path) -> None:
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    with another_process("XDG_RUNTIME_DIR", tmp_path, tmp_path / "token") as other:
+        (tmp_path / "edge-agent" / "van7.lock").unlink()
+        with (
+            pytest.raises(OwnerError, match=f"process {other.pid} "),
+            owning("van7", environment, [tmp_path / "token"]),
+        ):
+            pass
+        shutil.rmtree(tmp_path / "edge-agent")
+        with (
+            pytest.raises(OwnerError, match=f"process {other.pid} "),
+            owning("van7", environment, [tmp_path / "token"]),
+        ):
+            pass
+
+
 def test_children_do_not_keep_it(tmp_path: Path) -> None:
     environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    with owning("van7", environment):
+    with owning("van7", environment, [tmp_path / "token"]):
         child = subprocess.Popen(["sleep", "60"], close_fds=False)
     try:
-        with another_process("XDG_RUNTIME_DIR", tmp_path):
+        with another_process("XDG_RUNTIME_DIR", tmp_path, tmp_path / "token"):
             pass
     finally:
         child.kill()

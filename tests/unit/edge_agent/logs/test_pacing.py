@@ -130,3 +130,20 @@ def test_any_timestamps_come_all_in_order_at_times_that_never_go_back(
             rest = rest[rows:]
             now += wait_seconds * 1.001 + 1e-6
     assert emitted == len(stamps)
+
+
+@pytest.mark.parametrize("speed", [1.0, 10.0])
+def test_what_is_skipped_takes_no_time_and_what_follows_is_due_from_then(speed: float) -> None:
+    pacer = Pacer(speed)
+    pacer.skip(np.array([0, 50, 40], np.int64) * 10**9, 7.0)
+    pacer.skip(np.array([60, 100], np.int64) * 10**9, 8.0)
+    rows, wait_seconds, _ = pacer.due_rows(np.array([100, 105], np.int64) * 10**9, 9.0)
+    assert rows == (1 if speed == 1 else 2)
+    assert wait_seconds == pytest.approx(4.0 if speed == 1 else 0.0)
+
+
+def test_all_at_once_has_nothing_to_skip() -> None:
+    pacer = Pacer(None)
+    pacer.skip(np.array([5], np.int64), 1.0)
+    pacer.skip(np.array([], np.int64), 1.0)
+    assert pacer.due_rows(np.array([6, 7], np.int64), 2.0)[0] == 2

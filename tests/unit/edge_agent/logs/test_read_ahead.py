@@ -49,7 +49,8 @@ def test_all_frames_come_in_order_and_then_the_end(drive: Path) -> None:
     fractions = [part.fraction for part in parts]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert end == LogEnd(0, [], None)
+    assert end == LogEnd(0, [], None, (), end.books)
+    assert [(book.items, book.frames, book.unreadable) for book in end.books] == [(FRAMES, FRAMES, 0)]
 
 
 def test_what_is_not_selected_does_not_come(drive: Path) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from can_stream.errors import LogError
 from edge_agent.errors import ReplayError
+from edge_agent.logs import selected_frames
+from edge_agent.logs.selected_frames import SelectedFrames, check_logs, shifted
 from edge_agent.logs.selection import (
     IdRange,
-    SelectedFrames,
     Selection,
     TimeBound,
-    check_logs,
     parse_id_range,
+    parse_start_time,
     parse_time_bound,
 )
 
@@ -48,6 +51,27 @@ def played(source: SelectedFrames) -> list[tuple[str, int]]:
 
 def numbers(path: Path, **selection: Any) -> list[int]:
     return [number for _, number in played(SelectedFrames(Selection([path], **selection)))]
+
+
+# -- what nothing fits
+
+
+def test_what_of_the_selection_nothing_fits_is_said(drive: Path) -> None:
+    ids = [parse_id_range(text) for text in ("7E8", "123", "700-7E0", "18DAF111")]
+    source = SelectedFrames(Selection([drive], ids=ids, channels={"can1": "bus", "can5": "x"}))
+    assert len(played(source)) == 1
+    assert source.unmatched == [
+        "--id 123: no frame has it",
+        "--id 700-7E0: no frame has it",
+        "--id 18DAF111: no frame has it",
+        "--map can5=x: no channel is called can5; there is can0, can1",
+    ]
+
+
+def test_a_selection_that_fits_has_nothing_to_be_said(drive: Path) -> None:
+    source = SelectedFrames(Selection([drive], ids=[parse_id_range("100")], channels={"can1": "bus"}))
+    assert played(source) == [("can0", 1)]
+    assert source.unmatched == []
 
 
 # -- bounds
@@ -230,7 +254,7 @@ def test_a_log_that_holds_no_times_is_named(drive: Path, tmp_path: Path) -> None
     path.write_text("  can0  123   [2]  01 02\n  can0  124   [1]  03\n")
     source = SelectedFrames(Selection([drive, path]))
     assert len(played(source)) == 7
-    assert source.untimed == {path}
+    assert [book.path for book in source.books if not book.has_timestamps] == [path]
 
 
 def test_logs_are_checked_before_anything_is_played(drive: Path, tmp_path: Path) -> None:
@@ -243,3 +267,80 @@ def test_logs_are_checked_before_anything_is_played(drive: Path, tmp_path: Path)
     picture.write_bytes(b"\xff\xd8\xff\xe0" * 500)
     with pytest.raises(LogError, match=r"picture\.log"):
         check_logs([picture])
+
+
+def test_a_pipe_is_left_for_who_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    monkeypatch.setattr(selected_frames, "was_closed", lambda _: True)
+    with pytest.raises(ReplayError, match="standard input is closed"):
+        check_logs([Path("-")])
+    monkeypatch.setattr(selected_frames, "was_closed", lambda _: False)
+    check_logs([fifo, Path("-")])  # opening it would wait for who writes
+    assert Selection([fifo]).is_stream
+    with pytest.raises(ReplayError, match="standard input can be read once"):
+        check_logs([Path("-"), Path("/dev/stdin")])
+
+
+# -- logs without a date
+
+COUNTING = "(0.500000) can0 100#01\n(1.500000) can0 100#02\n"
+
+
+def test_logs_without_a_date_move_together_to_the_start_time(drive: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.log", tmp_path / "b.log"
+    first.write_text(COUNTING)
+    second.write_text(COUNTING.replace("(0", "(7"))
+    start_ns = parse_start_time("2025-01-05T09:00:00+01:00")
+    assert start_ns == parse_start_time("2025-01-05T08:00:00") == 1_736_064_000 * SECOND_NS
+    source = SelectedFrames(Selection([first, drive, second], start_time_ns=start_ns))
+    times = [int(ns) for frames, _ in source for ns in frames.timestamp_ns]
+    assert [(one - start_ns) / SECOND_NS for one in times[:2]] == [0, 1]
+    assert times[2] == FIRST_NS
+    assert [(one - start_ns) / SECOND_NS for one in times[7:]] == [7, 1]
+
+
+def test_bounds_count_from_the_start_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text(COUNTING)
+    start_ns = parse_start_time("2025-01-05T08:00:00")
+    bound = parse_time_bound("2025-01-05T08:00:01")
+    assert numbers(path, start=bound, start_time_ns=start_ns) == [2]
+
+
+def test_a_start_time_moves_no_time_out_of_range() -> None:
+    times = np.array([-(2**63), 0, 2**63 - 1])
+    assert shifted(times, 5).tolist() == [-(2**63) + 5, 5, 2**63 - 1]
+    assert shifted(times, -5).tolist() == [-(2**63), -5, 2**63 - 6]
+
+
+@pytest.mark.parametrize("text", ["soon", "1", "3000-01-01T00:00:00"])
+def test_what_is_no_start_time_is_refused(text: str) -> None:
+    if text == "1":
+        assert parse_start_time(text) == SECOND_NS
+        return
+    with pytest.raises(ValueError, match=text):
+        parse_start_time(text)
+
+
+def test_bounds_that_leave_nothing_are_said_with_where_the_frames_are(drive: Path) -> None:
+    source = SelectedFrames(Selection([drive], start=parse_time_bound("2026-06-01T00:00:00")))
+    assert played(source) == []
+    (said,) = source.unmatched
+    assert said == (
+        "--start: no frame lies there; they are from 2025-12-22T15:31:02.000000Z to "
+        "2025-12-22T15:31:06.000000Z"
+    )
+
+
+def test_books_are_those_of_the_last_pass_over_each_log(drive: Path, tmp_path: Path) -> None:
+    path = tmp_path / "b.log"
+    path.write_text(DRIVE + "garbage\n# said\n")
+    source = SelectedFrames(Selection([drive, path]))
+    for _ in range(3):
+        played(source)
+    assert [(book.path, book.items, book.frames, book.unreadable) for book in source.books] == [
+        (drive, 5, 5, 0),
+        (path, 7, 5, 1),
+    ]
+    assert source.unreadable == len(source.problems) == 1

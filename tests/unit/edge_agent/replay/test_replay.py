@@ -103,6 +103,21 @@ async def test_frames_count_once_they_are_given_out(drive: Path) -> None:
     assert [replay.frames async for _ in replay.windows()] == [3, 4, 5]
 
 
+async def test_what_is_there_already_is_not_waited_for_and_the_rest_keeps_its_spacing(
+    drive: Path, played: PlayedTime
+) -> None:
+    replay = Replay(Selection([drive]), Pace(2.0, 0.05, loop=False))
+
+    async def is_there(window: Window) -> bool:
+        return numbers(window)[0] < 5
+
+    replay.is_there = is_there
+    due = [(numbers(window), played.now_seconds - 50.0) async for window in replay.windows()]
+    assert [one for one, _ in due] == [[1, 2, 3], [4], [5]]
+    assert [seconds for _, seconds in due[:2]] == [0, 0]
+    assert 0.5 <= due[2][1] <= 0.5 + replaying.BEAT_SECONDS + 1e-9, "a second behind the last that was there"
+
+
 # -- laps
 
 

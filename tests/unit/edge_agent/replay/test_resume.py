@@ -127,3 +127,15 @@ def test_only_its_owner_reads_it_and_nothing_is_left_beside_it(drive: Path, tmp_
     start_id(path, drive)
     assert [entry.name for entry in path.parent.iterdir()] == ["resume.json"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_place_among_other_frames_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, path = tmp_path / "drive.asc", tmp_path / "resume.json"
+    log.write_text("base hex timestamps absolute\n 0.1 1 123 Rx d 1 0A\n")
+    with monkeypatch.context() as before:  # a release whose reader left out the first frame
+        before.setattr("edge_agent.replay.resume._READERS", {})
+        start_id(path, log)
+    with pytest.raises(ReplayError, match="belongs to another replay"):
+        start_id(path, log)
+    path.unlink()
+    assert start_id(path, log) == start_id(path, log)

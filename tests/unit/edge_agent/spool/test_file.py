@@ -137,6 +137,22 @@ def test_what_is_too_large_for_the_bound_is_the_systems_full_disk(tmp_path: Path
     database.close()
 
 
+def test_the_reserve_of_the_disk_is_kept_but_for_room_inside_the_file(tmp_path: Path) -> None:
+    for reserve_bytes, grows in ((0, True), (None, True), (1 << 60, False)):
+        database = SpoolFile(tmp_path / str(reserve_bytes), MAX_BYTES, reserve_bytes)
+        if grows:
+            database.check_reserve()
+        else:
+            with pytest.raises(SpoolError, match="kept for others: free some space, or set a smaller"):
+                database.check_reserve()
+            with database.transaction() as db:
+                size = 2 * database.transaction_bytes
+                db.execute("INSERT INTO bodies VALUES (1, zeroblob(?))", (size,))
+                db.execute("DELETE FROM bodies")
+            database.check_reserve()
+        database.close()
+
+
 def test_closing_is_possible_more_than_once_and_leaves_one_file(tmp_path: Path) -> None:
     database = SpoolFile(tmp_path, MAX_BYTES)
     database.sync()
@@ -150,3 +166,16 @@ def test_a_place_that_is_a_file_is_refused_with_what_to_do(tmp_path: Path) -> No
     error = refusal(tmp_path / "spool")
     assert not error.is_corrupt
     assert "make it a directory that the agent's user can write" in str(error)
+
+
+def test_one_that_others_could_read_is_closed_to_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "spool"
+    SpoolFile(directory, MAX_BYTES).close()
+    directory.chmod(0o755)
+    (directory / FILE_NAME).chmod(0o644)
+    SpoolFile(directory, MAX_BYTES).close()
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE((directory / FILE_NAME).stat().st_mode) == 0o600
+    assert f"others could enter {directory}" in caplog.text

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from can_stream.protocol.packets import Gap, GapReason, decode_packet
 from edge_agent.config.sections import SpoolSection
 from edge_agent.host.clock import Clock
 from edge_agent.spool.directory import FILE_NAME, WAL_NAME, kept_files
+from edge_agent.spool.errors import spool_errors
+from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.spool import Spool
 from edge_agent.spool.store import Moment, SpoolStore
 from edge_agent.state import State, StatusCode
@@ -34,14 +37,14 @@ Frame = tuple[str, int]
 class Agent:
     """A lane whose frames are numbered by their ids, its spool, and a server that has all at once."""
 
-    def __init__(self, path: Path, start_id: str = START) -> None:
+    def __init__(self, path: Path, start_id: str = START, reserve_bytes: int | None = None) -> None:
         self.lane = a_spooled_lane(start_id=start_id, limits=WindowLimits(max_in_flight=10**6))
         self.window = window_of(self.lane)
         self.states: list[State] = []
         self.greetings = asyncio.Event()
         self.recorded: dict[Frame, int] = {}
         self.in_gaps: set[Frame] = set()
-        section = SpoolSection(str(path), flush_seconds=0.02)
+        section = SpoolSection(str(path), flush_seconds=0.02, reserve_bytes=reserve_bytes)
         self.spool = Spool(
             section, [self.lane], Clock(), greet_again=self.greetings.set, on_state=self.states.append
         )
@@ -91,9 +94,11 @@ class Agent:
 
 
 @contextlib.asynccontextmanager
-async def running(path: Path, start_id: str = START, *, opens: bool = True) -> AsyncIterator[Agent]:
+async def running(
+    path: Path, start_id: str = START, *, opens: bool = True, reserve_bytes: int | None = None
+) -> AsyncIterator[Agent]:
     """Its spool runs meanwhile, and comes to its end."""
-    agent = Agent(path, start_id)
+    agent = Agent(path, start_id, reserve_bytes)
     task = asyncio.create_task(agent.spool.run())
     try:
         if opens:
@@ -148,6 +153,108 @@ async def test_a_file_that_is_deleted_is_made_again_with_all_that_waits(
         await after.deliver()
         assert after.recorded == places(EARLIER, 0, 30) | places(START, 0, 250)
         assert not after.in_gaps
+
+
+@pytest.mark.parametrize("put", ["nothing", "the log of another", "nonsense"])
+async def test_a_log_that_alone_is_deleted_is_made_again_and_a_kill_costs_nothing_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, put: str
+) -> None:
+    path, killed, other = tmp_path / "spool", tmp_path / "killed", tmp_path / "other"
+    async with running(other, EARLIER) as agent:
+        agent.make(20)
+        await agent.until_on_disk(200)
+        foreign = (other / WAL_NAME).read_bytes()
+    async with running(path) as agent:
+        agent.make(20)
+        await agent.until_on_disk(200)
+        (path / WAL_NAME).unlink()
+        if put != "nothing":
+            (path / WAL_NAME).write_bytes(foreign if put == "the log of another" else os.urandom(5_000))
+        await until(lambda: "its log was deleted and is made anew" in caplog.text)
+        agent.make(5)
+        await agent.until_on_disk(250)
+        shutil.copytree(path, killed)  # what a process that is killed now leaves
+        assert agent.state.code is StatusCode.OK
+        assert not kept_files(path)
+    for left in (path, killed):
+        async with running(left, "02" * 8) as after:
+            after.lane.connect(0.0)
+            await after.deliver()
+            assert after.recorded == places(START, 0, 250)
+            assert not after.in_gaps
+
+
+async def test_a_log_that_cannot_be_made_anew_is_said_and_nothing_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk."""
+    async with running(tmp_path) as agent:
+        agent.make(20)
+        await agent.until_on_disk(200)
+        with monkeypatch.context() as patched:
+            patched.setattr(SpoolFile, "make_log_anew", fails)
+            (tmp_path / WAL_NAME).unlink()
+            await until(lambda: agent.state.code is StatusCode.DEGRADED)
+            assert "its log was deleted, and cannot be made anew yet (disk I/O error)" in agent.state.message
+            agent.make(5)
+            await agent.until_on_disk(250)
+        await until(lambda: agent.state.code is StatusCode.OK)
+        agent.lane.connect(0.0)
+        await agent.deliver()
+        assert agent.recorded == places(START, 0, 250)
+
+
+def fails(_: SpoolFile) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+async def test_what_is_on_a_full_disk_goes_to_the_server_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else may make room: it may be the spool that fills the disk."""
+    monkeypatch.setattr("edge_agent.spool.spool.RETRY_SECONDS", 0.1)
+    async with running(tmp_path) as agent:
+        agent.make(200)
+        await agent.until_on_disk(2000)
+        with monkeypatch.context() as patched:
+            patched.setattr(SpoolStore, "apply", is_full)
+            agent.make(5)
+            await until(lambda: agent.state.code is StatusCode.FAILED)
+            assert (
+                "the disk is full: free some space; meanwhile packets wait in memory" in agent.state.message
+            )
+            agent.lane.connect(0.0)
+            await agent.deliver()
+            assert agent.recorded == places(START, 0, 2050)
+            assert agent.state.code is StatusCode.FAILED
+        await until(lambda: agent.state.code is StatusCode.OK)
+    async with running(tmp_path, "02" * 8) as after:
+        assert after.lane.connect(0.0).backlog == []
+
+
+async def test_with_too_little_of_the_disk_free_for_others_packets_wait_in_memory_until_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.spool.spool.RETRY_SECONDS", 0.1)
+    async with running(tmp_path, reserve_bytes=1 << 40) as agent:
+        agent.make(5)
+        await until(lambda: agent.state.code is StatusCode.FAILED)
+        assert "1099511.6 MB that are kept for others: free some space" in agent.state.message
+        assert "`reserve_bytes` below [spool]; meanwhile packets wait in memory" in agent.state.message
+        agent.lane.connect(0.0)
+        await agent.deliver()
+        assert agent.recorded == places(START, 0, 50), "what is live goes on"
+        agent.lane.disconnect()
+        agent.make(5)
+    async with running(tmp_path, "02" * 8) as after:
+        assert [one.frames for one in after.lane.connect(0.0).backlog] == [50], "written at the end"
+
+
+def is_full(_: SpoolStore, *__: object) -> int:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    with spool_errors(Path("spool")):
+        raise error
 
 
 async def test_what_is_on_its_way_while_the_file_is_moved_arrives_once(tmp_path: Path) -> None:
@@ -224,6 +331,7 @@ async def test_a_file_that_comes_back_brings_nothing_a_second_time(
         path.rename(late)
         covered.rename(path)
         await until(lambda: caplog.text.count("what waits is moved there") == 2)
+        await until(lambda: agent.state.message.endswith("what waited was moved there (2 times)"))
         agent.make(5)
         await agent.until_on_disk(300)
     async with running(path, "02" * 8) as after:
@@ -231,6 +339,40 @@ async def test_a_file_that_comes_back_brings_nothing_a_second_time(
         assert sum(one.frames for one in hello.backlog) == 300
         await after.deliver()
         assert after.recorded == places(START, 0, 300)
+
+
+@pytest.mark.parametrize("delivers", [False, True])
+async def test_a_copy_that_is_put_in_its_place_brings_nothing_a_second_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, delivers: bool
+) -> None:
+    """As when all is copied to a larger disk, which is then mounted over it."""
+    path, copy = tmp_path / "spool", tmp_path / "copy"
+    await leave(path, 3)
+    async with running(path) as agent:
+        agent.make(20)
+        await agent.until_on_disk(230)
+        shutil.copytree(path, copy)
+        if delivers:
+            agent.lane.connect(0.0)
+            await agent.deliver()
+        agent.make(5)
+        agent.lane.disconnect()
+        await agent.until_on_disk(50 if delivers else 280)
+        path.rename(tmp_path / "old")
+        copy.rename(path)
+        await until(lambda: "what waits is moved there" in caplog.text)
+        agent.make(5)
+        await agent.until_on_disk(130 if delivers else 330)
+        hello = agent.lane.connect(0.0)
+        assert sum(one.frames for one in hello.backlog) == (130 if delivers else 330)
+        if delivers:  # the copy alone knows that these wait, and they are recorded
+            agent.recorded = {place: one for place, one in agent.recorded.items() if place[0] == START}
+        await agent.deliver()
+        assert agent.recorded == places(EARLIER, 0, 30) | places(START, 0, 300)
+        assert agent.lane.is_empty
+        assert agent.lane.acknowledged_frames == 300, "each once"
+    async with running(path, "02" * 8) as after:
+        assert after.lane.connect(0.0).backlog == []
 
 
 @pytest.mark.parametrize("whole", [False, True])

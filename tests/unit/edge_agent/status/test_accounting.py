@@ -30,7 +30,7 @@ def frames(taken: int, uncounted: int = 0, **counts: int) -> Ledger:
         ),
         (
             frames(5, trimmed=5, uncounted=1_000),
-            "5 lost of 5 frames: 5 of what waited for the server, for which memory or disk had no room, "
+            "5 lost of 5 frames: 5 of what waited for the server, that memory or disk could not keep, "
             "1 000 times the adapter lost some and did not say how many",
         ),
         (
@@ -41,7 +41,7 @@ def frames(taken: int, uncounted: int = 0, **counts: int) -> Ledger:
         (
             frames(90, lost_server=30, acknowledged=60),
             "30 lost of 90 frames: 30 that the server had acknowledged and has no more: was it restored from "
-            "a backup?",
+            "a backup, or damaged?",
         ),
         (
             Ledger("frames", FRAME_HOPS, 9, {"acknowledged": 9}, in_doubt=2),

@@ -17,7 +17,7 @@ from can_stream.strict_config import ConfigError
 from edge_agent.errors import StatusError
 from edge_agent.status import socket as status_socket
 from edge_agent.status.document import AgentStatus
-from edge_agent.status.finding import START, find_status
+from edge_agent.status.finding import find_status, how_to_start
 from edge_agent.status.socket import serving_status
 
 STATUS = AgentStatus("van7", "0.1", "00" * 8, 1, "2026-01-01T00:00:00Z", 1.0, True, "http://x", [], [])
@@ -97,7 +97,9 @@ async def test_a_socket_that_is_named_is_the_only_one_asked(home: Path) -> None:
     async with agents(home, "van7"):
         error = await refusal(home, at=home / "other.sock")
     assert error.code == "NOT_RUNNING"
-    assert str(error).startswith(f"no agent runs here (no agent listens at {home / 'other.sock'}): {START}")
+    assert str(error).startswith(
+        f"no agent runs here (no agent listens at {home / 'other.sock'}): {how_to_start()}"
+    )
 
 
 async def test_a_configuration_names_its_agent_wherever_it_listens(home: Path) -> None:
@@ -126,7 +128,7 @@ async def test_an_unusable_configuration_is_said_and_nobody_asked(home: Path) ->
 async def test_where_no_agent_ever_ran_it_says_how_to_start_one(home: Path) -> None:
     error = await refusal(home)
     assert error.code == "NOT_RUNNING"
-    assert str(error) == f"no agent runs here: {START}; `edge-agent doctor` says what may be wrong"
+    assert str(error) == f"no agent runs here: {how_to_start()}; `edge-agent doctor` says what may be wrong"
 
 
 async def test_one_that_answers_nonsense_says_more_than_those_that_are_not_there(home: Path) -> None:

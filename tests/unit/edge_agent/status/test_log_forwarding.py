@@ -9,23 +9,13 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
-
 from can_stream.protocol.control import (
     Log,
     decode_agent_control_message,
     encode_control_message,
 )
 from edge_agent.host.clock import Clock
-from edge_agent.status.log_forwarding import MAX_CHARACTERS, LogForwarder
-from edge_agent.status.log_limit import (
-    FIRST_PAUSE_SECONDS,
-    LONGEST_PAUSE_SECONDS,
-    MAX_KINDS,
-    MOST_PER_PAUSE,
-    OTHERS,
-    LogLimit,
-)
+from edge_agent.status.log_forwarding import MAX_CHARACTERS, PACE, LogForwarder
 from tests.helpers.conditions import Gathered
 
 LOGGER = logging.getLogger("edge_agent.bus.reader")
@@ -79,7 +69,7 @@ async def test_a_burst_is_one_line_and_a_sum() -> None:
         for number in range(1000):
             LOGGER.warning("queue full %d", number)
         await told.until(1)
-        clock.ahead_seconds = FIRST_PAUSE_SECONDS + 1
+        clock.ahead_seconds = PACE.first_pause_seconds + 1
         await told.until(2)
     assert [log.message for log in told] == ["queue full 0", "999 more like this, the last: queue full 999"]
 
@@ -110,36 +100,3 @@ async def test_any_text_becomes_a_message_of_bounded_size() -> None:
     assert [log.level for log in told] == ["warning", "error"]
     for log in told:
         assert decode_agent_control_message(encode_control_message(log)) == log
-
-
-def test_lines_of_a_kind_come_ever_less_often_while_they_keep_coming() -> None:
-    limit, passed = LogLimit(), []
-    for second in range(0, 7 * 86_400, 60):
-        if limit.passes("uplink", second):
-            passed.append(second)
-        passed += [second for _ in limit.summaries(second)]
-    assert len(passed) < 200
-    assert passed[:3] == [0, 60, 120]
-    assert passed[-1] - passed[-2] == pytest.approx(LONGEST_PAUSE_SECONDS, abs=61)
-
-
-def test_after_a_long_peace_a_pause_is_short_again() -> None:
-    limit = LogLimit()
-    for second in range(1000):
-        limit.passes("kind", second)
-    late = 1000.0 + 3 * LONGEST_PAUSE_SECONDS
-    assert limit.summaries(late)
-    late += 3 * LONGEST_PAUSE_SECONDS
-    assert limit.passes("kind", late)
-    assert not limit.passes("kind", late + 1)
-    assert limit.summaries(late + FIRST_PAUSE_SECONDS) == [("kind", 1)]
-
-
-def test_many_kinds_at_once_are_bounded_and_none_is_uncounted() -> None:
-    limit, sent = LogLimit(), 0
-    for number in range(3 * MAX_KINDS):
-        sent += limit.passes(number, 0.0)
-    assert sent == MOST_PER_PAUSE
-    summed = dict(limit.summaries(FIRST_PAUSE_SECONDS))
-    assert summed[OTHERS] > 0
-    assert sent + sum(summed.values()) == 3 * MAX_KINDS

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from pytest_mock import MockerFixture
 
 from can_stream.databases.configured import ConfiguredDatabases
 from can_stream.frames.batches import batch_of
 from can_stream.lanes.window import MemoryWindow, WindowLimits
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.packets import GapReason
+from can_stream.version import VERSION
 from edge_agent.budget.budget import Budget, Stage
 from edge_agent.bus.source import Dropped
 from edge_agent.config.dongle import DongleSection
-from edge_agent.config.sections import SpoolSection
+from edge_agent.config.sections import ServerSection, SpoolSection
 from edge_agent.state import State, StatusCode
 from edge_agent.status.services import (
     ServiceMaker,
@@ -29,7 +31,8 @@ from edge_agent.status.services import (
     uplink_service,
     values_ledger,
 )
-from edge_agent.uplink.hello import VERSION
+from edge_agent.uplink.state import UplinkPhase, UplinkState
+from edge_agent.uplink.uplink import Uplink
 from tests.helpers.agent_parts import (
     AgentParts,
     StandingClock,
@@ -261,7 +264,23 @@ async def test_the_numbers_of_a_decoder_say_what_became_of_every_value() -> None
 
 
 def of_uplink(parts: AgentParts, now_seconds: float = 1000.0, url: str = "https://user@s.example") -> Any:
-    return uplink_service(MAKER, parts.uplink, url, now_seconds, NOW_NS)
+    return uplink_service(MAKER, parts.uplink, ServerSection(url), now_seconds, NOW_NS)
+
+
+async def test_an_uplink_in_clear_text_to_another_machine_is_degraded_where_nobody_allowed_it(
+    mocker: MockerFixture,
+) -> None:
+    parts = AgentParts([log_section()])
+    connected = UplinkState(UplinkPhase.STREAMING, "streaming")
+    mocker.patch.object(Uplink, "state", new_callable=mocker.PropertyMock, return_value=connected)
+    doubtful = of_uplink(parts, url="http://10.0.0.7:8080")
+    assert (doubtful.status, doubtful.metrics["fault"]) == ("DEGRADED", "clear_text")
+    assert "allow_clear_text = true" in doubtful.message
+    allowed = uplink_service(MAKER, parts.uplink, ServerSection("http://10.0.0.7", None, None, True), 1.0, 1)
+    assert (allowed.status, allowed.metrics["fault"]) == ("OK", "")
+    assert "everyone on the way can read" in allowed.message
+    for url in ("https://10.0.0.7", "http://127.0.0.1:8080"):
+        assert stands(of_uplink(parts, url=url)) == ("OK", 0, "streaming")
 
 
 async def test_an_uplink_before_its_first_connection() -> None:
@@ -307,8 +326,8 @@ async def test_an_uplink_without_acks_is_not_well_though_it_is_connected() -> No
         async with streaming(parts.uplink):
             put_frames(parts.dongles[0], 3)
             now_seconds = parts.clock.monotonic_seconds()
-            early = uplink_service(MAKER, parts.uplink, server.url, now_seconds + 5, NOW_NS)
-            late = uplink_service(MAKER, parts.uplink, server.url, now_seconds + 36, NOW_NS)
+            early = uplink_service(MAKER, parts.uplink, ServerSection(server.url), now_seconds + 5, NOW_NS)
+            late = uplink_service(MAKER, parts.uplink, ServerSection(server.url), now_seconds + 36, NOW_NS)
     assert stands(early) == ("OK", 0, f"streaming to {server.url}")
     assert (late.status, late.metrics["fault"]) == ("DEGRADED", "stalled")
     assert "for 36 s nothing has been acknowledged: see whether the server stores" in late.message
@@ -324,7 +343,7 @@ async def test_an_uplink_that_is_refused_says_so_and_counts_it() -> None:
                 parts.uplink.progress.clear()
             service = of_uplink(parts)
     assert service.status == "FAILED"
-    assert "enrol it again with `edge-agent enroll`" in service.message
+    assert "enrol it again with `edge-agent enroll --server " in service.message
     assert (service.metrics["refused"], service.metrics["refusals"]) == (True, 1)
     assert service.metrics["fault"] == "refused"
 

@@ -14,6 +14,7 @@ from edge_agent.errors import CredentialError
 from edge_agent.uplink.credentials import (
     default_token_file,
     parse_token,
+    place_for_token,
     read_agent_token,
     read_token,
     token_file,
@@ -30,22 +31,58 @@ def secret(path: Path, content: bytes = b"s3cret\n", mode: int = 0o600) -> Path:
 
 def test_what_is_written_is_read_and_nobody_else_can(tmp_path: Path) -> None:
     path = tmp_path / "new" / "token"
-    write_token(path, "first")
-    write_token(path, "second")
-    assert read_token(path) == "second"
+    write_token(path, "cea_agent_first")
+    write_token(path, "cea_agent_second")
+    assert read_token(path) == "cea_agent_second"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["token"]
 
 
 def test_a_token_that_cannot_be_stored_leaves_the_old_one(tmp_path: Path) -> None:
-    path = secret(tmp_path / "token", b"old\n")
+    path = secret(tmp_path / "token", b"cea_agent_old\n")
     with pytest.raises(CredentialError, match="cannot be stored") as caught:
         write_token(path, "s3cret\u2028")
     assert "s3cret" not in str(caught.value)
-    assert read_token(path) == "old"
+    assert read_token(path) == "cea_agent_old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["token"]
     with pytest.raises(CredentialError, match="cannot be stored: File exists"):
         write_token(path / "below", "new")
+
+
+def test_where_nothing_is_stored_no_directory_is_left(tmp_path: Path) -> None:
+    with place_for_token(tmp_path / "new" / "below" / "token", ""):
+        assert len(list((tmp_path / "new" / "below").iterdir())) == 1, "there is room for it"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["/proc/nope/token", "/dev/null", "/dev"])
+def test_a_place_that_can_hold_no_token_is_refused_at_once(place: str) -> None:
+    with (
+        pytest.raises(CredentialError, match=f"^{place}: .*: name another$"),
+        place_for_token(Path(place), "name another"),
+    ):
+        pytest.fail("a token would be lost")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'[server]\nurl = "https://x"\n', b"word\n", b"cea_agent_a cea_agent_b", b"\x00" * 40, b"x" * 5000],
+)
+def test_what_is_no_token_is_not_written_over(tmp_path: Path, content: bytes) -> None:
+    path = secret(tmp_path / "agent.toml", content)
+    with (
+        pytest.raises(CredentialError, match=r"something else than a token: move it away, or name another$"),
+        place_for_token(path, "name another"),
+    ):
+        pytest.fail("a token would be lost")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"cea_agent_old\n", b"cea_enroll_once"])
+def test_a_token_of_ours_is_written_over_and_so_is_nothing(tmp_path: Path, content: bytes) -> None:
+    path = secret(tmp_path / "token", content)
+    write_token(path, "cea_agent_new")
+    assert read_token(path) == "cea_agent_new"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
@@ -102,7 +139,7 @@ def test_a_service_looks_for_another_token_where_enroll_puts_it(tmp_path: Path) 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_what_root_stores_in_a_services_directory_is_the_services(tmp_path: Path) -> None:
     os.chown(tmp_path, 12_345, 12_346)
-    write_token(tmp_path / "token", "first")
+    write_token(tmp_path / "token", "cea_agent_first")
     found = (tmp_path / "token").stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12_345, 12_346, 0o600)
 

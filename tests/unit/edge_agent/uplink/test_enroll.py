@@ -18,7 +18,7 @@ import pytest
 
 from edge_agent.errors import EnrollError
 from edge_agent.uplink.asking import MAX_BODY_BYTES
-from edge_agent.uplink.enroll import clear_text_warning, register
+from edge_agent.uplink.enroll import refuse_clear_text, register
 
 TOKEN = "enrol-s3cret"
 GOOD = {"agent_id": "van7", "agent_token": "agent-s3cret", "ws_url": "ws://x/ws/agent"}
@@ -107,7 +107,7 @@ def test_the_token_goes_in_the_body_and_the_identity_comes_back(serve: Serve) ->
 )
 def test_the_servers_refusal_comes_with_a_remedy(serve: Serve, status: int, code: str, remedy: str) -> None:
     answer = serve(status, {"code": code, "message": f"no to {TOKEN}\x1b[2J", "details": {}})
-    with refused(code, "no to [token]?[2J", remedy):
+    with refused(code, r"no to [token]\x1b[2J", remedy):
         register(f"http://{answer.authority}", TOKEN, "van7")
 
 
@@ -196,13 +196,15 @@ def test_what_cannot_be_asked_for_is_told_before_anything_is_sent(tmp_path: Path
         register("https://127.0.0.1:1", TOKEN, "van7", ca_file=tmp_path / "none.pem")
 
 
-@pytest.mark.parametrize("url", ["http://x.example", "ws://192.168.1.5:8080"])
-def test_plain_http_across_a_network_is_warned_of(url: str) -> None:
-    assert "can read the token" in (clear_text_warning(url) or "")
+@pytest.mark.parametrize("url", ["http://x.example", "ws://192.168.1.5:8080", "http://a.localhost"])
+def test_plain_http_across_a_network_is_refused_and_warned_of_where_it_is_allowed(url: str) -> None:
+    with refused("CLEAR_TEXT", "--allow-clear-text"):
+        refuse_clear_text(url, allowed=False)
+    assert "can read the token" in (refuse_clear_text(url, allowed=True) or "")
 
 
 @pytest.mark.parametrize(
-    "url", ["https://x.example", "http://localhost:1", "http://127.0.0.1", "http://[::1]:80"]
+    "url", ["https://x.example", "http://localhost:1", "http://127.3.2.1", "http://[::1]:80", "no url"]
 )
-def test_encrypted_or_local_is_not_warned_of(url: str) -> None:
-    assert clear_text_warning(url) is None
+def test_encrypted_or_local_is_neither_refused_nor_warned_of(url: str) -> None:
+    assert refuse_clear_text(url, allowed=False) is None

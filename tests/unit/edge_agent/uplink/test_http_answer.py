@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.uplink.http_answer import HttpAnswer, is_whole, parse_answer, shown
+from edge_agent.uplink.http_answer import HttpAnswer, in_short, is_whole, parse_answer
 from tests.helpers.foreign_servers import http, own
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -81,4 +81,4 @@ def test_it_is_known_when_no_more_is_to_come() -> None:
 
 
 def test_what_is_shown_harms_no_terminal() -> None:
-    assert shown("a\x1b[2J\nb" + "x" * 400) == "a?[2J?b" + "x" * 293
+    assert in_short("a\x1b[2J\nb" + "x" * 400) == r"a\x1b[2J\nb" + "x" * 293

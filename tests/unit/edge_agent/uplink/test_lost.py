@@ -6,12 +6,13 @@ import errno
 import socket
 
 import pytest
+from msgspec import structs
 from websockets.exceptions import ConnectionClosedError, InvalidUpgrade
 from websockets.frames import Close
 
 from can_stream.protocol.control import Error
 from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error, obstacle_of
-from edge_agent.uplink.obstacle import Way
+from edge_agent.uplink.obstacle import Way, in_options
 
 WAY = Way("https://stream.example.com")
 
@@ -27,7 +28,7 @@ WAY = Way("https://stream.example.com")
     ],
 )
 def test_only_a_person_can_help_against_some_errors(code: str, fault: str) -> None:
-    lost = lost_by_error(Error(code, "it is so"))
+    lost = lost_by_error(WAY, Error(code, "it is so"))
     assert lost.refused
     assert lost.fault == fault
     assert f"{code}: it is so" in lost.reason
@@ -35,23 +36,28 @@ def test_only_a_person_can_help_against_some_errors(code: str, fault: str) -> No
 
 @pytest.mark.parametrize("code", ["INVALID_MESSAGE", "OVERLOADED", "of a later version"])
 def test_any_other_error_may_pass(code: str) -> None:
-    lost = lost_by_error(Error(code, "later"))
+    lost = lost_by_error(WAY, Error(code, "later"))
     assert not lost.refused
     assert lost.reason == f"the server says {code}: later"
 
 
 def test_a_token_of_another_agent_is_a_refusal_that_names_both() -> None:
     text = "agent_id: 'gateway' is not the owner of this token, which is that of 'van7'"
-    lost = lost_by_error(Error("AGENT_MISMATCH", text))
+    lost = lost_by_error(structs.replace(WAY, token_file="/etc/my token"), Error("AGENT_MISMATCH", text))
     assert lost.refused
-    remedy = 'set `id = "van7"` below [agent], or run `edge-agent enroll --agent-id gateway`'
+    command = (
+        f"edge-agent enroll --server {WAY.url} --token-file FILE --agent-id gateway --out '/etc/my token'"
+    )
+    remedy = f'set `id = "van7"` below [agent], or run `{command}`'
+    assert in_options(remedy) == f'set `--agent-id "van7"`, or run `{command}`', "where there is no file"
     assert lost.reason == f"the token is that of another agent (AGENT_MISMATCH: {text}): {remedy}"
 
 
 def test_a_server_of_before_says_the_same_as_a_broken_protocol() -> None:
-    lost = lost_by_error(Error("PROTOCOL_ERROR", "agent_id: 'gateway' is not the owner of this token"))
+    lost = lost_by_error(WAY, Error("PROTOCOL_ERROR", "agent_id: 'gateway' is not the owner of this token"))
     assert lost.refused
     assert "set `id`, to what it was enrolled as, below [agent]" in lost.reason
+    assert "set `--agent-id` to what it was enrolled as, or run" in in_options(lost.reason)
 
 
 def test_who_closes_is_asked_why() -> None:

@@ -63,4 +63,4 @@ def test_a_certificate_is_judged_by_its_fault(code: int, fault: str) -> None:
 
 
 def test_an_error_that_is_not_in_the_table_has_no_sentence_here() -> None:
-    assert by_server_error("OVERLOADED", "later") is None
+    assert by_server_error(WAY, "OVERLOADED", "later") is None

@@ -85,7 +85,7 @@ def test_a_loss_says_why_and_when_it_goes_on(phase: UplinkPhase) -> None:
     driven = at(phase)
     wait_seconds = driven.lost(reason="the connection is lost (too late)")
     assert driven.phase is UplinkPhase.WAITING
-    assert driven.message == f"the connection is lost (too late); next attempt in {wait_seconds:.1f} s"
+    assert driven.message == f"the connection is lost (too late); next attempt after {wait_seconds:.1f} s"
 
 
 @pytest.mark.parametrize("phase", UplinkPhase)
@@ -93,7 +93,7 @@ def test_a_refusal_says_the_remedy_and_when_it_is_tried_again(phase: UplinkPhase
     driven = at(phase)
     driven.refused()
     assert driven.phase is UplinkPhase.REFUSED
-    assert driven.message == f"{REFUSAL}; next attempt in 300.0 s"
+    assert driven.message == f"{REFUSAL}; next attempt after 300.0 s"
 
 
 @pytest.mark.parametrize("phase", [UplinkPhase.CONNECTING, UplinkPhase.GREETING, UplinkPhase.STREAMING])
@@ -132,7 +132,7 @@ def test_a_second_welcome_does_not_begin_the_time_anew_after_which_failures_are_
 def test_the_last_reason_is_the_one_that_is_said() -> None:
     driven = at(UplinkPhase.REFUSED)
     driven.lost(reason=f"{URL} cannot be reached (Connection refused)")
-    assert driven.message.startswith(f"{URL} cannot be reached (Connection refused); next attempt in ")
+    assert driven.message.startswith(f"{URL} cannot be reached (Connection refused); next attempt after ")
     assert not driven.reconnecting.state.refused
 
 

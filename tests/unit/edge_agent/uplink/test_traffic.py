@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from can_stream.lanes.sender import LaneSender
 from can_stream.lanes.window import WindowLimits
-from can_stream.protocol.control import Heartbeat
+from can_stream.protocol.control import Heartbeat, Log
 from can_stream.protocol.packets import GapReason
 from edge_agent.uplink.traffic import MAX_WAITING_CONTROL_MESSAGES, Traffic
 
@@ -57,3 +57,18 @@ async def test_an_ack_for_one_lane_says_nothing_of_another() -> None:
 async def test_who_waits_for_nothing_does_not_stall() -> None:
     assert Traffic([]).stalled_seconds(1000.0) == 0.0
     assert Traffic([lane(None), lane(0.0, paused=True)]).stalled_seconds(1000.0) == 0.0
+
+
+async def test_what_is_spent_holds_everything_but_presence_until_more_is_allowed() -> None:
+    traffic = Traffic([])
+    log = Log(1, "warning", "uplink", "something")
+    assert traffic.say(log), "there is no budget"
+    traffic.allow_bytes(100)
+    assert traffic.say(log)
+    traffic.counts.bytes_up += 100
+    assert [traffic.say(log), traffic.say(beat(1))] == [False, True]
+    assert traffic.counts.messages_dropped == 1
+    traffic.has_unsent.clear()
+    traffic.allow_bytes(1)
+    assert traffic.has_unsent.is_set()
+    assert traffic.say(log)
