@@ -9,12 +9,16 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.helpers.lanes import required_lanes
+from tests.helpers.shared_data import SHARED_DATA
 
 # Imported when this module has run: the environment that processes of tests get is copied there.
 pytest_plugins = ["tests.helpers.real_server"]
@@ -23,11 +27,30 @@ pytest_plugins = ["tests.helpers.real_server"]
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="edge-agent-")
 atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
+# Whoever runs the tests in the background has them ignore these, and all processes that they start: programs
+# that leave what is ignored ignored, as they should, could not be ended by it.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
 # No deadline per example: a loaded machine is no finding.
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "desk"))
+
+
+def pytest_configure() -> None:
+    """UsageError for a name in REQUIRE_LANES that is no lane, whichever tests run."""
+    required_lanes()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Recorded drives are with the makers alone: a skip would ask others for what they cannot get."""
+    left_out = [] if SHARED_DATA.exists() else [item for item in items if item.get_closest_marker("recorded")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

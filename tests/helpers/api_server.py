@@ -12,13 +12,19 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from stream_server.access import credentials
+from stream_server.access import credentials, machines
 from stream_server.access.roles import Role
 from stream_server.app import RunningServer, running_server
 from stream_server.config import LimitsSection, ServerConfig, ServerSection
 from stream_server.storage import data_directory
 
 API = "/api/v1"
+DONGLE: dict[str, Any] = {
+    "dongle_id": "van7-can0",
+    "interface": "socketcan",
+    "channel": "can0",
+    "bitrate": 500000,
+}
 HELLO = {
     "type": "hello",
     "agent_id": "van7",
@@ -28,7 +34,7 @@ HELLO = {
     "wall_ns": 2,
     "clock_synchronised": True,
     "version": "1.2.3",
-    "dongles": [{"dongle_id": "van7-can0", "interface": "socketcan", "channel": "can0", "bitrate": 500000}],
+    "dongles": [DONGLE],
 }
 HEARTBEAT = {"type": "heartbeat", "monotonic_ns": 1, "wall_ns": 2, "clock_synchronised": True}
 OPEN = {
@@ -118,7 +124,7 @@ class Server:
     async def enrolment(self, agent_id: str | None = None, uses: int = 1) -> str:
         now_ns = time.time_ns()
         secret: str = await self.services.database.write(
-            lambda connection: credentials.create_enrolment(connection, agent_id, uses, now_ns, "test")
+            lambda connection: machines.create_enrolment(connection, agent_id, uses, now_ns, "test")
         )
         return secret
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from can_stream.databases.findings import Findings
 from can_stream.databases.loading import load_databases, parse_database
 from can_stream.frames.batches import FD_LENGTHS, FrameBatch, FrameFlag, batch_of
@@ -20,15 +18,6 @@ from can_stream.signals.table import SignalTable
 if TYPE_CHECKING:
     from cantools.database import Database
     from cantools.database.can import Message, Signal
-
-SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
-
-
-def shared_data() -> Path:
-    """The shared folder; skips the test where it is missing."""
-    if not SHARED_DATA.exists():
-        pytest.skip("needs the shared databases and vectors (../shared/data)")
-    return SHARED_DATA
 
 
 def load_both(path: Path) -> tuple[SignalTable, Database]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import shutil
 import sqlite3
@@ -10,15 +11,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from sqlalchemy import select
 
 from can_stream.protocol.control import LaneName
 from can_stream.protocol.packets import Gap, GapReason, decode_packet
-from stream_server.recording import recording_store
+from stream_server.recording import retention_store
 from stream_server.storage import migrations
 from stream_server.storage.database import open_engine
 from stream_server.storage.recording_schema import packets
@@ -28,6 +28,10 @@ from tests.helpers.server_parts import OTHER_START, START, frames_packet, gap_pa
 PAGE: Final = 4096
 Number = tuple[str, str, str, int]
 """Dongle, lane, start, number of a packet."""
+Damage = Literal["noise", "zeros", "other", "bit", "cut"]
+DAMAGES: Final[tuple[Damage, ...]] = get_args(Damage)
+
+_SHELLS: Final = (("sqlite3",), ("fossil", "sql", "--no-repository"))
 
 
 class Lane(NamedTuple):
@@ -78,19 +82,30 @@ def make_recording(path: Path, recorded: Iterable[Lane], deleted: int = 0) -> No
                 connection, *lane.bodies, lane=lane.lane, dongle_id=lane.dongle_id,
                 received_ns=lambda _: time.time_ns(), span_ns=lambda seq: (seq * 1000, seq * 1000 + 1),
             )  # fmt: skip
-        while deleted > 0:
-            sizes = connection.execute(
-                select(packets.c.size_bytes).order_by(packets.c.id).limit(min(deleted, 100))
-            )
-            deleted -= recording_store.delete_oldest(connection, 0, sum(sizes.scalars()))[0]
+        oldest = connection.execute(select(packets.c.id).order_by(packets.c.id).limit(deleted)).scalars()
+        last_id = max(oldest, default=0)
+        while retention_store.delete_oldest(connection, last_id).packets:
+            pass
     engine.dispose()
 
 
-def damage(path: Path, page: int, chance: random.Random) -> None:
-    """Random bytes where a page was."""
+def damage(path: Path, page: int, chance: random.Random, kind: Damage = "noise") -> None:
+    """Something else where a page was; `cut`: the file ends within it."""
     with path.open("r+b") as file:
-        file.seek((page - 1) * PAGE)
-        file.write(chance.randbytes(PAGE))
+        whole = file.read()
+        at = (page - 1) * PAGE
+        file.seek(at)
+        if kind == "cut":
+            file.truncate(at + chance.choice([0, 1, PAGE // 2]))
+        elif kind == "bit":
+            place = at + chance.randrange(PAGE)
+            file.seek(place)
+            file.write(bytes([whole[place] ^ 1 << chance.randrange(8)]))
+        elif kind == "other":
+            other = chance.randrange(len(whole) // PAGE) * PAGE
+            file.write(whole[other : other + PAGE])
+        else:
+            file.write(bytes(PAGE) if kind == "zeros" else chance.randbytes(PAGE))
 
 
 def stored_packets(path: Path) -> dict[Number, bytes]:
@@ -131,17 +146,27 @@ def readable_bodies(path: Path, last_id: int) -> set[bytes]:
 
 
 def recovered_bodies(path: Path, scratch: Path) -> set[bytes]:
-    """The bodies that the shell of SQLite recovers from a damaged file."""
-    dump = subprocess.run(["sqlite3", str(path), ".recover"], capture_output=True, check=False)
-    subprocess.run(["sqlite3", str(scratch)], input=dump.stdout, capture_output=True, check=False)
-    found: set[bytes] = set()
-    with contextlib.closing(sqlite3.connect(scratch)) as plain:
+    """The bodies that SQLite's own recovery gets from a damaged file, in whatever table it puts them.
+
+    Without those whose start it does not get: nothing says any more which dongle they are of. Only where
+    there is a `recovering_shell`.
+    """
+    shell = recovering_shell()
+    assert shell is not None
+    # It opens the file to write, and would put what is in the log into it.
+    for tail in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(f"{path}{tail}", f"{scratch}{tail}")
+    found: set[object] = set()
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as plain:
+        plain.executescript(_recovery(shell, scratch))
         names = [name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for name in names:
-            for row in plain.execute(f'SELECT * FROM "{name}"'):
-                found.update(value for value in row if isinstance(value, bytes) and is_packet(value))
-    scratch.unlink()
-    return found
+            found.update(value for row in plain.execute(f'SELECT * FROM "{name}"') for value in row)
+    for file in scratch.parent.glob(f"{scratch.name}*"):
+        file.unlink()
+    bodies = {value for value in found if isinstance(value, bytes) and is_packet(value)}
+    return {body for body in bodies if decode_packet(body).number.start_id in found}
 
 
 def is_packet(body: bytes) -> bool:
@@ -152,15 +177,26 @@ def is_packet(body: bytes) -> bool:
     return False
 
 
-@cache
-def has_recovery() -> bool:
-    """Whether there is a shell of SQLite that can recover anything: Debian 12's has no access to pages."""
-    if shutil.which("sqlite3") is None:
-        return False
+@functools.cache
+def recovering_shell() -> tuple[str, ...] | None:
+    """The first of `_SHELLS` that is here and whose `.recover` recovers something."""
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "healthy"
-        with contextlib.closing(sqlite3.connect(path)) as plain, plain:
-            plain.execute("CREATE TABLE one (body BLOB)")
-        return not subprocess.run(
-            ["sqlite3", str(path), ".recover"], capture_output=True, check=False
-        ).returncode
+        path = Path(directory, "whole")
+        with contextlib.closing(sqlite3.connect(path)) as plain:
+            plain.executescript("CREATE TABLE whole (x); INSERT INTO whole VALUES (4711)")
+        for shell in _SHELLS:
+            if shutil.which(shell[0]) and "4711" in _recovery(shell, path):
+                return shell
+    return None
+
+
+def _recovery(shell: tuple[str, ...], path: Path) -> str:
+    done = subprocess.run([*shell, path, ".recover"], capture_output=True, check=False)
+    # Newer shells begin with settings of their own.
+    return "".join(line for line in done.stdout.decode().splitlines(True) if not line.startswith("."))
+
+
+RECOVERY_HINT: Final = (
+    "SQLite's recovery is compared with: `sudo apt install sqlite3`, on Debian 12 `sudo apt install fossil` "
+    "(whose own sqlite3 has a library without the table `sqlite_dbpage`, and recovers nothing)"
+)

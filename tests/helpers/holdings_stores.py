@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.pool import StaticPool
 
 from can_stream.frames.batches import FrameBatch
@@ -23,7 +23,7 @@ from can_stream.lanes.opening import Opening, Start, named_starts, opened
 from can_stream.lanes.receiver import Change
 from can_stream.protocol.lanes_control import LaneHello
 from can_stream.protocol.packets import Gap, Packet, decode_packet, encode_frames
-from stream_server.recording import openings, recorded_pages, recording_store, start_store
+from stream_server.recording import openings, recorded_pages, recording_store, retention_store, start_store
 from stream_server.recording.gap_news import GapNews
 from stream_server.recording.recording_store import LaneChange, StoredPacket
 from stream_server.storage import recording_schema as schema
@@ -219,7 +219,8 @@ class SqliteStore:
 
     def prune(self) -> None:
         before = self._gap_frames()
-        recording_store.delete_oldest(self._connection, 0, 1)
+        oldest = self._connection.execute(select(func.min(schema.packets.c.id))).scalar_one()
+        retention_store.delete_oldest(self._connection, oldest or 0)
         self._connection.commit()
         after = self._gap_frames()
         for start_id, frames in before.items():
@@ -240,16 +241,15 @@ class SqliteStore:
         """As readers of the recording get it, gaps in their places."""
         names = {key: start_id for start_id, key in self._keys().items()}
         out: dict[str, list[int]] = {}
-        cursor = recorded_pages.Cursor()
-        while True:
+        cursor: recorded_pages.Cursor | None = recorded_pages.Cursor()
+        while cursor is not None:
             records, cursor = recorded_pages.page(self._connection, DONGLE, cursor, None, None)
-            if not records:
-                return out
             assert records == sorted(records, key=lambda one: one.place), "(e) out of place"
             for record in records:
                 mine = out.setdefault(names[record.start_pk], [])
                 if not isinstance(record.body, GapNews) and record.body:
                     mine.extend(ids_of(decode_packet(record.body)))
+        return out
 
     def _keys(self) -> dict[str, int]:
         table = schema.lane_starts

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-LANES: Final = ("lint", "types", "unit", "property", "integration", "coverage", "vm", "browser")
+LANES: Final = ("lint", "types", "unit", "property", "integration", "coverage", "roots", "vm", "browser")
 VARIABLE: Final = "REQUIRE_LANES"
 
 

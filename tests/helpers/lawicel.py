@@ -95,13 +95,14 @@ class LawicelAdapter:
     def _obey(self, command: str) -> None:
         answer = REFUSED if command[:1] in self.refuses else self._answer(command)
         self.commands.append(command)
-        if command[:1] in ("O", "L") and answer != REFUSED:
-            self.opened.set()
+        is_opened = command[:1] in ("O", "L") and answer != REFUSED
         if command[:1] in self._answers:
             answer = self._answers[command[:1]] or b""
-        if not self.mute:
-            with self._speaking:
+        with self._speaking:
+            if not self.mute:
                 self._write(answer)
+            if is_opened:  # after its answer: whoever waits for this speaks next
+                self.opened.set()
 
     def _write(self, content: bytes) -> None:
         while content and not self._unplugged.is_set():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -12,7 +11,6 @@ from tests.helpers.processes import StreamServer
 
 # What every start says of the one before it, and all that may be said where nothing is lost.
 START: Final = ("agent_start", None)
-_RESTORED: Final = "server_restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +35,6 @@ class NumberedRecording:
         before = {number for _, _, number in self.gaps}
         jumps = {a for a, b in pairwise(self.numbers) if b != a + 1}
         assert jumps <= before, "missing frames and no gap"
-
-    def unexplained(self, killed: set[int], restored: set[int]) -> Iterator[str]:
-        """What no cause explains: `killed` a kill may have cost, `restored` a server has forgotten.
-
-        A place between two neighbours in the recording counts as many frames as are missing there, no more
-        and, but for those that a killed agent never told of, no fewer.
-        """
-        for before, after in pairwise([-1, *self.numbers]):
-            lost = set(range(before + 1, after))
-            gaps = [(where, frames) for where, frames, number in self.gaps if number == before]
-            counted = sum(frames or 0 for _, frames in gaps)
-            untold = len(lost & killed) if any(frames is None for _, frames in gaps) else 0
-            place = f"between {before} and {after}: {gaps}"
-            if lost - killed - restored:
-                yield f"{place}: {len(lost - killed - restored)} frames have no cause"
-            if not len(lost) - untold <= counted <= len(lost):
-                yield f"{place}: {len(lost)} are missing, of which a kill may hide {untold}"
-            if not lost & killed and any(where != _RESTORED for where, frames in gaps if frames):
-                yield f"{place}: only a restore can have lost these"
 
 
 def numbered_recording(server: StreamServer, dongle_id: str, token: str) -> NumberedRecording:

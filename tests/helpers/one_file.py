@@ -35,6 +35,10 @@ _COLUMNS_OF_BEFORE: Final = {
     "packets": "id, start_pk, seq, first_seq, kind, frames, first_ns, last_ns, received_ns, is_backlog,"
     " size_bytes, body",
     "lane_starts": "id, lane_id, start_id, taken, packets, frames, bytes",
+    "agents": "agent_id, token_hash, version, created_at_ns, last_seen_at_ns, start_id, boot_id,"
+    " clock_synchronised, remote",
+    "enrolments": "id, token_hash, agent_id, uses_left, created_at_ns",
+    "audit": "id, at_ns, actor, action, subject, remote, before, after",
 }
 
 

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, Self
 
 Argument = str | int | Path
 Role = Literal["viewer", "operator", "admin"]
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 20.0
 END_SECONDS: Final = 90.0
 _SHOWN_CHARACTERS: Final = 4_000
@@ -294,6 +294,9 @@ class ReplaySummary:
     acknowledged: int
     lost: int
     seconds: float
+    unreadable: int
+    others: Mapping[str, int]
+    error_frames: int = 0
 
 
 class EnrolledAgent:

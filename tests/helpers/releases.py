@@ -20,16 +20,24 @@ _MAIN: Final = {
 }
 
 
-def older_release(commit: str, directory: Path) -> Path:
-    """The tree of a commit of this repository, unpacked there. Skips the test where history is missing."""
+def unpack(commit: str, directory: Path) -> None:
+    """Put the tree of a commit of this repository there. Raises LookupError where history is missing."""
     try:
         archive = subprocess.run(["git", "archive", commit], cwd=_ROOT, capture_output=True, check=False)
     except FileNotFoundError:
-        pytest.skip("git is missing: it holds the older release")
+        raise LookupError("git is missing: it holds the older release") from None
     if archive.returncode:
         said = archive.stderr.decode(errors="replace").strip()
-        pytest.skip(f"the older release, commit {commit}, is not in this copy of the repository: {said}")
+        raise LookupError(f"the older release, commit {commit}, is not in this repository: {said}")
     subprocess.run(["tar", "-x", "-C", directory], input=archive.stdout, check=True)
+
+
+def older_release(commit: str, directory: Path) -> Path:
+    """The tree of a commit, and it alone is what its programs import. Skips the test where it is missing."""
+    try:
+        unpack(commit, directory)
+    except LookupError as error:
+        pytest.skip(str(error))
     found = run_command([*_python(directory), "import edge_agent; print(edge_agent.__file__)"])
     assert Path(found).is_relative_to(directory), f"another one is run: {found}"
     return directory

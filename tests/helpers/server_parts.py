@@ -25,11 +25,12 @@ from can_stream.protocol.packets import (
 )
 from can_stream.protocol.registration import RegisterRequest
 from stream_server import clock
-from stream_server.access.credentials import create_enrolment
+from stream_server.access.machines import create_enrolment
 from stream_server.agents.gap_telling import GapTelling
 from stream_server.fleet import registry
 from stream_server.fleet.fleet import Fleet
 from stream_server.metrics import Metrics
+from stream_server.recording import block_store
 from stream_server.recording.recorder import Recorder
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.storage import migrations, recording_schema
@@ -218,6 +219,7 @@ def obstruct(connection: Connection, seq: int) -> None:
     row |= {"first_ns": 0, "last_ns": 0, "size_bytes": 0, "body": b""}
     for start_pk in connection.execute(select(recording_schema.lane_starts.c.id)).scalars().all():
         connection.execute(insert(recording_schema.packets).values(start_pk=start_pk, **row))
+        block_store.note(connection, [block_store.Noted(start_pk, seq, 0, 0, 0)])
 
 
 def clear_away(connection: Connection) -> None:

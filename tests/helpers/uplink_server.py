@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Final, TypeVar
@@ -45,7 +46,8 @@ class UplinkServer:
 
     `acks`: whether it acknowledges; `refuses`: whether it turns whoever comes away. `offers`: which
     subprotocols agents named. `texts`: how lanes were opened, to the letter.
-    `change_version`: whether its two connections speak different ones.
+    `change_version`: whether its two connections speak different ones. `remembers_from`: how many greetings
+    of lanes it must have heard until its books have all that was made, and not nothing.
     """
 
     def __init__(self, *, acks: bool, version: int = PROTOCOL_VERSION) -> None:
@@ -59,6 +61,7 @@ class UplinkServer:
         self.version = version
         self.refuses = False
         self.change_version = False
+        self.remembers_from = math.inf
         self.url = ""
         self._control: ServerConnection | None = None
         self._data: ServerConnection | None = None
@@ -132,7 +135,11 @@ class UplinkServer:
                 await connection.send(encode_ack(Ack(envelope.lane_index, envelope.range_kind, number)))
 
     def _welcome(self, opened: LanesHello) -> LanesWelcome:
-        books = [[StartBooks(one.start_id, 0, 0, 0) for one in lane.starts] for lane in opened.lanes]
+        knows = len(self.lanes) >= self.remembers_from
+        books = [
+            [StartBooks(one.start_id, one.frames if knows else 0, 0, 0) for one in lane.starts]
+            for lane in opened.lanes
+        ]
         taken_through = [0] * len(opened.lanes)
         return LanesWelcome(taken_through, _MAX_PACKET_BYTES, [] if self.version == 1 else books)
 

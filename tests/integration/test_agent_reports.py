@@ -107,7 +107,7 @@ def test_frames_that_a_full_window_pushes_out_are_lost_in_the_books(tmp_path: Pa
             wait_for_recorded(server, "window-bus", viewer, frames.hops["acknowledged"])
             assert frames.hops["acknowledged"] + frames.hops["trimmed"] == sent
             assert f"{frames.hops['trimmed']:,}".replace(",", " ") in frames.sentence
-            assert "of what waited for the server, for which memory or disk had no room" in frames.sentence
+            assert "of what waited for the server, that memory or disk could not keep" in frames.sentence
             lost = eventually(lambda: status_of(agent).dongles[0].frames.uncounted_losses, "what F says")
             assert lost >= 1
             assert "the adapter lost some" in status_of(agent).dongles[0].frames.sentence

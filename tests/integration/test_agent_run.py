@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -107,7 +108,7 @@ def test_a_wrong_token_is_said_with_the_remedy(server: StreamServer, tmp_path: P
         said(process, "refuses this agent's token (HTTP 401, UNAUTHENTICATED: ")
         assert "A" * 43 not in process.errors
         assert process.stop() == 0
-        assert "frames were not acknowledged by the server and are lost" in process.errors
+        assert "frames were not sent, and are in the log still" in process.errors
 
 
 def test_two_agents_with_one_token_are_told_apart_from_one(
@@ -209,3 +210,24 @@ def test_an_agent_whose_standard_error_is_closed_streams(
     environment = {**ENVIRONMENT, **agent_environment(tmp_path)}
     subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], env=environment, timeout=60, check=True)
     assert recorded_frames(server, "quiet-log", viewer) == 300
+
+
+def test_an_agent_whose_log_nobody_reads_streams(server: StreamServer, viewer: str, tmp_path: Path) -> None:
+    """As where whatever collects logs is stuck: the pipe is full from the beginning."""
+    log = write_log(tmp_path / "drive.log", 300, 300)
+    agent = EnrolledAgent(server, "unread", tmp_path)
+    target = {"url": server.url, "token_file": str(agent.token_file)}
+    config = tmp_path / "unread.toml"
+    config.write_text(agent_configuration("unread", target, [log_dongle(log, "unread-log")]))
+    command = [*installed_command("edge-agent"), "run", "--config", config]
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, bytes(fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)))
+        environment = {**ENVIRONMENT, **agent_environment(tmp_path)}
+        subprocess.run(
+            [str(word) for word in command], env=environment, stderr=writing, timeout=60, check=True
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert recorded_frames(server, "unread-log", viewer) == 300

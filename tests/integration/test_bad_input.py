@@ -33,7 +33,8 @@ from can_stream.protocol.packets import Gap, GapReason, encode_frames, encode_ga
 from stream_server.access.access import SESSION_COOKIE
 from tests.helpers.agents import list_dongle, recorded_lines, registered_agents
 from tests.helpers.candump_logs import write_log
-from tests.helpers.processes import EnrolledAgent, Process, StreamServer, replay_summary
+from tests.helpers.memory import resident
+from tests.helpers.processes import EnrolledAgent, StreamServer, replay_summary
 
 START: Final = "0123456789abcdef"
 SECONDS: Final = 20.0
@@ -208,7 +209,7 @@ async def test_a_deflate_bomb_ends_its_connection_and_takes_no_memory(
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     parts = [squeeze.compress(bytes(1_000_000)) for _ in range(size // 1_000_000)]
     bomb = (b"".join(parts) + squeeze.flush(zlib.Z_SYNC_FLUSH))[:-4][:1_048_000]
-    before = resident_bytes(server.process)
+    before = resident(server.process.pid).now
     async with open_socket(server, agent, "/ws/agent") as control:
         await control.send(hello_of(agent))
         await control.recv()
@@ -219,12 +220,8 @@ async def test_a_deflate_bomb_ends_its_connection_and_takes_no_memory(
             await (await connection.ping())
             await connection.send(bomb)
             assert await fate(connection) == ("PROTOCOL_ERROR", 1008)
-    assert resident_bytes(server.process) < before + 40_000_000
+    assert resident(server.process.pid).now < before + 40_000_000
     await asyncio.to_thread(still_works, server, viewer, agent, tmp_path)
-
-
-def resident_bytes(process: Process) -> int:
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
 
 
 PATHS: Final = (
@@ -232,7 +229,8 @@ PATHS: Final = (
     "/api/v1/dongles/http-can0", "/api/v1/dongles/http-can0/frames?from=2025-01-01&format=jsonl",
     "/api/v1/streams/dongles/http-can0/sampling", "/api/v1/audit?limit=1&before=2", "/api/v1/auth/link",
     "/api/v1/auth/logout", "/api/v1/auth/me", "/api/v1/auth/csrf", "/api/v1/openapi.json", "/metrics",
-    "/readyz", "/ws/agent", "/ws/data", "/static/console.js",
+    "/readyz", "/ws/agent", "/ws/data", "/static/console.js", "/api/v1/enrolments",
+    "/api/v1/enrolments/99/revoke", "/api/v1/agents/nobody/disable",
 )  # fmt: skip
 BODIES: Final = (
     b"", b"{}", b"[" * 50_000, b'{"enrolment_token":"x","agent_id":"y"}', b'{"max_frames_per_second":5}',
@@ -293,7 +291,11 @@ NO_HTTP: Final = {
     "method": (b"<tell-tale> /" + HEAD + b"\r\n", 400, "BAD_REQUEST"),
     "length": (b"GET /healthz" + HEAD + b"Content-Length: -5 tell-tale\r\n\r\n", 400, "BAD_REQUEST"),
     "chunked": (LINK + b"Transfer-Encoding: chunked\r\n\r\nZZ tell-tale\r\n", 400, "BAD_REQUEST"),
-    "gzip": (LINK + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\ntell-tale", 400, "BAD_REQUEST"),
+    "gzip": (
+        LINK + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\ntell-tale",
+        415,
+        "UNSUPPORTED_MEDIA_TYPE",
+    ),
     "header": (b"GET /healthz" + HEAD + b"tell-tale\r\n\r\n", 400, "BAD_REQUEST"),
     "cookie": (b"GET /healthz" + HEAD + b"Cookie: \x01tell-tale\r\n\r\n", 400, "BAD_REQUEST"),
     "long cookie": (

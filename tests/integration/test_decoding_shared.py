@@ -26,18 +26,18 @@ from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable, read_table
 from can_stream.text.frame_json import rows_of
 from tests.helpers.cantools_oracle import (
-    SHARED_DATA,
     compare,
     difference,
     frames_of,
     load_both,
     random_data,
-    shared_data,
 )
+from tests.helpers.shared_data import SHARED_DATA
 
 if TYPE_CHECKING:
     from cantools.database.can import Message
 
+pytestmark = pytest.mark.recorded
 # Of all databases together.
 RANDOM_PAYLOADS = 1_000_000
 VECTORS = sorted((SHARED_DATA / "vectors").glob("*.jsonl.gz"))
@@ -95,7 +95,7 @@ def test_every_value_of_the_vectors(path: Path) -> None:
 
 
 def test_every_expected_value_of_the_recorded_drive() -> None:
-    rows = list(lines_of(shared_data() / "expected" / "kona_compcan.jsonl.gz"))
+    rows = list(lines_of(SHARED_DATA / "expected" / "kona_compcan.jsonl.gz"))
     table = load_databases([SHARED_DATA / "dbc" / "kona-ev-dbc" / "comp_can.dbc"]).table
     batch = frames_of([(row["id"], row["ext"], bytes.fromhex(row["data"])) for row in rows])
     decoded = decode(table, batch)
@@ -126,7 +126,7 @@ def test_every_database_loads_or_says_why_and_where(row: dict[str, str]) -> None
 def test_what_cantools_leaves_out_of_a_database_is_a_finding(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    whole = shared_data() / "dbc" / "cantools" / "tests" / "files" / "arxml" / "ecu-extract-4.2.arxml"
+    whole = SHARED_DATA / "dbc" / "cantools" / "tests" / "files" / "arxml" / "ecu-extract-4.2.arxml"
     path = tmp_path / "damaged.arxml"
     path.write_text(whole.read_text().replace("ComSignal/ComBitPosition", "ComSignal/ComBitPlace", 1))
     assert [finding.code for finding in lint([whole])] == ["loaded"]
@@ -138,7 +138,6 @@ def test_what_cantools_leaves_out_of_a_database_is_a_finding(
 
 
 def test_a_database_loads_in_part_with_nearly_all_messages_of_the_other_decoders() -> None:
-    shared_data()
     for row in index():
         if row["cantools_lenient"] != "ok" and row["path"].lower().endswith(".dbc"):
             table = load_databases([SHARED_DATA / row["path"]]).table
@@ -154,7 +153,6 @@ def loadable() -> list[Path]:
 
 
 def test_random_payloads_of_every_database_give_what_cantools_gives() -> None:
-    shared_data()
     paths, equal, refused = loadable(), 0, 0
     for path in paths:
         table, database = load_both(path)
@@ -182,7 +180,7 @@ def test_tables_survive_serialisation_and_loading_twice_is_the_same(path: Path) 
 def recorded() -> frozenset[tuple[int, bool, bytes]]:
     """Every different data frame of every log: id, whether it is extended, data."""
     frames = set()
-    for path in sorted((shared_data() / "logs").rglob("*")):
+    for path in sorted((SHARED_DATA / "logs").rglob("*")):
         with suppress(LogError, IsADirectoryError):
             for batch in open_log(path):
                 rows = rows_of(batch.frames)
@@ -228,12 +226,12 @@ def test_recorded_frames_give_what_cantools_gives(path: Path) -> None:
 )
 def test_the_logs_have_frames_that_databases_know(database: str, least: int) -> None:
     """Without these the comparison above would compare nothing."""
-    table = load_databases([shared_data() / "dbc" / database]).table
+    table = load_databases([SHARED_DATA / "dbc" / database]).table
     assert int((decode(table, frames_of(sorted(recorded()))).message >= 0).sum()) >= least
 
 
 def test_what_does_not_fit_is_named_and_the_rest_is_right() -> None:
-    table, database = load_both(shared_data() / "dbc" / "kona-ev-dbc" / "comp_can.dbc")
+    table, database = load_both(SHARED_DATA / "dbc" / "kona-ev-dbc" / "comp_can.dbc")
     for message in database.messages:
         whole = random.Random(message.name).randbytes(message.length)
         for size in range(message.length):
@@ -246,7 +244,7 @@ def test_what_does_not_fit_is_named_and_the_rest_is_right() -> None:
 
 def test_the_table_is_small() -> None:
     table = load_databases(
-        [shared_data() / "dbc" / "opendbc" / "GENERATED" / "hyundai_can_generated.dbc"]
+        [SHARED_DATA / "dbc" / "opendbc" / "GENERATED" / "hyundai_can_generated.dbc"]
     ).table
     assert isinstance(table, SignalTable)
     assert len(table.to_bytes()) < 32 * 1024
@@ -258,7 +256,6 @@ FASTER_THAN_CANTOOLS = {"kona": 15, "classic": 10, "fd": 6}
 
 @pytest.mark.speed
 def test_batches_of_400_are_decoded_many_times_faster_than_by_cantools() -> None:
-    shared_data()
     kona = best("kona", kona_work())
     assert kona.ratio >= FASTER_THAN_CANTOOLS["kona"], kona
     for path in large_databases():

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from can_stream.protocol.control import (
     Command,
+    Error,
     Welcome,
     encode_control_message,
 )
@@ -62,6 +63,13 @@ async def acks_what_nobody_sent(connection: ServerConnection) -> None:
         await connection.wait_closed()
 
 
+async def gives_a_reason(connection: ServerConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        await connection.recv()
+        await connection.close(1008, EVIL)
+
+
+EVIL: Final = "\x1b]0;title\x07\x1b[31mred\nWARNING edge_agent.agent: forged"
 WELCOME: Final = encode_control_message(Welcome(1, 30.0, 1_048_576))
 GOOD: Final = says(WELCOME)
 HOSTILITIES: Final[dict[str, tuple[dict[str, list[Behaviour]], str]]] = {
@@ -79,6 +87,8 @@ HOSTILITIES: Final[dict[str, tuple[dict[str, list[Behaviour]], str]]] = {
     ),
     "acks": ({"/ws/agent": [GOOD], "/ws/data": [acks_what_nobody_sent]}, "ack for lane 4095"),
     "bytes": ({"/ws/agent": [GOOD], "/ws/data": [says(b"\xff" * 30)]}, "protocol"),
+    "colours": ({"/ws/agent": [says(encode_control_message(Error(EVIL, EVIL)))]}, r"x1b\[31mred"),
+    "reason": ({"/ws/agent": [gives_a_reason]}, r"x1b\[31mred"),
     "silent": ({"/ws/agent": [GOOD], "/ws/data": [says_nothing]}, "no answer"),
 }
 
@@ -110,4 +120,6 @@ def test_an_agent_survives_what_no_server_should_do_and_streams_when_a_good_one_
         for name, _, process, _ in trials:
             assert replay_summary(process).lost == 0, name
             assert "Traceback" not in process.errors, process.failure(name)
+            assert not any(character in process.errors for character in "\x1b\x07"), name
+            assert "\nWARNING edge_agent" not in process.errors, name
             assert recorded_lines(server, f"victim-{name}-can0", viewer) == wanted, name

@@ -22,6 +22,7 @@ from tests.helpers.agents import (
 )
 from tests.helpers.conditions import eventually
 from tests.helpers.counting_bus import CountingBus
+from tests.helpers.nginx import Nginx, require_nginx
 from tests.helpers.numbered_recording import START, NumberedRecording, numbered_recording
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer, installed_command, run_command
 from tests.helpers.releases import VERSION_1, older_release, program
@@ -219,3 +220,57 @@ def test_a_server_is_replaced_by_a_newer_one_while_an_agent_runs(tmp_path: Path,
             lambda: f"0 lost of {fed:,}".replace(",", " ") in one.status(), "nothing is said to be lost"
         )
         assert process.is_running
+
+
+@pytest.mark.timeout(180)
+def test_what_waits_since_a_newer_server_is_handed_over_to_an_older_one(tmp_path: Path, older: Path) -> None:
+    """As where an update is taken back, with the backup of before: packets with positions meet version 1."""
+    with site(tmp_path, older) as one:
+        data, backup = tmp_path / "server", tmp_path / "backup"
+        one.server.process.kill()
+        shutil.copytree(data, backup)
+        one.serve(None)
+        with one.start(None) as process:
+            one.bus.send(500)
+            one.wait_for(500)
+            eventually(lambda: one.on_disk == 0 and process.is_running, "all is acknowledged")
+            one.server.process.kill()
+            one.bus.send(4_000)
+            eventually(lambda: one.on_disk == 4_000, "all are on disk")
+            shutil.rmtree(data)
+            backup.rename(data)
+            one.serve(older)
+            one.bus.send(100)
+            one.wait_for(4_100)
+            found = one.recording()
+            assert found.numbers == list(range(500, 4_600)), "what it acknowledged is gone with the newer one"
+            one.serve(None)
+            one.bus.send(100)
+            one.wait_for(4_200)
+            found = one.recording()
+            assert found.numbers == list(range(500, 4_700))
+
+
+@pytest.mark.timeout(180)
+def test_a_proxy_that_takes_the_version_away_is_named_and_costs_nothing(tmp_path: Path) -> None:
+    """What said positions to a server is not sent without: it would not be known which are the same."""
+    upgrade = (
+        "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+    )
+    require_nginx("integration")
+    with site(tmp_path, None) as one, Nginx(tmp_path, one.server.port, upgrade) as proxy:
+        with run_agent(one.agent, proxy.url, [one.bus.dongle(DONGLE)]) as process:
+            eventually(lambda: "reading slcan" in process.errors, "the bus is read")
+            one.bus.send(500)
+            one.wait_for(500)
+            away = 'proxy_set_header Sec-WebSocket-Protocol "";'
+            target = f"proxy_pass http://127.0.0.1:{one.server.port}"
+            proxy.start(f"location /ws/ {{ {target}; {upgrade} {away} }}")
+            one.bus.send(1_000)
+            eventually(lambda: "lets Sec-WebSocket-Protocol pass" in process.errors, "the proxy is named")
+            eventually(lambda: one.on_disk == 1_000, "all are on disk")
+            proxy.start()
+            one.wait_for(1_500)
+        found = one.recording()
+        assert found.numbers == list(range(1_500))
+        assert found.said == [START]

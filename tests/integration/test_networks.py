@@ -98,7 +98,7 @@ def test_a_dead_address_keeps_nobody_offline(world: World, lab: NetworkLab, name
         url = f"http://{name}.test:{front.port}"
         with world.run(name, url, lab=lab):
             world.arrives(name, within_seconds=8)
-        enrol = ["enroll", "--server", url, "--token-file", "-", "--agent-id", name]
+        enrol = ["enroll", "--server", url, "--allow-clear-text", "--token-file", "-", "--agent-id", name]
         command = [*lab.inside, *installed_command("edge-agent"), *enrol]
         with Process(command, stdin="cea_enroll_" + "A" * 43) as process:
             assert process.wait(8) == 1
@@ -126,7 +126,7 @@ def test_an_agent_stops_in_time_though_its_name_servers_are_dead(world: World, l
 def test_a_route_that_appears_is_taken_at_once(world: World, lab: NetworkLab) -> None:
     with Front(world.server.port, lab.listen(SERVER)) as front:
         with world.run("way", f"http://{SERVER}:{front.port}", lab=lab) as process:
-            waits_seconds = float(said(process, r"next attempt in (([3-9]|\d\d)\.\d) s", 60)[1])
+            waits_seconds = float(said(process, r"next attempt after (([3-9]|\d\d)\.\d) s", 60)[1])
             assert "this machine has no way to the network (Network is unreachable)" in process.errors
             began = time.monotonic()
             lab.ip("route", "add", f"{SERVER}/32", "via", "10.99.0.1")
@@ -191,7 +191,7 @@ def test_another_token_is_tried_at_once(world: World) -> None:
     good = agent.token_file.read_text()
     agent.token_file.write_text("cea_agent_" + "A" * 43)
     with world.run("token", world.server.url) as process:
-        refusal = said(process, r"refuses this agent's token \(HTTP 401.*next attempt in (\d+)")
+        refusal = said(process, r"refuses this agent's token \(HTTP 401.*next attempt after (\d+)")
         assert int(refusal[1]) >= 150
         agent.token_file.write_text("")
         agent.token_file.write_text(good)
@@ -229,7 +229,7 @@ def _listens(port: int) -> bool:
 
 def test_the_recipe_for_nginx_lets_agents_through_and_less_is_told(world: World, tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
-    recipe = page.partition("\nnginx:\n")[2].partition("\nCaddy")[0]
+    recipe = page.partition("```nginx\n")[2].partition("```")[0]
     recipe = recipe.replace("127.0.0.1:8080", f"127.0.0.1:{world.server.port}")
     least = f"location / {{ proxy_pass {world.server.url}; }}"
     with nginx(least, tmp_path) as url, world.run("nginx", url) as process:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +81,25 @@ def test_a_bad_question_is_named(server: StreamServer, viewer: str, tmp_path: Pa
     answer = json.loads(caught.value.read())
     assert (caught.value.code, answer["code"]) == (400, "BAD_REQUEST")
     assert answer["details"]["field"] == query.partition("=")[0]
+
+
+def test_who_has_read_enough_of_a_download_may_go_and_nothing_is_in_the_log(tmp_path: Path) -> None:
+    """`curl .../frames | head -1`."""
+    log = write_log(tmp_path / "drive.log", 100_000, 4_000)
+    with StreamServer(tmp_path / "server") as server:
+        agent, viewer = EnrolledAgent(server, "van7", tmp_path), server.create_token()
+        with agent.replay(log, options=["--speed", "max"]) as process:
+            replay_summary(process)
+        for form in ("candump", "jsonl"):
+            request = urllib.request.Request(
+                f"{server.url}/api/v1/dongles/van7-can0/frames?format={form}",
+                headers={"Authorization": f"Bearer {viewer}"},
+            )
+            with urllib.request.urlopen(request, timeout=30) as response:
+                assert response.readline()
+        assert len(recorded_lines(server, "van7-can0", viewer)) == 100_000, "it goes on serving"
+        server.stop()
+        assert server.process.errors == ""
 
 
 def test_a_killed_agent_leaves_a_gap_of_unknown_size_and_nothing_recorded_changes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.helpers.processes import (
     replay_summary,
     run_command,
 )
-from tests.helpers.shared_data import KONA, SHARED_LOGS, shared_log
+from tests.helpers.shared_data import KONA, SHARED_LOGS
 from tests.helpers.sse_streams import Event, counted
 
 INDEX = SHARED_LOGS.parent / "logs_index.csv"
@@ -46,12 +47,14 @@ MIXED = """\
 (1766417470.123456) can1 123#AA T
 (1766417470.123457) can0 0AA##0"""
 
+PICTURE: Final = Path(__file__).resolve().parents[2] / "docs" / "console.png"
 
-@pytest.mark.parametrize("name", ["kona", "made-up"])
+
+@pytest.mark.parametrize("name", [pytest.param("kona", marks=pytest.mark.recorded), "made-up"])
 def test_every_frame_is_recorded_counted_and_acknowledged(
     server: StreamServer, viewer: str, tmp_path: Path, name: str
 ) -> None:
-    path = shared_log(KONA) if name == "kona" else write_log(tmp_path / "drive.log", 20_000, 4_000)
+    path = KONA if name == "kona" else write_log(tmp_path / "drive.log", 20_000, 4_000)
     log = path.read_text().splitlines()
     agent = EnrolledAgent(server, name, tmp_path)
     dongle_id = list_dongle(server, agent)
@@ -163,13 +166,11 @@ def test_a_file_that_is_no_log_is_one_sentence(server: StreamServer, tmp_path: P
 
 
 def shared_logs() -> list[str]:
-    if not INDEX.exists():
-        return []
     with INDEX.open() as file:
         return [row["path"] for row in csv.DictReader(file)]
 
 
-@pytest.mark.skipif(not INDEX.exists(), reason="needs the shared recordings (../shared/data/logs)")
+@pytest.mark.recorded
 def test_every_shared_recording_replays_to_a_server_and_to_the_terminal(
     server: StreamServer, viewer: str, tmp_path: Path
 ) -> None:
@@ -188,7 +189,8 @@ def test_every_shared_recording_replays_to_a_server_and_to_the_terminal(
         command = [*installed_command("edge-agent"), "replay", path, "--print", "--speed", "max"]
         printed = run_command(command).splitlines()
         assert len(printed) == frames, name
-        assert {json.loads(line)["type"] for line in (printed[0], printed[-1])} == {"can_frame"}, name
+        kinds = {json.loads(line)["type"] for line in printed[:1] + printed[-1:]}
+        assert kinds == ({"can_frame"} if frames else set()), name
 
 
 def test_a_log_without_times_is_played_and_said(tmp_path: Path) -> None:
@@ -198,3 +200,29 @@ def test_a_log_without_times_is_played_and_said(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["0x123", "0x124"]
     assert "holds no times" in done.stderr
+
+
+def test_a_picture_is_no_log_and_an_empty_file_is_said(tmp_path: Path) -> None:
+    replay = [*map(str, installed_command("edge-agent")), "replay", "--print"]
+    command = [*replay, str(PICTURE)]
+    picture = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (picture.returncode, picture.stdout) == (1, b"")
+    assert b"not a log of a known format" in picture.stderr
+    assert picture.stderr.decode().replace("\n", "").isprintable()
+    (tmp_path / "empty.log").touch()
+    command = [*replay, str(tmp_path / "empty.log")]
+    empty = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "not one frame was played: is it the right log?" in empty.stderr
+    log = write_log(tmp_path / "drive.log", 3, 1000)
+    command = [*replay, "--speed", "max", "--start", "3600", str(log)]
+    late = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "not one frame was played: do --start, --end and --id leave any?" in late.stderr
+
+
+def test_a_database_of_another_vehicle_is_said(server: StreamServer, tmp_path: Path) -> None:
+    log = write_log(tmp_path / "drive.log", 300, 1000)
+    agent = EnrolledAgent(server, "mismatched", tmp_path)
+    for database, said in (("j1939", True), ("demo-vehicle", False)):
+        with agent.replay(log, options=["--speed", "max", "--dbc", database]) as process:
+            assert replay_summary(process).lost == 0
+        assert ("--dbc knows" in process.errors) == said, (database, process.errors)

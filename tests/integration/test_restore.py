@@ -18,7 +18,7 @@ DONGLE: Final = "van7-can0"
 def drill() -> list[str]:
     """The commands of the page, without those for a service manager."""
     _, _, section = PAGE.read_text().partition("### Restore")
-    block = re.search(r"\n\n((?:    .*\n)+)", section)
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     assert block is not None
     lines = [line.partition(" #")[0].strip() for line in block[1].splitlines()]
     return [line.replace("sudo ", "") for line in lines if "systemctl" not in line]

@@ -32,14 +32,14 @@ from edge_agent.simulation.messages import simulated_messages
 from edge_agent.simulation.payloads import SimulatedMessage
 from edge_agent.simulation.traffic import Traffic
 from edge_agent.simulation.values import Limits
-from tests.helpers.cantools_oracle import SHARED_DATA
 from tests.helpers.processes import Process
+from tests.helpers.shared_data import SHARED_DATA
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DATABASES: Final = sorted((ROOT / "dbc").glob("*.dbc"))
 DEMO: Final = ROOT / "dbc" / "demo-vehicle.dbc"
 INDEX: Final = SHARED_DATA / "dbc_index.csv"
-COMMAND: Final = [sys.executable, "-c", "from edge_agent.cli.logs.simulate import simulate; simulate()"]
+COMMAND: Final = [sys.executable, "-c", "from edge_agent.cli.main import main; main()", "simulate"]
 FD: Final = """VERSION ""
 BU_: E
 BO_ 256 Classic: 8 E
@@ -132,8 +132,8 @@ def test_can_fd_messages_are_sent_where_the_bus_is_said_to_be_can_fd(
     assert counted == list(range(5))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_another_process_receives_and_a_signal_ends_it_well(number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_another_process_receives_and_a_signal_ends_it_well(number: signal.Signals, status: int) -> None:
     pytest.importorskip("msgpack", reason="python-can's udp_multicast needs msgpack (python-can[multicast])")
     channel = f"239.74.163.{70 + number}"
     try:
@@ -146,7 +146,7 @@ def test_another_process_receives_and_a_signal_ends_it_well(number: signal.Signa
     with bus, Process([*COMMAND, *databases, *options]) as process:
         messages = received(bus, 2000)
         process.signal(number)
-        assert process.wait() == 0
+        assert process.wait() == status
         sent = summary(process.output)["frames"]
         messages += received(bus, sent - 2000)
         assert len(messages) == sent
@@ -205,7 +205,7 @@ def shared_databases() -> list[Path]:
     ]
 
 
-@pytest.mark.skipif(not INDEX.exists(), reason="needs the shared databases (../shared/data)")
+@pytest.mark.recorded
 @pytest.mark.parametrize("path", shared_databases(), ids=lambda path: path.name)
 def test_traffic_of_every_shared_database_is_decoded_whole_and_within_limits(path: Path) -> None:
     messages = [replace(one, cycle_seconds=0.01) for one in simulated_messages([path])[0] if one.fits_a_frame]

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import signal
 import sqlite3
 import subprocess
 import time
@@ -29,7 +30,8 @@ from tests.helpers.agents import (
 from tests.helpers.conditions import eventually
 from tests.helpers.console_client import ConsoleClient
 from tests.helpers.counting_bus import CountingBus, numbers_in
-from tests.helpers.processes import EnrolledAgent, Process, StreamServer
+from tests.helpers.memory import resident
+from tests.helpers.processes import EnrolledAgent, Process, StreamServer, installed_command
 
 DONGLE: Final = "van7-can0"
 # The figures of the requirements take minutes: SPOOL_OUTAGE_FRAMES=2400000, SPOOL_SERVER_KILLS=20,
@@ -113,10 +115,10 @@ def test_a_long_outage_costs_nothing_and_live_goes_before_what_it_left(tmp_path:
     with gateway(tmp_path) as one, one.start() as process:
         one.bus.send(1000)
         one.wait_for(1000)
-        before = resident_bytes(process)
+        before = resident(process.pid).now
         one.server.process.kill()
         send_steadily(one.bus, OUTAGE_FRAMES)
-        growth = resident_bytes(process) - before
+        growth = resident(process.pid).now - before
         one.server.start()
         one.bus.frames_per_second = LIVE_FRAMES_PER_SECOND
         one.wait_for(1001)
@@ -130,12 +132,6 @@ def test_a_long_outage_costs_nothing_and_live_goes_before_what_it_left(tmp_path:
         assert one.recorded == list(range(sent))
         assert [gap["where"] for gap in recorded_gaps(one.server, DONGLE, one.token)] == ["agent_start"]
     assert growth < 4_000_000
-
-
-def resident_bytes(process: Process) -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
-    assert found
-    return int(found[1]) * 1024
 
 
 @pytest.mark.timeout(180 + 75 * SERVER_KILLS)  # it tries again after up to a minute
@@ -286,7 +282,7 @@ def test_a_full_disk_leaves_the_agent_live_and_is_named(tmp_path: Path) -> None:
     chance = random.Random(1)
     with small_disk(disk), gateway(tmp_path) as one:
         filler = disk / "filler"
-        with one.start(directory=str(disk / "spool")) as process:
+        with one.start(directory=str(disk / "spool"), reserve_bytes=0) as process:
             filler.write_bytes(bytes(400_000))
             with pytest.raises(OSError, match="No space left"):
                 filler.write_bytes(bytes(2_000_000))
@@ -307,6 +303,25 @@ def test_a_full_disk_leaves_the_agent_live_and_is_named(tmp_path: Path) -> None:
         recorded = one.recorded
         assert recorded == list(range(len(recorded)))
         assert len(recorded) >= max(2_000, waiting)
+
+
+def test_a_disk_that_the_spool_itself_has_filled_is_emptied_by_sending(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    chance = random.Random(2)
+    with (
+        small_disk(disk),
+        gateway(tmp_path) as one,
+        one.start(directory=str(disk / "spool"), reserve_bytes=0) as process,
+    ):
+        one.server.process.kill()
+        while "the disk is full: free some space" not in process.errors:
+            one.bus.send(5_000, chance)
+        one.bus.send(5_000, chance)
+        one.server.start()
+        one.wait_for(one.bus.sent)
+        assert one.recorded == list(range(one.bus.sent))
+        assert [gap["frames"] for gap in recorded_gaps(one.server, DONGLE, one.token)] == [None]
 
 
 @contextmanager
@@ -333,6 +348,38 @@ def test_a_second_run_of_the_same_agent_ends_at_once_and_takes_nothing(tmp_path:
         one.wait_for(1_000)
         assert one.recorded == list(range(1_000))
         assert [gap["frames"] for gap in recorded_gaps(one.server, DONGLE, one.token)] == [None]
+
+
+@pytest.mark.parametrize("how", ["another runtime directory", "its lock is deleted"])
+def test_a_second_run_that_does_not_see_the_lock_is_refused_all_the_same(tmp_path: Path, how: str) -> None:
+    with gateway(tmp_path) as one, one.start() as first:
+        environment = agent_environment(tmp_path)
+        if how == "another runtime directory":
+            environment |= {"XDG_RUNTIME_DIR": str(tmp_path / "elsewhere")}
+        else:
+            (tmp_path / "edge-agent" / "van7.lock").unlink()
+        command = [*installed_command("edge-agent"), "run", "--config", tmp_path / "van7.toml"]
+        with Process(command, environment=environment) as second:
+            assert second.wait() == 1
+        assert f"agent van7: process {first.pid} runs as this agent already" in second.errors
+        one.bus.send(100)
+        one.wait_for(100)
+        assert one.recorded == list(range(100))
+
+
+def test_who_waits_for_its_turn_outlives_a_reload_and_goes_on(tmp_path: Path) -> None:
+    with gateway(tmp_path) as one, one.start() as first:
+        one.bus.send(100)
+        one.wait_for(100)
+        command = [*installed_command("edge-agent"), "run", "--wait", "--config", tmp_path / "van7.toml"]
+        with Process(command, environment=agent_environment(tmp_path)) as second:
+            eventually(lambda: "waiting until it ends" in second.errors, "it waits")
+            os.kill(second.pid, signal.SIGHUP)
+            assert first.stop() == 0
+            eventually(lambda: "reading slcan" in second.errors, "its turn has come")
+            one.bus.send(100)
+            one.wait_for(200)
+        assert one.recorded == list(range(200))
 
 
 def test_a_replay_is_not_the_agent_that_runs(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from stream_server import clock
 from stream_server.sse.fanout import FanOutSettings
 from stream_server.streams.console import StreamLimits
 from stream_server.streams.ring import RingLimits
+from tests.helpers.memory import resident
 from tests.helpers.sse_server import (
     PADDING,
     PATH,
@@ -195,11 +197,6 @@ async def test_ids_are_reserved_before_the_first_is_issued(start_server: StartSe
     assert server.emit(1) < server.stored[0]
 
 
-def memory_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
-
-
 async def test_whoever_opens_an_unwatched_console_gets_its_history_and_then_what_is_live(
     start_server: StartServer,
 ) -> None:
@@ -263,8 +260,8 @@ async def test_stalled_clients_keep_memory_flat(start_server: StartServer) -> No
         if number % 20 == 0:
             await asyncio.sleep(0.051)
         if number == 500:
-            before = memory_bytes()
-    assert memory_bytes() - before < 10 * 1024 * 1024
+            before = resident(os.getpid()).now
+    assert resident(os.getpid()).now - before < 10 * 1024 * 1024
     assert server.fanout.subscribers == 100
     for client in clients:
         with contextlib.suppress(OSError):

@@ -199,7 +199,8 @@ def test_a_refused_token(server: StreamServer, tmp_path: Path) -> None:
     config = tmp_path / "refused.toml"
     with run_agent(agent, server.url, [slcan("/dev/nothing", "refused-bus")]) as process:
         sentence = f"{server.url} refuses this agent's token (HTTP 401, UNAUTHENTICATED: "
-        remedy = f"enrol it again with `edge-agent enroll --out {agent.token_file}`"
+        command = f"edge-agent enroll --server {server.url} --token-file FILE --out {agent.token_file}"
+        remedy = f"enrol it again with `{command}`"
         until(tmp_path, "status", shows=sentence)
         running = ask(tmp_path, "doctor", "--config", config)
         assert running.status == 1
@@ -211,7 +212,7 @@ def test_a_refused_token(server: StreamServer, tmp_path: Path) -> None:
     assert remedy in without.output
     agent.token_file.unlink()
     missing = ask(tmp_path, "doctor", "--config", config).output
-    assert "no token here: run `edge-agent enroll`" in missing
+    assert "no token here: run `edge-agent enroll --server" in missing
     assert "(because of: token)" in missing
 
 

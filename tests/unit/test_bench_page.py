@@ -24,8 +24,8 @@ The end.
 
 
 def test_a_block_is_replaced_and_all_else_stays() -> None:
-    changed = with_block(PAGE, "first", "    a command\n\nnew \\1 text\n\n")
-    assert changed == PAGE.replace("\nold\n", "\n    a command\n\nnew \\1 text\n")
+    changed = with_block(PAGE, "first", "`a command`\n\nnew \\1 text\n\n")
+    assert changed == PAGE.replace("\nold\n", "\n`a command`\n\nnew \\1 text\n")
     assert with_block(changed, "first", "old") == PAGE
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final, get_args
 
 import click
 import msgspec
 import pytest
+from sqlalchemy import MetaData
 
 from can_stream.frames.batches import FrameFlag
 from can_stream.protocol import control, lanes_control
 from can_stream.protocol.packet_head import PacketKind
 from can_stream.protocol.packets import GapReason
 from edge_agent.cli.main import main
+from stream_server.storage import recording_schema, server_schema
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CONTEXT: Final = click.Context(main)
@@ -67,6 +70,14 @@ def test_every_packet_kind_flag_and_gap_reason_is_documented() -> None:
     gaps = section(page, "### 7.4")
     for reason in GapReason:
         assert f"\n| {reason.value} | `{reason.where}` | " in gaps
+
+
+@pytest.mark.parametrize("metadata", [server_schema.metadata, recording_schema.metadata])
+def test_every_table_has_a_bound_and_a_rule(metadata: MetaData) -> None:
+    page = section((DOCS / "architecture.md").read_text(), "### Tables")
+    first_cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    bounded = set(re.findall(r"`(\w+)`", " ".join(first_cells)))
+    assert set(metadata.tables) <= bounded
 
 
 def test_every_page_is_linked_from_the_readme() -> None:

@@ -1,4 +1,4 @@
-"""The tests in `guest` are for the guest alone; test_guest.py has them run there."""
+"""The tests in `guest` are for the guest alone; test_guest_*.py have them run there."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,10 +13,11 @@ from typing import Final
 import pytest
 
 from scripts.coverage_table import MEASURED
-from scripts.lanes import LANES, Lane, Outcome, budget_table, run, slowest_tests
+from scripts.lanes import LANES, Lane, Outcome, budget_table, main, run, slowest_tests
 from tests.helpers import lanes as rule
 
-DOCS: Final = Path(__file__).resolve().parents[3] / "docs" / "development.md"
+ROOT: Final = Path(__file__).resolve().parents[3]
+DOCS: Final = ROOT / "docs" / "development.md"
 # Continuous integration has an hour, and installs what the lanes need before them.
 MOST_SECONDS: Final = 55 * 60
 REPORT: Final = """\
@@ -44,6 +47,44 @@ def test_all_budgets_leave_time_to_install() -> None:
 
 def test_every_lane_can_be_required() -> None:
     assert set(rule.LANES) == set(LANES)
+
+
+@pytest.mark.parametrize("names", ["bogus", "lint, bogus", "all,bogus"])
+def test_what_cannot_be_required_is_refused_before_anything_runs(
+    names: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(rule.VARIABLE, names)
+    assert main(["lint"]) == 2
+    assert "bogus" in capsys.readouterr().out
+    with pytest.raises(pytest.UsageError, match="bogus"):
+        rule.required_lanes()
+
+
+@pytest.mark.parametrize(("names", "says"), [("bogus", "bogus is none of"), ("", "deselected")])
+def test_pytest_refuses_it_too_and_never_asks_for_recorded_drives(
+    names: str, says: str, tmp_path: Path
+) -> None:
+    """In a tree that has nothing beside it."""
+    shutil.copytree(ROOT / "tests", tmp_path / "tree" / "tests")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / "tree")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        "tests/integration/test_shared_logs.py",
+    ]
+    environment = os.environ | {rule.VARIABLE: names}
+    done = subprocess.run(
+        command, check=False, cwd=tmp_path / "tree", env=environment, capture_output=True, text=True
+    )
+    said = done.stdout + done.stderr
+    assert says in said
+    assert "SKIPPED" not in said
+    assert done.returncode == (pytest.ExitCode.USAGE_ERROR if names else pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 def test_the_table_of_branches_is_of_the_measured_lanes() -> None:

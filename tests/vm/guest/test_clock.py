@@ -66,9 +66,10 @@ def right_offset_ns() -> Iterator[int]:
 
 
 @contextmanager
-def traffic(bus: str, pause_seconds: float) -> Iterator[list[int]]:
-    """Frames that carry the monotonic time at which they were sent; those sent so far."""
+def traffic(bus: str, pause_seconds: float) -> Iterator[tuple[list[int], list[int]]]:
+    """Frames that carry the monotonic time before they were sent; those times so far, and those after it."""
     sent: list[int] = []
+    after: list[int] = []
     stop = threading.Event()
 
     def send() -> None:
@@ -77,13 +78,14 @@ def traffic(bus: str, pause_seconds: float) -> Iterator[list[int]]:
             while not stop.is_set():
                 now_ns = time.monotonic_ns()
                 opened.send(struct.pack("<IB3x8s", 0x123, 8, now_ns.to_bytes(8, "big")))
+                after.append(time.monotonic_ns())
                 sent.append(now_ns)
                 time.sleep(pause_seconds)
 
     thread = threading.Thread(target=send)
     thread.start()
     try:
-        yield sent
+        yield sent, after
     finally:
         stop.set()
         thread.join()
@@ -121,7 +123,7 @@ def test_a_clock_set_during_traffic_costs_nothing_and_is_corrected(
                 ),
                 "the bus is read",
             )
-            with traffic("vcan0", 0.004) as sent:
+            with traffic("vcan0", 0.004) as (sent, after):
                 more(200)
                 for days in (1, 2):  # forward, and back
                     set_clock(time.monotonic_ns() + right_offset_ns - days * DAY_NS, synchronised=False)
@@ -137,5 +139,6 @@ def test_a_clock_set_during_traffic_costs_nothing_and_is_corrected(
     assert len(marked) >= 600
     assert frames[: len(marked)] == marked
     assert all("corrected_ts" in frame for frame in marked)
-    errors = [true_ns(frame) - moment - right_offset_ns for frame, moment in zip(frames, sent, strict=True)]
-    assert max(map(abs, errors)) < NEAR_NS
+    # Between the two times a busy machine may let it wait for as long as it likes.
+    for frame, before_ns, after_ns in zip(frames, sent, after, strict=True):
+        assert before_ns - NEAR_NS < true_ns(frame) - right_offset_ns < after_ns + NEAR_NS

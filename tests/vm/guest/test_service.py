@@ -153,7 +153,7 @@ def test_without_a_token_the_agent_says_what_to_do(installed: set[str]) -> None:
     with Process(["systemctl", "start", AGENT]) as process:
         assert process.wait() != 0
     systemctl("stop", AGENT)
-    assert "is empty: run `edge-agent enroll`" in journal(AGENT)
+    assert "is empty: run `edge-agent enroll --server " in journal(AGENT)
 
 
 def test_the_limit_of_receive_buffers_is_in_force(installed: set[str]) -> None:
