@@ -24,13 +24,13 @@ from can_stream.logs.log_blocks import read_blocks
 from can_stream.signals.evaluate import decode
 from can_stream.signals.table import SignalTable
 from tests.helpers.cantools_oracle import (
-    SHARED_DATA,
     difference,
     expected,
     frames_of,
     load_both,
     random_data,
 )
+from tests.helpers.shared_data import SHARED_DATA
 
 BATCH_FRAMES = 400
 FRAMES = 4_000

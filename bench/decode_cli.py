@@ -27,8 +27,8 @@ from bench.packets import DEMO_DATABASE, demo_traffic
 from bench.report import Comparison, compare, in_turn, show, show_skipped
 from can_stream.databases.loading import load_databases
 from can_stream.text.candump_format import format_candump
-from tests.helpers.cantools_oracle import SHARED_DATA
 from tests.helpers.processes import ENVIRONMENT, installed_command
+from tests.helpers.shared_data import SHARED_DATA
 
 FRAMES: Final = 1_000_000
 RUNS: Final = 3

@@ -3,10 +3,10 @@
     python bench/ingest.py                      # the curve over agents, and shorter packets
     python bench/ingest.py --agents 1000 [--frames-per-second 500] [--flush-seconds 1] [--seconds 20]
 
-Ours is `stream-server run`, and agents speak the real protocol. The peer is `ingest_peer.py`. Each is pinned
-to the first core, this process to the last. It sends what was encoded before, reads the acks, and fails if a
-packet is not acknowledged or not in the recording. Sixteen different streams of packets are shared out among
-the agents. Prints `name ratio ours peer` (CPU time of the server per frame) and JSON.
+Ours is `stream-server run`, and agents speak the real protocol. The peer is `sides/ingest_peer.py`. Each is
+pinned to the first core, this process to the last. It sends what was encoded before, reads the acks, and
+fails if a packet is not acknowledged or not in the recording. Sixteen different streams of packets are
+shared out among the agents. Prints `name ratio ours peer` (CPU time of the server per frame) and JSON.
 """
 
 from __future__ import annotations
@@ -341,7 +341,7 @@ def check_recording(server: StreamServer, token: str, load: Load) -> None:
 def measure_peer(load: Load) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frames.db"
-        command = [sys.executable, str(Path(__file__).with_name("ingest_peer.py")), str(path)]
+        command = [sys.executable, str(Path(__file__).with_name("sides") / "ingest_peer.py"), str(path)]
         with (
             cores_apart() as move_away,
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,

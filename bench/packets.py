@@ -4,8 +4,9 @@
 
 Ours is the packet and the deflated hop around it, from columns to columns. The peers make rows of what
 python-can received, and end with a list of such rows; zlib keeps its context, as permessage-deflate does.
-Traffic of the demo database at several rates and logs, cut every 50 ms. Before that, version 2 of packets and
-envelopes beside version 1, whole and the envelopes alone; bytes are those on the socket, with all headers.
+Traffic of the demo database at several rates and logs, cut every 50 ms. Before that, the same way beside the
+release that spoke version 1 alone (from this repository's history); bytes there are those on the socket, with
+all headers.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from __future__ import annotations
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import can
@@ -29,11 +31,12 @@ from bench.report import Comparison, compare, cpu_seconds, in_turn, show, show_s
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from can_stream.logs.log_reader import open_log
 from can_stream.protocol.hop import Envelope, HopDecoder, HopEncoder, RangeKind
-from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packet_head import PacketNumber, span_of
 from can_stream.protocol.packets import decode_packet, encode_frames
 from can_stream.text.frame_json import rows_of
 from edge_agent.simulation.messages import simulated_messages
 from edge_agent.simulation.traffic import Traffic
+from tests.helpers.releases import VERSION_1, unpack
 from tests.helpers.shared_data import ICSIM, KONA
 
 BATCH_SECONDS = 0.05
@@ -100,27 +103,34 @@ def cut(frames: FrameBatch) -> list[FrameBatch]:
     return [frames[begin:end] for begin, end in pairwise(places) if end > begin]
 
 
-def packed(batches: list[FrameBatch], version: int = 2) -> Iterator[bytes]:
+def packed(batches: list[FrameBatch]) -> Iterator[bytes]:
+    """As a lane of the agent does, which needs the span of a packet's times for itself too."""
     position = 0
     for number, batch in enumerate(batches, 1):
-        said = position if version == 2 else None
-        yield encode_frames(PacketNumber(START_ID, number), batch, 1_000, said)
+        span_ns = span_of(batch.timestamp_ns)
+        yield encode_frames(PacketNumber(START_ID, number), batch, 1_000, position, span_ns)
         position += len(batch)
 
 
-def carried(packets: Iterable[bytes], version: int = 2) -> Iterator[tuple[bytes, bytes]]:
+def ours(batches: list[FrameBatch]) -> Iterator[tuple[bytes, FrameBatch]]:
     """Each packet's message, and what the other end has of it."""
-    encoder, decoder = HopEncoder(version), HopDecoder(version)
-    for packet in packets:
+    encoder, decoder = HopEncoder(2), HopDecoder(2)
+    for packet in packed(batches):
         message = encoder.encode(Envelope(0, RangeKind.LIVE, packet))
-        yield message, decoder.decode(message).packet
-
-
-def ours(batches: list[FrameBatch], version: int = 2) -> Iterator[tuple[bytes, FrameBatch]]:
-    for message, packet in carried(packed(batches, version), version):
-        body = decode_packet(packet).body
+        body = decode_packet(decoder.decode(message).packet).body
         assert isinstance(body, FrameBatch)
         yield message, body
+
+
+def of_version_1(batches: list[Any]) -> Iterator[tuple[bytes, Any]]:
+    """The same by the release whose packets say no position, with batches of its own."""
+    hop, packets = import_module("wire_protocol.hop"), import_module("wire_protocol.packets")
+    encoder, decoder = hop.HopEncoder(), hop.HopDecoder()
+    for number, batch in enumerate(batches, 1):
+        packet = packets.encode_frames(packets.PacketNumber(START_ID, number), batch, 1_000)
+        _span_ns = (int(batch.timestamp_ns.min()), int(batch.timestamp_ns.max()))
+        message = encoder.encode(hop.Envelope(0, hop.RangeKind.LIVE, packet))
+        yield message, packets.decode_packet(decoder.decode(message).packet).body
 
 
 def theirs(form: Format, batches: list[list[can.Message]]) -> Iterator[tuple[bytes, Any]]:
@@ -162,30 +172,29 @@ def measure(name: str, frames: FrameBatch, form: Format) -> Result:
     )
 
 
-def measure_versions(name: str, frames: FrameBatch) -> Iterator[Versions]:
-    """Version 2 beside version 1, in us of CPU per packet."""
+def measure_versions(name: str, frames: FrameBatch) -> Versions:
+    """Version 2 beside the release that spoke version 1 alone, in us of CPU per packet."""
     batches = cut(frames)
-    packets = {version: list(packed(batches, version)) for version in (1, 2)}
-    sizes = {version: socket_bytes(carried(packets[version], version)) / len(frames) for version in (1, 2)}
-    works: dict[str, Callable[[int], object]] = {
-        "from columns to columns": lambda version: list(ours(batches, version)),
-        "envelopes alone": lambda version: list(carried(packets[version], version)),
-    }
-    for what, work in works.items():
-        sides = [partial(cpu_seconds, partial(work, version)) for version in (2, 1)]
-        pairs = in_turn(VERSION_RUNS, *sides)
-        found = compare(f"{name}, version 1, {what}", "us of CPU per packet", pairs, len(batches) / 1e6)
-        yield Versions(
-            **asdict(found),
-            frames_per_packet=len(frames) / len(batches),
-            ours_socket_bytes_per_frame=sizes[2],
-            peer_socket_bytes_per_frame=sizes[1],
-        )
+    make = import_module("wire_protocol.batches").FrameBatch
+    older = [make(b.timestamp_ns, b.arbitration_id, b.flags, b.length, b.data) for b in batches]
+    now, before = ([message for message, _ in side] for side in (ours(batches), of_version_1(older)))
+    pairs = in_turn(
+        VERSION_RUNS,
+        lambda: cpu_seconds(lambda: list(ours(batches))),
+        lambda: cpu_seconds(lambda: list(of_version_1(older))),
+    )
+    found = compare(f"{name}, release {VERSION_1}", "us of CPU per packet", pairs, len(batches) / 1e6)
+    return Versions(
+        **asdict(found),
+        frames_per_packet=len(frames) / len(batches),
+        ours_socket_bytes_per_frame=socket_bytes(now) / len(frames),
+        peer_socket_bytes_per_frame=socket_bytes(before) / len(frames),
+    )
 
 
-def socket_bytes(messages: Iterable[tuple[bytes, bytes]]) -> int:
+def socket_bytes(messages: list[bytes]) -> int:
     """With the headers of a WebSocket client: 2 bytes, 4 of mask, 2 or 8 of length where it is long."""
-    sizes = [len(message) for message, _ in messages]
+    sizes = [len(message) for message in messages]
     return sum(size + 6 + (2 if size > 125 else 0) + (6 if size > 65_535 else 0) for size in sizes)
 
 
@@ -200,9 +209,15 @@ def main() -> None:
             works.append((log.name, concatenate([batch.frames for batch in open_log(log)])))
         else:
             show_skipped(f"{log.name}: needs the shared recordings")
-    for name, frames in works:
-        for row in measure_versions(name, in_whole_us(frames)):
-            show(row)
+    with TemporaryDirectory() as directory:
+        try:
+            unpack(VERSION_1, Path(directory))
+        except LookupError as error:
+            show_skipped(str(error))
+        else:
+            sys.path.append(directory)
+            for name, frames in works:
+                show(measure_versions(name, in_whole_us(frames)))
     for name, frames in works:
         for form in FORMATS:
             show(measure(name, in_whole_us(frames), form))

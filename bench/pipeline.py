@@ -43,7 +43,7 @@ from tests.helpers.conditions import eventually
 Side = Literal["ours", "peer"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-SIDES: Final = (sys.executable, "-m", "bench.pipeline_sides")
+SIDES: Final = (sys.executable, "-m", "bench.sides.pipeline_sides")
 DATABASE: Final = ROOT / "dbc" / "demo-vehicle.dbc"
 FRAMES_PER_SECOND: Final = 8_000.0
 REQUIRED_RATIO: Final = 20.0

@@ -3,8 +3,8 @@
     python bench/resume.py [--clients 200] [--missed 1000] [--rounds 3]
 
 Each has missed 1,000 events and 200 new ones come per second. Compared with sse-starlette, see
-`bench/sse_servers.py`, is the CPU time of the server for a client, until all of them get live events; and the
-time from its request to its first live event. Every client must get all it missed.
+`bench/sides/sse_servers.py`, is the CPU time of the server for a client, until all of them get live events;
+and the time from its request to its first live event. Every client must get all it missed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import partial
 from statistics import median
 
 from bench.report import Comparison, compare, in_turn, show
-from bench.sse_servers import MARK, RING_EVENTS, SSE_STARLETTE, STAMP, Clients, Plan, serving
+from bench.sides.sse_servers import MARK, RING_EVENTS, SSE_STARLETTE, STAMP, Clients, Plan, serving
 
 EVENTS_PER_SECOND = 200
 PATIENCE_SECONDS = 60.0

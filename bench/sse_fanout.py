@@ -2,10 +2,11 @@
 
     python bench/sse_fanout.py [--subscribers 1000] [--rounds 2] [--seconds 4] [--curve 1 10 100 2000]
 
-Beside a queue per client (sse-starlette) and nginx with nchan, see `bench/sse_servers.py`. Compared is the
-CPU time of the server for a delivery (one event to one client); of nchan without its publisher. A server that
-cannot deliver everything is counted by what it did deliver. The exit status is 1 when ours did not deliver
-everything to every client that reads at `--subscribers`, or is not many times better than sse-starlette.
+Beside a queue per client (sse-starlette) and nginx with nchan, see `bench/sides/sse_servers.py`. Compared
+is the CPU time of the server for a delivery (one event to one client); of nchan without its publisher. A
+server that cannot deliver everything is counted by what it did deliver. The exit status is 1 when ours did
+not deliver everything to every client that reads at `--subscribers`, or is not many times better than
+sse-starlette.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.report import compare, in_turn, show, show_skipped
-from bench.sse_servers import (
+from bench.sides.sse_servers import (
     MARK,
     NCHAN,
     NO_NCHAN,

@@ -72,7 +72,7 @@ def run(command: Sequence[str]) -> tuple[int, str]:
 def section(shown: str, command: Sequence[str]) -> tuple[int, str]:
     """Exit status of a command, and what the page says of it."""
     status, output = run(command)
-    body = f"    {shown}\n\n{report(output)}"
+    body = f"`{shown}`\n\n{report(output)}"
     return status, f"{body}\n\nThis run ended with exit status {status}." if status else body
 
 

@@ -1,121 +1,124 @@
-"""`make demo`: a stream server and an agent that loops a demo drive, until Ctrl-C."""
+"""`make demo`: a stream server and an agent that loops a demo drive, until Ctrl-C.
+
+make demo HOST=0.0.0.0 PORT=8081     # to be looked at from other machines, at another port
+"""
 
 from __future__ import annotations
 
-import shutil
-import signal
+import contextlib
+import hashlib
+import os
 import subprocess
 import sys
-import time
+import threading
+import urllib.request
 from pathlib import Path
-from typing import IO
+from typing import Final
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import demo_drive  # noqa: E402 - the path above is where it is
+# The path above is where they are.
+from scripts import demo_drive, demo_place  # noqa: E402
+from scripts.demo_part import Part, end_at_signals  # noqa: E402
+from scripts.demo_place import BIN, shown  # noqa: E402
 
-DATA = ROOT / "demo-data"
-BIN = Path(sys.executable).parent
-PORT = 8080
+DONGLE: Final = "demo-van-can0"
+FRAME_SECONDS: Final = 30.0
 
-CONFIG = """\
+CONFIG: Final = """\
 [agent]
-id = "demo-van"
+id = "{agent_id}"
 
 [server]
 url = "{url}"
+allow_clear_text = true
 token_file = "{token}"
 
 [[dongles]]
 interface = "log"
 channel = "{log}"
-id = "demo-van-can0"
+id = "{dongle}"
 databases = ["{databases}/*.dbc"]
 options = {{ loop = true }}
 """
 
 
-def main() -> int:
+def main(data: Path) -> int:
     """Runs until Ctrl-C; exit status 1 when a part ends by itself."""
-    shutil.rmtree(DATA, ignore_errors=True)
-    DATA.mkdir(mode=0o700)
-    log = DATA / "drive.log"
+    end_at_signals()
+    held = demo_place.hold(data)
+    host, port = demo_place.address()
+    demo_place.empty(data)
+    with contextlib.ExitStack() as parts:
+        _run(data, held, _server_command(data, host, port), parts)
+    return 1
+
+
+def _run(data: Path, held: int, serve: list[object], parts: contextlib.ExitStack) -> None:
+    ended = threading.Event()
+    # The parts hold the directory too: after a SIGKILL the next demo must not take it from under them.
+    server = Part.start(parts, serve, data / "server.log", ended, [held])
+    url = server.after("listening on ").split()[0]
+    link = server.after("sign in with ")
+    agent = Part.start(parts, _agent_command(data, url), data / "agent.log", ended, [held])
+    agent.after("streaming to ")
+    header = data / "viewer.header"
+    token = _secret(data, "token", "create", "--role", "viewer")
+    _write_secret(header, f"Authorization: Bearer {token}")
+    stream = f"{url}/api/v1/streams/dongles/{DONGLE}/console"
+    _wait_for_frame(stream, token)
+    _explain(data, link, f"curl -N -H @{shown(header)} {stream}")
+    ended.wait()
+    print("A part of the demo has ended. The last that each wrote:")
+    for part in (server, agent):
+        print(f"\n{part.last_lines()}")
+
+
+def _server_command(data: Path, host: str, port: int) -> list[object]:
+    # A configuration of its own, lest it take that of a server that is installed here.
+    config = data / "server.toml"
+    config.touch()
+    options = ["--config", config, "--host", host, "--port", port, "--data-dir", data / "server"]
+    return [BIN / "stream-server", "run", *options]
+
+
+def _agent_command(data: Path, url: str) -> list[object]:
+    log, token, enrolment = data / "drive.log", data / "agent-token", data / "enrolment-token"
     log.write_text("".join(demo_drive.lines()))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = _start_server()
-    agent = None
-    try:
-        assert server.stdout is not None
-        url = _after(server.stdout, "listening on ")
-        link = _after(server.stdout, "sign in with ")
-        agent = _start_agent(url, log)
-        _explain(url, link)
-        while server.poll() is None and agent.poll() is None:
-            time.sleep(0.2)
-        return 1
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        # Once is enough: a second signal must not leave the server behind.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        for process in (agent, server):
-            if process is not None:
-                process.terminate()
-                process.wait(10)
+    _write_secret(enrolment, _secret(data, "enroll", "create"))
+    # An id is one agent's per user, who may run a demo in each of several directories.
+    agent_id = f"demo-van-{hashlib.sha256(os.fsencode(data)).hexdigest()[:6]}"
+    enroll: list[object] = [BIN / "edge-agent", "enroll", "--server", url, "--agent-id", agent_id]
+    enroll += ["--allow-clear-text"]  # it is this machine by another of its addresses
+    files = ["--token-file", enrolment, "--out", token]
+    subprocess.run([str(part) for part in (*enroll, *files)], check=True, stdout=subprocess.DEVNULL)
+    config = data / "agent.toml"
+    places = {"url": url, "token": token, "log": log, "databases": ROOT / "dbc"}
+    config.write_text(CONFIG.format(agent_id=agent_id, dongle=DONGLE, **places))
+    return [BIN / "edge-agent", "run", "--config", config]
 
 
-def _start_server() -> subprocess.Popen[str]:
-    command = [BIN / "stream-server", "run", "--data-dir", DATA / "server", "--port"]
-    server = _popen([*command, str(PORT)])
-    try:
-        status = server.wait(1.0)
-    except subprocess.TimeoutExpired:
-        return server
-    print(f"Port {PORT} cannot be used (exit status {status}), taking another one.")
-    return _popen([*command, "0"])
-
-
-def _popen(command: list[object]) -> subprocess.Popen[str]:
-    # In sessions of their own, so that Ctrl-C reaches only this process, which ends them in order.
-    parts = [str(part) for part in command]
-    return subprocess.Popen(parts, stdout=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def _after(lines: IO[str], beginning: str) -> str:
-    for line in lines:
-        if line.startswith(beginning):
-            return line.removeprefix(beginning).strip()
-    raise SystemExit("the server ended before it was ready; what it said is above")
-
-
-def _start_agent(url: str, log: Path) -> subprocess.Popen[bytes]:
-    enrolment, token = DATA / "enrolment-token", DATA / "agent-token"
-    enrolment.write_text(_server_secret("enroll", "create"))
-    subprocess.run(
-        [BIN / "edge-agent", "enroll", "--server", url, "--token-file", enrolment, "--agent-id", "demo-van",
-         "--out", token], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
-    config = DATA / "agent.toml"
-    config.write_text(CONFIG.format(url=url, token=token, log=log, databases=ROOT / "dbc"))
-    # Its log goes into a file, so that what is printed here stays readable.
-    with (DATA / "agent.log").open("wb") as errors:
-        return subprocess.Popen(
-            [BIN / "edge-agent", "run", "--config", config], stderr=errors, start_new_session=True
-        )
-
-
-def _server_secret(*command: str) -> str:
+def _secret(data: Path, *command: str) -> str:
     return subprocess.run(
-        [BIN / "stream-server", *command, "--data-dir", DATA / "server"],
-        check=True, capture_output=True, text=True).stdout  # fmt: skip
+        [BIN / "stream-server", *command, "--data-dir", data / "server"],
+        check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
 
 
-def _explain(url: str, link: str) -> None:
-    header = DATA / "viewer.header"
-    header.touch(mode=0o600)
-    header.write_text(f"Authorization: Bearer {_server_secret('token', 'create', '--role', 'viewer')}")
-    place = header.relative_to(Path.cwd()) if header.is_relative_to(Path.cwd()) else header
+def _write_secret(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def _wait_for_frame(stream: str, token: str) -> None:
+    """Until a frame is on the console, so that whoever opens the page sees the van drive."""
+    request = urllib.request.Request(f"{stream}?history=60", headers={"Authorization": f"Bearer {token}"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=FRAME_SECONDS) as lines:
+        next(line for line in lines if line.startswith(b"event: can_frame"))
+
+
+def _explain(data: Path, link: str, curl: str) -> None:
     print(
         f"""
 A demo van is on the road. Look at it in a browser (the link works once, for 15 minutes):
@@ -124,13 +127,13 @@ A demo van is on the road. Look at it in a browser (the link works once, for 15 
 
 or in a terminal:
 
-    curl -N -H @{place} {url}/api/v1/streams/dongles/demo-van-can0/console
+    {curl}
 
-The agent's log is {DATA.name}/agent.log. Ctrl-C ends it all.
+The logs are {shown(data)}/server.log and agent.log. Ctrl-C ends it all.
 """,
         flush=True,
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "demo-data"))

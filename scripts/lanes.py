@@ -26,6 +26,8 @@ REPORTS: Final = ROOT / ".lanes"
 BIN: Final = Path(sys.executable).parent
 PYTEST: Final = [str(BIN / "pytest"), "-q", "-rs", "-p", "no:cacheprovider"]
 TWO_AT_A_TIME: Final = ["-n", "2"]
+# The tests of a file share a guest or a root.
+TWO_FILES_AT_A_TIME: Final = [*TWO_AT_A_TIME, "--dist", "loadfile"]
 MEASURING: Final = ["-p", "tests.helpers.branch_coverage"]
 SLOWEST: Final = 10
 # Exit status 5 of pytest: nothing was collected, because every module of the lane was skipped.
@@ -49,16 +51,17 @@ class Lane(NamedTuple):
 LANES: Final[Mapping[str, Lane]] = {
     "lint": Lane(30, ([str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."])),
     "types": Lane(120, ([str(BIN / "mypy")],)),
-    "unit": Lane(180, tests=(*TWO_AT_A_TIME, "tests/unit"), measured=True),
-    "property": Lane(300, tests=(*TWO_AT_A_TIME, "tests/property"), measured=True),
+    "unit": Lane(300, tests=(*TWO_AT_A_TIME, "tests/unit"), measured=True),
+    "property": Lane(240, tests=(*TWO_AT_A_TIME, "tests/property"), measured=True),
     "integration": Lane(
-        1260,
+        1200,
         tests=(*TWO_AT_A_TIME, "-m", "not speed", "tests/integration"),
         speed=("-m", "speed", "tests/integration"),
     ),
     "coverage": Lane(30, ([sys.executable, str(ROOT / "scripts" / "coverage_table.py")],)),
-    "vm": Lane(900, tests=("tests/vm",)),
-    "browser": Lane(300, tests=(*TWO_AT_A_TIME, "tests/browser")),
+    "roots": Lane(420, tests=(*TWO_FILES_AT_A_TIME, "tests/roots")),
+    "vm": Lane(660, tests=(*TWO_FILES_AT_A_TIME, "tests/vm")),
+    "browser": Lane(240, tests=(*TWO_AT_A_TIME, "tests/browser")),
 }
 
 
@@ -79,13 +82,13 @@ class Outcome(NamedTuple):
 
 def main(wanted: list[str]) -> int:
     """Exit status 0 when no lane failed."""
-    unknown = set(wanted) - set(LANES)
-    if unknown:
-        print(f"no such lane: {', '.join(sorted(unknown))}; there are {', '.join(LANES)}")
-        return 2
-    names = os.environ.get("REQUIRE_LANES", "")
-    required = set(LANES) if names == "all" else {name.strip() for name in names.split(",")}
-    environment = os.environ | {"REQUIRE_LANES": ",".join(LANES) if names == "all" else names}
+    required = {name.strip() for name in os.environ.get("REQUIRE_LANES", "").split(",")} - {""}
+    required = set(LANES) if required == {"all"} else required
+    for asked_by, names in (("", wanted), ("REQUIRE_LANES: ", required)):
+        if unknown := set(names) - set(LANES):
+            print(f"{asked_by}no such lane: {', '.join(sorted(unknown))}; there are {', '.join(LANES)}")
+            return 2
+    environment = os.environ | {"REQUIRE_LANES": ",".join(sorted(required))}
     lanes = wanted or list(LANES)
     outcomes = []
     for name in lanes:

@@ -39,11 +39,28 @@ SOAKS: Final[Mapping[str, Soak]] = {
         ("tests/integration/test_spool.py", "-k", "agent_killed"), {"SPOOL_AGENT_KILLS": "100"}
     ),
     "exactly-once": Soak(("tests/integration/test_exactly_once.py",), {"EXACTLY_ONCE_KILLS": "200"}),
-    "chaos": Soak(("tests/integration/test_chaos.py",), {"CHAOS_SECONDS": "3600", "CHAOS_AGENTS": "5"}),
+    "chaos": Soak(("tests/integration/test_chaos.py",), {"CHAOS_SECONDS": "3600"}),
     "footprint": Soak(
         ("tests/integration/test_footprint.py", "-k", "grow"), {"FOOTPRINT_FRAMES": str(3_600 * 8_000)}
     ),
+    "damaged-pages": Soak(
+        (
+            "tests/unit/stream_server/salvage/test_salvage.py",
+            "tests/integration/test_damaged_storage.py",
+            "-k",
+            "damaged_page or changed_costs or whatever_is_damaged or registry",
+            "--timeout",
+            "3000",
+        ),
+        {"DAMAGED_PAGES": "200", "DAMAGED_STARTS": "40"},
+    ),
     "power-cuts": Soak(("tests/vm/test_power_cut.py",), {"POWER_CUTS": "20"}),
+    "debian-13": Soak(("tests/roots/test_debian_13.py",), {"DEBIAN_13_WHOLE": "1"}),
+    "lowest-versions": Soak(("tests/integration/test_lowest_versions.py",), {"LOWEST_UNIT_LANE": "1"}),
+    "attacks": Soak(("tests/integration/test_under_attack.py",), {"ATTACK_SECONDS": "60"}),
+    "damaged-logs": Soak(("tests/property/test_damaged_logs.py",), {"LOG_MUTATIONS": "2300"}),
+    "log-memory": Soak(("tests/integration/test_log_memory.py",), {"LOG_MEGABYTES": "64"}),
+    "fuzz": Soak(("tests/property/test_fuzz.py", "--timeout", "3000"), {"FUZZ_MESSAGES": "430000"}),
     "properties": Soak(("tests/property",), {"HYPOTHESIS_PROFILE": "thorough"}),
 }
 

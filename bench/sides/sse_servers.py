@@ -1,6 +1,7 @@
 """Servers of one event stream for the benchmarks, each a process of its own, and clients that only read.
 
-    python bench/sse_servers.py ours|sse-starlette|nchan [--rate 1000] [--events N] [--before N] [--missed N]
+    python bench/sides/sse_servers.py ours|sse-starlette|nchan [--rate 1000] [--events N] [--before N]
+        [--missed N]
 
 `ours` is the fan-out behind aiohttp. `sse-starlette` runs on uvicorn, with a queue for each client and a
 deque of past events that is searched for a client that resumes: the usual way to do it. `nchan` is nginx's

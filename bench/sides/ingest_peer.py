@@ -1,6 +1,6 @@
 """What `bench/ingest.py` compares with: frames as JSON over a WebSocket, a row each in SQLite.
 
-    python bench/ingest_peer.py DATABASE
+    python bench/sides/ingest_peer.py DATABASE
 
 What one would write: aiohttp takes an array of frames per message, inserts each frame as a row, commits every
 60 ms with `synchronous` as ours, and then sends how many messages of that connection are stored.
