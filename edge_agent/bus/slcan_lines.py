@@ -90,8 +90,9 @@ def reply_in(line: bytes, terminator: bytes) -> Reply | None:
         return Reply(kinds[terminator]) if terminator in kinds else None
     if line == b"OVF":  # canhacker11 when its queue is full
         return Reply(ReplyKind.ERRORS, "o")
+    text = line.lstrip(_LEFTOVERS)  # an ACK without a line end stands in front of whatever comes next
     for kind, pattern in _REPLIES:
-        if match := pattern.fullmatch(line):
+        if match := pattern.fullmatch(text):
             return Reply(kind, match[1].decode("ascii"))
     return None
 

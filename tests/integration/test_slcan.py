@@ -121,7 +121,7 @@ def test_an_adapter_is_set_up_as_configured_and_closed(
 ) -> None:
     adapter = plug()
     with closing(open_source(dongle(adapter.path, **changes))) as source:
-        assert adapter.opened.is_set()
+        assert adapter.opened.wait(10)
         assert source.info.startswith(f"slcan {adapter.path}, version 1013, serial number A12F")
         assert ("750 kbit/s" in source.info) == ("S7" in commands)
     with closing(open_source(dongle(adapter.path))):
@@ -318,7 +318,7 @@ def test_an_adapter_that_restarts_when_its_port_is_opened_is_set_up_again(
         adapter.deaf = False
         clock.ahead_ns += 2_000_000_000
         items = read_until(source, lambda items: items)
-        assert adapter.opened.is_set()
+        assert adapter.opened.wait(10)
         assert items[0] == State(StatusCode.OK, f"reading {source.info}")
         assert "version 1013" in source.info
 

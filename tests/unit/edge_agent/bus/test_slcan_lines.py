@@ -56,6 +56,12 @@ def test_answers_are_told_by_their_line_end() -> None:
     assert reply_in(b"F1", b"\r") is None
 
 
+def test_an_answer_behind_an_ack_without_a_line_end_is_one() -> None:
+    assert reply_in(b"\x06\x06\x06F00", b"\r") == Reply(ReplyKind.STATUS, "00")
+    assert reply_in(b"\x06", b"\r") is None
+    assert reply_in(b"\xff\xfe\x00", b"\r") is None
+
+
 FD_FRAME = b"d1019" + b"22" * 12
 
 
