@@ -108,6 +108,10 @@ def _with_cantools(path: Path, database_format: str, text: str, findings: Findin
         raise DatabaseError(path, line_about(text, str(error)), reason_of(error)) from error
     for reason in told:
         findings.warn(line_about(text, reason), "unsupported", reason)
+    if database_format == "sym" and text[-1:] not in "\r\n":
+        # The other formats end with a mark of theirs; a SYM file that is cut here is still a SYM file.
+        said = "the file ends within this line, which may be cut: end the line if it is whole"
+        findings.warn(len(text.splitlines()), "open_end", said)
     return database
 
 

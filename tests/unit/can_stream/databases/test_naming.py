@@ -76,3 +76,13 @@ def test_what_is_wrong_with_a_message_of_many_ids_is_said_once(tmp_path: Path) -
         ("overlap", 10),
         ("duplicate_message", 6),
     ]
+
+
+def test_a_sym_file_that_ends_within_a_line_may_be_cut(tmp_path: Path) -> None:
+    path = tmp_path / "cut.sym"
+    text = 'FormatVersion=6.0 // Do not edit this line!\nTitle="x"\n\n{SEND}\n\n[M]\nID=300h\nLen=1\n'
+    for last, codes in (("Var=P unsigned 0,8 /f:0.0", ["open_end"]), ("Var=P unsigned 0,8 /f:0.01\n", [])):
+        path.write_text(text + last)
+        found = [finding for finding in lint([path]) if finding.code != "loaded"]
+        assert [finding.code for finding in found] == codes
+        assert all(finding.line == 9 for finding in found)
