@@ -38,7 +38,8 @@ _KERNEL_OPTIONS: Final = "quiet loglevel=3 panic=-1 systemd.show_status=0 system
 _UML: Final = f"""
 mount -t tmpfs -o mode=700,size=${{MEMORY_MIB}}M guest memory 2>/dev/null
 [ -e disk.img ] && disk=ubd1=disk.img
-TMPDIR=$PWD/memory LD_PRELOAD=$PWD/wide_registers.so ./vmlinux mem=${{MEMORY_MIB}}M ubd0=cow,root.img $disk root=/dev/ubda rw hostfs=. \
+export TMPDIR=$PWD/memory LD_PRELOAD=$PWD/wide_registers.so
+./vmlinux mem=${{MEMORY_MIB}}M ubd0=cow,root.img $disk root=/dev/ubda rw hostfs=. \
   uml_dir=./ con=null con0=null,fd:1 ssl=null {_KERNEL_OPTIONS}
 """
 _QEMU: Final = f"""
