@@ -111,6 +111,7 @@ AGENT: Final = _uses(
     ("agent replay drive.log --print --id XYZ", "'XYZ' is no arbitration id", "write 7E8"),
     ("agent replay drive.log --print --id 7FF-100", "'7FF-100' is out of range", "the lower one first"),
     ("agent replay drive.log --print --map can0", "'can0'", "can0=can1"),
+    ("agent replay drive.log --print --map can0=a --map can0=b", "'--map'", "can0 gets two names, a and b: leave one out"),
     ("agent replay drive.log --print --start yesterday", "'yesterday'", "2025-01-05T08:00:00"),
     ("agent replay drive.log --print --flush-seconds 99", "'99'", "0.005 to 10"),
     ("agent replay drive.log --to vcan0", "'vcan0'", "socketcan:can0"),

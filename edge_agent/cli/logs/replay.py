@@ -65,6 +65,18 @@ def _parse_map(text: str) -> tuple[str, str]:
     return before, after
 
 
+def _one_name_each(
+    _: click.Context, __: click.Parameter, pairs: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    channels: dict[str, str] = {}
+    for before, after in pairs:
+        if channels.setdefault(before, after) != after:
+            raise click.BadParameter(
+                f"{before} gets two names, {channels[before]} and {after}: leave one out"
+            )
+    return channels
+
+
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=FileName(), metavar="LOG...")
 @database_option(required=False)
@@ -110,6 +122,7 @@ def _parse_map(text: str) -> tuple[str, str]:
     "channels",
     multiple=True,
     type=Parsed("NAME=NAME", _parse_map),
+    callback=_one_name_each,
     help="Play a channel of the log under another name. Repeatable.",
 )
 @click.option(
@@ -147,7 +160,7 @@ def replay(logs: tuple[Path, ...], **options: Any) -> None:
         options["start"],
         options["end"],
         options["ids"],
-        dict(options["channels"]),
+        options["channels"],
         options["start_time_ns"],
     )
     _refuse_streams(selection, options)
