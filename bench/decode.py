@@ -58,6 +58,11 @@ class Work:
     batches: list[FrameBatch]
     frames: list[tuple[int, bool, bytes]]
 
+    @property
+    def is_fd(self) -> bool:
+        """Whether any of them has more than 8 bytes."""
+        return any(batch.width > CLASSIC_DATA_BYTES for batch in self.batches)
+
 
 def from_rows(table: SignalTable, database: Database, rows: list[tuple[int, bool, bytes]]) -> Work:
     batch = frames_of(rows)
@@ -130,9 +135,8 @@ def measure(name: str, work: Work, runs: int = RUNS) -> Result:
         lambda: cpu_seconds(partial(run_peer, work)),
     )
     frames = len(work.frames)
-    is_fd = any(batch.width > CLASSIC_DATA_BYTES for batch in work.batches)
     found = compare(name, "us of CPU per frame", pairs, frames / 1e6)
-    return Result(**asdict(found), frames=frames, is_fd=is_fd)
+    return Result(**asdict(found), frames=frames, is_fd=work.is_fd)
 
 
 def large_databases() -> list[Path]:

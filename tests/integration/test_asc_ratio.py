@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.asc_parse import KINDS, measure
-from tests.helpers.ratios import best
+from tests.helpers.ratios import assert_ratio
 
 
 # Of CAN FD most is data, of which both read every byte: docs/performance.md has what each kind reaches.
@@ -26,5 +26,4 @@ from tests.helpers.ratios import best
 )
 def test_many_times_python_can_on_every_kind_of_log(name: str, least: int, tmp_path: Path) -> None:
     log = KINDS[name](tmp_path / name)
-    result = best(lambda: measure(log), least)
-    assert result.ratio >= least, result
+    assert_ratio(lambda: measure(log), least)

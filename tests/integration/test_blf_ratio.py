@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.blf_parse import generated_log, measure
-from tests.helpers.ratios import best
+from tests.helpers.ratios import assert_ratio
 
 
 @pytest.mark.speed
 def test_many_times_python_can_on_a_generated_log(tmp_path: Path) -> None:
     log = generated_log(tmp_path / "generated.blf")
-    result = best(lambda: measure(log), 7)
-    assert result.ratio >= 7, result
+    assert_ratio(lambda: measure(log), 7)
