@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import select
 import shutil
 import struct
@@ -31,7 +32,7 @@ from can_stream.logs.log_blocks import BLOCK_BYTES, Fault, LogBatch, ParsedBlock
 BLOCK_SECONDS: Final = 60.0
 MAX_BLOCK_BYTES: Final = 16 * 1024 * 1024
 _RESERVE_BYTES: Final = 64 * 1024 * 1024
-_HEAD_BYTES: Final = 64
+HEAD_BYTES: Final = 64
 LENGTH: Final = struct.Struct("<L")
 Command = Callable[[Path], list[str]]
 
@@ -83,15 +84,16 @@ class ForeignLog:
 
     def head(self) -> bytes:
         """The first bytes of the file."""
-        self._bytes.need(_HEAD_BYTES)
-        return self._bytes.peek(_HEAD_BYTES)
+        self._bytes.need(HEAD_BYTES)
+        return self._bytes.peek(HEAD_BYTES)
 
     def blocks(self) -> Iterator[ParsedBlock]:
         """What the process sends; what it does not send is one unreadable place."""
         if not self.head():
             self._bytes.end()
             return
-        if self._plain is not None:
+        # What is unfinished the other process finishes in its place: never in the user's own file.
+        if self._plain is not None and not is_unfinished(self.head()):
             yield from self._blocks(self._plain)
             return
         with tempfile.NamedTemporaryFile(dir=self._directory, suffix=".mf4") as copy:
@@ -116,13 +118,18 @@ class ForeignLog:
         return None
 
     def _blocks(self, path: Path) -> Iterator[ParsedBlock]:
-        with subprocess.Popen(  # noqa: S603 - ourselves
-            self._command(path),
-            bufsize=0,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
+        with (
+            # asammdf does not take away what it wrote there when it is ended.
+            tempfile.TemporaryDirectory(dir=self._directory) as own,
+            subprocess.Popen(  # noqa: S603 - ourselves
+                self._command(path),
+                bufsize=0,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "TMPDIR": own},
+            ) as process,
+        ):
             listener = threading.Thread(target=self._listen, args=(process.stderr,), daemon=True)
             listener.start()
             try:
@@ -197,6 +204,11 @@ def _parsed(block: ForeignBlock) -> ParsedBlock:
 
 def _fault(reason: str, *, is_cut: bool = False) -> ParsedBlock:
     return ParsedBlock(empty_log_batch(), 1, unreadable=1, faults=(Fault(None, reason),), is_cut=is_cut)
+
+
+def is_unfinished(head: bytes) -> bool:
+    """Whether an MF4 log that begins with `head` was not finished by its recorder (id_unfin_flags)."""
+    return head.startswith(b"UnFinMF") or any(head[60:62])
 
 
 def mf4_log(

@@ -1,12 +1,15 @@
 """The process that reads an MF4 log with python-can and asammdf: `PATH`; blocks go to standard output.
 
-What the libraries print goes to standard error, whoever prints it: standard output is a pipe of ours.
+What the libraries print goes to standard error, whoever prints it: standard output is a pipe of ours. A log
+that was not finished is finished in its place: `PATH` is a copy then.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
+import mmap
 import os
 import resource
 import sys
@@ -25,7 +28,7 @@ from can_stream.frames.batches import (
     FrameFlag,
     batch_of,
 )
-from can_stream.logs.formats.foreign import LENGTH, ForeignBlock
+from can_stream.logs.formats.foreign import HEAD_BYTES, LENGTH, ForeignBlock, is_unfinished
 from can_stream.logs.log_blocks import MAX_PROBLEMS, MAX_SECONDS, ChannelNames, check_identifier
 
 if TYPE_CHECKING:
@@ -61,9 +64,7 @@ def read_mf4(path: str, send: Callable[[ForeignBlock], None]) -> None:
     """All of the log, block by block; the last one says so."""
     names = ChannelNames()
     try:
-        import can  # noqa: PLC0415 - here alone
-
-        reader = can.MF4Reader(path)
+        reader = reader_of(path)
         messages, declared, others = iter(reader), *_contents(reader)
     except Exception:  # the libraries raise whatever their parsing raises
         send(ForeignBlock(faults=[_DAMAGED], unreadable=1, is_cut=True, is_last=True))
@@ -86,6 +87,37 @@ def read_mf4(path: str, send: Callable[[ForeignBlock], None]) -> None:
         send(block)
         if block.is_last:
             return
+
+
+def reader_of(path: str) -> Any:
+    """python-can's of the log at `path`, made so that it takes no more memory for a longer log."""
+    import asammdf  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415 - here alone
+    import can  # noqa: PLC0415
+
+    # Its own way maps the file, whose pages count as ours, and lets asammdf look for all identifiers.
+    reader: Any = can.MF4Reader.__new__(can.MF4Reader)
+    mdf: Any = asammdf.MDF  # it does not say all keywords that it knows
+    reader._mdf = mdf(_opened(path), process_bus_logging=False)
+    reader._start_timestamp = reader._mdf.header.start_time.timestamp()
+    return reader
+
+
+def _opened(path: str) -> io.BufferedIOBase:
+    file = open(path, "rb")  # noqa: SIM115, PTH123 - the reader's
+    if not is_unfinished(file.read(HEAD_BYTES)):
+        return file
+    file.close()
+    return _Unfinished(io.FileIO(path, "r+"))
+
+
+class _Unfinished(io.BufferedRandom):
+    """A log which asammdf finishes; to find its blocks it reads all of it at once, and gets a map of it."""
+
+    def read(self, size: int | None = -1) -> Any:
+        """Bytes, or, of all, something that has bytes."""
+        if size is None or size < 0:
+            return mmap.mmap(self.fileno(), 0, access=mmap.ACCESS_READ)
+        return super().read(size)
 
 
 def _contents(reader: Any) -> tuple[int, dict[str, int]]:

@@ -18,8 +18,8 @@ import pytest
 
 from can_stream.errors import LogError
 from can_stream.frames.batches import FrameFlag
+from can_stream.logs.formats import mf4_process
 from can_stream.logs.formats.foreign import MAX_BLOCK_BYTES, ForeignBlock, ForeignLog
-from can_stream.logs.formats.mf4_process import read_mf4
 from can_stream.logs.log_blocks import ParsedBlock
 from can_stream.logs.log_reader import open_log
 
@@ -125,9 +125,9 @@ class Reader:
 
 
 def sent(monkeypatch: pytest.MonkeyPatch, reader: Reader) -> list[ForeignBlock]:
-    monkeypatch.setattr(can, "MF4Reader", lambda _: reader)
+    monkeypatch.setattr(mf4_process, "reader_of", lambda _: reader)
     blocks: list[ForeignBlock] = []
-    read_mf4("x.mf4", blocks.append)
+    mf4_process.read_mf4("x.mf4", blocks.append)
     assert [block.is_last for block in blocks] == [False] * (len(blocks) - 1) + [True]
     return blocks
 
@@ -182,16 +182,44 @@ def test_real_files_of_other_kinds(name: str, reason: str, capfd: pytest.Capture
     assert capfd.readouterr() == ("", "")
 
 
-@NEEDS_ASAMMDF
-def test_what_python_can_writes_is_read_compressed_too(tmp_path: Path) -> None:
-    path = tmp_path / "x.mf4"
+def written(path: Path) -> bytes:
+    """50 frames at `path`, as python-can writes them."""
     with can.MF4Writer(path) as writer:
         for number in range(50):
             writer(can.Message(1.7e9 + number, number, is_extended_id=False, data=[number], channel=1))
+    return path.read_bytes()
+
+
+def assert_all_are_read(path: Path) -> None:
+    reader = open_log(path)
+    frames = [batch.frames for batch in reader]
+    assert [number for part in frames for number in part.arbitration_id.tolist()] == list(range(50))
+    assert (reader.channels, reader.unreadable, reader.items) == (["can0"], 0, 50)
+
+
+@NEEDS_ASAMMDF
+def test_what_python_can_writes_is_read_compressed_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.mf4"
     packed = tmp_path / "x.mf4.gz"
-    packed.write_bytes(gzip.compress(path.read_bytes()))
+    packed.write_bytes(gzip.compress(written(path)))
     for one in (path, packed):
-        reader = open_log(one)
-        frames = [batch.frames for batch in reader]
-        assert [number for part in frames for number in part.arbitration_id.tolist()] == list(range(50))
-        assert (reader.channels, reader.unreadable, reader.items) == (["can0"], 0, 50)
+        assert_all_are_read(one)
+
+
+@NEEDS_ASAMMDF
+@pytest.mark.parametrize("magic", [b"UnFinMF ", b"MDF     "])
+def test_a_log_that_was_not_finished_is_read_and_left_as_it_is(
+    magic: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setenv("TMPDIR", str(copies))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    path = tmp_path / "x.mf4"
+    whole = written(path)
+    # How many records there are was not written (id_unfin_flags, bit 0).
+    content = magic + whole[8:60] + b"\1\0" + whole[62:]
+    path.write_bytes(content)
+    assert_all_are_read(path)
+    assert path.read_bytes() == content
+    assert list(copies.iterdir()) == []
