@@ -287,6 +287,23 @@ def parse_lines(
     return ParsedBlock(rows.batch(), len(lines), rows.others, rows.unreadable, tuple(rows.faults))
 
 
+class LineParser:
+    """A `BlockParser` of a text each of whose lines `read_line` reads by itself."""
+
+    def __init__(self, read_line: Callable[[bytes], Row | str]) -> None:
+        self._read_line: Final = read_line
+        self._names: Final = ChannelNames()
+
+    @property
+    def channels(self) -> list[str]:
+        """Channel names in order of first appearance."""
+        return self._names.names
+
+    def parse(self, block: bytes) -> ParsedBlock:
+        """The frames of a block of whole lines, in order."""
+        return parse_lines(split_lines(block), self._names, self._read_line)
+
+
 def merge_lines(
     ok: NDArray[np.bool_], regular: FrameBatch, channel: NDArray[np.uint16], rest: RowCollector
 ) -> LogBatch:

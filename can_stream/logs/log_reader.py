@@ -19,6 +19,7 @@ from can_stream.logs.log_blocks import (
     MAX_PROBLEMS,
     BlockParser,
     Fault,
+    LineParser,
     LogBatch,
     LogProblem,
     LogSource,
@@ -215,17 +216,17 @@ def _parser_of(format_name: str, head: list[bytes]) -> BlockParser:
 
             return TrcParser()
         case "csv":
-            from can_stream.logs.formats.python_can_csv import PythonCanCsvParser
+            from can_stream.logs.formats.python_can_csv import read_csv_row
 
-            return PythonCanCsvParser()
+            return LineParser(read_csv_row)
         case "busmaster":
             from can_stream.logs.formats.busmaster import BusmasterParser
 
             return BusmasterParser()
         case _:
-            from can_stream.logs.formats.crtd import CrtdParser
+            from can_stream.logs.formats.crtd import read_crtd_line
 
-            return CrtdParser()
+            return LineParser(read_crtd_line)
 
 
 def _has_timestamps(head: list[bytes]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,13 +15,20 @@ from msgspec.structs import replace
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from can_stream.logs.formats.candump import CandumpParser
 from can_stream.logs.formats.candump_lines import HumanClock, read_candump_line
-from can_stream.logs.formats.crtd import CrtdParser
+from can_stream.logs.formats.crtd import read_crtd_line
 from can_stream.logs.formats.gvret import GvretParser
-from can_stream.logs.log_blocks import BlockParser, ChannelNames, parse_lines, read_blocks, split_lines
+from can_stream.logs.log_blocks import (
+    BlockParser,
+    ChannelNames,
+    LineParser,
+    parse_lines,
+    read_blocks,
+    split_lines,
+)
 from can_stream.text.candump_format import format_candump
 from tests.helpers.strategies import frame_batches
 
-PARSERS: list[Callable[[], BlockParser]] = [CandumpParser, GvretParser, CrtdParser]
+PARSERS: list[Callable[[], BlockParser]] = [CandumpParser, GvretParser, partial(LineParser, read_crtd_line)]
 
 _HEX = b"0123456789ABCDEFabcdef"
 

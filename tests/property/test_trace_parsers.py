@@ -9,6 +9,7 @@ import io
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import can
@@ -21,15 +22,27 @@ from bench.trc_parse import HEADERS, generated_trace
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from can_stream.logs.formats.busmaster import BusmasterParser
 from can_stream.logs.formats.gvret import GvretParser
-from can_stream.logs.formats.python_can_csv import PythonCanCsvParser, read_csv_row
+from can_stream.logs.formats.python_can_csv import read_csv_row
 from can_stream.logs.formats.trc import TrcParser
 from can_stream.logs.formats.trc_text.columns import LineBlock
 from can_stream.logs.formats.trc_text.header import TrcHeader
 from can_stream.logs.formats.trc_text.lines import read_trc_line
-from can_stream.logs.log_blocks import BlockParser, ChannelNames, parse_lines, read_blocks, split_lines
+from can_stream.logs.log_blocks import (
+    BlockParser,
+    ChannelNames,
+    LineParser,
+    parse_lines,
+    read_blocks,
+    split_lines,
+)
 from can_stream.logs.log_reader import open_log
 
-PARSERS: list[Callable[[], BlockParser]] = [TrcParser, PythonCanCsvParser, BusmasterParser, GvretParser]
+PARSERS: list[Callable[[], BlockParser]] = [
+    TrcParser,
+    partial(LineParser, read_csv_row),
+    BusmasterParser,
+    GvretParser,
+]
 MUTATIONS = 120
 MAX_SECONDS = 2
 

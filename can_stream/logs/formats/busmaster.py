@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from can_stream.errors import LineError
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS, FrameFlag
@@ -21,12 +22,10 @@ from can_stream.logs.log_blocks import (
     HEADER,
     MAX_SECONDS,
     NS_PER_SECOND,
-    ChannelNames,
+    LineParser,
     ParsedBlock,
     Row,
     check_identifier,
-    parse_lines,
-    split_lines,
 )
 
 _NS_PER_MILLI: Final = 1_000_000
@@ -116,27 +115,19 @@ class _Session(Struct):
         return self.hour_ns + rest
 
 
-class BusmasterParser:
+class BusmasterParser(LineParser):
     """A `BlockParser` of BUSMASTER's logs. Channel 1 is `can0`."""
 
     def __init__(self) -> None:
-        self._names = ChannelNames()
+        super().__init__(self._read_row)
         self._session = _Session()
-
-    @property
-    def channels(self) -> list[str]:
-        """Channel names in order of first appearance."""
-        return self._names.names
 
     def parse(self, block: bytes) -> ParsedBlock:
         """The frames of a block of whole lines, in order."""
-        parsed = parse_lines(split_lines(block), self._names, self._read_line)
-        is_local = self._session.start is not None and len(parsed.batch.frames) > 0
-        return ParsedBlock(
-            parsed.batch, parsed.items, parsed.others, parsed.unreadable, parsed.faults, is_local
-        )
+        parsed = super().parse(block)
+        return replace(parsed, is_local=self._session.start is not None and len(parsed.batch.frames) > 0)
 
-    def _read_line(self, line: bytes) -> Row | str:
+    def _read_row(self, line: bytes) -> Row | str:
         text = line.strip()
         if text.startswith(b"***"):
             return self._session.read(text)

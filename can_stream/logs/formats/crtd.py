@@ -2,8 +2,8 @@
 
 `SECONDS.FRACTION [BUS]TYPE ...`; types R11, R29, T11 and T29 are frames: an identifier and up to 8 bytes in
 hexadecimal, with or without leading zeros. Readers are asked to pass over all other types (comments, events,
-statistics, commands). A record without a bus number is of bus 1. Public source: docs.openvehicles.com,
-"CRTD CAN Log Format".
+statistics, commands). A record without a bus number is of bus 1, which is channel `can1`. Public source:
+docs.openvehicles.com, "CRTD CAN Log Format".
 """
 
 from __future__ import annotations
@@ -13,16 +13,7 @@ from typing import Final
 
 from can_stream.errors import LineError
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameFlag
-from can_stream.logs.log_blocks import (
-    FLAG_OF_DIRECTION,
-    ChannelNames,
-    ParsedBlock,
-    Row,
-    check_identifier,
-    parse_lines,
-    split_lines,
-    timestamp_ns,
-)
+from can_stream.logs.log_blocks import FLAG_OF_DIRECTION, Row, check_identifier, timestamp_ns
 
 _HIGHEST_BUS: Final = 255
 _FRAME: Final = re.compile(
@@ -51,19 +42,3 @@ def read_crtd_line(line: bytes) -> Row | str:
         raise LineError("not a bus number")
     flags = FLAG_OF_DIRECTION[direction] | (FrameFlag.EXTENDED if extended else 0)
     return timestamp_ns(seconds, fraction or b""), f"can{number}", arbitration_id, flags, len(data), data
-
-
-class CrtdParser:
-    """A `BlockParser` of CRTD. Bus 1 is channel `can1`."""
-
-    def __init__(self) -> None:
-        self._names = ChannelNames()
-
-    @property
-    def channels(self) -> list[str]:
-        """Channel names in order of first appearance."""
-        return self._names.names
-
-    def parse(self, block: bytes) -> ParsedBlock:
-        """The frames of a block of whole lines, in order."""
-        return parse_lines(split_lines(block), self._names, read_crtd_line)

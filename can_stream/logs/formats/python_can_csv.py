@@ -1,7 +1,7 @@
 """The CSV that python-can writes: `timestamp,arbitration_id,extended,remote,error,dlc,data`.
 
-Seconds, a hexadecimal id, 0 or 1 three times, a length and the data in base64; it has no channel, no
-direction and no mark of CAN FD. Public source: python-can's documentation, "CSVWriter".
+Seconds, a hexadecimal id, 0 or 1 three times, a length and the data in base64; it has no channel (all is
+`can0`), no direction and no mark of CAN FD. Public source: python-can's documentation, "CSVWriter".
 """
 
 from __future__ import annotations
@@ -20,17 +20,7 @@ from can_stream.frames.batches import (
     FrameFlag,
 )
 from can_stream.logs.formats.beginnings import CSV_HEADER
-from can_stream.logs.log_blocks import (
-    HEADER,
-    MAX_SECONDS,
-    NS_PER_SECOND,
-    ChannelNames,
-    ParsedBlock,
-    Row,
-    check_identifier,
-    parse_lines,
-    split_lines,
-)
+from can_stream.logs.log_blocks import HEADER, MAX_SECONDS, NS_PER_SECOND, Row, check_identifier
 
 _COLUMNS: Final = 7
 _CHANNEL: Final = "can0"
@@ -40,22 +30,6 @@ _SECONDS: Final = re.compile(rb"-?\d{1,20}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
 _IDENTIFIER: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,8})")
 _LENGTH: Final = re.compile(rb"\d{1,3}")
 _TRUTHS: Final = {b"0": False, b"1": True}
-
-
-class PythonCanCsvParser:
-    """A `BlockParser` of python-can's CSV. All frames are of channel `can0`."""
-
-    def __init__(self) -> None:
-        self._names = ChannelNames()
-
-    @property
-    def channels(self) -> list[str]:
-        """Channel names in order of first appearance."""
-        return self._names.names
-
-    def parse(self, block: bytes) -> ParsedBlock:
-        """The frames of a block of whole lines, in order."""
-        return parse_lines(split_lines(block), self._names, read_csv_row)
 
 
 def read_csv_row(line: bytes) -> Row | str:
