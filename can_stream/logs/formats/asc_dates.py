@@ -7,11 +7,11 @@ its code page. Abbreviations: Unicode CLDR, and the shorter ones of the C librar
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from functools import cache
 from typing import Final
 
 from can_stream.errors import LineError
+from can_stream.logs.local_dates import local_ns, utc_ns
 from can_stream.logs.log_blocks import NS_PER_SECOND
 
 _MONTHS: Final = (
@@ -99,8 +99,8 @@ def read_date(text: bytes) -> tuple[int, bool]:
         raise LineError("no date")
     month, day = _month_and_day(words[-2], words[-1])
     hour, minute, second = (int(part) for part in time.groups()[:3])
-    seconds = _local_seconds(year, month, day, _hour_of_day(hour, half), minute, second)
-    return seconds * NS_PER_SECOND + _fraction_ns(time[4]), True
+    begin_ns = local_ns(year, month, day, _hour_of_day(hour, half), minute, second)
+    return begin_ns + _fraction_ns(time[4]), True
 
 
 def _iso_date(match: re.Match[bytes]) -> tuple[int, bool]:
@@ -111,10 +111,9 @@ def _iso_date(match: re.Match[bytes]) -> tuple[int, bool]:
     parts = (int(year), int(month), int(day), int(clock[1]), int(clock[2]), int(clock[3]))
     fraction = _fraction_ns(clock[4])
     if utc is None and sign is None:
-        return _local_seconds(*parts) * NS_PER_SECOND + fraction, True
+        return local_ns(*parts) + fraction, True
     offset = (int(hours) * 3600 + int(minutes) * 60) * (-1 if sign == b"-" else 1) if sign else 0
-    seconds = int(_moment(*parts).replace(tzinfo=UTC).timestamp()) - offset
-    return seconds * NS_PER_SECOND + fraction, False
+    return utc_ns(*parts) - offset * NS_PER_SECOND + fraction, False
 
 
 def _month_and_day(first: bytes, second: bytes) -> tuple[int, int]:
@@ -146,14 +145,3 @@ def _hour_of_day(hour: int, half: int | None) -> int:
 
 def _fraction_ns(digits: bytes | None) -> int:
     return int(digits.ljust(9, b"0")) if digits else 0
-
-
-def _moment(year: int, month: int, day: int, hour: int, minute: int, second: int) -> datetime:
-    try:
-        return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - no zone is local time
-    except ValueError as error:
-        raise LineError("no such date") from error
-
-
-def _local_seconds(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
-    return int(_moment(year, month, day, hour, minute, second).timestamp())

@@ -35,6 +35,7 @@ _BASE: Final = struct.Struct("<4sHHLL")
 # Behind that: the method, 6 bytes, the unpacked size, 4 bytes.
 _CONTAINER_BYTES: Final = 16
 _STORED, _DEFLATED = 0, 2
+_FIRST_YEAR: Final = 1900
 _MILLIS_PER_SECOND: Final = 1000
 _NS_PER_MILLI: Final = 1_000_000
 # Several containers are looked at together, if they are there: much of the time goes by their number.
@@ -214,7 +215,8 @@ def _size_at(head: bytes) -> int:
 def _start_ns(start: list[int]) -> int | None:
     """Nanoseconds of a SYSTEMTIME in local time, None where it is none; its day of the week says nothing."""
     year, month, _, day, hour, minute, second, millisecond = start
-    if millisecond >= _MILLIS_PER_SECOND:
+    # SYSTEMTIME begins in 1601, which no recorder means.
+    if year < _FIRST_YEAR or millisecond >= _MILLIS_PER_SECOND:
         return None
     try:
         return local_ns(year, month, day, hour, minute, second) + millisecond * _NS_PER_MILLI

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
 from can_stream.errors import LineError
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS, FrameFlag
+from can_stream.logs.local_dates import local_ns
 from can_stream.logs.log_blocks import (
     FLAG_OF_DIRECTION,
     NS_PER_SECOND,
@@ -65,7 +65,7 @@ class HumanClock(Struct):
     now_ns: int = 0
     is_local: bool = False
     _date: bytes = b""
-    _date_seconds: int = 0
+    _of_date_ns: int = 0
 
     def read(self, text: bytes | None) -> int:
         """Nanoseconds of a time stamp; a line without one has that of the line before."""
@@ -74,22 +74,19 @@ class HumanClock(Struct):
             if match is None:
                 raise LineError("not a candump time stamp")
             date, seconds, fraction = match.groups()
-            stamp = timestamp_ns(seconds or self._seconds_of(date), fraction or b"")
+            stamp = timestamp_ns(seconds or b"0", fraction or b"") + (self._date_ns(date) if date else 0)
             self.now_ns = self.now_ns + stamp if self.deltas and not date else stamp
             if abs(self.now_ns) >= 2**63 - NS_PER_SECOND:
                 self.now_ns = 0
                 raise LineError("sum of the time differences out of range")
         return self.now_ns
 
-    def _seconds_of(self, date: bytes) -> bytes:
+    def _date_ns(self, date: bytes) -> int:
         if date != self._date:  # a second has many lines
-            try:
-                local = datetime.strptime(date.decode("ascii"), "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007
-                self._date_seconds = int(local.timestamp())
-            except (ValueError, OverflowError, OSError):
-                raise LineError("not a date") from None
+            year, month, day, hour, minute, second = map(int, re.findall(rb"\d+", date))
+            self._of_date_ns = local_ns(year, month, day, hour, minute, second)
             self._date, self.is_local = date, True
-        return b"%d" % self._date_seconds
+        return self._of_date_ns
 
 
 def read_candump_line(line: bytes, clock: HumanClock) -> Row | str:

@@ -7,16 +7,19 @@ has only a comment, `Start time: ...`, in the order of the country that wrote it
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from msgspec import Struct
 
 from can_stream.errors import LineError
-from can_stream.logs.local_dates import local_ns
+from can_stream.logs.local_dates import local_ns, utc_ns
 from can_stream.logs.log_blocks import COMMENT, HEADER, NS_PER_SECOND
 
 _DAY_ZERO: Final = date(1899, 12, 30)
+# Day 0 is what was never set.
+_FIRST_DAY: Final = (date(1900, 1, 1) - _DAY_ZERO).days
+_LAST_DAY: Final = (date(2261, 1, 1) - _DAY_ZERO).days
 _SECONDS_PER_DAY: Final = 86_400
 _KEYWORD: Final = re.compile(rb";\$(FILEVERSION|STARTTIME|COLUMNS)=", re.IGNORECASE)
 _DAYS: Final = re.compile(rb"(\d{1,6})(?:[.,](\d{1,24}))?")
@@ -153,7 +156,7 @@ class TrcHeader(Struct):
 def days_ns(text: bytes) -> int:
     """Nanoseconds UTC of decimal local days since 1899-12-30, to the nearest. Raises `LineError`."""
     match = _DAYS.fullmatch(text)
-    if match is None or int(match[1]) > (date(2261, 1, 1) - _DAY_ZERO).days:
+    if match is None or not _FIRST_DAY <= int(match[1]) <= _LAST_DAY:
         raise LineError(f"a start time that cannot be read; {_REMEDY}")
     day = _DAY_ZERO + timedelta(days=int(match[1]))
     fraction = match[2] or b"0"
@@ -180,12 +183,8 @@ def date_ns(text: bytes) -> tuple[int, bool]:
     ns = int(((fraction or b"") + (tenths or b"")).ljust(9, b"0")[:9])
     if zone is None:
         return local_ns(year, month, day, hour, minute, seconds) + ns, True
-    try:
-        known = datetime(year, month, day, hour, minute, seconds, tzinfo=UTC)
-    except ValueError as error:
-        raise LineError("not a date and time of the calendar") from error
     ahead = 0 if zone in b"Zz" else int(zone[:3]) * 3600 + int(zone[:1] + zone[4:]) * 60
-    return (round(known.timestamp()) - ahead) * NS_PER_SECOND + ns, False
+    return utc_ns(year, month, day, hour, minute, seconds) - ahead * NS_PER_SECOND + ns, False
 
 
 def _year_month_day(first: bytes, separator: bytes, second: bytes, third: bytes) -> tuple[int, int, int]:

@@ -95,6 +95,16 @@ def test_a_date_is_local_time_of_the_computer_that_reads_it(
     assert clock.is_local
 
 
+def test_a_fraction_counts_forwards_before_1970_too() -> None:
+    first, second = (
+        read_candump_line(b" (1969-06-01 00:00:00.%d)  can0  123   [1]  11" % tenth, HumanClock())
+        for tenth in (0, 5)
+    )
+    assert isinstance(first, tuple)
+    assert isinstance(second, tuple)
+    assert second[0] - first[0] == S // 2
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

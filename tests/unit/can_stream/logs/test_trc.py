@@ -63,7 +63,7 @@ def test_days_are_read_exactly() -> None:
     assert days_ns(b"45678.9015631597") - local_ns(2025, 1, 21, 21, 38, 15) == 56_998_080
     assert days_ns(b"45678,5") == local_ns(2025, 1, 21, 12)
     assert days_ns(b"45678.9999999999999999") == local_ns(2025, 1, 22)
-    for nonsense in (b"", b"-1.5", b"999999.5", b"1e3", b"12.12.2012"):
+    for nonsense in (b"", b"0", b"1.5", b"-1.5", b"999999.5", b"1e3", b"12.12.2012"):
         with pytest.raises(LineError):
             days_ns(nonsense)
 
