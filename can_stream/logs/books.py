@@ -18,8 +18,7 @@ _ITEMS: Final = {"blf": "object", "mf4": "record", "pcap": "block"}
 class LogBooks(Struct, frozen=True):
     """What one log holds: `frames` + `unreadable` + the sum of `others` == `items`; see `ParsedBlock`.
 
-    `items` says nothing where a library reads the log, which passes over what it likes. `first_ns` is the
-    time of its first frame as the log has it.
+    `first_ns` is the time of its first frame as the log has it.
     """
 
     path: PurePath
@@ -44,10 +43,9 @@ class LogBooks(Struct, frozen=True):
             parts.append(f"{_counted(others, 'other')} ({self._kinds()})")
         if self.unreadable:
             parts.append(f"{self.unreadable:,} unreadable")
-        is_counted = self.items == self.frames + others + self.unreadable
-        items = f"{_counted(self.items, _ITEMS.get(self.format, 'line'))}: " if is_counted else ""
+        items = _counted(self.items, _ITEMS.get(self.format, "line"))
         cut = "; the log is not whole" if self.is_cut else ""
-        return f"{self.path}: {items}{', '.join(parts)}{cut}"
+        return f"{self.path}: {items}: {', '.join(parts)}{cut}"
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""

@@ -5,11 +5,11 @@ Pure: the file's `read` is handed in.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
-READ_ERRORS: Final = (OSError, EOFError, zlib.error)
+# Of the disk or the network, and of compressed data: `BrokenOffError` is an EOFError.
+READ_ERRORS: Final = (OSError, EOFError)
 
 
 class ForwardBytes:
@@ -20,7 +20,7 @@ class ForwardBytes:
 
     def __init__(self, read: Callable[[int], bytes], step_bytes: int) -> None:
         self.offset = 0
-        self.failure: OSError | EOFError | zlib.error | None = None
+        self.failure: OSError | EOFError | None = None
         self._read: Final = read
         self._step: Final = max(step_bytes, 1)
         self._data = b""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from can_stream.errors import LogError
+from can_stream.logs.forward_bytes import READ_ERRORS
 from can_stream.logs.unpacking import PACKED_BYTES, Unpacked, UnpackerMissingError, compression_of
 
 _MAGIC_BYTES: Final = 8
@@ -78,7 +79,7 @@ class _Ahead:
         """Keep what one read gives."""
         try:
             more = self._read(size)
-        except (OSError, EOFError) as error:  # its turn comes when what is before it has been read
+        except READ_ERRORS as error:  # its turn comes when what is before it has been read
             self._error, more = error, b""
         self.is_at_end = not more
         self.kept += more

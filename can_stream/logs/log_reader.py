@@ -13,6 +13,7 @@ from can_stream.errors import LogError
 from can_stream.logs.books import LogBooks
 from can_stream.logs.formats.candump import CandumpParser
 from can_stream.logs.formats.candump_lines import are_deltas, human_times
+from can_stream.logs.forward_bytes import READ_ERRORS
 from can_stream.logs.line_ends import LineEnds, with_line_feeds
 from can_stream.logs.log_blocks import (
     BLOCK_BYTES,
@@ -30,7 +31,6 @@ from can_stream.logs.log_blocks import (
 from can_stream.logs.log_file import LogFile
 from can_stream.logs.recognition import FORMATS, HEAD_BYTES, HEAD_LINES, FormatSeen, format_of, is_candump
 
-_READ_ERRORS: Final = (OSError, EOFError)
 # Formats whose columns take more steps, which larger blocks make up for; but none over that size.
 _TIMES_AS_LARGE: Final = {"asc": 4, "trc": 2}
 _LARGEST: Final = 4 * BLOCK_BYTES
@@ -115,7 +115,7 @@ class LogReader:
     def _next(blocks: Iterator[ParsedBlock]) -> ParsedBlock | None:
         try:
             return next(blocks, None)
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             return _broken_off(f"the file cannot be read on: {_words(error)}")
 
     def _account(self, block: ParsedBlock) -> None:
@@ -159,7 +159,7 @@ def open_log(
         head = file.head(HEAD_BYTES, FormatSeen())
         lines = with_line_feeds(head).split(b"\n")[:HEAD_LINES]
         return LogReader(file, format or format_of(path, head, lines), lines, block_bytes)
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         file.close()
         raise LogError(path, f"cannot be read: {_words(error)}") from error
     except LogError:

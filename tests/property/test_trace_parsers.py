@@ -5,7 +5,6 @@ What python-can writes is read back as it was; a damaged file ends soon, and kee
 
 from __future__ import annotations
 
-import io
 import random
 import time
 from collections.abc import Callable
@@ -32,10 +31,10 @@ from can_stream.logs.log_blocks import (
     ChannelNames,
     LineParser,
     parse_lines,
-    read_blocks,
     split_lines,
 )
 from can_stream.logs.log_reader import open_log
+from tests.helpers.read_logs import assert_lines_are_accounted_for
 
 PARSERS: list[Callable[[], BlockParser]] = [
     TrcParser,
@@ -127,31 +126,12 @@ _lines = st.one_of(_keywords, _trc, _trc, _csv, _busmaster_header, _busmaster, _
 _logs = st.lists(_lines, max_size=40).map(b"\n".join)
 
 
-def parse(
-    parser: BlockParser, log: bytes, block_bytes: int
-) -> tuple[FrameBatch, list[str], tuple[int, int, int]]:
-    """Frames, the channel name of each, and (items, unreadable, others)."""
-    blocks = [parser.parse(block) for block in read_blocks(io.BytesIO(log).read, block_bytes)]
-    frames = concatenate([block.batch.frames for block in blocks])
-    names = [parser.channels[number] for block in blocks for number in block.batch.channel.tolist()]
-    counts = [(block.items, block.unreadable, sum(block.others.values())) for block in blocks]
-    items, unreadable, others = (sum(column) for column in zip((0, 0, 0), *counts, strict=True))
-    return frames, names, (items, unreadable, others)
-
-
 @pytest.mark.parametrize("new_parser", PARSERS)
 @given(log=_logs, block_bytes=st.integers(1, 400))
 def test_every_line_is_accounted_for_wherever_blocks_end(
     new_parser: Callable[[], BlockParser], log: bytes, block_bytes: int
 ) -> None:
-    whole, small = new_parser(), new_parser()
-    frames, names, counts = parse(whole, log, 1 << 20)
-    items, unreadable, others = counts
-    assert items == log.count(b"\n") + (not log.endswith(b"\n") and bool(log))
-    assert len(frames) + unreadable + others == items
-    again, names_again, counts_again = parse(small, log, block_bytes)
-    assert frames.equals(again)
-    assert (names, whole.channels, counts) == (names_again, small.channels, counts_again)
+    assert_lines_are_accounted_for(new_parser, log, block_bytes)
 
 
 # Of one recorder: everything stands where it does in the line before, or nearly so.

@@ -13,7 +13,7 @@ import can
 import pytest
 
 from can_stream.errors import LogError
-from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
+from can_stream.frames.batches import FrameFlag
 from can_stream.logs.formats.binary.blf_contents import MAX_UNPACKED_BYTES
 from can_stream.logs.formats.blf import BlfLog
 from can_stream.logs.log_blocks import MAX_CHANNELS, ParsedBlock
@@ -28,25 +28,14 @@ from tests.helpers.blf_files import (
     header,
 )
 from tests.helpers.mutations import with_other_bytes
+from tests.helpers.read_logs import ReadLog
 
 DATA: Final = Path(__file__).parents[3] / "data" / "logs" / "blf"
 EXTENDED: Final = 0x8000_0000
 
 
-class Read:
-    """All of a log, and that its books add up."""
-
-    def __init__(self, content: bytes, step: int = 1 << 17) -> None:
-        self.log = BlfLog(PurePath("x.blf"), io.BytesIO(content).read, step)
-        self.blocks: list[ParsedBlock] = list(self.log.blocks())
-        for block in self.blocks:
-            assert len(block.batch.frames) + block.unreadable + sum(block.others.values()) == block.items
-        self.frames: FrameBatch = concatenate([block.batch.frames for block in self.blocks])
-        self.unreadable = sum(block.unreadable for block in self.blocks)
-        self.others = {kind: count for block in self.blocks for kind, count in block.others.items()}
-        self.reasons = [fault.reason for block in self.blocks for fault in block.faults]
-        self.is_cut = any(block.is_cut for block in self.blocks)
-        self.channel = [self.log.channels[n] for block in self.blocks for n in block.batch.channel.tolist()]
+def read_all(content: bytes, step: int = 1 << 17) -> ReadLog:
+    return ReadLog(BlfLog(PurePath("x.blf"), io.BytesIO(content).read, step))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +86,7 @@ def test_each_kind_of_object() -> None:
         blf_object(73, error_ext),
         blf_object(104, fd_error),
     ]
-    read = Read(header(len(objects)) + container(b"".join(objects)))
+    read = read_all(header(len(objects)) + container(b"".join(objects)))
     assert (read.unreadable, read.others, read.is_cut) == (0, {}, False)
     flag = FrameFlag
     assert read.frames.flags.tolist() == [
@@ -122,7 +111,7 @@ def test_what_is_no_frame_is_counted_by_its_name() -> None:
         blf_object(500, bytes(5), version=7),
         can_message(1, b"", flags=2),
     ]
-    read = Read(header(7) + container(b"".join(objects)))
+    read = read_all(header(7) + container(b"".join(objects)))
     assert read.others == {
         "bus statistics": 1,
         "app texts": 1,
@@ -151,7 +140,7 @@ def test_what_is_no_frame_is_counted_by_its_name() -> None:
     ],
 )
 def test_what_cannot_have_been_on_a_bus_is_unreadable(bad: bytes, reason: str) -> None:
-    read = Read(header(3) + container(can_message(1, b"") + bad + can_message(2, b"")))
+    read = read_all(header(3) + container(can_message(1, b"") + bad + can_message(2, b"")))
     assert read.frames.arbitration_id.tolist() == [1, 2]
     assert read.unreadable == 1
     assert reason in read.reasons[0]
@@ -162,9 +151,9 @@ def test_times_have_two_units_and_count_from_local_time(monkeypatch: pytest.Monk
     time.tzset()
     try:
         objects = blf_object(1, classic(1, b""), 7) + blf_object(1, classic(1, b""), 7, unit=1, version=2)
-        read = Read(header(2) + container(objects))
-        undated = Read(header(2, NO_START) + container(objects))
-        wrong = Read(header(2, (2024, 13, 0, 1, 0, 0, 0, 0)) + container(objects))
+        read = read_all(header(2) + container(objects))
+        undated = read_all(header(2, NO_START) + container(objects))
+        wrong = read_all(header(2, (2024, 13, 0, 1, 0, 0, 0, 0)) + container(objects))
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -180,7 +169,7 @@ def test_times_have_two_units_and_count_from_local_time(monkeypatch: pytest.Monk
 def test_a_date_that_64_bits_do_not_hold_is_none() -> None:
     """SYSTEMTIME begins in 1601, and a header that was damaged may say any year."""
     for year in (0, 1601, 1677, 1899, 2262, 30_827, 65_535):
-        read = Read(header(1, (year, 1, 1, 1, 0, 0, 0, 0)) + can_message(0x123, b"\1", 7))
+        read = read_all(header(1, (year, 1, 1, 1, 0, 0, 0, 0)) + can_message(0x123, b"\1", 7))
         assert read.frames.timestamp_ns.tolist() == [7], year
         assert read.reasons[0].startswith("the date in the header is none")
 
@@ -194,7 +183,7 @@ def test_objects_lie_across_containers_and_beside_them_with_any_padding(step: in
     inside = b"".join(frames)
     pieces = [container(inside[at : at + 777], method=2 * (at % 2)) for at in range(0, len(inside), 777)]
     content = header(2 * 199 + 20) + frames[4] * 10 + b"".join(pieces)
-    read = Read(content, step)
+    read = read_all(content, step)
     assert read.reasons == []
     assert read.frames.arbitration_id.tolist() == [5] * 10 + list(range(1, 200))
     assert sum(block.items for block in read.blocks) == 2 * 209
@@ -204,7 +193,7 @@ def test_behind_a_damaged_container_objects_are_found_again() -> None:
     inside = b"".join(can_message(number, b"LOBJ", number) for number in range(200))
     pieces = [bytearray(container(inside[at : at + 1000])) for at in range(0, len(inside), 1000)]
     pieces[4][40] ^= 0xFF
-    read = Read(header(200) + b"".join(pieces))
+    read = read_all(header(200) + b"".join(pieces))
     assert read.unreadable == 1
     assert read.is_cut
     # 20.8 objects lie in a container; the two that reach into the damaged one are lost with it.
@@ -214,7 +203,7 @@ def test_behind_a_damaged_container_objects_are_found_again() -> None:
 
 def test_a_container_that_unpacks_to_more_than_any_has_is_left_out() -> None:
     bomb = container(bytes(MAX_UNPACKED_BYTES + 1), level=1)
-    read = Read(header(2) + container(can_message(1, b"")) + bomb + container(can_message(2, b"")))
+    read = read_all(header(2) + container(can_message(1, b"")) + bomb + container(can_message(2, b"")))
     assert read.frames.arbitration_id.tolist() == [1, 2]
     assert len(read.reasons) == 1
     assert "larger than any" in read.reasons[0]
@@ -238,17 +227,17 @@ def test_a_read_that_fails_gives_all_before_it() -> None:
 
 def test_channels_are_bounded() -> None:
     objects = [can_message(1, b"", channel=number) for number in range(1, MAX_CHANNELS + 3)]
-    read = Read(header() + container(b"".join(objects)))
-    assert len(read.frames) == len(read.log.channels) == MAX_CHANNELS
+    read = read_all(header() + container(b"".join(objects)))
+    assert len(read.frames) == len(read.channels) == MAX_CHANNELS
     assert read.unreadable == 2
 
 
 def test_what_is_no_blf_is_refused_and_nothing_is_an_empty_log() -> None:
     with pytest.raises(LogError, match="not a BLF log"):
         BlfLog(PurePath("x"), io.BytesIO(b"Time Stamp,ID").read)
-    assert Read(b"").blocks == []
-    assert Read(b"LOGG" + bytes(10)).is_cut
-    assert "144" not in Read(header()[:4] + bytes(140)).reasons[0]
+    assert read_all(b"").blocks == []
+    assert read_all(b"LOGG" + bytes(10)).is_cut
+    assert "144" not in read_all(header()[:4] + bytes(140)).reasons[0]
 
 
 def test_many_containers_of_python_cans_writer_are_read(tmp_path: Path) -> None:
@@ -263,7 +252,7 @@ def test_many_containers_of_python_cans_writer_are_read(tmp_path: Path) -> None:
         for message in messages:
             writer(message)
         writer.log_event("a mark")
-    read = Read(path.read_bytes())
+    read = read_all(path.read_bytes())
     assert read.frames.arbitration_id.tolist() == [message.arbitration_id for message in messages]
     assert read.others == {"markers": 1}
     assert not read.is_cut
@@ -282,7 +271,7 @@ def test_damaged_files_end_at_once_and_keep_what_lies_before() -> None:
         bad = with_other_bytes(dice, good)
         first = next((at for at, (a, b) in enumerate(zip(good, bad, strict=False)) if a != b), len(bad))
         begin = time.perf_counter()
-        read = Read(bad, dice.choice((64, 4096, 1 << 17))) if bad[:4] == b"LOGG" or len(bad) < 4 else None
+        read = read_all(bad, dice.choice((64, 4096, 1 << 17))) if bad[:4] == b"LOGG" or len(bad) < 4 else None
         assert time.perf_counter() - begin < 2
         if read is None or first < 144:
             continue

@@ -21,10 +21,6 @@ def test_all_that_a_log_holds_is_said_in_one_line() -> None:
     assert str(replace(DRIVE, others={}, is_cut=True)).endswith("1 unreadable; the log is not whole")
 
 
-def test_what_a_library_does_not_count_is_not_said() -> None:
-    assert str(replace(DRIVE, items=1)).startswith("drive.blf: 1,043 frames, 6 others")
-
-
 def test_many_kinds_are_not_all_named() -> None:
     many = replace(DRIVE, others={f"objects of type {number}": 1 for number in range(50)})
     assert str(many).count("objects of type") == 8

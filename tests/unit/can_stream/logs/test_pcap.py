@@ -12,32 +12,18 @@ from typing import Final
 import pytest
 
 from can_stream.errors import LogError
-from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
+from can_stream.frames.batches import FrameFlag
 from can_stream.logs.formats.pcap import PcapLog
-from can_stream.logs.log_blocks import ParsedBlock
 from can_stream.logs.log_reader import open_log
 from tests.helpers.mutations import with_other_bytes
+from tests.helpers.read_logs import ReadLog
 
 S: Final = 1_000_000_000
 EFF, RTR, ERR = 0x8000_0000, 0x4000_0000, 0x2000_0000
 
 
-class Read:
-    """All of a capture, and that its books add up."""
-
-    def __init__(self, content: bytes, step: int = 1 << 17) -> None:
-        log = PcapLog(PurePath("x.pcap"), io.BytesIO(content).read, step)
-        self.blocks: list[ParsedBlock] = list(log.blocks())
-        for block in self.blocks:
-            assert len(block.batch.frames) + block.unreadable + sum(block.others.values()) == block.items
-        self.frames: FrameBatch = concatenate([block.batch.frames for block in self.blocks])
-        self.unreadable = sum(block.unreadable for block in self.blocks)
-        self.others = {kind: count for block in self.blocks for kind, count in block.others.items()}
-        self.reasons = [fault.reason for block in self.blocks for fault in block.faults]
-        self.is_cut = any(block.is_cut for block in self.blocks)
-        self.channel = [
-            log.channels[number] for block in self.blocks for number in block.batch.channel.tolist()
-        ]
+def read_all(content: bytes, step: int = 1 << 17) -> ReadLog:
+    return ReadLog(PcapLog(PurePath("x.pcap"), io.BytesIO(content).read, step))
 
 
 def packet(identifier: int, data: bytes, flags: int = 0, *, length: int | None = None, raw: int = 0) -> bytes:
@@ -97,7 +83,7 @@ def test_every_kind_of_frame(order: str, magic: int, unit: int, step: int) -> No
         packet(0x12, bytes(range(12))),
         packet(0x13, b"\1").ljust(72, b"\0"),
     ]
-    read = Read(capture(packets, order=order, magic=magic), step)
+    read = read_all(capture(packets, order=order, magic=magic), step)
     assert (read.reasons, read.others, read.is_cut) == ([], {}, False)
     assert read.frames.timestamp_ns.tolist() == [number * S + 5 * unit for number in range(8)]
     assert read.frames.arbitration_id.tolist() == [0x123, 0x18FF_0001, 0x7FF, 0x88, 0x10, 0x11, 0x12, 0x13]
@@ -119,7 +105,7 @@ def test_what_cannot_be_is_named_and_xl_is_counted() -> None:
         packet(1, bytes(8))[:12],
         packet(1, b"", length=65),
     ]
-    read = Read(capture([packet(1, b""), xl, *bad, packet(2, b"")]))
+    read = read_all(capture([packet(1, b""), xl, *bad, packet(2, b"")]))
     assert read.frames.arbitration_id.tolist() == [1, 2]
     assert read.others == {"CAN XL frames": 1}
     assert [reason.partition(": ")[2][:12] for reason in read.reasons] == [
@@ -141,7 +127,7 @@ def test_pcapng_has_names_units_sections_and_directions(order: str) -> None:
     content += block(3, struct.pack(f"{order}L", 16) + packet(3, b""), order) + block(5, bytes(12), order)
     content += section() + description(option(9, b"\x81") + option(2, b"a b")) + enhanced(3, packet(4, b""))
     content += description(link_type=1) + enhanced(3, bytes(60), 1) + block(77, b"") + enhanced(1, b"", 9)
-    read = Read(content)
+    read = read_all(content)
     assert read.frames.arbitration_id.tolist() == [1, 2, 3, 4]
     assert read.frames.timestamp_ns.tolist() == [100 * S + 7, 1000 << 40, 1000 << 40, S * 3 // 2]
     assert read.frames.flags.tolist() == [FrameFlag.TX, 0, 0, 0]
@@ -155,25 +141,25 @@ def test_cooked_packets_have_identifiers_in_the_order_of_the_machine() -> None:
     frame = struct.pack("<LBBBB", EFF | 0x1234, 1, 0, 0, 0) + b"\7".ljust(8, b"\0")
     cooked = struct.pack(">HHHQH", 4, 280, 0, 0, 0x000C) + frame
     other = struct.pack(">HHHQH", 0, 1, 0, 0, 0x0800) + bytes(20)
-    read = Read(capture([cooked, other], link_type=113))
+    read = read_all(capture([cooked, other], link_type=113))
     assert read.frames.arbitration_id.tolist() == [0x1234]
     assert read.frames.flags.tolist() == [FrameFlag.EXTENDED | FrameFlag.TX]
     assert read.others == {"packets that are no CAN frames": 1}
     two = [struct.pack(">HHLHBBQ", 0x000C, 0, number, 280, 0, 0, 0) + frame for number in (5, 3, 5)]
-    assert Read(capture(two, link_type=276)).channel == ["can0", "can1", "can0"]
+    assert read_all(capture(two, link_type=276)).channel == ["can0", "can1", "can0"]
 
 
 def test_other_captures_are_refused_or_named(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="a capture of Ethernet, not of CAN: capture on a CAN interface"):
-        Read(capture([bytes(60)], link_type=1))
+        read_all(capture([bytes(60)], link_type=1))
     with pytest.raises(LogError, match="not a capture"):
-        Read(b"# no capture at all, but text")
-    read = Read(section() + description(link_type=1) + enhanced(0, bytes(60)))
+        read_all(b"# no capture at all, but text")
+    read = read_all(section() + description(link_type=1) + enhanced(0, bytes(60)))
     assert read.reasons[0].startswith("no interface of this capture is CAN")
     path = tmp_path / "x.pcapng"
     path.write_bytes(section() + description() + enhanced(5, packet(1, b"")))
     assert open_log(path).format == "pcap"
-    assert Read(b"").blocks == []
+    assert read_all(b"").blocks == []
 
 
 def test_cut_and_damaged_captures_keep_what_lies_before() -> None:
@@ -182,9 +168,9 @@ def test_cut_and_damaged_captures_keep_what_lies_before() -> None:
     plain = capture(packets)
     ng = section() + description() + b"".join(enhanced(number, one) for number, one in enumerate(packets))
     for good, begin, size in ((plain, 24, 32), (ng, 48, 48)):
-        assert Read(good).frames.arbitration_id.tolist() == list(range(100))
+        assert read_all(good).frames.arbitration_id.tolist() == list(range(100))
         for cut in range(0, len(good), 61):
-            read = Read(good[:cut])
+            read = read_all(good[:cut])
             whole = max(cut - begin, 0) // size
             assert read.frames.arbitration_id.tolist() == list(range(whole))
             assert (
@@ -198,7 +184,7 @@ def test_cut_and_damaged_captures_keep_what_lies_before() -> None:
             if first < begin:
                 continue
             started = time.perf_counter()
-            read = Read(bad)
+            read = read_all(bad)
             assert time.perf_counter() - started < 2
             whole = (first - begin) // size
             assert read.frames.arbitration_id.tolist()[:whole] == list(range(whole))
