@@ -32,7 +32,7 @@ from typing import Final
 
 import numpy as np
 
-from bench.candump_parse import generated_log, read_ours
+from bench.log_parse import candump_log, read_ours
 from bench.report import Comparison, show
 from can_stream.frames.batches import FrameBatch, id_text
 from can_stream.protocol.control import (
@@ -175,7 +175,7 @@ def connected(port: int, path: str, token: str, first: bytes) -> socket.socket:
 def traffic(frames: int, frames_per_second: int) -> FrameBatch:
     """Frames of the Kona log, or of a generated one, over and over at the rate asked for."""
     with tempfile.TemporaryDirectory() as folder:
-        log = KONA if KONA.exists() else generated_log(Path(folder) / "generated.log")
+        log = KONA if KONA.exists() else candump_log(Path(folder) / "generated.log")
         once = read_ours(log)
     batch = once[np.arange(frames) % len(once)]
     jitter = np.random.default_rng(1).integers(0, 200, frames) * 1000

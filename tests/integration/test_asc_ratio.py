@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.asc_parse import KINDS, measure
+from bench.log_parse import LOGS, measure
 from tests.helpers.ratios import assert_ratio
 
 
@@ -25,5 +25,5 @@ from tests.helpers.ratios import assert_ratio
     ],
 )
 def test_many_times_python_can_on_every_kind_of_log(name: str, least: int, tmp_path: Path) -> None:
-    log = KINDS[name](tmp_path / name)
+    log = LOGS[name](tmp_path / name)
     assert_ratio(lambda: measure(log), least)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.blf_parse import generated_log, measure
+from bench.log_parse import blf_log, measure
 from tests.helpers.ratios import assert_ratio
 
 
 @pytest.mark.speed
-def test_many_times_python_can_on_a_generated_log(tmp_path: Path) -> None:
-    log = generated_log(tmp_path / "generated.blf")
+def test_many_times_python_can_on_a_blf_log(tmp_path: Path) -> None:
+    log = blf_log(tmp_path / "generated.blf")
     assert_ratio(lambda: measure(log), 7)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.candump_parse import generated_log, measure
+from bench.log_parse import candump_log, measure
 from tests.helpers.ratios import assert_ratio
 from tests.helpers.shared_data import KONA
 
 
 @pytest.mark.speed
-def test_ten_times_python_can_on_a_generated_log(tmp_path: Path) -> None:
-    log = generated_log(tmp_path / "generated.log")
+def test_ten_times_python_can_on_a_candump_log(tmp_path: Path) -> None:
+    log = candump_log(tmp_path / "generated.log")
     assert_ratio(lambda: measure(log), 10)
 
 

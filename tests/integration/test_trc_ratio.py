@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.trc_parse import SHARED, generated_trace, measure
+from bench.log_parse import YARIS, measure, trc_log
 from tests.helpers.ratios import assert_ratio
 
 
@@ -14,11 +14,11 @@ from tests.helpers.ratios import assert_ratio
 @pytest.mark.speed
 @pytest.mark.parametrize(("version", "least"), [("1.1", 7), ("2.1", 5)])
 def test_many_times_python_can_on_a_generated_trace(version: str, least: int, tmp_path: Path) -> None:
-    trace = generated_trace(tmp_path / "generated.trc", version)
+    trace = trc_log(tmp_path / "generated.trc", version)
     assert_ratio(lambda: measure(trace), least)
 
 
 @pytest.mark.speed
 @pytest.mark.recorded
 def test_many_times_python_can_on_a_recorded_trace() -> None:
-    assert_ratio(lambda: measure(SHARED), 4)
+    assert_ratio(lambda: measure(YARIS), 4)

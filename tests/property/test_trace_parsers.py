@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bench.trc_parse import HEADERS, generated_trace
+from bench.log_parse import TRC_HEADERS, trc_log
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from can_stream.logs.formats.busmaster import BusmasterParser
 from can_stream.logs.formats.gvret import GvretParser
@@ -274,8 +274,8 @@ def test_times_in_python_cans_csv_may_have_exponents() -> None:
 def _sample(name: str, path: Path) -> bytes:
     """The bytes of a small file of a format."""
     dice = random.Random(name)
-    if name in HEADERS:
-        return generated_trace(path, name, frames=60, seed=7).read_bytes()
+    if name in TRC_HEADERS:
+        return trc_log(path, name, frames=60, seed=7).read_bytes()
     if name == "csv":
         rows = (f"{n}.5,0x{n:x},0,0,0,1,{dice.choice(('AQ==', 'Ag=='))}\n" for n in range(60))
         return b"timestamp,arbitration_id,extended,remote,error,dlc,data\n" + "".join(rows).encode()
@@ -296,9 +296,9 @@ def _mutated(log: bytes, dice: random.Random) -> tuple[bytes, int]:
     return log[:at] + piece + log[at + size :], at
 
 
-@pytest.mark.parametrize("name", [*HEADERS, "csv", "busmaster", "gvret"])
+@pytest.mark.parametrize("name", [*TRC_HEADERS, "csv", "busmaster", "gvret"])
 def test_a_damaged_file_ends_soon_and_keeps_what_stands_before_the_damage(name: str, tmp_path: Path) -> None:
-    format_name = "trc" if name in HEADERS else name
+    format_name = "trc" if name in TRC_HEADERS else name
     log = _sample(name, tmp_path / "whole")
     path = tmp_path / "damaged"
     path.write_bytes(log)
