@@ -34,7 +34,7 @@ print(frames, resident(os.getpid()).most + children)
 """
 
 
-def long_mf4(path: Path, megabytes: int) -> int:
+def long_mf4(path: Path, megabytes: int, *, is_finished: bool) -> int:
     """A log at `path` of that size, of two groups of frames, data and errors; how many there are."""
     import asammdf  # type: ignore[import-not-found, unused-ignore]  # an extra
 
@@ -51,6 +51,11 @@ def long_mf4(path: Path, megabytes: int) -> int:
         log.append(asammdf.Signal(name=name, samples=frames, timestamps=times, source=bus))
     log.save(path, overwrite=True)
     log.close()
+    if not is_finished:
+        with path.open("r+b") as file:
+            file.write(b"UnFinMF ")
+            file.seek(60)  # id_unfin_flags: how many records there are, and the last block's size
+            file.write(b"\5\0")
     return sum(counts)
 
 
@@ -98,9 +103,11 @@ def test_a_log_that_is_four_times_as_long_takes_as_much_memory(name: str, tmp_pa
 
 @pytest.mark.timeout(120 + 20 * MEGABYTES)
 @pytest.mark.skipif(importlib.util.find_spec("asammdf") is None, reason="needs pip install 'python-can[mf4]'")
-def test_an_mf4_takes_as_much_memory_in_both_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_an_mf4_takes_as_much_memory_in_both_processes(is_finished: bool, tmp_path: Path) -> None:
     path = tmp_path / "long.mf4"
     # It is read in pieces of 4 MB.
     shorter = max(MEGABYTES, 8)
-    logs = ((path, long_mf4(path, megabytes)) for megabytes in (shorter, 4 * shorter))
+    sizes = (shorter, 4 * shorter)
+    logs = ((path, long_mf4(path, megabytes, is_finished=is_finished)) for megabytes in sizes)
     assert_memory_does_not_grow("mf4", logs, 350)

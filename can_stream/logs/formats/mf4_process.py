@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import mmap
 import os
 import resource
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +38,13 @@ CHUNK_FRAMES: Final = 4096
 MEMORY_BYTES: Final = 1024 * 1024 * 1024
 _BUS_EVENT: Final = 2
 _CAN_GROUPS: Final = ("CAN_DataFrame", "CAN_ErrorFrame", "CAN_RemoteFrame")
+# ASAM MDF 4: blocks begin at multiples of 8; these are the kinds that stand behind the header.
+_ALIGNMENT: Final = 8
+_BLOCKS: Final = frozenset(
+    b"##" + kind
+    for kind in b"AT CA CC CG CH CN DG DI DL DT DV DZ EV FH GD HL LD MD RD RI RV SD SI SR TX".split()
+)
+_PIECE_BYTES: Final = 1024 * 1024
 _DAMAGED: Final = "the file is cut or damaged, and cannot be read on"
 
 Frame = tuple[int, int, int, int, bytes]
@@ -91,33 +98,35 @@ def read_mf4(path: str, send: Callable[[ForeignBlock], None]) -> None:
 
 def reader_of(path: str) -> Any:
     """python-can's of the log at `path`, made so that it takes no more memory for a longer log."""
-    import asammdf  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415 - here alone
+    import asammdf.blocks.mdf_v4  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415 - here alone
     import can  # noqa: PLC0415
 
+    library: Any = asammdf  # it does not say all keywords that it knows
+    library.blocks.mdf_v4.all_blocks_addresses = blocks_of
+    with open(path, "rb") as file:  # noqa: PTH123
+        mode = "r+b" if is_unfinished(file.read(HEAD_BYTES)) else "rb"
     # Its own way maps the file, whose pages count as ours, and lets asammdf look for all identifiers.
     reader: Any = can.MF4Reader.__new__(can.MF4Reader)
-    mdf: Any = asammdf.MDF  # it does not say all keywords that it knows
-    reader._mdf = mdf(_opened(path), process_bus_logging=False)
+    reader._mdf = library.MDF(open(path, mode), process_bus_logging=False)  # noqa: SIM115, PTH123
     reader._start_timestamp = reader._mdf.header.start_time.timestamp()
     return reader
 
 
-def _opened(path: str) -> io.BufferedIOBase:
-    file = open(path, "rb")  # noqa: SIM115, PTH123 - the reader's
-    if not is_unfinished(file.read(HEAD_BYTES)):
-        return file
-    file.close()
-    return _Unfinished(io.FileIO(path, "r+"))
-
-
-class _Unfinished(io.BufferedRandom):
-    """A log which asammdf finishes; to find its blocks it reads all of it at once, and gets a map of it."""
-
-    def read(self, size: int | None = -1) -> Any:
-        """Bytes, or, of all, something that has bytes."""
-        if size is None or size < 0:
-            return mmap.mmap(self.fileno(), 0, access=mmap.ACCESS_READ)
-        return super().read(size)
+def blocks_of(file: io.BufferedIOBase) -> tuple[dict[int, bytes], dict[bytes, list[int]], list[int]]:
+    """The kind of each block by where it begins, the places by kind, and all places: what asammdf asks for to
+    finish a log, and would take all of the file into memory for."""
+    kinds, places = dict[int, bytes](), defaultdict[bytes, list[int]](list)
+    file.seek(0)
+    while piece := file.read(_PIECE_BYTES):
+        begin = file.tell() - len(piece)
+        words = np.frombuffer(piece, "<u8", len(piece) // _ALIGNMENT)
+        # Two number signs, two letters, four zeros.
+        for at in (np.flatnonzero(words & 0xFFFF_FFFF_0000_FFFF == 0x2323) * _ALIGNMENT).tolist():
+            kind = piece[at : at + 4]
+            if kind in _BLOCKS:
+                kinds[begin + at] = kind
+                places[kind].append(begin + at)
+    return kinds, places, list(kinds)
 
 
 def _contents(reader: Any) -> tuple[int, dict[str, int]]:
