@@ -38,14 +38,15 @@ _stamp = _joined(
     _pick(b"000000", b"250000", b"1", b"123456789", b"1234567890", b"x"),
     _pick(b" ", b" ", b"  ", b"\t", b"\x0b", b"\0"),
 )
+# Names that look like numbers, and numbers that look like names.
+_NAMES = (b"BE", b"EEC1", b"FACEx", b"ABCDEFX", b"DEADBEEF", b"CF00400x", b"0BEx", b"E")
 _identifier = _pick(
-    b"123", b"7FF", b"800", b"18DAF110x", b"1FFFFFFFX", b"2FFFFFFFx", b"F4", b"Name", b"x", b"0x1"
+    b"123", b"7FF", b"800", b"18DAF110x", b"1FFFFFFFX", b"2FFFFFFFx", b"F4", b"Name", b"x", b"0x1", *_NAMES
 )
 _data = st.lists(_pick(b"00", b"ff", b"A5", b"7", b"GG", b"123"), max_size=10).map(b" ".join)
 _gap = _pick(b" ", b" ", b"             ", b"\t")
-_tail = _pick(
-    b"", b"", b" ", b"  Length = 244016 BitCount = 125 ID = 384", b" 11", b"    Length = 0", b" TE", b"\r"
-)
+_ADDED = (b"  Length = 244016 BitCount = 125 ID = 384", b"  Length = 5 ID  =\t291x", b"  Length = 5 ID = x")
+_tail = _pick(b"", b"", b" ", *_ADDED, b" 11", b"    Length = 0", b" TE", b"\r")
 _classic = _joined(
     _stamp,
     _pick(b"1 ", b"1  ", b"2 ", b"0 ", b"12 ", b"300 ", b"A ", b"CAN "),
@@ -143,13 +144,14 @@ def test_columns_read_what_lines_read_wherever_blocks_end(log: bytes, block_byte
 def _laid_out(number: int, kind: int) -> bytes:
     """A line in columns: classic in hexadecimal or decimal, or CANFD with a name or without."""
     dice = random.Random(number)
-    name = dice.choice((b"%X" % dice.randrange(2048), b"%dx" % dice.randrange(1 << 29), b"%d" % number))
+    numbers = (b"%X" % dice.randrange(2048), b"%dx" % dice.randrange(1 << 29), b"%d" % number)
+    name = dice.choice((*numbers, dice.choice(_NAMES)))
     stamp = b"%11.6f" % dice.choice((number / 1000, number * 10.5))
     if kind < 3:
         size = dice.randrange(9)
         form = (b"%02X", b"%d", b"%3d")[kind]
         data = b" ".join(form % byte for byte in dice.randbytes(size))
-        tail = dice.choice((b"", b" ", b"  Length = 1 BitCount = 5", b"  L", b" 11"))
+        tail = dice.choice((b"", b" ", b"  Length = 1 BitCount = 5", b"  L", b" 11", *_ADDED))
         return b"%s 1  %-15s Rx   d %d %s%s" % (stamp, name, size, data, tail)
     code = dice.randrange(16)
     size = dice.choice((FD_LENGTHS[code], FD_LENGTHS[code], min(code, 8), 0))

@@ -14,7 +14,7 @@ from can_stream.logs.formats.asc_lines import AscReader
 from can_stream.logs.formats.asc_text.columns import RegularLines, regular_lines
 from can_stream.logs.formats.asc_text.layouts import Layouts
 from can_stream.logs.log_blocks import ChannelNames, ParsedBlock, RowCollector, merge_lines
-from can_stream.text.text_columns import Mask, Positions, TextBlock
+from can_stream.text.text_columns import Positions, TextBlock
 
 # Differences are summed in columns where the sum stays far from the end of 64 bits.
 _FAR_NS: Final = 8 * 10**18
@@ -59,8 +59,6 @@ class AscParser:
         begin = 0 if self._names.names else self._read_header(text, rest)
         lines = regular_lines(text, self._layouts, is_decimal=self._reader.header.base == 10)
         self._leave_to_reader(lines)
-        if b" ID = " in text.raw:
-            lines.ok &= ~_may_be_names(lines.frames.arbitration_id)
         stamps = self._read_rest(text, lines, rest, begin)
         frames = lines.frames
         table = [self._names.find(f"can{bus}") or 0 for bus in range(int(lines.bus.max(initial=0)) + 1)]
@@ -136,16 +134,6 @@ class AscParser:
         if clock.is_relative and len(text):
             clock.now_ns = anchors.added_ns[-1] + int(counted[-1])
         return counted + anchors.of(len(text))
-
-
-def _may_be_names(arbitration_id: NDArray[np.uint32]) -> Mask:
-    """Which of these, in hexadecimal, are short and begin with a letter: `ID = ` behind them says more."""
-    letter = np.uint32(0xA)
-    return (
-        ((arbitration_id >= letter) & (arbitration_id < 0x10))
-        | ((arbitration_id >> np.uint32(4) >= letter) & (arbitration_id < 0x100))
-        | ((arbitration_id >> np.uint32(8) >= letter) & (arbitration_id < 0x1000))
-    )
 
 
 def _lines(text: TextBlock, numbers: Positions) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec import Struct
 
@@ -19,6 +19,7 @@ from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS, FrameFlag
 from can_stream.logs.formats.asc_text.events import kind_of_channel_event, kind_of_event
 from can_stream.logs.formats.asc_text.header import AscHeader
 from can_stream.logs.log_blocks import BLANK, Row, check_identifier, timestamp_ns
+from can_stream.text.text_columns import Mask
 
 TRANSMIT_REQUEST: Final = "transmit requests"
 EDL: Final = 0x1000
@@ -26,6 +27,8 @@ BRS: Final = 0x2000
 ESI: Final = 0x4000
 RTR: Final = 0x0010
 HIGHEST_CHANNEL: Final = 255
+# The first of seven hexadecimal digits of which the first is a letter.
+LONG_NUMBER: Final = 0xA00_0000
 
 
 def _hex_forms(number: int) -> tuple[str, ...]:
@@ -75,6 +78,8 @@ _FLAGS: Final = re.compile(rb"[0-9A-Fa-f]{1,8}")
 FLAGS_COLUMN: Final = 2
 
 _Body = tuple[int, int, bytes]
+# Of one line or of many.
+_Truth = TypeVar("_Truth", bool, Mask)
 
 
 class FdColumns(Struct, frozen=True):
@@ -150,13 +155,19 @@ def _channel_name(text: bytes) -> str:
     return f"can{max(number, 1) - 1}"
 
 
-def _identifier(text: bytes, base: int, words: Sequence[bytes] = ()) -> tuple[int, int]:
-    """Identifier and its flag. For a name that of `ID = ` among `words`, in which newer versions add it.
+def may_be_name(begins_with_letter: _Truth, is_long: _Truth, extended: _Truth) -> _Truth:
+    """Whether a hexadecimal number may be a symbolic name that looks like one: `BE`, `EEC1`, `DEADBEEF`.
 
-    What begins with a letter may be a name that looks like a number (`EEC1`).
+    A name begins with a letter. One that `is_long` (from `LONG_NUMBER` on) with the x of an extended
+    identifier behind it is none: identifiers of J1939 are written so (`CF00400x`), and no name is.
     """
+    return begins_with_letter > (is_long & extended)
+
+
+def _identifier(text: bytes, base: int, words: Sequence[bytes] = ()) -> tuple[int, int]:
+    """Identifier and its flag. For a name that of `ID = ` among `words`, in which newer versions add it."""
     match = _IDENTIFIER[base].fullmatch(text)
-    if match is None or text[:1].isalpha():
+    if match is None or may_be_name(text[:1].isalpha(), int(match[1], base) >= LONG_NUMBER, bool(match[2])):
         added = _added_identifier(words)
         match, base = (match, base) if added is None else (added, 10)
     if match is None:

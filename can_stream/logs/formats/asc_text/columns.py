@@ -29,6 +29,7 @@ from can_stream.logs.formats.asc_text.fields import (
     fd_meaning,
     hexadecimal,
     identifiers,
+    leave_names,
     payloads,
     stamps,
     two_digits,
@@ -201,6 +202,7 @@ def _classic_lines(wide: WideText, begin: Positions, end: Positions) -> RegularL
     stamp = stamps(text, *lines.span(0), ok)
     bus = buses(text, *lines.span(1), ok)
     identifier, flags = identifiers(text, *lines.span(2), ok)
+    leave_names(wide, lines.words.begin[2], identifier, flags, ok)
     flags |= directions(text, *lines.span(3), ok)
     letter, letter_end = lines.span(4)
     ok &= (letter_end - letter == 1) & (text.chars[letter] | 0x20 == ord("d"))

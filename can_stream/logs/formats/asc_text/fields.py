@@ -17,7 +17,7 @@ from can_stream.frames.batches import (
     STANDARD_ID_MASK,
     FrameFlag,
 )
-from can_stream.logs.formats.asc_lines import BRS, EDL, ESI, RTR
+from can_stream.logs.formats.asc_lines import BRS, EDL, ESI, LONG_NUMBER, RTR, may_be_name
 from can_stream.logs.formats.asc_text.words import WideText
 from can_stream.logs.log_blocks import NS_PER_SECOND
 from can_stream.text.byte_pairs import read_pairs
@@ -92,6 +92,15 @@ def fits_identifier(number: NDArray[np.uint32], extended: Mask) -> Mask:
     """Whether identifiers have no more than their 11 or 29 bits."""
     fits: Mask = number <= np.where(extended, np.uint32(EXTENDED_ID_MASK), np.uint32(STANDARD_ID_MASK))
     return fits
+
+
+def leave_names(
+    wide: WideText, begin: Positions, number: NDArray[np.uint32], flags: NDArray[np.uint8], ok: Mask
+) -> None:
+    """Leave to the line reader the hexadecimal numbers that may be names, where `ID = ` may say more."""
+    if wide.adds_identifiers:
+        letter = wide.text.chars[begin] >= ord("A")
+        ok &= ~may_be_name(letter, number >= LONG_NUMBER, flags == FrameFlag.EXTENDED)
 
 
 def directions(text: TextBlock, begin: Positions, end: Positions, ok: Mask) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch
-from can_stream.logs.formats.asc_text.fields import Numbers, ends_at, payloads
+from can_stream.logs.formats.asc_text.fields import Numbers, ends_at, leave_names, payloads
 from can_stream.logs.formats.asc_text.usual_fields import (
     BLANK,
     DECIMAL_WIDTH,
@@ -55,8 +55,11 @@ class Layout(Struct, frozen=True):
         ok = np.ones(len(start), np.bool_)
         stamp = self.stamp.read(wide.text, heads, start, ok)
         bus = buses_at(heads, self.channel, ok)
-        identifiers = decimal_identifiers if self.is_decimal else left_identifiers
-        identifier, flags = identifiers(heads, self.identifier, ok)
+        if self.is_decimal:
+            identifier, flags = decimal_identifiers(heads, self.identifier, ok)
+        else:
+            identifier, flags = left_identifiers(heads, self.identifier, ok)
+            leave_names(wide, start + self.identifier, identifier, flags, ok)
         flags |= sent_flags(heads, self.direction, ok)
         value = heads.digit(self.length)
         ok &= value <= CLASSIC_DATA_BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,11 @@ class WideText:
         self.size: Final = len(text.raw)
         # Behind it is only the margin.
         self.last: Final = len(text.raw) - MARGIN
+
+    @cached_property
+    def adds_identifiers(self) -> bool:
+        """Whether `ID = ` may stand in a line. The rarer character first: of the others data are full."""
+        return b"=" in self.text.raw and b"ID" in self.text.raw
 
     def pieces(self, at: Positions, width: int, ok: Mask) -> NDArray[np.uint8]:
         """uint8[N, width]: the characters from each place on. Clears `ok` where the block ends before."""

@@ -345,9 +345,24 @@ def test_what_stands_in_columns_is_regular() -> None:
     assert (~both.ok).sum() == 1 + sum(line.split()[2] == b"12345678" for line in plain)
 
 
-def test_a_name_that_looks_like_a_number_is_a_name_in_columns_too() -> None:
-    lines = [
-        b" 0.%d 1  %-8s        Rx   d 1 01  Length = 1 BitCount = 9 ID = 291" % (n, b"BE") for n in range(9)
-    ]
+@pytest.mark.parametrize(
+    ("name", "added", "read"),
+    [
+        (b"BE", b"ID = 291", 291),
+        (b"BE", b"ID  =\t291", 291),
+        (b"FACEx", b"ID = 291x", 291),
+        (b"DEADBEEF", b"ID = 291x", 291),
+        (b"BE", b"", 0xBE),
+        (b"0BE", b"ID = 291", 0xBE),
+        (b"CF00400x", b"ID = 291x", 0xCF00400),
+    ],
+)
+@pytest.mark.parametrize(
+    "columns", [b"%d.100000 1  %-15s Rx   d 1 01  Length = 1 %s", b"%d.1 1 %s Rx d 1 01 Length = 1 %s"]
+)
+def test_a_name_that_looks_like_a_number_is_a_name_in_columns_too(
+    name: bytes, added: bytes, read: int, columns: bytes
+) -> None:
+    lines = [columns % (number % 10, name, added) for number in range(40)]
     parsed = AscParser().parse(b"\n".join(lines))
-    assert parsed.batch.frames.arbitration_id.tolist() == [291] * 9
+    assert parsed.batch.frames.arbitration_id.tolist() == [read] * 40
