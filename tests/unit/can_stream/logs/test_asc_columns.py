@@ -9,7 +9,7 @@ from can_stream.logs.formats.asc_text.layouts import Layouts
 from can_stream.logs.formats.asc_text.usual_fd import find_fd_layout
 from can_stream.logs.formats.asc_text.usual_fields import are_alike, decimal_identifiers, pattern_of
 from can_stream.logs.formats.asc_text.words import Heads, WideText
-from can_stream.text.byte_pairs import byte_pairs
+from can_stream.text.byte_pairs import read_pairs
 from can_stream.text.decimal_bytes import decimal_bytes
 from can_stream.text.text_columns import TextBlock
 
@@ -82,10 +82,23 @@ def test_decimal_bytes_are_as_many_as_the_length_says(text: bytes, length: int, 
     assert not good or bytes(data[0, :length]) == bytes(map(int, text.split(b"L")[0].split()))
 
 
-def test_pairs_are_bytes_with_blanks_between() -> None:
-    rows = [b"0a Ff 7", b"0a-Ff 7", b"0x Ff 7", b"\xb0a Ff"]
-    text = np.array([list(row.ljust(24, b"\n")) for row in rows], np.uint8)
-    two = np.full(len(rows), 2)
-    data, good = byte_pairs(text, two, two, 8)
-    assert good.tolist() == [True, False, False, False]
-    assert data[0].tolist() == [0x0A, 0xFF, 0, 0, 0, 0, 0, 0]
+@pytest.mark.parametrize("width", [8, 64])
+def test_pairs_are_bytes_with_blanks_between(width: int) -> None:
+    rows = [b"0a Ff 7", b"0a-Ff 7", b"0x Ff 7", b"\xb0a Ff", b"@0 Ff", b"0G Ff", b":0 Ff", b"0` Ff", b"0a F"]
+    at, two = np.arange(len(rows)) * 24, np.full(len(rows), 2)
+    data, good = read_pairs(b"".join(row.ljust(24, b"\n") for row in rows), at, two, two, width)
+    assert good.tolist() == [True] + [False] * 8
+    assert data[0].tolist() == [0x0A, 0xFF] + [0] * (width - 2)
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 9, 16, 17, 63, 64])
+def test_pairs_end_where_their_length_says(length: int) -> None:
+    data = bytes(range(0xC0, 0x100))
+    text = data.hex(" ").encode() + b"\n" * 24
+    one, size = np.zeros(1, np.int64), np.array([length])
+    read, good = read_pairs(text, one, size, np.minimum(size, 63), 64)
+    assert (good.tolist(), bytes(read[0])) == ([True], data[:length] + bytes(64 - length))
+    for place in range(3 * length - (length > 0)):
+        wrong = text[:place] + b"\t" + text[place + 1 :]
+        _, good = read_pairs(wrong, one, size, np.maximum(size - 1, 0), 64)
+        assert good.tolist() == [False], place
