@@ -27,7 +27,7 @@ from can_stream.logs.formats.asc_text.usual_fields import (
     sent_flags,
 )
 from can_stream.logs.formats.asc_text.words import Heads, WideText
-from can_stream.text.text_columns import Mask, Positions, Words
+from can_stream.text.text_columns import Mask, Positions
 
 _LINE: Final = re.compile(
     rb"( {0,8}\d{1,8}[.,])(\d{1,8}) +CANFD +(\d{1,2}) +([RT])x( +)([0-9A-Fa-f]{1,8}[xX]?) "
@@ -37,10 +37,10 @@ _TAIL: Final = re.compile(rb" *[!-~]+( )+[!-~]+ +[0-9A-Fa-f]{1,8} ")
 _WORD_OF_TAIL: Final = re.compile(rb"[!-~]+")
 _WIDEST: Final = 128
 _WIDEST_TAIL: Final = 40
+# Characters of the tail that are looked at, as many as an integer has bits.
+_FEW_IN_TAIL: Final = 32
+_MOST_IN_TAIL: Final = 64
 _MOST_DIGITS: Final = 8
-_SEVEN_BITS: Final = np.uint64(0x7F7F7F7F7F7F7F7F)
-_OVER_BLANK: Final = np.uint64(0x5F5F5F5F5F5F5F5F)
-_FROM_BLANK: Final = np.uint64(0x6060606060606060)
 _HEX_DIGITS: Final = np.full(256, 0x80, np.uint8)
 _HEX_DIGITS[list(b"0123456789abcdef")] = range(16)
 _HEX_DIGITS[list(b"ABCDEF")] = range(10, 16)
@@ -118,19 +118,19 @@ class FdLayout(Struct, frozen=True):
         _, second, third = self.tail_ends
         # The line goes on behind the blank behind the third.
         ok &= behind + third < end
-        width = -(-(third + 1) // 8) * 8
-        tail = Heads.of(wide, behind, width + 1, ok)
-        if tail is None:
-            return np.zeros(len(ok), np.uint32)
-        differ = np.zeros(len(ok), np.uint64)
-        for begin, (kept, wanted) in enumerate(_ends_as_words(self.tail_ends)):
-            here, following = tail.word(8 * begin), tail.word(8 * begin + 1)
-            # The top bit of each character that is a blank, and of those that are none.
-            printed, printed_behind = _are_printed(here), _are_printed(following)
-            differ |= ((printed & ~printed_behind) ^ wanted) & kept
-            differ |= _are_control(here) & kept
-        ok &= differ == 0
-        return right_number(tail, third, min(third - second, _MOST_DIGITS), ok)
+        before = max(_MOST_DIGITS - third, 0)
+        width = _FEW_IN_TAIL if before + third + 2 <= _FEW_IN_TAIL else _MOST_IN_TAIL
+        tail = wide.pieces(behind - before, width, ok)
+        # A bit for each character: what is one of a word, the last one of a word, or none that is usual.
+        bits = np.dtype(f"<u{width // 8}")
+        printed = np.packbits(tail > BLANK, bitorder="little").view(bits)
+        control = np.packbits(tail < BLANK, bitorder="little").view(bits)
+        lasts = sum(1 << before + end_of_word - 1 for end_of_word in self.tail_ends)
+        looked_at = (1 << third + 1) - 1 << before
+        differ = (printed & ~(printed >> bits.type(1))) ^ bits.type(lasts) | control
+        ok &= differ & bits.type(looked_at) == 0
+        text = tail[:, before + third - _MOST_DIGITS :][:, :_MOST_DIGITS].view(np.uint64)[:, 0]
+        return right_number(text, min(third - second, _MOST_DIGITS), ok)
 
 
 def find_fd_layout(line: bytes) -> FdLayout | None:
@@ -171,26 +171,6 @@ def _tail_ends(line: bytes, begin: int) -> tuple[int, int, int] | None:
         return None
     ends = [word.end() - begin for word in _WORD_OF_TAIL.finditer(line, begin, match.end())]
     return (ends[0], ends[1], ends[2]) if len(ends) == 3 else None
-
-
-def _ends_as_words(ends: tuple[int, int, int]) -> list[tuple[np.uint64, np.uint64]]:
-    """For each eight characters which of them are looked at, and which are the last of a word."""
-    looked, last = bytearray(b"\x80" * (ends[2] + 1)), bytearray(ends[2] + 1)
-    for end in ends:
-        last[end - 1] = 0x80
-    width = -(-(ends[2] + 1) // 8) * 8
-    words = (np.frombuffer(bytes(one.ljust(width, b"\0")), "<u8") for one in (looked, last))
-    return list(zip(*words, strict=True))
-
-
-def _are_printed(text: Words) -> Words:
-    """The top bit of each character of ASCII above the blank, or above ASCII."""
-    return (text & _SEVEN_BITS) + _OVER_BLANK | text
-
-
-def _are_control(text: Words) -> Words:
-    """The top bit of each character below the blank."""
-    return ~((text & _SEVEN_BITS) + _FROM_BLANK | text)
 
 
 def _are_names(wide: WideText, begin: Positions, width: int) -> Mask:

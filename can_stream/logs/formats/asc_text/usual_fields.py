@@ -185,17 +185,13 @@ def right_identifiers(heads: Heads, end: int, ok: Mask) -> tuple[NDArray[np.uint
     extended = heads.character(end - 1) | np.uint8(BLANK) == ord("x")
     ok &= extended | (heads.character(end - HEX_WIDTH) == BLANK)
     text = np.where(extended, heads.word(end - 9), heads.word(end - 8))
-    number = _right_aligned(text, 8, ok)
+    number = right_number(text, 8, ok)
     ok &= fits_identifier(number, extended)
     return number, extended * np.uint8(FrameFlag.EXTENDED)
 
 
-def right_number(heads: Heads, end: int, size: int, ok: Mask) -> NDArray[np.uint32]:
-    """uint32[N]: hexadecimal numbers in fields of up to 8 characters that end there, blanks before them."""
-    return _right_aligned(heads.word(end - 8), size, ok)
-
-
-def _right_aligned(text: Words, size: int, ok: Mask) -> NDArray[np.uint32]:
+def right_number(text: Words, size: int, ok: Mask) -> NDArray[np.uint32]:
+    """uint32[N]: hexadecimal numbers in the last `size` of eight characters, blanks before them."""
     values, before = hex_values(text), np.uint64((1 << 8 * (8 - size)) - 1)
     # 0xFF for each character that is no digit: those must be the first ones, and blanks.
     none = (((values & _INVALID) >> _TOP_BIT) * _BYTE) | before
