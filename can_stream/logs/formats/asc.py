@@ -65,7 +65,7 @@ class AscParser:
         batch = merge_lines(
             lines.ok,
             FrameBatch(stamps, frames.arbitration_id, frames.flags, frames.length, frames.data),
-            np.array(table, np.uint16)[lines.bus],
+            np.array(table, np.uint16).take(lines.bus),
             rest,
         )
         is_local = self._reader.header.clock.is_local and len(batch.frames) > 0
@@ -91,7 +91,7 @@ class AscParser:
         if clock.time_of_day_ns and ok.any():
             ok[np.argmax(ok)] = False
         # Channels are numbered in file order: the first line of each new one is read by itself.
-        for bus in np.flatnonzero(np.bincount(lines.bus, ok)).tolist():
+        for bus in np.flatnonzero(np.bincount(lines.bus[ok])).tolist():
             if self._names.find(f"can{bus}") is None:
                 ok[np.argmax(ok & (lines.bus == bus))] = False
 

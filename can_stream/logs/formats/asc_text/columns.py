@@ -13,12 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from can_stream.frames.batches import (
-    CLASSIC_DATA_BYTES,
-    FD_DATA_BYTES,
-    FrameBatch,
-    widen,
-)
+from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_DATA_BYTES, FrameBatch
 from can_stream.logs.formats.asc_lines import FLAGS_COLUMN
 from can_stream.logs.formats.asc_text.fields import (
     Numbers,
@@ -38,7 +33,7 @@ from can_stream.logs.formats.asc_text.layouts import FEW_LINES, SAMPLES, Layouts
 from can_stream.logs.formats.asc_text.usual import Layout
 from can_stream.logs.formats.asc_text.usual_fd import FdLayout
 from can_stream.logs.formats.asc_text.usual_fields import are_alike
-from can_stream.logs.formats.asc_text.words import Heads, WideText, WordWindow
+from can_stream.logs.formats.asc_text.words import WideText, WordWindow
 from can_stream.logs.log_blocks import MAX_LINE_BYTES
 from can_stream.text.text_columns import MARGIN, Mask, Positions, TextBlock
 
@@ -63,7 +58,7 @@ class RegularLines(Struct, eq=False):
 
     ok: Mask
     frames: FrameBatch
-    bus: Numbers
+    bus: NDArray[np.uint8]
 
 
 class _Lines:
@@ -100,58 +95,80 @@ class _Lines:
         return np.where(has_data, begin, end + 1)
 
 
+class _Parts:
+    """What is read of a block so far: lines that are alike at once. `left`: the numbers of the others."""
+
+    def __init__(self, count: int) -> None:
+        self.left = np.arange(count)
+        self._count: Final = count
+        self._parts: Final[list[tuple[Positions, RegularLines]]] = []
+
+    def add(self, rows: Positions, part: RegularLines) -> None:
+        """`part` has the lines with the numbers `rows`."""
+        if part.frames.width > CLASSIC_DATA_BYTES:
+            # A narrower part may have them yet.
+            part.frames.data[~part.ok] = 0
+        self._parts.append((rows, part))
+
+    def merged(self) -> RegularLines:
+        """All lines of the block, in order."""
+        if len(self._parts) == 1 and len(self._parts[0][0]) == self._count:
+            return self._parts[0][1]
+        lines = _no_lines(self._count, max((part.frames.width for _, part in self._parts), default=8))
+        for rows, part in self._parts:
+            _set_rows(lines, rows, part)
+        return lines
+
+
 def regular_lines(
     text: TextBlock, layouts: Layouts | None = None, *, is_decimal: bool = False
 ) -> RegularLines:
     """The regular lines of a block, `layouts` those of the log. A few others are left to the reader."""
-    wide, layouts = WideText(text), layouts or Layouts()
-    lines: RegularLines | None = None
-    left = np.arange(len(text))
+    wide, layouts, parts = WideText(text), layouts or Layouts(), _Parts(len(text))
     for layout in layouts.known(is_decimal=is_decimal):
-        if len(left) < FEW_LINES:
+        if len(parts.left) < FEW_LINES:
             break
-        before = len(left)
-        lines, left = _laid_out(wide, layout, lines, left)
-        if len(left) == before:
+        before = len(parts.left)
+        _lay_out(wide, layout, parts)
+        if len(parts.left) == before:
             layouts.forget(layout)
     for sample in SAMPLES:
-        if len(left) < FEW_LINES:
+        if len(parts.left) < FEW_LINES:
             break
-        line = text.line(int(left[int(len(left) * sample)]))
+        line = text.line(int(parts.left[int(len(parts.left) * sample)]))
         if (learned := layouts.learn(line, is_decimal=is_decimal)) is not None:
-            lines, left = _laid_out(wide, learned, lines, left)
+            _lay_out(wide, learned, parts)
+    left = parts.left
     if len(left) * _FEW > len(text) and not is_decimal:
         is_fd = _are_fd(text, left)
         for rows, read in ((left[~is_fd], _classic_lines), (left[is_fd], _fd_lines)):
             if len(rows):
-                lines = _with_rows(lines, rows, read(wide, text.start[rows], text.end[rows]), len(text))
-    if lines is None:
-        return no_lines(len(text))
+                parts.add(rows, read(wide, text.start[rows], text.end[rows]))
+    lines = parts.merged()
     lines.ok &= text.line_feed - text.start <= MAX_LINE_BYTES
     return lines
 
 
-def _laid_out(
-    wide: WideText, layout: Layout | FdLayout, lines: RegularLines | None, left: Positions
-) -> tuple[RegularLines | None, Positions]:
-    """`lines` with those among `left` that are laid out so, and which of them are left then."""
-    text, ok = wide.text, np.ones(len(left), np.bool_)
-    start = text.start[left]
-    heads = Heads.of(wide, start, layout.width, ok)
+def _lay_out(wide: WideText, layout: Layout | FdLayout, parts: _Parts) -> None:
+    """Read those of the lines that are left that are laid out so."""
+    text, left = wide.text, parts.left
+    start, ok = text.start[left], np.ones(len(left), np.bool_)
+    heads = layout.heads(wide, start, ok)
     if heads is None:
-        return lines, left
+        return
     ok &= are_alike(heads, layout.patterns)
     rows = left
     if not ok.all():
-        rows, start, heads = left[ok], start[ok], heads[ok]
+        rows, heads = left[ok], heads[ok]
     if not len(rows):
-        return lines, left
-    part = RegularLines(*layout.read(wide, heads, start, text.end[rows]))
-    lines = _with_rows(lines, rows, part, len(text))
-    return lines, left[~lines.ok[left]]
+        return
+    part = RegularLines(*layout.read(wide, heads, text.end[rows]))
+    parts.add(rows, part)
+    ok[ok] = part.ok
+    parts.left = left[~ok]
 
 
-def no_lines(count: int, width: int = CLASSIC_DATA_BYTES) -> RegularLines:
+def _no_lines(count: int, width: int) -> RegularLines:
     """So many lines of which none is regular."""
     frames = FrameBatch(
         np.zeros(count, np.int64),
@@ -160,7 +177,23 @@ def no_lines(count: int, width: int = CLASSIC_DATA_BYTES) -> RegularLines:
         np.zeros(count, np.uint8),
         np.zeros((count, width), np.uint8),
     )
-    return RegularLines(np.zeros(count, np.bool_), frames, np.zeros(count, np.int64))
+    return RegularLines(np.zeros(count, np.bool_), frames, np.zeros(count, np.uint8))
+
+
+def _set_rows(lines: RegularLines, rows: Positions, part: RegularLines) -> None:
+    """`part` in place of these rows, which may have been those of a narrower part before."""
+    frames, more = lines.frames, part.frames
+    # By words of eight bytes: single ones take longer.
+    frames.data.view(np.uint64)[rows, : more.width // 8] = more.data.view(np.uint64)
+    for mine, theirs in (
+        (lines.ok, part.ok),
+        (lines.bus, part.bus),
+        (frames.timestamp_ns, more.timestamp_ns),
+        (frames.arbitration_id, more.arbitration_id),
+        (frames.flags, more.flags),
+        (frames.length, more.length),
+    ):
+        mine[rows] = theirs
 
 
 def _are_fd(text: TextBlock, rows: Positions) -> Mask:
@@ -172,28 +205,6 @@ def _are_fd(text: TextBlock, rows: Positions) -> Mask:
     word = text.text(np.minimum(text.start[rows] + (found - begin), len(text.chars) - MARGIN))
     is_fd: Mask = (word & _FIVE_CHARACTERS) == _CANFD
     return is_fd
-
-
-def _with_rows(lines: RegularLines | None, rows: Positions, part: RegularLines, count: int) -> RegularLines:
-    """`lines`, `count` of them, with `part` in place of its `rows`."""
-    if len(rows) == count:
-        return part
-    lines = lines or no_lines(count, part.frames.width)
-    frames, more = lines.frames, part.frames
-    data = widen(frames.data, more.width)
-    # By words of eight bytes: single ones take longer.
-    data.view(np.uint64)[rows, : more.width // 8] = more.data.view(np.uint64)
-    for mine, theirs in (
-        (lines.ok, part.ok),
-        (lines.bus, part.bus),
-        (frames.timestamp_ns, more.timestamp_ns),
-        (frames.arbitration_id, more.arbitration_id),
-        (frames.flags, more.flags),
-        (frames.length, more.length),
-    ):
-        mine[rows] = theirs
-    merged = FrameBatch(frames.timestamp_ns, frames.arbitration_id, frames.flags, frames.length, data)
-    return RegularLines(lines.ok, merged, lines.bus)
 
 
 def _classic_lines(wide: WideText, begin: Positions, end: Positions) -> RegularLines:

@@ -73,9 +73,9 @@ def stamps(text: TextBlock, begin: Positions, end: Positions, ok: Mask) -> Numbe
     return ns.view(np.int64)
 
 
-def buses(text: TextBlock, begin: Positions, end: Positions, ok: Mask) -> Numbers:
+def buses(text: TextBlock, begin: Positions, end: Positions, ok: Mask) -> NDArray[np.uint8]:
     """The bus of channel 1 is 0, and so is that of channel 0."""
-    return np.maximum(two_digits(text, begin, end, ok), 1) - 1
+    return (np.maximum(two_digits(text, begin, end, ok), 1) - 1).astype(np.uint8)
 
 
 def identifiers(

@@ -7,9 +7,10 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch
-from can_stream.logs.formats.asc_text.fields import Numbers, ends_at, leave_names, payloads
+from can_stream.logs.formats.asc_text.fields import ends_at, leave_names, payloads
 from can_stream.logs.formats.asc_text.usual_fields import (
     BLANK,
     DECIMAL_WIDTH,
@@ -43,17 +44,16 @@ class Layout(Struct, frozen=True):
     length: int
     patterns: tuple[Pattern, ...]
 
-    @property
-    def width(self) -> int:
-        """Characters that are looked at before the data."""
-        return self.length + 16
+    def heads(self, wide: WideText, start: Positions, ok: Mask) -> Heads | None:
+        """What is looked at before the data."""
+        return Heads.of(wide, start, self.length + 16, ok)
 
     def read(
-        self, wide: WideText, heads: Heads, start: Positions, end: Positions
-    ) -> tuple[Mask, FrameBatch, Numbers]:
+        self, wide: WideText, heads: Heads, end: Positions
+    ) -> tuple[Mask, FrameBatch, NDArray[np.uint8]]:
         """Which of these lines are laid out so, their frames (the time is the stamp) and their buses."""
-        ok = np.ones(len(start), np.bool_)
-        stamp = self.stamp.read(wide.text, heads, start, ok)
+        start, ok = heads.at, np.ones(len(heads), np.bool_)
+        stamp = self.stamp.read(heads, ok)
         bus = buses_at(heads, self.channel, ok)
         if self.is_decimal:
             identifier, flags = decimal_identifiers(heads, self.identifier, ok)

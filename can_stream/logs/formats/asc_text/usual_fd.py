@@ -69,17 +69,16 @@ class FdLayout(Struct, frozen=True):
     patterns: tuple[Pattern, ...]
     nameless: tuple[Pattern, ...]
 
-    @property
-    def width(self) -> int:
-        """Characters that are looked at before the data."""
-        return self.length_end + 8
+    def heads(self, wide: WideText, start: Positions, ok: Mask) -> Heads | None:
+        """What is looked at before the data."""
+        return Heads.of(wide, start, self.length_end + 8, ok)
 
     def read(
-        self, wide: WideText, heads: Heads, start: Positions, end: Positions
-    ) -> tuple[Mask, FrameBatch, Numbers]:
+        self, wide: WideText, heads: Heads, end: Positions
+    ) -> tuple[Mask, FrameBatch, NDArray[np.uint8]]:
         """Which of these lines are laid out so, their frames (the time is the stamp) and their buses."""
-        ok = np.ones(len(start), np.bool_)
-        stamp = self.stamp.read(wide.text, heads, start, ok)
+        start, ok = heads.at, np.ones(len(heads), np.bool_)
+        stamp = self.stamp.read(heads, ok)
         bus = buses_at(heads, self.channel, ok)
         identifiers = right_identifiers if self.is_right else left_identifiers
         identifier, flags = identifiers(heads, self.identifier, ok)

@@ -18,7 +18,6 @@ from can_stream.logs.formats.asc_text.words import Heads
 from can_stream.logs.log_blocks import NS_PER_SECOND
 from can_stream.text.text_columns import (
     Mask,
-    TextBlock,
     Words,
     are_decimal,
     decimal,
@@ -81,7 +80,7 @@ class StampPlace(Struct, frozen=True):
     point: int
     fraction: int
 
-    def read(self, text: TextBlock, heads: Heads, start: Numbers, ok: Mask) -> Numbers:
+    def read(self, heads: Heads, ok: Mask) -> Numbers:
         """Nanoseconds. Whole seconds are read once for neighbours with the same characters."""
         part = decimal_values(heads.word(self.point + self.fraction - 7)) & _last_characters(self.fraction)
         mark = heads.character(self.point)
@@ -94,7 +93,7 @@ class StampPlace(Struct, frozen=True):
             far = heads.word(0)
             is_new[1:] |= far[1:] != far[:-1]
         lines = np.flatnonzero(is_new)
-        seconds = [_seconds(text.raw[begin : begin + self.point]) for begin in start[lines].tolist()]
+        seconds = [_seconds(heads.text(line, self.point)) for line in lines.tolist()]
         whole = np.repeat(np.array(seconds, np.int64), np.diff(lines, append=len(heads)))
         ok &= whole >= 0
         fraction = decimal(part) * np.uint64(10 ** (9 - self.fraction))
@@ -112,14 +111,14 @@ def _seconds(text: bytes) -> int:
     return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else -1
 
 
-def buses_at(heads: Heads, place: tuple[int, int], ok: Mask) -> Numbers:
+def buses_at(heads: Heads, place: tuple[int, int], ok: Mask) -> NDArray[np.uint8]:
     """The bus of channel 1 is 0, and so is that of channel 0."""
     number = np.zeros(len(heads), np.uint8)
     for at in range(*place):
         value = heads.digit(at)
         ok &= value <= 9
         number = number * np.uint8(10) + value
-    return np.where(ok, np.maximum(number, 1) - np.uint8(1), 0).astype(np.int64)
+    return np.where(ok, np.maximum(number, 1) - np.uint8(1), np.uint8(0))
 
 
 def sent_flags(heads: Heads, at: int, ok: Mask) -> NDArray[np.uint8]:

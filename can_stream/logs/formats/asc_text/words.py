@@ -41,9 +41,10 @@ class WideText:
 
 
 class Heads:
-    """The same number of characters of each of N lines, of which columns can be taken."""
+    """The same number of characters of each of N lines, of which columns can be taken, from `at` on."""
 
-    def __init__(self, cells: NDArray[np.void]) -> None:
+    def __init__(self, at: Positions, cells: NDArray[np.void]) -> None:
+        self.at: Final = at
         self._cells: Final = cells
         self._step: Final = (cells.dtype.itemsize,)
 
@@ -60,7 +61,7 @@ class Heads:
         items = np.ndarray(
             (room + 1 - _BEFORE,), np.dtype((np.void, width + _BEFORE)), wide.text.raw, 0, (1,)
         )
-        return cls(items[np.minimum(at, room) - _BEFORE])
+        return cls(at, items[np.minimum(at, room) - _BEFORE])
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -77,8 +78,13 @@ class Heads:
         """One decimal digit of each line, more than nine for any other character."""
         return self.character(at) - np.uint8(ord("0"))
 
+    def text(self, line: int, width: int) -> bytes:
+        """The first characters of one line."""
+        cells: bytes = self._cells[line].tobytes()
+        return cells[_BEFORE : _BEFORE + width]
+
     def __getitem__(self, lines: Mask) -> Heads:
-        return Heads(self._cells[lines])
+        return Heads(self.at[lines], self._cells[lines])
 
 
 class WordWindow:
