@@ -142,9 +142,11 @@ def test_columns_read_what_lines_read_wherever_blocks_end(log: bytes, block_byte
 
 
 def _laid_out(number: int, kind: int) -> bytes:
-    """A line in columns: classic in hexadecimal or decimal, or CANFD with a name or without."""
+    """A line in columns: classic in hexadecimal or decimal, or CANFD with a name or without, the last of
+    them with an identifier that may be longer than its field."""
     dice = random.Random(number)
-    numbers = (b"%X" % dice.randrange(2048), b"%dx" % dice.randrange(1 << 29), b"%d" % number)
+    extended = dice.randrange(1 << 29)
+    numbers = (b"%X" % dice.randrange(2048), b"%dx" % extended, b"%08Xx" % extended, b"%d" % number)
     name = dice.choice((*numbers, dice.choice(_NAMES)))
     stamp = b"%11.6f" % dice.choice((number / 1000, number * 10.5))
     if kind < 3:
@@ -156,6 +158,7 @@ def _laid_out(number: int, kind: int) -> bytes:
     code = dice.randrange(16)
     size = dice.choice((FD_LENGTHS[code], FD_LENGTHS[code], min(code, 8), 0))
     label = dice.choice((b"", b"Eng_Msg", b"1", b"a" * 33)) if kind == 4 else b""
+    name = name.rjust(9 if kind < 5 else 8)
     said = dice.choice((0x1000, 0x3000, 0x7000, 0, 0x10))
     columns = b"%d %d %x %2d %s" % (
         *divmod(dice.randrange(4), 2),
@@ -163,7 +166,7 @@ def _laid_out(number: int, kind: int) -> bytes:
         size,
         dice.randbytes(size).hex(" ").encode(),
     )
-    return b"%s CANFD   1 Rx   %9s %-33s%s %8d %4d %8X %8d" % (
+    return b"%s CANFD   1 Rx   %s %-33s%s %8d %4d %8X %8d" % (
         stamp,
         name,
         label,
@@ -177,7 +180,7 @@ def _laid_out(number: int, kind: int) -> bytes:
 
 @given(
     base=_pick(b"", b"base dec\n"),
-    kinds=st.lists(st.integers(0, 4), min_size=1, max_size=2),
+    kinds=st.lists(st.integers(0, 5), min_size=1, max_size=2),
     numbers=st.lists(st.integers(0, 1 << 20), min_size=24, max_size=60),
     changes=st.lists(
         st.tuples(

@@ -70,8 +70,24 @@ class FdLayout(Struct, frozen=True):
     nameless: tuple[Pattern, ...]
 
     def heads(self, wide: WideText, start: Positions, ok: Mask) -> Heads | None:
-        """What is looked at before the data."""
-        return Heads.of(wide, start, self.length_end + 8, ok)
+        """What is looked at before the data, all as if no identifier were longer than its field."""
+        width = self.length_end + 8
+        if not self.is_right:
+            return Heads.of(wide, start, width, ok)
+        # python-can has fields of eight characters: `18DAF110x` moves all that is behind it by one.
+        chars = wide.text.chars
+        long = np.flatnonzero(chars.take(start + self.identifier, mode="clip") != BLANK)
+        if not len(long):
+            return Heads.of(wide, start, width, ok)
+        moved = start.copy()
+        moved[long] += 1
+        heads = Heads.of(wide, moved, width, ok)
+        field = self.identifier - HEX_WIDTH
+        before = Heads.of(wide, start[long], field, np.ones(len(long), np.bool_))
+        if heads is not None and before is not None:
+            ok[long] &= chars.take(start[long] + field, mode="clip") == BLANK
+            heads.begin_with(long, before)
+        return heads
 
     def read(
         self, wide: WideText, heads: Heads, end: Positions

@@ -83,6 +83,11 @@ class Heads:
         cells: bytes = self._cells[line].tobytes()
         return cells[_BEFORE : _BEFORE + width]
 
+    def begin_with(self, lines: Positions, other: Heads) -> None:
+        """In these lines, the characters of `other`, which has fewer, in place of the first ones."""
+        chars, others = (one._cells.view(np.uint8).reshape(len(one), -1) for one in (self, other))
+        chars[lines, : others.shape[1]] = others
+
     def __getitem__(self, lines: Mask) -> Heads:
         return Heads(self.at[lines], self._cells[lines])
 

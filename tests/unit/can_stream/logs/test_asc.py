@@ -345,6 +345,19 @@ def test_what_stands_in_columns_is_regular() -> None:
     assert (~both.ok).sum() == 1 + sum(line.split()[2] == b"12345678" for line in plain)
 
 
+def test_an_identifier_longer_than_its_field_moves_what_is_behind_it() -> None:
+    line = b" 0.00%d000 CANFD   1 Rx   %s %33s0 0 2  2 A5 5A        0    0     1000        0"
+    lines = [line % (n % 10, b"%8s" % (b"123", b"1A841EDDx", b"A841EDDx")[n % 3], b"") for n in range(60)]
+    assert regular_lines(TextBlock(b"\n".join([*lines, b" " * 64]))).ok.tolist() == [True] * 60 + [False]
+    # One digit more in place of the blank before it.
+    lines[31] = lines[31].replace(b" 1A841EDDx", b"71A841EDDx")
+    parsed = AscParser().parse(b"\n".join(lines))
+    assert (parsed.unreadable, parsed.faults[0].line) == (1, 31)
+    assert parsed.batch.frames.arbitration_id.tolist() == [
+        (0x123, 0x1A841EDD, 0xA841EDD)[n % 3] for n in range(60) if n != 31
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "added", "read"),
     [
