@@ -48,7 +48,7 @@ def _read_words(text: bytes, at: Positions, length: Positions, spaced: Positions
     chars = items[np.minimum(at, room)].view(np.uint8)
     digits = np.empty((2, len(at) * _BYTES), np.uint8)
     digits[0], digits[1] = chars[0::3], chars[1::3]
-    values, are_digits = _hex_values(digits)
+    values, are_digits = hex_digits(digits)
     wanted = _FIRST.take(length, mode="clip")
     blanks = _FIRST.take(spaced, mode="clip")
     good = (are_digits[0] & are_digits[1]).view(np.uint64) & wanted == wanted
@@ -58,7 +58,7 @@ def _read_words(text: bytes, at: Positions, length: Positions, spaced: Positions
     return data.view(np.uint64) & _FIRST_BYTES.take(length, mode="clip"), good
 
 
-def _hex_values(digits: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Mask]:
+def hex_digits(digits: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Mask]:
     """The value of each hexadecimal digit, and what is one: by bytes, of which one instruction takes 64."""
     is_letter = (digits | np.uint8(0x20)) - np.uint8(ord("a")) < 6
     is_digit = digits - np.uint8(ord("0")) < 10

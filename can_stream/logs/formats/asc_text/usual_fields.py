@@ -16,6 +16,7 @@ from can_stream.frames.batches import FrameFlag
 from can_stream.logs.formats.asc_text.fields import Numbers, fits_identifier
 from can_stream.logs.formats.asc_text.words import Heads
 from can_stream.logs.log_blocks import NS_PER_SECOND
+from can_stream.text.byte_pairs import hex_digits
 from can_stream.text.text_columns import (
     Mask,
     Words,
@@ -35,11 +36,13 @@ _ONE: Final = np.uint64(1)
 _TEN: Final = np.uint64(10)
 _TOP_BIT: Final = np.uint64(7)
 _BYTE: Final = np.uint64(0xFF)
-_ALL: Final = np.uint64(2**64 - 1)
 _BITS: Final = np.uint64(8)
 _SPACES: Final = np.uint64(int.from_bytes(b" " * 8, "little"))
 # uint64[11]: of the characters 1 to 8 of an identifier's field (from 0) those from the nth on.
 _BEHIND: Final = np.array([(2**64 - 1) & ~((1 << 8 * max(size - 1, 0)) - 1) for size in range(11)], np.uint64)
+# uint16[256]: by which of eight characters are digits, which must be blanks: those before the last ones.
+_BLANKS_BEFORE: Final = np.full(256, 1 << 8, np.uint16)
+_BLANKS_BEFORE[[256 - (1 << size) for size in range(8)]] = [(1 << size) - 1 for size in range(8)]
 
 
 class Pattern(Struct, frozen=True):
@@ -191,9 +194,16 @@ def right_identifiers(heads: Heads, end: int, ok: Mask) -> tuple[NDArray[np.uint
 
 def right_number(text: Words, size: int, ok: Mask) -> NDArray[np.uint32]:
     """uint32[N]: hexadecimal numbers in the last `size` of eight characters, blanks before them."""
-    values, before = hex_values(text), np.uint64((1 << 8 * (8 - size)) - 1)
-    # 0xFF for each character that is no digit: those must be the first ones, and blanks.
-    none = (((values & _INVALID) >> _TOP_BIT) * _BYTE) | before
-    stray = (none & (none + _ONE)) | ((text ^ _SPACES) & none & ~before)
-    ok &= (stray == 0) & (none != _ALL)
-    return hex_number(values & ~none)
+    chars = np.ascontiguousarray(text).view(np.uint8)
+    values, are_digits = hex_digits(chars)
+    before = np.uint8((1 << 8 - size) - 1)
+    digits, blanks = _bits(are_digits) & ~before, _bits(chars == BLANK) | before
+    ok &= blanks == _BLANKS_BEFORE.take(digits)
+    values *= are_digits
+    number = (values[0::2] * np.uint8(16) | values[1::2]).view(">u4").astype(np.uint32)
+    return number & np.uint32((1 << 4 * size) - 1)
+
+
+def _bits(found: Mask) -> NDArray[np.uint8]:
+    """A bit for each of eight characters, the first in the lowest."""
+    return np.packbits(found, bitorder="little")
