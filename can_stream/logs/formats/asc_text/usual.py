@@ -28,7 +28,7 @@ from can_stream.text.decimal_bytes import decimal_bytes
 from can_stream.text.text_columns import Mask, Positions
 
 _LINE: Final = re.compile(
-    rb"( {0,8}\d{1,8}[.,])(\d{1,8}) +(\d{1,2}) +([0-9A-Fa-f]{1,9}[xX]?) +([RT])x +[dD] +([0-8]) ( *)[^ ]"
+    rb"( {0,7}\d{1,8}[.,])(\d{1,8}) +(\d{1,2}) +([0-9A-Fa-f]{1,9}[xX]?) +([RT])x +[dD] +([0-8]) ( *)[^ ]"
 )
 _WIDEST: Final = 96
 

@@ -30,7 +30,7 @@ from can_stream.logs.formats.asc_text.words import Heads, WideText
 from can_stream.text.text_columns import Mask, Positions
 
 _LINE: Final = re.compile(
-    rb"( {0,8}\d{1,8}[.,])(\d{1,8}) +CANFD +(\d{1,2}) +([RT])x( +)([0-9A-Fa-f]{1,8}[xX]?) "
+    rb"( {0,7}\d{1,8}[.,])(\d{1,8}) +CANFD +(\d{1,2}) +([RT])x( +)([0-9A-Fa-f]{1,8}[xX]?) "
     rb"(?: *[!-~]{2,} +| *)([01]) [01] ([0-9A-Fa-f]) +(\d{1,2}) "
 )
 _TAIL: Final = re.compile(rb" *[!-~]+( )+[!-~]+ +[0-9A-Fa-f]{1,8} ")

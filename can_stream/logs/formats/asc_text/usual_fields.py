@@ -86,21 +86,20 @@ class StampPlace(Struct, frozen=True):
     def read(self, heads: Heads, ok: Mask) -> Numbers:
         """Nanoseconds. Whole seconds are read once for neighbours with the same characters."""
         part = decimal_values(heads.word(self.point + self.fraction - 7)) & _last_characters(self.fraction)
-        mark = heads.character(self.point)
-        ok &= ((mark == ord(".")) | (mark == ord(","))) & are_decimal(part)
-        # At most 16 characters stand before the point.
-        near = heads.word(self.point - 8) & _last_characters(min(self.point, 8))
-        is_new = np.ones(len(heads), np.bool_)
-        is_new[1:] = near[1:] != near[:-1]
-        if self.point > _MOST_DIGITS:
+        ok &= are_decimal(part)
+        # At most 15 characters stand before the point.
+        near = heads.word(self.point - 7) & _last_characters(min(self.point + 1, 8))
+        is_new = near[1:] != near[:-1]
+        if self.point >= _MOST_DIGITS:
             far = heads.word(0)
-            is_new[1:] |= far[1:] != far[:-1]
-        lines = np.flatnonzero(is_new)
-        seconds = [_seconds(heads.text(line, self.point)) for line in lines.tolist()]
-        whole = np.repeat(np.array(seconds, np.int64), np.diff(lines, append=len(heads)))
-        ok &= whole >= 0
-        fraction = decimal(part) * np.uint64(10 ** (9 - self.fraction))
-        return whole * NS_PER_SECOND + fraction.view(np.int64)
+            is_new |= far[1:] != far[:-1]
+        begin = np.concatenate(([0], np.flatnonzero(is_new) + 1))
+        seconds = [_seconds(heads.text(line, self.point + 1)) for line in begin.tolist()]
+        whole = np.repeat(np.array(seconds, np.int64) * NS_PER_SECOND, np.diff(begin, append=len(heads)))
+        if min(seconds) < 0:
+            ok &= whole >= 0
+        whole += (decimal(part) * np.uint64(10 ** (9 - self.fraction))).view(np.int64)
+        return whole
 
 
 def _last_characters(count: int) -> np.uint64:
@@ -109,9 +108,9 @@ def _last_characters(count: int) -> np.uint64:
 
 
 def _seconds(text: bytes) -> int:
-    """-1 for what is no number of seconds with blanks before it."""
-    digits = text.lstrip(b" ")
-    return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else -1
+    """-1 for what is no number of seconds with blanks before it and a point or a comma behind it."""
+    digits = text[:-1].lstrip(b" ")
+    return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS and text[-1:] in b".," else -1
 
 
 def buses_at(heads: Heads, place: tuple[int, int], ok: Mask) -> NDArray[np.uint8]:
