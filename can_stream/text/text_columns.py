@@ -30,16 +30,8 @@ _LAST: Final = _FIRST[8] ^ _FIRST[8 - np.arange(9)]
 
 _INVALID: Final = np.uint64(0x8080808080808080)
 _OVER_NINE: Final = np.uint64(0x7676767676767676)
-
-
 _EVERY: Final = np.uint64(0x0101010101010101)
-_LOW: Final = np.uint64(0x0F0F0F0F0F0F0F0F)
-_SEVEN_BITS: Final = np.uint64(0x7F7F7F7F7F7F7F7F)
 _ZEROS: Final = np.uint64(int.from_bytes(b"0" * 8, "little"))
-# The character before A in either case, and what makes 7 and more of letters from there reach the top bit.
-_BEFORE_A: Final = np.uint64(int.from_bytes(b"`" * 8, "little"))
-_CASE: Final = np.uint64(0x2020202020202020)
-_OVER_SIX: Final = np.uint64(0x7979797979797979)
 
 
 def _word(value: int) -> np.uint64:
@@ -128,16 +120,6 @@ def last(words: Words, count: Positions) -> Words:
     """The last `count` (0 to 8) characters, the others 0."""
     kept: Words = words & _LAST[count]
     return kept
-
-
-def hex_values(text: Words) -> Words:
-    """Eight hexadecimal digit values of eight characters, 0x80 and more for what is no digit."""
-    as_digit, as_letter = (text & _SEVEN_BITS) ^ _ZEROS, (text & _SEVEN_BITS | _CASE) ^ _BEFORE_A
-    no_digit = as_digit + _OVER_NINE
-    no_letter = (as_letter + _OVER_SIX) | ~(as_letter + _SEVEN_BITS)
-    wrong = ((no_digit & no_letter) | text) & _INVALID
-    values: Words = (text & _LOW) + ((text >> _word(6)) & _EVERY) * _word(9) | wrong
-    return values
 
 
 def decimal_values(text: Words) -> Words:

@@ -157,14 +157,15 @@ def _lay_out(wide: WideText, layout: Layout | FdLayout, parts: _Parts) -> None:
     if heads is None:
         return
     ok &= are_alike(heads, layout.patterns)
-    rows = left
-    if not ok.all():
-        rows, heads = left[ok], heads[ok]
-    if not len(rows):
+    found = np.flatnonzero(ok)
+    if not len(found):
         return
-    part = RegularLines(*layout.read(wide, heads, text.end[rows]))
+    rows = left
+    if len(found) < len(left):
+        rows, heads = left.take(found), heads.take(found)
+    part = RegularLines(*layout.read(wide, heads, text.end.take(rows)))
     parts.add(rows, part)
-    ok[ok] = part.ok
+    ok[found] = part.ok
     parts.left = left[~ok]
 
 

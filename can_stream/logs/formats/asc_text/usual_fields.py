@@ -23,8 +23,6 @@ from can_stream.text.text_columns import (
     are_decimal,
     decimal,
     decimal_values,
-    hex_number,
-    hex_values,
 )
 
 HEX_WIDTH: Final = 9
@@ -43,6 +41,13 @@ _BEHIND: Final = np.array([(2**64 - 1) & ~((1 << 8 * max(size - 1, 0)) - 1) for 
 # uint16[256]: by which of eight characters are digits, which must be blanks: those before the last ones.
 _BLANKS_BEFORE: Final = np.full(256, 1 << 8, np.uint16)
 _BLANKS_BEFORE[[256 - (1 << size) for size in range(8)]] = [(1 << size) - 1 for size in range(8)]
+# uint16[256], uint32[256]: by which of eight characters are digits, which of those from the second on are
+# behind the first ones that are, and how many bits of eight digits have none.
+_FIRST_DIGITS: Final = [(1 << size) - 1 for size in range(1, 9)]
+_BEHIND_DIGITS: Final = np.full(256, 1 << 8, np.uint16)
+_BEHIND_DIGITS[_FIRST_DIGITS] = [0xFF & (0xFF << size) for size in range(8)]
+_UNUSED_BITS: Final = np.zeros(256, np.uint32)
+_UNUSED_BITS[_FIRST_DIGITS] = range(28, -4, -4)
 
 
 class Pattern(Struct, frozen=True):
@@ -134,11 +139,16 @@ def sent_flags(heads: Heads, at: int, ok: Mask) -> NDArray[np.uint8]:
 
 def left_identifiers(heads: Heads, begin: int, ok: Mask) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
     """Identifiers that begin there: up to 8 digits, an x or not, and blanks up to 9 characters."""
-    text = heads.word(begin)
-    values = hex_values(text)
-    lowest, digits = _first_wrong(values & _INVALID)
-    number = hex_number(values & ((lowest >> _TOP_BIT) - _ONE)) >> (32 - 4 * digits).astype(np.uint32)
-    return _identifiers(heads, begin, digits, number, ok)
+    chars, behind = (heads.word(at).copy().view(np.uint8) for at in (begin, begin + 1))
+    values, are_digits = hex_digits(chars)
+    digits, marks, blanks = map(_bits, (are_digits, behind | np.uint8(BLANK) == ord("x"), behind == BLANK))
+    rest = _BEHIND_DIGITS.take(digits)
+    # Only the first of them may be an x.
+    ok &= ((marks | blanks) == rest) & (marks & rest << 1 == 0)
+    number = _hex_number(values * are_digits) >> _UNUSED_BITS.take(digits)
+    extended = marks > 0
+    ok &= fits_identifier(number, extended)
+    return number, extended * np.uint8(FrameFlag.EXTENDED)
 
 
 def decimal_identifiers(heads: Heads, begin: int, ok: Mask) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
@@ -198,9 +208,12 @@ def right_number(text: Words, size: int, ok: Mask) -> NDArray[np.uint32]:
     before = np.uint8((1 << 8 - size) - 1)
     digits, blanks = _bits(are_digits) & ~before, _bits(chars == BLANK) | before
     ok &= blanks == _BLANKS_BEFORE.take(digits)
-    values *= are_digits
-    number = (values[0::2] * np.uint8(16) | values[1::2]).view(">u4").astype(np.uint32)
-    return number & np.uint32((1 << 4 * size) - 1)
+    return _hex_number(values * are_digits) & np.uint32((1 << 4 * size) - 1)
+
+
+def _hex_number(values: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """The number that each eight digits write."""
+    return (values[0::2] * np.uint8(16) | values[1::2]).view(">u4").astype(np.uint32)
 
 
 def _bits(found: Mask) -> NDArray[np.uint8]:

@@ -88,8 +88,9 @@ class Heads:
         chars, others = (one._cells.view(np.uint8).reshape(len(one), -1) for one in (self, other))
         chars[lines, : others.shape[1]] = others
 
-    def __getitem__(self, lines: Mask) -> Heads:
-        return Heads(self.at[lines], self._cells[lines])
+    def take(self, lines: Positions) -> Heads:
+        """Those of some lines."""
+        return Heads(self.at.take(lines), self._cells.take(lines))
 
 
 class WordWindow:
