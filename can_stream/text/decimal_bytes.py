@@ -13,11 +13,19 @@ _BYTES: Final = 8
 # Eight times a blank and three digits, two blanks, and what is behind them.
 _WIDTH: Final = 40
 _WORDS: Final = _WIDTH // 8
+_LINES: Final = 2048
 _BLANK: Final = ord(" ")
 _HIGHEST: Final = 0xFF
-# bool[41, 40], bool[9, 8]: whether a place is one of the first so many.
-_BEFORE: Final = np.arange(_WIDTH) < np.arange(_WIDTH + 1)[:, None]
-_WANTED: Final = np.arange(_BYTES) < np.arange(_BYTES + 1)[:, None]
+
+
+def _first(width: int) -> NDArray[np.void]:
+    """void[width + 1]: for each of so many places whether it is one of the first, which rises from 0 on."""
+    is_first = np.arange(width) < np.arange(width + 1)[:, None]
+    return is_first.view(np.dtype((np.void, width)))[:, 0]
+
+
+_BEFORE: Final = _first(_WIDTH)
+_WANTED: Final = _first(_BYTES)
 _EVERY: Final = np.uint64(0x0101010101010101)
 
 
@@ -28,10 +36,21 @@ def decimal_bytes(
 
     Behind them the line ends or goes on with a word that begins with L, as `Length = 244016`.
     """
+    data, good = np.zeros((len(at), _BYTES), np.uint8), np.zeros(len(at), np.bool_)
+    if len(text.raw) < _WIDTH:
+        return data, good
+    # Of so many lines what is worked with stays near.
+    for begin in range(0, len(at), _LINES):
+        some = slice(begin, begin + _LINES)
+        data[some], good[some] = _bytes_of(text, at[some], length[some], line_end[some])
+    return data, good
+
+
+def _bytes_of(
+    text: TextBlock, at: Positions, length: NDArray[np.int64], line_end: Positions
+) -> tuple[NDArray[np.uint8], Mask]:
     room = len(text.raw) - _WIDTH
     good = at <= room
-    if room < 0 or not len(at):
-        return np.zeros((len(at), _BYTES), np.uint8), np.zeros(len(at), np.bool_)
     items = np.ndarray((room + 1,), np.dtype((np.void, _WIDTH)), text.raw, 0, (1,))
     chars = items[np.minimum(at, room)].view(np.uint8)
     value = chars - np.uint8(ord("0"))
@@ -41,13 +60,13 @@ def decimal_bytes(
     # A digit before the L, or nothing that ends them, which is then the blank or the digit at their begin.
     is_tail = (chars[last] == ord("L")) & (chars[last - 1] == _BLANK) & (behind > 0)
     good &= (at + behind == line_end) | is_tail
-    is_digit &= _BEFORE[behind].reshape(-1)
+    is_digit &= _BEFORE.take(behind).view(np.bool_)
     number, ends, written = _numbers(value, is_digit)
     good &= written
     counts = ends.view(np.uint64).reshape(-1, _WORDS)
     count = (sum(counts[:, word] for word in range(1, _WORDS)) + counts[:, 0]) * _EVERY >> np.uint64(56)
     good &= count == length
-    wanted = _WANTED[length]
+    wanted = _WANTED.take(length).view(np.bool_).reshape(-1, _BYTES)
     if not good.all():
         ends &= np.repeat(good, _WIDTH)
         wanted &= good[:, None]
