@@ -106,7 +106,7 @@ class _Parts:
     def add(self, rows: Positions, part: RegularLines) -> None:
         """`part` has the lines with the numbers `rows`."""
         if part.frames.width > CLASSIC_DATA_BYTES:
-            # A narrower part may have them yet.
+            # Those that failed may yet be in a narrower part, whose data end before.
             part.frames.data[~part.ok] = 0
         self._parts.append((rows, part))
 

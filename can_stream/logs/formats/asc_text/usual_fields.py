@@ -29,15 +29,6 @@ HEX_WIDTH: Final = 9
 DECIMAL_WIDTH: Final = 10
 BLANK: Final = 0x20
 _MOST_DIGITS: Final = 8
-_INVALID: Final = np.uint64(0x8080808080808080)
-_ONE: Final = np.uint64(1)
-_TEN: Final = np.uint64(10)
-_TOP_BIT: Final = np.uint64(7)
-_BYTE: Final = np.uint64(0xFF)
-_BITS: Final = np.uint64(8)
-_SPACES: Final = np.uint64(int.from_bytes(b" " * 8, "little"))
-# uint64[11]: of the characters 1 to 8 of an identifier's field (from 0) those from the nth on.
-_BEHIND: Final = np.array([(2**64 - 1) & ~((1 << 8 * max(size - 1, 0)) - 1) for size in range(11)], np.uint64)
 # uint16[256]: by which of eight characters are digits, which must be blanks: those before the last ones.
 _BLANKS_BEFORE: Final = np.full(256, 1 << 8, np.uint16)
 _BLANKS_BEFORE[[256 - (1 << size) for size in range(8)]] = [(1 << size) - 1 for size in range(8)]
@@ -139,56 +130,42 @@ def sent_flags(heads: Heads, at: int, ok: Mask) -> NDArray[np.uint8]:
 
 def left_identifiers(heads: Heads, begin: int, ok: Mask) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
     """Identifiers that begin there: up to 8 digits, an x or not, and blanks up to 9 characters."""
-    chars, behind = (heads.word(at).copy().view(np.uint8) for at in (begin, begin + 1))
-    values, are_digits = hex_digits(chars)
-    digits, marks, blanks = map(_bits, (are_digits, behind | np.uint8(BLANK) == ord("x"), behind == BLANK))
-    rest = _BEHIND_DIGITS.take(digits)
-    # Only the first of them may be an x.
-    ok &= ((marks | blanks) == rest) & (marks & rest << 1 == 0)
+    values, are_digits = hex_digits(heads.word(begin).copy().view(np.uint8))
+    digits = _bits(are_digits)
+    extended = _are_marked(heads, begin, _BEHIND_DIGITS.take(digits), ok)
     number = _hex_number(values * are_digits) >> _UNUSED_BITS.take(digits)
-    extended = marks > 0
     ok &= fits_identifier(number, extended)
     return number, extended * np.uint8(FrameFlag.EXTENDED)
 
 
 def decimal_identifiers(heads: Heads, begin: int, ok: Mask) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
     """The same of up to 9 decimal digits, and blanks up to 10 characters."""
-    values = decimal_values(heads.word(begin))
-    wrong = (values | (values + np.uint64(0x7676767676767676))) & _INVALID
-    lowest, digits = _first_wrong(wrong)
-    kept = (values & ((lowest >> _TOP_BIT) - _ONE)) << (_BITS * (_BITS - digits.astype(np.uint64)))
-    number = np.where(digits > 0, decimal(kept), 0).astype(np.uint32)
-    ninth = heads.digit(begin + 8)
-    is_long = (digits == _MOST_DIGITS) & (ninth <= 9)
+    values = heads.word(begin).copy().view(np.uint8) - np.uint8(ord("0"))
+    are_digits = values <= 9
+    digits = _bits(are_digits)
+    ninth, tenth = heads.digit(begin + _MOST_DIGITS), heads.character(begin + DECIMAL_WIDTH - 1)
+    is_long = (digits == 0xFF) & (ninth <= 9)
+    is_long_and_marked = is_long & (tenth | np.uint8(BLANK) == ord("x"))
+    ok &= is_long_and_marked | (tenth == BLANK)
+    extended = _are_marked(heads, begin, np.where(is_long, np.uint16(0), _BEHIND_DIGITS.take(digits)), ok)
+    extended |= is_long_and_marked
+    kept = (values * are_digits).view(np.uint64) << (_UNUSED_BITS.take(digits) * np.uint64(2))
+    number = decimal(kept).astype(np.uint32)
     number = np.where(is_long, number * np.uint32(10) + ninth, number)
-    digits = digits + is_long
-    # What stands behind the eighth digit was not looked at yet.
-    tenth = heads.character(begin + DECIMAL_WIDTH - 1)
-    ok &= (tenth == BLANK) | (is_long & (tenth | 0x20 == ord("x")))
-    return _identifiers(heads, begin, digits, number, ok)
-
-
-def _first_wrong(wrong: Words) -> tuple[Words, Numbers]:
-    """The lowest bit that is set, and how many bytes have none before it: 8 where none is set."""
-    lowest = wrong & (~wrong + _ONE)
-    # 0x80 of the first byte that is no digit: its exponent is 8 for each digit before it, and 7.
-    exponent = (lowest.astype(np.float64).view(np.int64) >> 52) - 1023
-    return lowest, np.where(wrong == 0, 8, exponent >> 3)
-
-
-def _identifiers(
-    heads: Heads, begin: int, digits: Numbers, number: NDArray[np.uint32], ok: Mask
-) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """With what stands behind the digits: an x or not, then blanks."""
-    behind = heads.word(begin + 1)
-    place = np.minimum(np.maximum(digits, 1) - 1, 8).astype(np.uint64)
-    mark = (behind >> (_BITS * place)) & _BYTE
-    mark = np.where(digits == _MOST_DIGITS + 1, heads.character(begin + _MOST_DIGITS + 1), mark)
-    extended = mark | np.uint64(BLANK) == np.uint64(ord("x"))
-    blanks = _BEHIND.take(digits + extended)
-    ok &= ((behind ^ _SPACES) & blanks) == 0
-    ok &= (digits > 0) & fits_identifier(number, extended)
+    ok &= fits_identifier(number, extended)
     return number, extended * np.uint8(FrameFlag.EXTENDED)
+
+
+def _are_marked(heads: Heads, begin: int, behind: NDArray[np.uint16], ok: Mask) -> Mask:
+    """Where an x is the first of the characters `behind` the digits; bits are characters 1 to 8 of a field.
+
+    All others of them are blanks.
+    """
+    chars = heads.word(begin + 1).copy().view(np.uint8)
+    marks, blanks = _bits(chars | np.uint8(BLANK) == ord("x")), _bits(chars == BLANK)
+    ok &= ((marks | blanks) == behind) & (marks & behind << 1 == 0)
+    are_marked: Mask = marks > 0
+    return are_marked
 
 
 def right_identifiers(heads: Heads, end: int, ok: Mask) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:

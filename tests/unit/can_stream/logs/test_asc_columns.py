@@ -7,7 +7,13 @@ import pytest
 
 from can_stream.logs.formats.asc_text.layouts import Layouts
 from can_stream.logs.formats.asc_text.usual_fd import find_fd_layout
-from can_stream.logs.formats.asc_text.usual_fields import are_alike, decimal_identifiers, pattern_of
+from can_stream.logs.formats.asc_text.usual_fields import (
+    are_alike,
+    decimal_identifiers,
+    left_identifiers,
+    pattern_of,
+    right_identifiers,
+)
 from can_stream.logs.formats.asc_text.words import Heads, WideText
 from can_stream.text.byte_pairs import read_pairs
 from can_stream.text.decimal_bytes import decimal_bytes
@@ -45,6 +51,21 @@ def heads_of(*lines: bytes) -> Heads:
     heads = Heads.of(WideText(text), text.start[: len(lines)], 24, np.ones(len(lines), np.bool_))
     assert heads is not None
     return heads
+
+
+def test_hexadecimal_identifiers_have_up_to_eight_digits_a_mark_and_blanks() -> None:
+    good = {b"7FF": (0x7FF, 0), b"0x": (0, 1), b"1fffFFFFX": (0x1FFFFFFF, 1), b"000007FF": (0x7FF, 0)}
+    bad = (b"", b"x", b"800", b"20000000x", b"12 x", b"12xx", b"1 2", b"12g", b" 12", b"12\t", b"123456789")
+    fields = [field.ljust(16) for field in (*good, *bad)]
+    ok = np.ones(len(fields), np.bool_)
+    number, flags = left_identifiers(heads_of(*fields), 0, ok)
+    assert ok.tolist() == [True] * len(good) + [False] * len(bad)
+    read = zip(number.tolist(), flags.tolist(), strict=True)
+    assert list(read)[: len(good)] == list(good.values())
+    for field in good:
+        ok = np.ones(1, np.bool_)
+        assert right_identifiers(heads_of(field.rjust(16)), 16, ok)[0].tolist() == [good[field][0]]
+        assert ok.all()
 
 
 def test_decimal_identifiers_have_up_to_nine_digits() -> None:
