@@ -48,18 +48,25 @@ def _read_words(text: bytes, at: Positions, length: Positions, spaced: Positions
     chars = items[np.minimum(at, room)].view(np.uint8)
     digits = np.empty((2, len(at) * _BYTES), np.uint8)
     digits[0], digits[1] = chars[0::3], chars[1::3]
-    values, are_digits = hex_digits(digits)
+    (values, low), (are_digits, are_low) = hex_digits(digits)
     wanted = _FIRST.take(length, mode="clip")
     blanks = _FIRST.take(spaced, mode="clip")
-    good = (are_digits[0] & are_digits[1]).view(np.uint64) & wanted == wanted
+    are_digits &= are_low
+    good = are_digits.view(np.uint64) & wanted == wanted
     good &= (chars[2::3] == ord(" ")).view(np.uint64) & blanks == blanks
     good &= at <= room
-    data = values[0] * np.uint8(16) | values[1]
-    return data.view(np.uint64) & _FIRST_BYTES.take(length, mode="clip"), good
+    values *= np.uint8(16)
+    values |= low
+    return values.view(np.uint64) & _FIRST_BYTES.take(length, mode="clip"), good
 
 
 def hex_digits(digits: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Mask]:
     """The value of each hexadecimal digit, and what is one: by bytes, of which one instruction takes 64."""
-    is_letter = (digits | np.uint8(0x20)) - np.uint8(ord("a")) < 6
-    is_digit = digits - np.uint8(ord("0")) < 10
-    return (digits & np.uint8(0x0F)) + is_letter * np.uint8(9), is_letter | is_digit
+    work = digits | np.uint8(0x20)
+    work -= np.uint8(ord("a"))
+    are_letters = work < 6
+    are_digits = np.subtract(digits, np.uint8(ord("0")), out=work) < 10
+    are_digits |= are_letters
+    values = digits & np.uint8(0x0F)
+    values += np.multiply(are_letters, np.uint8(9), out=work)
+    return values, are_digits
