@@ -10,18 +10,18 @@ from bench.log_parse import LOGS, measure
 from tests.helpers.ratios import assert_ratio
 
 
-# Of CAN FD most is data, of which both read every byte: docs/performance.md has what each kind reaches.
+# docs/performance.md has what each kind reaches: half as much again, and more where nothing else runs.
 @pytest.mark.speed
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("classic.asc", 10),
-        ("written.asc", 10),
-        ("decimal.asc", 6),
-        ("mixed.asc", 6),
-        ("fd.asc", 5),
-        ("written_mixed.asc", 5),
-        ("written_fd.asc", 4),
+        ("classic.asc", 12),
+        ("written.asc", 14),
+        ("decimal.asc", 8),
+        ("mixed.asc", 8),
+        ("fd.asc", 8),
+        ("written_mixed.asc", 9),
+        ("written_fd.asc", 8),
     ],
 )
 def test_many_times_python_can_on_every_kind_of_log(name: str, least: int, tmp_path: Path) -> None:
