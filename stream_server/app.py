@@ -33,11 +33,11 @@ from stream_server.http.api import (
     errors_as_json,
     json_response,
 )
-from stream_server.http.connection import GuardedRunner, PatientSite
 from stream_server.http.front import Front
 from stream_server.http.long_answers import LongAnswers
 from stream_server.http.routes import agents, dongles, enrolments, frames, operations, sessions
 from stream_server.http.services import Services
+from stream_server.http.site import GuardedRunner, PatientSite
 from stream_server.metrics import Metrics
 from stream_server.own_address import is_every_address, own_address
 from stream_server.recording.block_store import fill_in

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Final
 
 MAXIMUM_KEYS: Final = 10_000
@@ -39,6 +40,7 @@ class TokenBuckets:
         return min(self._burst, level + max(0.0, now_seconds - at_seconds) * self._per_second)
 
 
+@lru_cache(1024)
 def address_key(remote: str | None) -> str:
     """What failures of this address are counted under: an IPv4 address, or the /64 an IPv6 host may roam."""
     try:

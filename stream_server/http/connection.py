@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -12,77 +11,29 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from stream_server.config import LimitsSection
 from stream_server.errors import ApiError
-from stream_server.http.api import SECURITY_HEADERS, error_response, errors_as_json
+from stream_server.http.api import SECURITY_HEADERS, error_response
 from stream_server.http.front import Front
-from stream_server.http.library_errors import MAX_FIELD_BYTES, MAX_LINE_BYTES, refusal
+from stream_server.http.library_errors import refusal
 
 LINGER_SECONDS: Final = 2.0
-# So much of a body is taken in before anybody wants it; then its sender waits.
-_AHEAD_BYTES: Final = 16 * 1024
-# The kernel bounds it too: net.core.somaxconn, 4096 since Linux 5.4.
-_WAITING: Final = 4096
-_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class GuardedRunner(web.AppRunner):
-    """Runs an application behind `front`; whatever the library refuses leaves as our JSON error."""
-
-    def __init__(self, app: web.Application, front: Front, *, shutdown_timeout: float) -> None:
-        super().__init__(app, shutdown_timeout=shutdown_timeout, handle_signals=False)
-        self._front = front
-
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        assert made.request_handler is not None
-        return _Server(
-            self._front,
-            _guarded(made.request_handler, self._front),
-            request_factory=made.request_factory,
-            access_log=None,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-            keepalive_timeout=self._front.limits.idle_seconds,
-            lingering_time=0,
-            read_bufsize=_AHEAD_BYTES,
-            auto_decompress=False,
-        )
-
-
-class PatientSite(web.TCPSite):
-    """Where the server listens: whoever comes waits in the kernel until the loop has time for them.
-
-    asyncio takes in as many at once as may wait there. Both few, a crowd leaves no place in the queue: TCP
-    tries again after a second, then three. Both many, the loop does nothing else meanwhile.
-    """
-
-    async def start(self) -> None:
-        """Listen. OSError where the address is not to be had."""
-        await super().start()
-        assert isinstance(self._server, asyncio.Server)
-        for listening in self._server.sockets:
-            with listening.dup() as same:
-                same.listen(_WAITING)
-
-
-class _Server(web.Server):
-    def __init__(self, front: Front, handler: _Handler, **options: object) -> None:
-        super().__init__(handler, **options)  # type: ignore[arg-type]
-        self.front = front
-
-    def __call__(self) -> web.RequestHandler:
-        return Connection(self, self.front, loop=self._loop, **self._kwargs)
 
 
 class Connection(web.RequestHandler):
-    """A connection from when it is accepted until it is gone."""
+    """A connection from when it is let in until it is gone.
 
-    __slots__ = ("_blocked_at", "_front", "_leaving_at", "_link", "_opened_at")
+    `first`: what it has sent already; `since`: when its clock has begun, on the loop's.
+    """
 
-    def __init__(self, server: web.Server, front: Front, **options: object) -> None:
+    __slots__ = ("_blocked_at", "_first", "_front", "_leaving_at", "_link", "_opened_at")
+
+    def __init__(
+        self, server: web.Server, front: Front, first: bytes, since: float, **options: object
+    ) -> None:
         super().__init__(server, **options)  # type: ignore[arg-type]
         self._front = front
+        self._first = first
         self._link: asyncio.Transport | None = None
-        self._opened_at = self._loop.time()
+        self._opened_at = since
         self._blocked_at: float | None = None
         self._leaving_at: float | None = None
 
@@ -93,6 +44,9 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         if self._front.opened(self, str(peer[0]) if peer else None):
             super().connection_made(transport)
+            first, self._first = self._first, b""
+            if first:
+                self.data_received(first)
         else:
             transport.abort()
 
@@ -182,14 +136,3 @@ class _Leaving(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connection.connection_lost(exc)
-
-
-def _guarded(handler: _Handler, front: Front) -> _Handler:
-    # An unknown Expect is refused before the application's middlewares.
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        assert isinstance(request, web.Request)
-        assert isinstance(request.protocol, Connection)
-        front.asked(request.protocol)
-        return await errors_as_json(request, handler)
-
-    return handle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import socket
 import zlib
@@ -19,8 +20,9 @@ from aiohttp import web
 from stream_server.app import create_app, running_services
 from stream_server.config import ServerConfig
 from stream_server.http.api import API_PREFIX, Call, Route
-from stream_server.http.connection import GuardedRunner
+from stream_server.http.site import GuardedRunner
 from stream_server.storage import data_directory
+from tests.helpers import conditions
 from tests.helpers.api_server import API, HEARTBEAT, HasUrl, Server, api_server, config, eventually
 from tests.helpers.processes import StreamServer
 
@@ -226,3 +228,16 @@ def test_a_crowd_that_comes_at_once_waits_instead_of_trying_again(tmp_path: Path
             crowd.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=0.5))
         server.process.signal(signal.SIGCONT)
         assert server.read_json("/api/v1/dongles", server.create_token()) == {"dongles": []}
+
+
+def test_without_a_descriptor_for_them_they_wait(tmp_path: Path) -> None:
+    with StreamServer(tmp_path / "data") as server:
+        soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (4, hard))
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            conditions.eventually(
+                lambda: "nobody can be let in" in server.process.errors, "the server says what it lacks"
+            )
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+            assert client.recv(1_000).startswith(b"HTTP/1.1 200")
