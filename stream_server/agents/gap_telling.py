@@ -24,8 +24,9 @@ class GapTelling:
             dongle = self._fleet.dongle(dongle_id)
         except ApiError:  # a registry that is older than the recording
             return
+        now = clock.now()
         told_by_frames = lane == "signals" and dongle.sends_frames
-        stream, now = self._fleet.stream(dongle_id), clock.now()
         for one in news:
             if not (one.reason is GapReason.START and told_by_frames):
-                stream.emit("gap", {"dongle_id": dongle_id, "lane": lane, **gap_members(one)}, now)
+                payload = {"dongle_id": dongle_id, "lane": lane, **gap_members(one)}
+                self._fleet.events.emit(dongle.agent_id, [dongle_id], "gap", payload, now)

@@ -23,6 +23,7 @@ from can_stream.protocol.packets import (
     Packet,
     decode_packet,
 )
+from can_stream.text.frame_json import FrameOrigin
 from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.errors import ApiError
@@ -30,7 +31,7 @@ from stream_server.fleet.fleet import Dongle, Fleet
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Lane, Recorder
 from stream_server.signals.last_value_store import LastValueStore
-from stream_server.streams.console import ConsoleStream
+from stream_server.streams.dongle_feed import DongleFeed
 from stream_server.streams.hub import StreamHub
 
 _PROGRESS_SECONDS: Final = 5.0
@@ -67,12 +68,13 @@ class OpenLane:
     """One lane of this connection."""
 
     def __init__(
-        self, lane: Lane, session: LaneConnection, dongle: Dongle, stream: ConsoleStream, backlog: Backlog
+        self, lane: Lane, session: LaneConnection, dongle: Dongle, feed: DongleFeed, backlog: Backlog
     ) -> None:
         self.lane = lane
         self.session = session
         self.dongle = dongle
-        self.stream = stream
+        self.feed = feed
+        self.origin = FrameOrigin(dongle.dongle_id, dongle.bus)
         self.backlog = backlog
         self._clock_seq, self.clock_synchronised = lane.clock
 
@@ -135,8 +137,8 @@ class DataConnection:
             if opening.went_back:
                 found = [(one.start_id, one.told_acknowledged, one.frames) for one in opening.went_back]
                 await self._fleet.server_went_back(dongle.dongle_id, lane_hello.lane, found)
-            stream = self._hub.get(dongle.dongle_id)
-            opened = OpenLane(lane, session, dongle, stream, Backlog(lane_hello, opening.listed_frames))
+            feed = self._hub.feed(dongle.dongle_id)
+            opened = OpenLane(lane, session, dongle, feed, Backlog(lane_hello, opening.listed_frames))
             self._lanes.append(opened)
             taken_through.append(opening.starts[hello.start_id].through)
             books.append(opening.books(lane_hello, hello.start_id))
@@ -187,7 +189,7 @@ class DataConnection:
             if opened.note_clock(packet):
                 _show_clock(opened)
         elif shown and not isinstance(body, Gap):  # gaps are told once they have their id
-            opened.stream.offer_packet(body, envelope.packet, opened.dongle.bus, clock.now())
+            opened.feed.offer_packet(body, envelope.packet, opened.origin, clock.now())
         if not is_live:
             text = opened.backlog.received(packet.frames or 0, clock.monotonic_seconds())
             if text is not None:
@@ -207,7 +209,7 @@ class DataConnection:
             "frames": backlog.waiting_frames,
             "where": "backlog",
         }
-        opened.stream.emit("gap", payload, now)
+        self._fleet.events.emit(self.agent_id, [opened.dongle.dongle_id], "gap", payload, now)
         self._log(
             opened, f"backlog of {backlog.waiting_frames} {backlog.rows} is on its way to the recording"
         )
@@ -223,7 +225,7 @@ class DataConnection:
 
 
 def _show_clock(opened: OpenLane) -> None:
-    opened.stream.set_clock(clock.now(), synchronised=opened.clock_synchronised)
+    opened.feed.set_clock(clock.now(), synchronised=opened.clock_synchronised)
 
 
 def _check_lane(opened: OpenLane, packet: Packet) -> None:

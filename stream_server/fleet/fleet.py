@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
-from weakref import WeakSet
 
 from aiohttp import web
 from sqlalchemy import Connection, Row
@@ -21,6 +20,7 @@ from stream_server import clock
 from stream_server.access import audit
 from stream_server.errors import StorageError, not_found
 from stream_server.fleet import registry
+from stream_server.fleet.agent_events import AgentEvents
 from stream_server.fleet.connections import Connections, Endpoint
 from stream_server.fleet.presence import Presence, Transition
 from stream_server.fleet.presence_payload import presence_payload
@@ -29,8 +29,6 @@ from stream_server.signals.last_value_store import LastValueStore
 from stream_server.storage.database import Database
 from stream_server.streams.console import ConsoleStream
 from stream_server.streams.hub import StreamHub
-from stream_server.streams.ring import SharedText
-from stream_server.streams.sse_format import encode_shared
 
 REPLACED: Final = 4001
 TOKEN_VOID: Final = 4002
@@ -65,6 +63,7 @@ class Fleet:
     def __init__(self, database: Database, hub: StreamHub, last_values: LastValueStore) -> None:
         self.presence: Final = Presence()
         self.connections: Final[Connections[web.WebSocketResponse]] = Connections()
+        self.events: Final = AgentEvents(hub)
         self._database = database
         self._hub = hub
         self._last_values = last_values
@@ -74,7 +73,6 @@ class Fleet:
         self._right_clocks: dict[str, ClockRecord] = {}
         self._handlers: dict[web.WebSocketResponse, asyncio.Task[object]] = {}
         self._dismissed: dict[web.WebSocketResponse, tuple[int, str]] = {}
-        self._shared: dict[str, WeakSet[SharedText]] = {}
 
     async def load(self) -> None:
         """Read the fleet from storage; everybody is offline until seen."""
@@ -116,7 +114,7 @@ class Fleet:
     def held_bytes(self, agent_id: str) -> tuple[int, int]:
         """About what the consoles of an agent hold: each by itself, and what they share."""
         own = sum(self._hub.get(dongle.dongle_id).own_bytes for dongle in self.dongles_of(agent_id))
-        return own, sum(len(rest.text) for rest in self._shared.get(agent_id, ()))
+        return own, self.events.shared_bytes(agent_id)
 
     @contextlib.asynccontextmanager
     async def connected(
@@ -207,12 +205,10 @@ class Fleet:
     ) -> None:
         """A `log` event {"level","source","message","details"} on one of the agent's dongles, or on all."""
         now = clock.now()
-        stamped = {"ts": format_timestamp(wall_ns // 1000 if wall_ns else now.wall_us), **payload}
-        rest = encode_shared("log", stamped)
-        self._shared.setdefault(agent_id, WeakSet()).add(rest)
-        for dongle in self.dongles_of(agent_id):
-            if dongle_id in (None, dongle.dongle_id):
-                self._hub.get(dongle.dongle_id).emit("log", rest, now)
+        ts = format_timestamp(wall_ns // 1000 if wall_ns else now.wall_us)
+        named = {"agent_id": agent_id} | ({} if dongle_id is None else {"dongle_id": dongle_id})
+        known = [one.dongle_id for one in self.dongles_of(agent_id) if dongle_id in (None, one.dongle_id)]
+        self.events.emit(agent_id, known, "log", {"ts": ts, **payload, **named}, now)
 
     def announce(self, transitions: Iterable[Transition]) -> None:
         """Tell the consoles that agents came or went."""
@@ -313,7 +309,7 @@ class Fleet:
             )
             self._dongles[dongle.dongle_id] = dongle
             self._dongles_of.setdefault(dongle.agent_id, {})[dongle.dongle_id] = dongle
-            self._hub.get(dongle.dongle_id).table_hash = dongle.signal_table
+            self._hub.feed(dongle.dongle_id).set_table(dongle.signal_table)
             self._tell(dongle, self.presence.of(dongle.agent_id), now)
 
     def _tell(self, dongle: Dongle, agent: Transition, now: Moment) -> None:
@@ -321,7 +317,7 @@ class Fleet:
         payload = presence_payload(
             dongle.dongle_id, agent, listed=dongle.listed, clock_synchronised=synchronised
         )
-        self._hub.get(dongle.dongle_id).set_presence(payload, now)
+        self._hub.feed(dongle.dongle_id).set_presence(payload, now)
 
 
 def _duplicate_identity(agent_id: str) -> str:

@@ -107,9 +107,7 @@ class FanOut:
             self._beat_handle.cancel()
         for audience in list(self._audiences.values()):
             for subscriber in audience:
-                if subscriber.transport.get_write_buffer_size():
-                    subscriber.transport.abort()
-                subscriber.done.set()
+                _dismiss(subscriber)
 
     def subscribe(
         self,
@@ -127,7 +125,7 @@ class FanOut:
         cursor = stream.open(last_event_id, history_seconds, now)
         subscriber = Subscriber(stream, cursor, transport, chunked, now.seconds)
         transport.write(_framed(opening + stream.read(cursor, self._settings.piece_bytes), chunked))
-        if self._loop is None:
+        if self._loop is None or stream.ended:
             subscriber.done.set()
         else:
             self._audiences.setdefault(stream, set()).add(subscriber)
@@ -180,8 +178,17 @@ class FanOut:
                     self._catch_up_soon(stream)
             except Exception:
                 # One stream's failure must not stop the beat of the others; housekeeping tries it again.
-                _logger.exception("the stream of dongle %s failed at a beat", stream.dongle_id)
+                _logger.exception("the stream of %s failed at a beat", stream.subject.name)
+            if stream.ended:
+                self._end(stream)
         self._arm()
+
+    def _end(self, stream: ConsoleStream) -> None:
+        """Whoever watches has been written what there was; a client that is behind is cut off."""
+        self._active.discard(stream)
+        for subscriber in list(self._audiences.get(stream, ())):
+            _dismiss(subscriber)
+            self.unsubscribe(subscriber)
 
     def _catch_up_soon(self, stream: ConsoleStream) -> None:
         if not self._behind and self._loop is not None:
@@ -198,7 +205,7 @@ class FanOut:
                 self._behind[stream] = None
             self._wake(stream)
         except Exception:
-            _logger.exception("the stream of dongle %s failed to catch up", stream.dongle_id)
+            _logger.exception("the stream of %s failed to catch up", stream.subject.name)
         if self._behind and self._loop is not None:
             self._loop.call_later(_PAUSE_SECONDS, self._catch_up)
 
@@ -269,6 +276,12 @@ class FanOut:
             except Exception:
                 # Ids go on within the present reservation for minutes; the next second tries again.
                 _logger.exception("the reservation of event ids could not be stored")
+
+
+def _dismiss(subscriber: Subscriber) -> None:
+    if subscriber.transport.get_write_buffer_size():
+        subscriber.transport.abort()
+    subscriber.done.set()
 
 
 def _framed(data: bytes, chunked: bool) -> bytes:

@@ -12,17 +12,18 @@ from functools import partial
 from typing import Any, Final
 
 from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.text.frame_json import FrameOrigin
 from stream_server.moment import Moment
 from stream_server.streams.console_signals import FindTable, no_tables
+from stream_server.streams.current_state import CurrentState, State
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.live_traffic import LiveTraffic
 from stream_server.streams.ring import ResetReason, Ring, RingLimits, SharedText
 from stream_server.streams.sse_format import encode_event, encode_head, encode_payload, parse_event_id
+from stream_server.streams.subject import Subject
 from stream_server.streams.unseen import UnseenFeed
 
 DEFAULT_MAX_FRAMES_PER_SECOND: Final = 200
-STATE_SECONDS: Final = 30.0
-_PASSING_FIELDS: Final = frozenset({"seen_at"})
 
 
 @dataclass(slots=True)
@@ -54,39 +55,33 @@ class StreamLimits:
 
 
 class ConsoleStream:
-    """The events of one dongle, once for all its subscribers.
+    """The events of one subject, once for all its subscribers.
 
     `on_activity` is called with the stream whenever there is something for the next tick. `find_table` gives
-    signal tables; `table_hash` is that of the dongle's own, which its frames are decoded with. `watched`
-    is set while there is a subscriber.
+    signal tables. `watched` is set while there is a subscriber, `ended` when nothing more is to be shown.
     """
 
     def __init__(
         self,
-        dongle_id: str,
+        subject: Subject,
         ids: IdSource,
         limits: StreamLimits,
         on_activity: Callable[[ConsoleStream], None],
         find_table: FindTable = no_tables,
     ) -> None:
-        self.dongle_id: Final = dongle_id
-        self.table_hash: str | None = None
+        self.subject: Final = subject
         self.watched = False
+        self.ended = False
         self._ids = ids
         self._limits = limits
         self._on_activity = on_activity
-        self._ring = Ring(ids.start, limits.ring)
-        self._traffic = LiveTraffic(dongle_id, limits.max_frames_per_second, self._append, find_table)
+        # Not the clock's start: a client may hold an id of a stream of this name that has ended since.
+        self._ring = Ring(ids.newest, limits.ring)
+        self._traffic = LiveTraffic(
+            subject.dongle_ids, limits.max_frames_per_second, self._append, find_table
+        )
         self._unseen = UnseenFeed(ids, self._ring, limits.ring, self._traffic, self._show)
-        self._state_at: float | None = None
-        self._presence: dict[str, Any] = {
-            "dongle_id": dongle_id,
-            "online": False,
-            "agent_id": None,
-            "seen_at": None,
-            "reason": "not seen since the server started",
-            "clock_synchronised": False,
-        }
+        self._state = CurrentState(subject)
 
     @property
     def last_id(self) -> int:
@@ -113,36 +108,44 @@ class ConsoleStream:
         """Whether the next ticks have something to do even if nothing arrives."""
         return not self._unseen.behind and self._traffic.busy
 
-    def offer_packet(self, body: FrameBatch | SignalBatch, packet: bytes, bus: str, now: Moment) -> None:
-        """A live packet, decoded and as received; backlog must not come here."""
+    def offer_packet(
+        self, body: FrameBatch | SignalBatch, packet: bytes, origin: FrameOrigin, now: Moment
+    ) -> None:
+        """A live packet of one of its dongles, decoded and as received; backlog must not come here."""
         if self.watched and not self._unseen.behind:
-            self.offer_body(body, bus, now.seconds)
+            self.offer_body(body, origin, now.seconds)
         else:
-            self._unseen.keep_packet(body, packet, bus, now)
+            self._unseen.keep_packet(body, packet, origin, now)
 
-    def offer_body(self, body: FrameBatch | SignalBatch, bus: str, now_seconds: float) -> None:
+    def offer_body(self, body: FrameBatch | SignalBatch, origin: FrameOrigin, now_seconds: float) -> None:
         """Live frames or values, in the order of the bus, for the next ticks; backlog must not come here."""
-        self._traffic.offer_body(body, bus, now_seconds)
+        self._traffic.offer_body(body, origin, now_seconds)
         self._on_activity(self)
 
     def set_presence(self, payload: Mapping[str, Any], now: Moment) -> None:
-        """The dongle's presence as it is now: an event where more than `seen_at` changed."""
+        """A dongle's presence as it is now: an event where more than `seen_at` changed."""
         if self._unseen.behind:
             self._unseen.keep_event(partial(self._set_presence, payload, now), now)
         else:
             self._set_presence(payload, now)
 
-    def set_clock(self, now: Moment, *, synchronised: bool) -> None:
-        """Whether a time service keeps the clock right that stamps what comes from here on."""
+    def set_clock(self, dongle_id: str, now: Moment, *, synchronised: bool) -> None:
+        """Whether a time service keeps the clock right that stamps what comes of the dongle from here on."""
+        set_clock = partial(self._traffic.set_clock, dongle_id, synchronised=synchronised)
         if self._unseen.behind:
-            self._unseen.keep_event(partial(self._traffic.set_clock, synchronised=synchronised), now)
+            self._unseen.keep_event(set_clock, now)
         else:
-            self._traffic.set_clock(synchronised=synchronised)
+            set_clock()
+
+    def set_table(self, dongle_id: str, table_hash: str | None) -> None:
+        """The signal table that the dongle's frames are decoded with."""
+        self._traffic.set_table(dongle_id, table_hash)
 
     def _set_presence(self, payload: Mapping[str, Any], now: Moment) -> None:
-        before, self._presence = self._presence, dict(payload)
-        if _lasting(before) != _lasting(self._presence):
-            self._emit_state(now)
+        changed = self._state.set_presence(payload)
+        for state in changed:
+            self._tell(state, now)
+        if changed:
             self._on_activity(self)
 
     def emit(self, event: str, payload: Mapping[str, Any] | SharedText, now: Moment) -> int:
@@ -187,11 +190,9 @@ class ConsoleStream:
         self._unseen.catch_up(now)
 
     def _show(self, now: Moment) -> None:
-        self._traffic.show(now, self.table_hash)
-        if self._state_at is None:
-            self._state_at = now.seconds
-        elif now.seconds - self._state_at >= STATE_SECONDS:
-            self._emit_state(now)
+        self._traffic.show(now)
+        for state in self._state.due(now.seconds):
+            self._tell(state, now)
 
     def open(self, last_event_id: str | None, history_seconds: float, now: Moment) -> Cursor:
         """The cursor of a new subscriber: resumed, reset, or with `history_seconds` and the current state."""
@@ -231,12 +232,14 @@ class ConsoleStream:
             cursor.reset = ("too_old", cursor.position)
         opening = b""
         if cursor.reset is not None:
-            opening = self._reset_event(*cursor.reset)
+            opening = _reset_event(*cursor.reset, self._ring, self._traffic.books)
             cursor.position, cursor.reset, cursor.state_due = self._ring.last, None, True
         events, cursor.position = self._ring.read(cursor.position, maximum_bytes)
         if cursor.state_due and cursor.position == self._ring.last:
             cursor.state_due = False
-            return opening + events + encode_event("presence", self._state_json())
+            books = self._traffic.books
+            states = [encode_event(one.event, _state_json(one, books)) for one in self._state]
+            return opening + events + b"".join(states)
         return opening + events
 
     def _append(self, event: str, payload_json: bytes, now: Moment, rest: SharedText | None = None) -> None:
@@ -246,27 +249,23 @@ class ConsoleStream:
         else:
             self._ring.append(event_id, encode_head(event, event_id), now.seconds, rest)
 
-    def _emit_state(self, now: Moment) -> None:
-        self._state_at = now.seconds
-        self._append("presence", self._state_json(), now)
-
-    def _books(self) -> dict[str, int]:
-        frames = self._traffic.frames
-        return {"frames_received": frames.received, "frames_pending": frames.pending}
-
-    def _state_json(self) -> bytes:
-        return encode_payload("presence", self._presence | self._books())
-
-    def _reset_event(self, reason: ResetReason, requested_id: int | None) -> bytes:
-        payload = {
-            "reason": reason,
-            "requested_id": requested_id,
-            "oldest_id": self._ring.oldest,
-            "newest_id": self._ring.last,
-            **self._books(),
-        }
-        return encode_event("stream_reset", encode_payload("stream_reset", payload), self._ring.last)
+    def _tell(self, state: State, now: Moment) -> None:
+        state.told_at = now.seconds
+        self._append(state.event, _state_json(state, self._traffic.books), now)
 
 
-def _lasting(presence: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in presence.items() if name not in _PASSING_FIELDS}
+def _state_json(state: State, books: Mapping[str, int]) -> bytes:
+    return encode_payload(state.event, {**state.payload, **books})
+
+
+def _reset_event(
+    reason: ResetReason, requested_id: int | None, ring: Ring, books: Mapping[str, int]
+) -> bytes:
+    payload = {
+        "reason": reason,
+        "requested_id": requested_id,
+        "oldest_id": ring.oldest,
+        "newest_id": ring.last,
+        **books,
+    }
+    return encode_event("stream_reset", encode_payload("stream_reset", payload), ring.last)

@@ -31,6 +31,11 @@ class IdSource:
         self._highest = self.start
         self._reserved = stored_reservation
 
+    @property
+    def newest(self) -> int:
+        """The highest id issued; the starting id when there was none."""
+        return self._highest
+
     def needs_reservation(self, wall_us: int) -> int | None:
         """What to store now as the new reservation, None while the present one suffices."""
         newest = max(wall_us, self._highest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from can_stream.frames.batches import FrameBatch, SignalBatch
@@ -11,7 +11,7 @@ from can_stream.text.frame_json import UNSYNCHRONISED_MEMBER, FrameOrigin, can_f
 from can_stream.text.timestamps import format_timestamp
 from stream_server.moment import Moment
 from stream_server.streams.console_signals import FindTable, members_of, signals_json
-from stream_server.streams.sampler import Sampler
+from stream_server.streams.sampler import Sampler, ShownFrame
 from stream_server.streams.sampling_log import SamplingLog
 from stream_server.streams.signal_sampler import SignalSampler
 from stream_server.streams.sse_format import encode_payload
@@ -20,88 +20,133 @@ Append: TypeAlias = Callable[[str, bytes, Moment], None]
 """Puts an event, its name and its payload as JSON, into the stream."""
 
 
-class LiveTraffic:
-    """Takes live packets of one dongle in, appends events at each tick.
+class _Dongle:
+    """What is of one dongle alone: its values, its signal table, and whether its clock is right."""
 
-    `frames` has the sampling limit, of `signals` events too, and the books.
+    def __init__(self) -> None:
+        self.values = SignalSampler()
+        self.table_hash: str | None = None
+        self.clock_synchronised = True
+
+
+class LiveTraffic:
+    """Takes live packets of dongles in, appends events at each tick.
+
+    `frames` has the sampling limit, of `signals` events too, and the books; it sees the frames of all dongles
+    as those of one bus, in the order in which they come.
     """
 
     def __init__(
-        self, dongle_id: str, max_frames_per_second: int | None, append: Append, find_table: FindTable
+        self,
+        dongle_ids: Iterable[str],
+        max_frames_per_second: int | None,
+        append: Append,
+        find_table: FindTable,
     ) -> None:
         self.frames = Sampler(max_frames_per_second)
-        self._dongle_id = dongle_id
+        self._dongles = {dongle_id: _Dongle() for dongle_id in dongle_ids}
         self._append = append
         self._find_table = find_table
-        self._values = SignalSampler()
         self._sampling_log = SamplingLog()
-        self._clock_synchronised = True
 
     @property
     def busy(self) -> bool:
         """Whether the next ticks have something to do even if nothing arrives."""
-        samplers_wait = self.frames.pending > 0 or self.frames.merging or self._values.waiting
-        return samplers_wait or self._sampling_log.watching
+        samplers_wait = self.frames.pending > 0 or self.frames.merging
+        return samplers_wait or any(one.waiting for one in self._values()) or self._sampling_log.watching
 
-    def offer_body(self, body: FrameBatch | SignalBatch, bus: str, now_seconds: float) -> None:
+    @property
+    def books(self) -> dict[str, int]:
+        """What lets a client check its own."""
+        return {"frames_received": self.frames.received, "frames_pending": self.frames.pending}
+
+    def offer_body(self, body: FrameBatch | SignalBatch, origin: FrameOrigin, now_seconds: float) -> None:
         """Frames, in the order of the bus, or the values of a dongle that sends none."""
         if isinstance(body, FrameBatch):
             if len(body):
-                self.frames.offer(body, FrameOrigin(self._dongle_id, bus), now_seconds)
-        else:
+                self.frames.offer(body, origin, now_seconds)
+        elif origin.dongle_id is not None:
             table = self._find_table(body.table_hash.hex())
-            self._values.offer(body, table, self.frames.max_frames_per_second, now_seconds)
+            self._dongles[origin.dongle_id].values.offer(body, table, self._values_limit(), now_seconds)
 
-    def offer_packet(self, packet: bytes, bus: str, now_seconds: float) -> None:
+    def offer_packet(self, packet: bytes, origin: FrameOrigin, now_seconds: float) -> None:
         """A packet of frames or values as received."""
         body = decode_packet(packet).body
         assert isinstance(body, FrameBatch | SignalBatch)
-        self.offer_body(body, bus, now_seconds)
+        self.offer_body(body, origin, now_seconds)
 
-    def set_clock(self, *, synchronised: bool) -> None:
-        """Whether a time service keeps the clock right that stamps what is shown from here on."""
-        self._clock_synchronised = synchronised
+    def set_clock(self, dongle_id: str, *, synchronised: bool) -> None:
+        """Whether a time service keeps the clock right that stamps what is shown of it from here on."""
+        self._dongles[dongle_id].clock_synchronised = synchronised
+
+    def set_table(self, dongle_id: str, table_hash: str | None) -> None:
+        """The table that the dongle's frames are decoded with."""
+        self._dongles[dongle_id].table_hash = table_hash
 
     def skip(self, frames: int) -> None:
         """So many more frames, and all that wait, count as shown; values that wait are gone."""
         self.frames.skip(frames)
-        if self._values.waiting:
-            self._values = SignalSampler()
+        for dongle in self._dongles.values():
+            if dongle.values.waiting:
+                dongle.values = SignalSampler()
 
-    def show(self, now: Moment, table_hash: str | None) -> None:
-        """Appends what is due now; frames are decoded with the table of `table_hash`."""
-        self._show_frames(now, table_hash)
-        self._show_values(now)
+    def show(self, now: Moment) -> None:
+        """Appends what is due now."""
+        self._show_frames(now)
+        for dongle_id, dongle in self._dongles.items():
+            self._show_values(dongle_id, dongle, now)
         details = self._note_sampling(now.seconds)
         if details is not None:
-            payload = _sampling_payload(details, now, counted=not self._values.merging)
+            counted = not any(values.merging for values in self._values())
+            payload = _sampling_payload(details, now, counted=counted)
             self._append("log", encode_payload("log", payload), now)
 
-    def _show_frames(self, now: Moment, table_hash: str | None) -> None:
+    def _values(self) -> list[SignalSampler]:
+        return [dongle.values for dongle in self._dongles.values()]
+
+    def _values_limit(self) -> int | None:
+        """What each dongle that sends values may show of them: its part of the limit."""
+        limit = self.frames.max_frames_per_second
+        if limit is None or len(self._dongles) == 1:
+            return limit
+        return max(1, limit // max(1, sum(values.table_hash is not None for values in self._values())))
+
+    def _show_frames(self, now: Moment) -> None:
         shown = self.frames.tick(now.seconds)
         if not shown:
             return
-        added = members_of([frame.row for frame in shown], self._find_table(table_hash))
-        clock = b"" if self._clock_synchronised else UNSYNCHRONISED_MEMBER
-        for frame, members in zip(shown, added, strict=True):
-            event = can_frame_json(frame.row, frame.origin, frame.frames, members + clock)
+        for frame, members in zip(shown, self._members(shown), strict=True):
+            event = can_frame_json(frame.row, frame.origin, frame.frames, members)
             self._append("can_frame", event, now)
 
-    def _show_values(self, now: Moment) -> None:
-        values = self._values
+    def _members(self, shown: Sequence[ShownFrame]) -> list[bytes]:
+        """What each dongle's own table and clock add to the event of each frame."""
+        added = [b""] * len(shown)
+        for dongle_id, dongle in self._dongles.items():
+            places = [place for place, frame in enumerate(shown) if frame.origin.dongle_id == dongle_id]
+            rows = [shown[place].row for place in places]
+            clock = b"" if dongle.clock_synchronised else UNSYNCHRONISED_MEMBER
+            found = members_of(rows, self._find_table(dongle.table_hash)) if rows else []
+            for place, members in zip(places, found, strict=True):
+                added[place] = members + clock
+        return added
+
+    def _show_values(self, dongle_id: str, dongle: _Dongle, now: Moment) -> None:
+        values = dongle.values
         table = self._find_table(values.table_hash) if values.merged else None
-        for shown in values.tick(table, self.frames.max_frames_per_second, now.seconds):
-            clock = {} if self._clock_synchronised else {"clock_synchronised": False}
-            self._append("signals", signals_json(shown, self._dongle_id, clock), now)
+        clock = {} if dongle.clock_synchronised else {"clock_synchronised": False}
+        for shown in values.tick(table, self._values_limit(), now.seconds):
+            self._append("signals", signals_json(shown, dongle_id, clock), now)
 
     def _note_sampling(self, now_seconds: float) -> dict[str, object] | None:
         """Rates of both kinds together: a message is what one frame said."""
-        frames, values = self.frames, self._values
+        frames, values = self.frames, self._values()
         rates = (
-            frames.frames_in.count(now_seconds) + values.messages_in.count(now_seconds),
-            frames.frames_out.count(now_seconds) + values.messages_out.count(now_seconds),
+            frames.frames_in.count(now_seconds) + sum(one.messages_in.count(now_seconds) for one in values),
+            frames.frames_out.count(now_seconds) + sum(one.messages_out.count(now_seconds) for one in values),
         )
-        return self._sampling_log.note(frames.merging or values.merging, *rates, now_seconds)
+        merging = frames.merging or any(one.merging for one in values)
+        return self._sampling_log.note(merging, *rates, now_seconds)
 
 
 def _sampling_payload(details: dict[str, object], now: Moment, *, counted: bool) -> dict[str, object]:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from can_stream.frames.batches import FrameBatch, SignalBatch
+from can_stream.text.frame_json import FrameOrigin
 from stream_server.moment import Moment
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.live_traffic import LiveTraffic
@@ -115,13 +116,15 @@ class UnseenFeed:
         self._traffic = traffic
         self._show_tick = show_tick
 
-    def keep_packet(self, body: FrameBatch | SignalBatch, packet: bytes, bus: str, now: Moment) -> None:
+    def keep_packet(
+        self, body: FrameBatch | SignalBatch, packet: bytes, origin: FrameOrigin, now: Moment
+    ) -> None:
         """A live packet, decoded and as received: from here on the stream is behind."""
         if not self.behind:
             self.behind = True
             self._clock = Moment(now.seconds - BEAT_SECONDS, now.wall_us - int(BEAT_SECONDS * 1e6))
         frames = len(body) if isinstance(body, FrameBatch) else 0
-        show = partial(self._traffic.offer_packet, packet, bus, now.seconds)
+        show = partial(self._traffic.offer_packet, packet, origin, now.seconds)
         self._queue.append(Unseen(*now, packet, frames, show))
 
     def fall_behind(self, now: Moment) -> None:

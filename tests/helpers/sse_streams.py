@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from can_stream.frames.batches import FrameBatch, batch_of
+from can_stream.text.frame_json import FrameOrigin
 from stream_server.moment import Moment
 from stream_server.streams.console import ConsoleStream, StreamLimits
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.ring import RingLimits
+from stream_server.streams.subject import of_dongle
 
 WALL_US = 1_766_417_462_000_000
+CAN0 = FrameOrigin("van7-can0", "can0")
 
 
 def frames(ids: Iterable[int], flags: int = 0, first_ns: int = WALL_US * 1000) -> FrameBatch:
@@ -34,7 +37,7 @@ def make_stream(
     assert reservation is not None
     ids.reserved(reservation)
     limits = StreamLimits(ring or RingLimits(), max_frames_per_second)
-    return ConsoleStream("van7-can0", ids, limits, lambda stream: None)
+    return ConsoleStream(of_dongle("van7-can0"), ids, limits, lambda stream: None)
 
 
 def moment(seconds: float) -> Moment:

@@ -22,7 +22,7 @@ from tests.helpers.sse_server import (
     sse_servers,
     until,
 )
-from tests.helpers.sse_streams import frames, parse_events
+from tests.helpers.sse_streams import CAN0, frames, parse_events
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_curl_reads_a_stream(start_server: StartServer) -> None:
     )
     assert process.stdout is not None
     await until(lambda: server.fanout.subscribers == 1)
-    server.stream.offer_body(frames([0x7E8, 0x123]), "can0", clock.now().seconds)
+    server.stream.offer_body(frames([0x7E8, 0x123]), CAN0, clock.now().seconds)
     data = b""
     while data.count(b"event: can_frame") < 2 or not data.endswith(b"\n\n"):
         data += await asyncio.wait_for(process.stdout.read(4096), 20)

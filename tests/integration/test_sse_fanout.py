@@ -31,7 +31,7 @@ from tests.helpers.sse_server import (
     sse_servers,
     until,
 )
-from tests.helpers.sse_streams import counted, frames, parse_events
+from tests.helpers.sse_streams import CAN0, counted, frames, parse_events
 
 
 @pytest.fixture
@@ -204,14 +204,14 @@ async def test_whoever_opens_an_unwatched_console_gets_its_history_and_then_what
     batch = frames(range(400))
     packet = encode_frames(PacketNumber("00" * 8, 1), batch, 1000)
     for _ in range(20):
-        server.stream.offer_packet(batch, packet, "can0", clock.now())
+        server.stream.offer_packet(batch, packet, CAN0, clock.now())
     async with aiohttp.ClientSession() as session:
         async with session.get(server.url, params={"history": "30"}) as response:
             events = await read_events(response.content, lambda events: counted(events) == 8000)
-            server.stream.offer_packet(batch, packet, "can0", clock.now())
+            server.stream.offer_packet(batch, packet, CAN0, clock.now())
             events += await read_events(response.content, lambda events: counted(events) == 400)
         await until(lambda: server.fanout.subscribers == 0)
-        server.stream.offer_packet(batch, packet, "can0", clock.now())
+        server.stream.offer_packet(batch, packet, CAN0, clock.now())
         assert server.stream.is_behind
         last = str(events[-1].event_id)
         async with session.get(server.url, headers={"Last-Event-ID": last}) as response:
@@ -229,7 +229,7 @@ async def test_a_thousand_subscribers_get_every_frame(start_server: StartServer)
     clients = [await raw_client(server.port, request) for _ in range(1000)]
     await until(lambda: server.fanout.subscribers == 1000)
     for number in range(10):
-        server.stream.offer_body(frames(range(20)), "can0", clock.now().seconds)
+        server.stream.offer_body(frames(range(20)), CAN0, clock.now().seconds)
         await asyncio.sleep(0.02 * (number % 3))
     last = server.emit(-1)
     loop = asyncio.get_running_loop()

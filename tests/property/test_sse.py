@@ -25,7 +25,8 @@ from stream_server.streams.sse_format import (
     parse_event_id,
     parse_history,
 )
-from tests.helpers.sse_streams import WALL_US, Event, books, counted, frames, parse_events
+from stream_server.streams.subject import of_dongle
+from tests.helpers.sse_streams import CAN0, WALL_US, Event, books, counted, frames, parse_events
 
 DAY_US = 86_400_000_000
 
@@ -58,7 +59,7 @@ class Server:
         assert not self.issued or self.ids.start > self.issued[-1]
         self.reserve()
         limits = StreamLimits(RingLimits(events=6, seconds=60), max_frames_per_second=10)
-        self.stream = ConsoleStream("van7-can0", self.ids, limits, lambda stream: None)
+        self.stream = ConsoleStream(of_dongle("van7-can0"), self.ids, limits, lambda stream: None)
         self.set_presence()
 
     def reserve(self) -> None:
@@ -127,9 +128,9 @@ steps = st.lists(st.tuples(st.sampled_from(ACTIONS.split(" ")), st.integers(1, 5
 
 def act(server: Server, action: str, size: int) -> None:
     if action == "frames":
-        server.stream.offer_body(frames(range(size)), "can0", server.seconds)
+        server.stream.offer_body(frames(range(size)), CAN0, server.seconds)
     elif action == "flood":
-        server.stream.offer_body(frames([7] * 30 + list(range(size))), "can0", server.seconds)
+        server.stream.offer_body(frames([7] * 30 + list(range(size))), CAN0, server.seconds)
     elif action == "tick":
         server.tick(0.05 * size)
     elif action == "idle":

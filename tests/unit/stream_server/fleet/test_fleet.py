@@ -232,7 +232,7 @@ async def test_a_restarted_server_knows_everybody_and_has_seen_nobody(
     assert (transition.online, transition.reason, transition.seen_at_ns) == (False, "server_started", seen_ns)
     known = {one.dongle_id: one for one in again.fleet.dongles_of("van7")}
     assert {name: one.listed for name, one in known.items()} == {"can0": True, "can1": False}
-    assert (known["can0"].signal_table, again.fleet.stream("can0").table_hash) == (TABLE, TABLE)
+    assert (known["can0"].signal_table, again.hub.feed("can0").table_hash) == (TABLE, TABLE)
     assert [again.fleet.stream(one).max_frames_per_second for one in ("can0", "other")] == [None, 7]
 
 
@@ -327,7 +327,7 @@ async def test_a_dongle_with_another_table_forgets_the_values_of_the_last(parts:
     assert len(parts.last_values.of("can0")) == 1, "a dongle that is unplugged keeps what it said"
     assert await parts.fleet.devices("van7", [dongle("can0", signal_tables=[OTHER_TABLE, TABLE])], "x") == []
     assert len(parts.last_values.of("can0")) == 0
-    assert parts.fleet.stream("can0").table_hash == OTHER_TABLE
+    assert parts.hub.feed("can0").table_hash == OTHER_TABLE
 
 
 async def test_an_unplugged_dongle_keeps_what_it_said_last_also_over_a_restart(parts: ServerParts) -> None:

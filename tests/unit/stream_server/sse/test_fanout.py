@@ -14,7 +14,7 @@ import pytest
 from stream_server import clock
 from stream_server.sse import fanout as module
 from stream_server.sse.fanout import FanOut, FanOutSettings, Subscriber
-from stream_server.streams.console import StreamLimits
+from stream_server.streams.console import ConsoleStream, StreamLimits
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
 from tests.helpers.sse_streams import Event, parse_events
@@ -65,11 +65,14 @@ class Console:
         return self.hub.get(dongle_id).emit("log", {"number": number}, clock.now())
 
     async def client(self, dongle_id: str, last_event_id: str | None = None) -> Client:
+        return await self.client_of(self.hub.get(dongle_id), last_event_id)
+
+    async def client_of(self, stream: ConsoleStream, last_event_id: str | None = None) -> Client:
         ours, theirs = socket.socketpair()
         transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
         reader, writer = await asyncio.open_connection(sock=theirs)
         subscriber = self.fanout.subscribe(
-            self.hub.get(dongle_id),
+            stream,
             transport,
             chunked=False,
             opening=b"retry: 1\n\n",
@@ -187,3 +190,20 @@ async def test_a_client_that_resumes_gets_what_it_missed_and_one_that_asks_nonse
     lost = await console.client("can0", "nonsense")
     (reset, state) = await lost.events(lambda events: len(events) == 2)
     assert (reset.event, reset.payload["reason"], state.event) == ("stream_reset", "unknown", "presence")
+
+
+async def test_a_stream_that_ends_gives_what_there_is_and_lets_nobody_wait(console: Console) -> None:
+    await console.fanout.start()
+    stream = console.hub.add_group("bridge", ("can0", "can1"), lambda _presences: {}, clock.now())
+    client, other = await console.client_of(stream), await console.client("can0")
+    stream.emit("log", {"number": 1}, clock.now())
+    console.hub.remove_group("bridge")
+    async with asyncio.timeout(10):
+        await client.subscriber.done.wait()
+    assert await client.numbers(1) == [1]
+    late = await console.client_of(stream)
+    assert late.subscriber.done.is_set(), "whoever had asked for it just before it ended"
+    console.emit("can0", 2)
+    assert await other.numbers(1) == [2]
+    assert not other.subscriber.done.is_set()
+    assert console.fanout.subscribers == 1

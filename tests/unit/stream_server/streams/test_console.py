@@ -16,8 +16,10 @@ from stream_server.streams.console_signals import members_of
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.hub import StreamHub
 from stream_server.streams.ring import RingLimits
+from stream_server.streams.subject import of_dongle
 from tests.helpers.signal_tables import demo_samples, demo_table
 from tests.helpers.sse_streams import (
+    CAN0,
     WALL_US,
     Event,
     books,
@@ -49,7 +51,7 @@ def recorded_stream() -> tuple[ConsoleStream, list[Event]]:
     for step in range(120):
         now = moment(step * 0.05)
         if step < 60:
-            stream.offer_body(frames([1, 2, 3] * (1 + step % 7)), "can0", now.seconds)
+            stream.offer_body(frames([1, 2, 3] * (1 + step % 7)), CAN0, now.seconds)
         if step % 10 == 0:
             stream.set_presence(ONLINE | {"online": step % 20 == 0}, now)
         stream.tick(now)
@@ -108,7 +110,7 @@ def test_cut_at_every_id_of_a_ring_that_moved_on_there_is_the_rest_or_exactly_on
 )
 def test_what_cannot_be_resumed_is_reset_with_books(text: str, reason: str, requested: int | None) -> None:
     stream = make_stream(max_frames_per_second=10)
-    stream.offer_body(frames([1, 2, 3, 4, 5] * 10), "can0", 1.0)
+    stream.offer_body(frames([1, 2, 3, 4, 5] * 10), CAN0, 1.0)
     stream.tick(moment(1.0))
     reset, state = opened(stream, text, 1.0)
     assert reset.event_id == stream.last_id
@@ -150,7 +152,7 @@ def test_a_subscriber_that_the_ring_passes_is_reset_and_goes_on() -> None:
 def test_history_comes_before_the_state_so_that_the_books_hold_at_the_cursor() -> None:
     stream = make_stream()
     for second in range(10):
-        stream.offer_body(frames([second]), "can0", float(second))
+        stream.offer_body(frames([second]), CAN0, float(second))
         stream.tick(moment(second))
     events = opened(stream, None, 9.0, history=3.5)
     assert [event.event for event in events] == ["can_frame"] * 4 + ["presence"]
@@ -175,9 +177,7 @@ def test_the_books_hold_at_every_moment_of_a_busy_bus() -> None:
     totals: list[int] = []
     for step in range(400):
         now = moment(step * 0.05)
-        stream.offer_body(
-            frames(random.integers(0, 60, random.integers(0, 500)).tolist()), "can0", now.seconds
-        )
+        stream.offer_body(frames(random.integers(0, 60, random.integers(0, 500)).tolist()), CAN0, now.seconds)
         if step % 50 == 7:
             cursor = stream.open(None, 0, now)
             (state,) = parse_events(stream.read(cursor, 1 << 20))
@@ -219,7 +219,7 @@ def sampler_logs(frames_per_tick: list[int]) -> list[dict[str, Any]]:
     cursor = stream.open(None, 0, moment(0.0))
     for step, count in enumerate(frames_per_tick):
         now = moment(step * 0.05)
-        stream.offer_body(frames([number % 50 for number in range(count)]), "can0", now.seconds)
+        stream.offer_body(frames([number % 50 for number in range(count)]), CAN0, now.seconds)
         stream.tick(now)
     return [event.payload for event in parse_events(stream.read(cursor, 1 << 30)) if event.event == "log"]
 
@@ -281,7 +281,7 @@ def test_a_hub_gives_the_same_stream_for_the_same_dongle() -> None:
     hub = StreamHub(IdSource(WALL_US), StreamLimits())
     assert hub.get("a") is hub.get("a")
     assert hub.get("a") is not hub.get("b")
-    assert [stream.dongle_id for stream in hub] == ["a", "b"]
+    assert [str(stream.subject.name) for stream in hub] == ["dongle a", "dongle b"]
     assert len(hub) == 2
 
 
@@ -289,8 +289,8 @@ def test_activity_is_told_and_ticks_are_needed_until_all_is_shown() -> None:
     active: list[ConsoleStream] = []
     ids = IdSource(WALL_US)
     ids.reserved(WALL_US + 10**9)
-    stream = ConsoleStream("a", ids, StreamLimits(max_frames_per_second=10), active.append)
-    stream.offer_body(frames([1, 2, 3, 4]), "can0", 0.0)
+    stream = ConsoleStream(of_dongle("van7-can0"), ids, StreamLimits(max_frames_per_second=10), active.append)
+    stream.offer_body(frames([1, 2, 3, 4]), CAN0, 0.0)
     assert active == [stream]
     assert stream.needs_ticks
     for step in range(20):

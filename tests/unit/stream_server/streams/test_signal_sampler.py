@@ -13,8 +13,9 @@ from can_stream.signals.table import SignalTable
 from stream_server.streams.console import ConsoleStream, StreamLimits
 from stream_server.streams.event_ids import IdSource
 from stream_server.streams.signal_sampler import ShownMessage, SignalSampler
+from stream_server.streams.subject import of_dongle
 from tests.helpers.signal_tables import gear_table, table_of
-from tests.helpers.sse_streams import WALL_US, Event, frames, moment, parse_events
+from tests.helpers.sse_streams import CAN0, WALL_US, Event, frames, moment, parse_events
 
 TICK = 0.05
 TABLE = table_of({f"M{number}": [SignalModel("A", 0, 8), SignalModel("B", 8, 8)] for number in range(40)})
@@ -118,7 +119,7 @@ def signal_stream(limit: int = 200, tables: list[SignalTable] | None = None) -> 
     ids = IdSource(WALL_US)
     ids.reserved(WALL_US + 10**12)
     return ConsoleStream(
-        "van7-can0",
+        of_dongle("van7-can0"),
         ids,
         StreamLimits(max_frames_per_second=limit),
         lambda stream: None,
@@ -132,8 +133,8 @@ def events_of(stream: ConsoleStream) -> list[Event]:
 
 def test_signals_events_do_not_touch_the_books_of_frames() -> None:
     stream = signal_stream(limit=10)
-    stream.offer_body(messages(list(range(40)) * 10), "can0", 0.0)
-    stream.offer_body(frames([1, 2]), "can0", 0.0)
+    stream.offer_body(messages(list(range(40)) * 10), CAN0, 0.0)
+    stream.offer_body(frames([1, 2]), CAN0, 0.0)
     now = 0.0
     while stream.needs_ticks:
         stream.tick(moment(now))
@@ -149,7 +150,7 @@ def test_sampling_of_messages_is_told_when_it_starts_and_stops() -> None:
     stream = signal_stream(limit=100)
     for step in range(200):
         if step < 100:
-            stream.offer_body(messages(list(range(40))), "can0", step * TICK)
+            stream.offer_body(messages(list(range(40))), CAN0, step * TICK)
         stream.tick(moment(step * TICK))
     logs = [event.payload for event in events_of(stream) if event.event == "log"]
     assert [log["details"]["active"] for log in logs] == [True, False]
@@ -160,7 +161,7 @@ def test_sampling_of_messages_is_told_when_it_starts_and_stops() -> None:
 def test_a_stream_without_the_table_sleeps_and_shows_all_when_it_comes() -> None:
     tables: list[SignalTable] = []
     stream = signal_stream(tables=tables)
-    stream.offer_body(messages([5]), "can0", 0.0)
+    stream.offer_body(messages([5]), CAN0, 0.0)
     stream.tick(moment(0.0))
     assert not stream.needs_ticks
     tables.append(TABLE)

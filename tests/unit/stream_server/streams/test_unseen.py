@@ -13,7 +13,7 @@ from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import encode_frames
 from stream_server.streams.console import ConsoleStream
 from stream_server.streams.ring import RingLimits
-from tests.helpers.sse_streams import Event, books, counted, frames, make_stream, moment, parse_events
+from tests.helpers.sse_streams import CAN0, Event, books, counted, frames, make_stream, moment, parse_events
 
 _NUMBER: Final = PacketNumber("00" * 8, 1)
 _STEP: Final = 0.05
@@ -21,7 +21,7 @@ _STEP: Final = 0.05
 
 def offer(stream: ConsoleStream, ids: list[int], seconds: float) -> None:
     batch = frames(ids)
-    stream.offer_packet(batch, encode_frames(_NUMBER, batch, 1000), "can0", moment(seconds))
+    stream.offer_packet(batch, encode_frames(_NUMBER, batch, 1000), CAN0, moment(seconds))
 
 
 def caught_up(stream: ConsoleStream, seconds: float) -> int:
@@ -58,6 +58,10 @@ _ACTIONS = st.lists(
 )
 
 
+def presence(*, online: bool, reason: str) -> dict[str, Any]:
+    return {"dongle_id": "van7-can0", "online": online, "reason": reason}
+
+
 def play(stream: ConsoleStream, actions: list[Action]) -> float:
     """One action a beat, each followed by the beat's tick, as the fan-out does; the time at the end."""
     for step, (action, ids) in enumerate(actions):
@@ -67,9 +71,11 @@ def play(stream: ConsoleStream, actions: list[Action]) -> float:
         elif action == "gap":
             stream.emit("gap", {"dongle_id": "van7-can0", "frames": ids[0]}, moment(seconds))
         elif action == "presence":
-            stream.set_presence({"online": bool(ids[0] % 2), "reason": "heartbeat"}, moment(seconds))
+            stream.set_presence(
+                {"dongle_id": "van7-can0", "online": bool(ids[0] % 2), "reason": "heartbeat"}, moment(seconds)
+            )
         elif action == "clock":
-            stream.set_clock(moment(seconds), synchronised=bool(ids[0] % 2))
+            stream.set_clock("van7-can0", moment(seconds), synchronised=bool(ids[0] % 2))
         stream.tick(moment(seconds))
     return len(actions) * _STEP
 
@@ -175,7 +181,7 @@ def test_what_is_older_than_the_ring_is_not_shown_but_counted_and_old_places_are
 def test_a_silent_stream_whose_packets_are_all_too_old_is_no_longer_behind() -> None:
     stream = make_stream()
     offer(stream, [1] * 500, 0.0)
-    stream.set_presence({"online": False, "reason": "silence"}, moment(1.0))
+    stream.set_presence(presence(online=False, reason="silence"), moment(1.0))
     stream.tick(moment(62.0))
     assert not stream.is_behind
     (state,) = everything(stream, 62.0, history=0.0)
