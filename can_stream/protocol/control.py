@@ -39,7 +39,7 @@ PacketBytes = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 WallNs = UInt
 Details = dict[str, Any]
 
-TableHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+TableHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(?!\n)$")]
 LaneName = Literal["frames", "signals"]
 LANES: Final[tuple[LaneName, ...]] = ("frames", "signals")
 ROWS_OF_LANE: Final[Mapping[str, str]] = {"frames": "frames", "signals": "values"}
@@ -134,7 +134,7 @@ class Discovery(ControlMessageBase, frozen=True, tag="discovery"):
     """Something the agent found: `kind` in CamelCase, `slug` names it within its kind."""
 
     wall_ns: WallNs
-    kind: Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z0-9]{0,63}$")]
+    kind: Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z0-9]{0,63}(?!\n)$")]
     slug: Identifier
     dongle_id: Identifier | None = None
     details: Details = {}

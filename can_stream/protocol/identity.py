@@ -7,11 +7,12 @@ from typing import Annotated, Final
 
 import msgspec
 
-IDENTIFIER_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+# `$` alone would let a line feed pass at the end.
+IDENTIFIER_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}(?!\n)$"
 START_ID_BYTES: Final = 8
 
 Identifier = Annotated[str, msgspec.Meta(pattern=IDENTIFIER_PATTERN)]
-StartId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$")]
+StartId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}(?!\n)$")]
 
 _SHOWN_CHARACTERS: Final = 80
 _VALID = re.compile(IDENTIFIER_PATTERN)
@@ -19,7 +20,7 @@ _VALID = re.compile(IDENTIFIER_PATTERN)
 
 def is_identifier(text: str) -> bool:
     """Whether `text` may be an agent_id, dongle_id or group_id as it stands."""
-    return _VALID.match(text) is not None and not text.endswith("\n")
+    return _VALID.match(text) is not None
 
 
 def identifier_problem(text: str) -> str:
