@@ -23,6 +23,7 @@ from stream_server.errors import StartError, StorageError
 from stream_server.fleet.fleet import Fleet
 from stream_server.fleet.memory import Memory
 from stream_server.gauges import add_gauges
+from stream_server.groups.groups import Groups
 from stream_server.http import openapi
 from stream_server.http.api import (
     API_PREFIX,
@@ -35,7 +36,7 @@ from stream_server.http.api import (
 )
 from stream_server.http.front import Front
 from stream_server.http.long_answers import LongAnswers
-from stream_server.http.routes import agents, dongles, enrolments, frames, operations, sessions
+from stream_server.http.routes import agents, dongles, enrolments, frames, groups, operations, sessions
 from stream_server.http.services import Services
 from stream_server.http.site import GuardedRunner, PatientSite
 from stream_server.metrics import Metrics
@@ -66,6 +67,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *agents.ROUTES,
     *enrolments.ROUTES,
     *dongles.ROUTES,
+    *groups.ROUTES,
     *frames.ROUTES,
     *sessions.ROUTES,
     *operations.ROUTES,
@@ -144,8 +146,7 @@ async def running_services(
         stack.push_async_callback(fanout.close)
         await tell_of_restore(database)
         await tell_of_damage(database, recording)
-        fleet = Fleet(database, hub, last_values)
-        await fleet.load()
+        fleet, known_groups = await _loaded_fleet(database, hub, last_values)
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
         running = await load_running_time(recording)
         recorder = _started_recorder(recording, metrics, running, fleet)
@@ -157,9 +158,9 @@ async def running_services(
         stack.callback(long_answers.close)
         front = _front(config, metrics)
         services = Services(
-            config, database, recording, metrics, access, front, hub, fanout, fleet, recorder, tables,
-            last_values, readiness, retention, long_answers,
-            _memory(config, fleet, recorder, fanout, long_answers, front),
+            config, database, recording, metrics, access, front, hub, fanout, fleet, known_groups, recorder,
+            tables, last_values, readiness, retention, long_answers,
+            _memory(config, fleet, hub, recorder, fanout, long_answers, front),
         )  # fmt: skip
         add_gauges(services)
         holes = HoleKeeper(recording, recorder, running, config.holes.max_age_seconds)
@@ -176,6 +177,7 @@ def _front(config: ServerConfig, metrics: Metrics) -> Front:
 def _memory(
     config: ServerConfig,
     fleet: Fleet,
+    hub: StreamHub,
     recorder: Recorder,
     fanout: FanOut,
     long_answers: LongAnswers,
@@ -187,7 +189,7 @@ def _memory(
         "downloads": lambda: long_answers.held_bytes,
         "request_bodies": lambda: front.bodies.held,
     }
-    return Memory(fleet, config.limits.whole_memory_bytes, kinds)
+    return Memory(fleet, hub, config.limits.whole_memory_bytes, kinds)
 
 
 async def _loaded(
@@ -200,6 +202,15 @@ async def _loaded(
     await last_values.load()
     stack.push_async_callback(_stored, last_values)
     return tables, last_values
+
+
+async def _loaded_fleet(
+    database: Database, hub: StreamHub, last_values: LastValueStore
+) -> tuple[Fleet, Groups]:
+    fleet, known_groups = Fleet(database, hub, last_values), Groups(database, hub)
+    await fleet.load()
+    await known_groups.load()
+    return fleet, known_groups
 
 
 def _started_recorder(recording: Database, metrics: Metrics, running: RunningTime, fleet: Fleet) -> Recorder:

@@ -50,6 +50,7 @@ class ApiError(ServerError):
 _LISTED: Final = {
     "agent": "`stream-server agents list` and GET /api/v1/agents lists them",
     "dongle": "GET /api/v1/dongles lists them",
+    "group": "GET /api/v1/groups lists them",
     "enrolment": "`stream-server enroll list` lists them, and which are revoked already",
     "token": "`stream-server token list` lists those that are not revoked",
 }

@@ -21,6 +21,7 @@ def _of_clients(services: Services) -> None:
         "connections_unknown", "Of them, those that have shown no credential", lambda: places.strangers
     )
     metrics.gauge("agents_online", "Agents that are online", fleet.presence.online_count)
+    metrics.gauge("groups", "Groups of two dongles", lambda: len(services.groups))
     metrics.gauge("sse_subscribers", "Open console streams", lambda: fanout.subscribers)
     metrics.gauge(
         "sse_send_timeouts", "Console clients cut off for reading nothing", lambda: fanout.send_timeouts

@@ -8,8 +8,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from can_stream.protocol.control import ServiceStatus, Text
+from can_stream.protocol.identity import Identifier
 from stream_server.access.roles import Role
 from stream_server.access.standing import Standing
+from stream_server.groups.group_state import Mode, OfflineSide
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -76,6 +78,31 @@ class DongleList(_Answer, frozen=True):
     """All dongles, by id."""
 
     dongles: list[DongleView]
+
+
+class GroupRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two dongles that are to be a group. `group_id` null: it is called after them."""
+
+    dongle_a_id: Identifier
+    dongle_b_id: Identifier
+    group_id: Identifier | None = None
+
+
+class GroupView(_Answer, frozen=True):
+    """Two dongles as one. `offline_side`: which of them cannot be reached now."""
+
+    group_id: str
+    dongle_a_id: str
+    dongle_b_id: str
+    mode: Mode
+    offline_side: OfflineSide | None
+    created_at: str
+
+
+class GroupList(_Answer, frozen=True):
+    """All groups, by id."""
+
+    groups: list[GroupView]
 
 
 class SignalView(_Answer, frozen=True):

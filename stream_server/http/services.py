@@ -8,6 +8,7 @@ from stream_server.access.access import Access
 from stream_server.config import ServerConfig
 from stream_server.fleet.fleet import Fleet
 from stream_server.fleet.memory import Memory
+from stream_server.groups.groups import Groups
 from stream_server.http.front import Front
 from stream_server.http.long_answers import LongAnswers
 from stream_server.metrics import Metrics
@@ -34,6 +35,7 @@ class Services:
     hub: StreamHub
     fanout: FanOut
     fleet: Fleet
+    groups: Groups
     recorder: Recorder
     signal_tables: SignalTables
     last_values: LastValueStore

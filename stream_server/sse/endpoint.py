@@ -18,6 +18,10 @@ from stream_server.streams.sse_format import (
     parse_history,
 )
 
+CONSOLE_QUERY: Final = {
+    "history": "seconds of the ring to replay first",
+    "last_event_id": "resume after this event, for clients that cannot set Last-Event-ID",
+}
 _HEADERS: Final = {
     "Content-Type": f"{CONTENT_TYPE}; charset=utf-8",
     "Cache-Control": "no-cache",

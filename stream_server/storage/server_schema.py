@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     false,
 )
 
@@ -60,6 +61,26 @@ dongles: Final = Table(
     Column("created_at_ns", BigInteger, nullable=False),
     Column("frames_mode", String(16), nullable=False, server_default="all"),
     Column("signal_table", TableHash),
+)
+
+dongle_groups: Final = Table(
+    "dongle_groups",
+    metadata,
+    Column("group_id", Name, primary_key=True),
+    Column("created_at_ns", BigInteger, nullable=False),
+    Column("max_frames_per_second", Integer),
+    Column("sampling_set", Boolean, nullable=False, server_default=false()),
+)
+
+# Its key keeps a dongle from being in two groups, whatever the code does.
+dongle_group_members: Final = Table(
+    "dongle_group_members",
+    metadata,
+    Column("dongle_id", Name, ForeignKey("dongles.dongle_id"), primary_key=True),
+    Column("group_id", Name, ForeignKey("dongle_groups.group_id"), nullable=False),
+    # A or B, as the API calls them.
+    Column("side", String(1), nullable=False),
+    UniqueConstraint("group_id", "side"),
 )
 
 signal_tables: Final = Table(

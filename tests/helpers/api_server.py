@@ -163,8 +163,8 @@ async def eventually(check: Any) -> Any:
         return value
 
 
-async def listen(viewer: Api, dongle_id: str) -> aiohttp.ClientResponse:
-    url = f"{viewer.server.url}{API}/streams/dongles/{dongle_id}/console"
+async def listen(viewer: Api, name: str, kind: str = "dongles") -> aiohttp.ClientResponse:
+    url = f"{viewer.server.url}{API}/streams/{kind}/{name}/console"
     response = await viewer.session.get(url, headers=viewer.headers)
     assert response.status == 200, await response.text()
     return response

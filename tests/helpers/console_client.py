@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from tests.helpers.sse_streams import Event, books, counted
@@ -17,14 +17,21 @@ _TIMEOUT_SECONDS: Final = 30.0
 
 
 class ConsoleClient:
-    """Follows one dongle's console from `__enter__` on, until the server ends the stream."""
+    """Follows one dongle's console, or a group's, from `__enter__` on, until the server ends the stream."""
 
-    def __init__(self, url: str, dongle_id: str, token: str, last_event_id: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        token: str,
+        last_event_id: str | None = None,
+        kind: Literal["dongles", "groups"] = "dongles",
+    ) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_TIMEOUT_SECONDS)
         headers = {"Authorization": f"Bearer {token}"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
-        self._connection.request("GET", f"/api/v1/streams/dongles/{dongle_id}/console", headers=headers)
+        self._connection.request("GET", f"/api/v1/streams/{kind}/{name}/console", headers=headers)
         self._response = self._connection.getresponse()
         assert self._response.status == 200, self._response.read()
         self._news = threading.Condition()
@@ -48,6 +55,12 @@ class ConsoleClient:
         """Every event so far."""
         with self._news:
             return list(self._events)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has ended the stream."""
+        with self._news:
+            return self._ended
 
     @property
     def last_id(self) -> int:
@@ -79,7 +92,7 @@ class ConsoleClient:
         for event in self.events:
             if event.event == "can_frame":
                 total += counted([event])
-            elif event.event in ("presence", "stream_reset"):
+            elif event.event in ("group_state", "presence", "stream_reset"):
                 if start is None or event.event == "stream_reset":
                     start, total = books(event.payload), 0
                 assert total == books(event.payload) - start, event

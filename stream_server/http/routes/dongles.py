@@ -15,7 +15,7 @@ from stream_server.http.bodies import DongleList, DongleView, Sampling, SignalVa
 from stream_server.http.signal_views import signal_views
 from stream_server.http.views import dongle_view
 from stream_server.recording.lane_numbers import LaneNumbers, frames_lanes
-from stream_server.sse.endpoint import serve_console
+from stream_server.sse.endpoint import CONSOLE_QUERY, serve_console
 from stream_server.streams.sse_format import CONTENT_TYPE
 
 
@@ -104,10 +104,7 @@ ROUTES: Final = (
         console,
         "Server-sent events of one dongle",
         response_type=CONTENT_TYPE,
-        query={
-            "history": "seconds of the ring to replay first",
-            "last_event_id": "resume after this event, for clients that cannot set Last-Event-ID",
-        },
+        query=CONSOLE_QUERY,
     ),
     Route(
         "GET",

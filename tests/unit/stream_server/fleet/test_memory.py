@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from stream_server import clock
 from stream_server.fleet.memory import Memory
 from stream_server.storage.database import Database
-from tests.helpers.server_parts import ServerParts, enrol, new_recording, new_storage
+from tests.helpers.server_parts import ServerParts, Watcher, enrol, new_recording, new_storage
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def say(parts: ServerParts, agent_id: str, text: str) -> None:
 
 
 async def test_an_agent_over_its_share_is_told_and_its_consoles_forget_the_oldest(parts: ServerParts) -> None:
-    memory = Memory(parts.fleet, 400_000, {"other": lambda: 5})
+    memory = Memory(parts.fleet, parts.hub, 400_000, {"other": lambda: 5})
     console, others = parts.watch("can0"), parts.watch("can8")
     say(parts, "van8", "all is well")
     for number in range(6):
@@ -45,3 +46,18 @@ async def test_an_agent_over_its_share_is_told_and_its_consoles_forget_the_oldes
     memory.tick()
     assert not memory.is_over("van7")
     assert sum(memory.ledger().values()) < 100_000
+
+
+async def test_a_group_that_takes_too_much_forgets_and_harms_neither_agent(parts: ServerParts) -> None:
+    memory = Memory(parts.fleet, parts.hub, 400_000, {})
+    stream = parts.hub.add_group("bridge", ("can0", "can8"), lambda _presences: {}, clock.now())
+    console = Watcher(stream)
+    for number in range(6):
+        stream.emit("log", {"message": f"{number}" * 20_000}, clock.now())
+    assert memory.ledger()["consoles"] > 120_000
+    assert len(console.told("log")) == 6
+    memory.tick()
+    assert (memory.is_over("van7"), memory.is_over("van8"), memory.is_over("bridge")) == (False,) * 3
+    (said,) = (event["message"] for event in console.told("log"))
+    assert said.startswith("group bridge takes more of the server's memory than its share: its console")
+    assert memory.ledger()["consoles"] < 110_000

@@ -1,0 +1,1 @@
+"""Groups: two dongles as one."""
