@@ -17,7 +17,7 @@ class DongleStatus(msgspec.Struct, frozen=True):
     """One dongle: what it is, what is wrong with it (`fault`, "" for nothing), and its books.
 
     `frames_per_second` is the mean of the last seconds; `seconds_since_frame` is None before the first frame.
-    `values` is None without databases.
+    `values` is None without databases. `mode` is that of the configuration; agents of before do not say it.
     """
 
     dongle_id: str
@@ -28,6 +28,7 @@ class DongleStatus(msgspec.Struct, frozen=True):
     seconds_since_frame: float | None
     frames: Books
     values: Books | None = None
+    mode: str = ""
 
 
 class AgentStatus(msgspec.Struct, frozen=True):

@@ -137,6 +137,7 @@ class Reporter:
             seconds_since_frame=None if silent_seconds is None else round(silent_seconds, 1),
             frames=frames_ledger(dongle).books(),
             values=None if values is None else values.books(),
+            mode=dongle.info.mode,
         )
 
     def _rate(self, dongle: Dongle) -> FrameRate:

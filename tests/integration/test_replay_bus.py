@@ -13,6 +13,9 @@ from click.testing import CliRunner
 from edge_agent.bus.python_can_bus import row_of
 from edge_agent.cli.logs.replay import replay
 from edge_agent.replay.to_bus import parse_target
+from tests.helpers.agents import RegisteredAgent, agent_environment, run_agent
+from tests.helpers.conditions import eventually
+from tests.helpers.processes import Process, installed_command
 
 LOG = """\
 (1766417462.000001) can0 123#1122334455667788
@@ -68,3 +71,29 @@ def test_targets_are_an_interface_and_a_channel() -> None:
     for text in ("", "can0", ":can0", "socketcan:"):
         with pytest.raises(ValueError, match="INTERFACE:CHANNEL"):
             parse_target(text)
+
+
+def test_a_bus_that_a_running_agent_listens_to_is_left_alone(tmp_path: Path) -> None:
+    log = tmp_path / "drive.log"
+    log.write_text(LOG)
+    token_file = tmp_path / "van7.token"
+    token_file.touch(0o600)
+    token_file.write_text("cea_agent_" + "x" * 43)
+    agent = RegisteredAgent("van7", token_file)
+    buses = [
+        {"id": f"van7-{mode}", "interface": "virtual", "channel": mode, "mode": mode}
+        for mode in ("listen_only", "normal")
+    ]
+    command = [*installed_command("edge-agent"), "replay", log, "--speed", "max", "--to"]
+    with run_agent(agent, "http://127.0.0.1:9", buses) as running:
+        eventually((tmp_path / "edge-agent" / "van7.sock").exists, "the status socket")
+        for words, status, said in (
+            (["virtual:listen_only"], 1, "the running agent van7 (process"),
+            (["virtual:listen_only", "--force"], 0, ""),
+            (["virtual:normal"], 0, ""),
+        ):
+            with Process([*command, *words], environment=agent_environment(tmp_path)) as process:
+                assert process.wait() == status, process.errors
+                assert said in process.errors
+                assert ("has it as van7-listen_only" in process.errors) is (status == 1)
+        assert running.is_running

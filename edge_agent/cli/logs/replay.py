@@ -17,6 +17,7 @@ from can_stream.logs.log_file import is_standard_input
 from can_stream.protocol.identity import identifier_problem, is_identifier
 from can_stream.signals.table import SignalTable
 from edge_agent.cli.databases import Databases, database_option, load_for_command
+from edge_agent.cli.logs.own_hand import own_hand_options, refuse_listeners
 from edge_agent.cli.logs.telling import are_whole, books_json, start_time_option, tell_logs
 from edge_agent.cli.parameters import (
     clear_text_option,
@@ -82,6 +83,7 @@ def _one_name_each(
 @database_option(required=False)
 @click.option("--server", metavar="URL", help="Stream to this server.")
 @click.option("--to", "bus", type=Parsed("INTERFACE:CHANNEL", parse_target), help="Transmit on this bus.")
+@own_hand_options
 @click.option("--print", "printing", is_flag=True, help="Print normalized frames as JSON lines.")
 @click.option(
     "--token-file",
@@ -151,6 +153,8 @@ def replay(logs: tuple[Path, ...], **options: Any) -> None:
         raise click.UsageError("give exactly one of --server, --to and --print")
     if options["databases"] and options["bus"]:
         raise click.UsageError("--dbc decodes what is streamed or printed; --to sends frames as they are")
+    if (options["force"] or options["path"]) and not options["bus"]:
+        raise click.UsageError("--force and --config are about what --to may send to")
     if options["loop"] and options["resume"]:
         raise click.UsageError("--resume needs an end to arrive at: leave out --loop")
     if options["resume"] and not options["server"]:
@@ -199,6 +203,8 @@ def _play(selection: Selection, pace: Pace, table: SignalTable | None, options: 
         _tell_about_logs(player, selection)
         return are_whole(player.source.books)
     if options["bus"]:
+        if not options["force"]:
+            refuse_listeners(options["bus"], options["path"])
         return _until_all_is_there(BusOutlet(player, *options["bus"]), player, selection)
     target, resume, start_id = _target(options), options["resume"], None
     with owning(target.agent_id):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -19,6 +20,7 @@ from can_stream.command_line.parameters import Parsed
 from can_stream.errors import CanStreamError
 from can_stream.text.frame_json import rows_of
 from edge_agent.cli.databases import Databases, database_option, tell_findings
+from edge_agent.cli.logs.own_hand import own_hand_options, refuse_listeners
 from edge_agent.cli.parameters import warn
 from edge_agent.errors import ReplayError
 from edge_agent.replay.to_bus import Transmitter, parse_target
@@ -60,6 +62,7 @@ def _positive(text: str, most: int) -> float:
     type=Parsed("INTERFACE:CHANNEL", parse_target),
     help="Transmit on this bus, through python-can: socketcan:vcan0, udp_multicast:239.0.0.1.",
 )
+@own_hand_options
 @click.option(
     "--rate",
     type=Parsed("N", _parse_rate),
@@ -77,7 +80,7 @@ def _positive(text: str, most: int) -> float:
 @click.option("--fd", is_flag=True, help="Send CAN FD messages too; the bus must be CAN FD.")
 def simulate(
     databases: Databases, target: tuple[str, str], rate: float | None, seconds: float | None,
-    seed: int, *, fd: bool,
+    seed: int, path: Path | None, *, fd: bool, force: bool,
 ) -> None:  # fmt: skip
     """Transmit made-up traffic for every message of databases, for demonstrations and load.
 
@@ -88,6 +91,8 @@ def simulate(
     SIGTERM, 130 when by Ctrl-C.
     """
     try:
+        if not force:
+            refuse_listeners(target, path)
         loaded, report = simulated_messages(databases.paths, databases.options)
         tell_findings(report)
         messages = _sendable(loaded, fd=fd)

@@ -1,0 +1,92 @@
+"""What replay and simulate share where they transmit: a bus that is for listening is left alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from can_stream.command_line.parameters import is_there
+from can_stream.strict_config import ConfigError
+from edge_agent.cli.parameters import AGENT_CONFIG, config_option
+from edge_agent.config.sections import AgentConfig
+from edge_agent.dongles.whereabouts import by_device_id
+from edge_agent.errors import ReplayError, SourceError, StatusError
+from edge_agent.host.inventory import Inventory
+from edge_agent.status.socket import candidates, running_agents, socket_path
+from edge_agent.transmit.by_hand import ReadBus, refusal
+from edge_agent.uplink.enrolled import load_config
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def own_hand_options(command: _Command) -> _Command:
+    """`--config FILE`, the parameter `path`, and `--force`."""
+    force = click.option(
+        "--force",
+        is_flag=True,
+        help="Transmit also where an agent of this machine is told to listen only.",
+    )
+    return config_option(required=False)(force(command))
+
+
+def refuse_listeners(target: tuple[str, str], path: Path | None) -> None:
+    """ReplayError where `path`, the agent's file of this machine, or a running agent listens there.
+
+    Also where that cannot be found out: what nobody could look up is not sent.
+    """
+    interface, channel = target
+    config = _config(path or AGENT_CONFIG) if path is not None or is_there(AGENT_CONFIG) else None
+    buses = [*_running(config)]
+    if config is not None:
+        buses = [*_configured(path or AGENT_CONFIG, config), *buses]
+    said = refusal(interface, _place(interface, channel), buses)
+    if said is not None:
+        raise ReplayError(said)
+
+
+def _config(path: Path) -> AgentConfig:
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        remedy = "it says which buses are for listening: mend it, name another with --config, or give --force"
+        raise ReplayError(f"{error}\n{remedy}") from None
+
+
+def _configured(path: Path, config: AgentConfig) -> Iterator[ReadBus]:
+    for section in config.dongles:
+        channel = section.channel
+        if section.device_id is not None:
+            try:
+                channel = by_device_id(section.device_id, section.interface, Inventory().adapters()).channel
+            except SourceError:  # it is not plugged in, so nothing can be sent there
+                continue
+        yield ReadBus(
+            str(path), section.id or "", section.interface, _place(section.interface, channel), section.mode
+        )
+
+
+def _running(config: AgentConfig | None) -> Iterator[ReadBus]:
+    paths = candidates()
+    if config is not None and config.agent.status_socket is not None:
+        paths.append(socket_path(config.agent.status_socket, config.agent_id))
+    for _, said in running_agents(paths):
+        if isinstance(said, StatusError):
+            if said.code == "NOT_RUNNING":
+                continue
+            raise ReplayError(
+                f"which buses an agent here listens to cannot be asked: {said}; or give --force"
+            )
+        told_by = f"the running agent {said.agent_id} (process {said.pid})"
+        for one in said.dongles:
+            yield ReadBus(told_by, one.dongle_id, one.interface, _place(one.interface, one.channel), one.mode)
+
+
+def _place(interface: str, channel: str) -> str:
+    """A serial port by its own name, whatever link it was named by; python-can takes a rate behind an @."""
+    if not channel.startswith("/"):
+        return channel
+    return os.path.realpath(channel.partition("@")[0] if interface == "slcan" else channel)
