@@ -85,8 +85,8 @@ class Heads:
 
     def begin_with(self, lines: Positions, other: Heads) -> None:
         """In these lines, the characters of `other`, which has fewer, in place of the first ones."""
-        chars, others = (one._cells.view(np.uint8).reshape(len(one), -1) for one in (self, other))
-        chars[lines, : others.shape[1]] = others
+        first = np.ndarray((len(self._cells),), other._cells.dtype, self._cells, 0, self._step)
+        first[lines] = other._cells
 
     def take(self, lines: Positions) -> Heads:
         """Those of some lines."""
