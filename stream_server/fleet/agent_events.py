@@ -13,7 +13,7 @@ from stream_server.streams.sse_format import encode_shared
 
 
 class AgentEvents:
-    """What is said once and read in several streams is kept once, on its agent's account."""
+    """What is said once is kept once, in however many streams it is read, on its agent's account."""
 
     def __init__(self, hub: StreamHub) -> None:
         self._hub = hub
@@ -23,14 +23,11 @@ class AgentEvents:
         self, agent_id: str, dongle_ids: Iterable[str], event: str, payload: Mapping[str, Any], now: Moment
     ) -> None:
         """An event about these dongles of an agent, once in each stream."""
-        streams = self._hub.showing(dongle_ids)
-        told: Mapping[str, Any] | SharedText = payload
-        if len(streams) > 1:
-            told = encode_shared(event, payload)
-            self._shared.setdefault(agent_id, WeakSet()).add(told)
-        for stream in streams:
-            stream.emit(event, told, now)
+        rest = encode_shared(event, payload)
+        self._shared.setdefault(agent_id, WeakSet()).add(rest)
+        for stream in self._hub.showing(dongle_ids):
+            stream.emit(event, rest, now)
 
     def shared_bytes(self, agent_id: str) -> int:
-        """About what its events take that several streams hold."""
+        """About what its events take, beside their places in streams."""
         return sum(len(rest.text) for rest in self._shared.get(agent_id, ()))

@@ -32,7 +32,8 @@ class RequestError(Exception):
 
 def encode_event(event: str, payload_json: bytes, event_id: int | None = None) -> bytes:
     """One event; `payload_json` is one line of JSON. Without an id the client's last id stays."""
-    return b"%b%b\n\n" % (encode_head(event, event_id), payload_json)
+    # Not by `%`, which takes half as much again: what it gives back of a large event is no use to the next.
+    return b"".join((encode_head(event, event_id), payload_json, b"\n\n"))
 
 
 def encode_head(event: str, event_id: int | None) -> bytes:
