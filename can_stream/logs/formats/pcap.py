@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import PurePath
 from typing import Final
 
@@ -63,8 +64,12 @@ _ORDERS: Final = {
     for order in "<>"
 }
 _FILE_HEAD_BYTES: Final = 24
+# Above it stand how many bytes of a check sum each packet has, and whether that is known.
+_LINK_TYPE: Final = 0x03FF_FFFF
 _MAX_INTERFACES: Final = 4096
 _LATEST_NS: Final = 2**63 - 1
+# An interface of a pcapng whose description cannot be read.
+_UNREADABLE: Final = Interface(-1, "")
 _REMEDY: Final = "capture on a CAN interface, as in `tcpdump -i can0 -w drive.pcap`"
 
 
@@ -106,12 +111,10 @@ class PcapLog:
             raise LogError(path, "not a capture (pcap or pcapng)")
         self._is_ng = head.startswith(PCAPNG_SECTION)
         if not self._is_ng and len(head) >= _FILE_HEAD_BYTES:
-            self._order, units = _ORDERS[head[:4]]
-            link_type = struct.unpack_from(f"{self._order}L", head, 20)[0] & 0x0FFF_FFFF
-            self._interfaces = [Interface(link_type, "can0", units)]
-            if not self._interfaces[0].has_can:
-                raise LogError(path, f"a capture of {link_name(link_type)}, not of CAN: {_REMEDY}")
-            self._has_can = True
+            try:
+                self._take_file_head(head)
+            except LineError as error:
+                raise LogError(path, error.reason) from None
 
     @property
     def channels(self) -> list[str]:
@@ -165,7 +168,11 @@ class PcapLog:
         buffer = self._content
         if len(buffer) - at < RECORD_BYTES:
             return 0
+        if buffer[at : at + 4] in _ORDERS and not any(buffer[at + 8 : at + RECORD_BYTES]):
+            return self._file_head_at(piece, at)
         seconds, part, size, _ = struct.unpack_from(f"{self._order}4L", buffer, at)
+        if not any(buffer[at : at + RECORD_BYTES]):
+            raise LineError("zero bytes where a packet should begin")
         if size > MAX_PACKET_BYTES:
             raise LineError(f"a packet of {size} bytes is larger than any is")
         if len(buffer) - at - RECORD_BYTES < size:
@@ -174,6 +181,24 @@ class PcapLog:
         stamp = seconds * NS_PER_SECOND + part * (NS_PER_SECOND // interface.units)
         self._add(piece, interface, stamp, (at + RECORD_BYTES, size), is_sent=False)
         return RECORD_BYTES + int(size)
+
+    def _file_head_at(self, piece: _Piece, at: int) -> int:
+        """As `_record_at`, the header of a capture that was joined to the one before."""
+        head = self._content[at : at + _FILE_HEAD_BYTES]
+        if len(head) < _FILE_HEAD_BYTES:
+            return 0
+        self._take_file_head(head)
+        piece.other("headers of further captures")
+        return _FILE_HEAD_BYTES
+
+    def _take_file_head(self, head: bytes) -> None:
+        """Raises `LineError` for a capture of something else."""
+        self._order, units = _ORDERS[head[:4]]
+        link_type = struct.unpack_from(f"{self._order}L", head, 20)[0] & _LINK_TYPE
+        interface = Interface(link_type, "can0", units)
+        if not interface.has_can:
+            raise LineError(f"a capture of {link_name(link_type)}, not of CAN: {_REMEDY}")
+        self._interfaces, self._has_can = [interface], True
 
     def _block_at(self, piece: _Piece, at: int) -> int:
         """As `_record_at`, a block of pcapng."""
@@ -202,19 +227,33 @@ class PcapLog:
     def _take(self, piece: _Piece, kind: int, block: bytes, at: int) -> None:
         if kind not in PACKETS:
             if kind == DESCRIPTION:
-                if len(self._interfaces) >= _MAX_INTERFACES:
-                    raise LineError(f"more than {_MAX_INTERFACES} interfaces")
-                self._interfaces.append(interface_of(block, self._order, len(self._interfaces)))
-                self._has_can |= self._interfaces[-1].has_can
+                self._describe(block)
             piece.other(block_name(kind))
             return
         packet = packet_of(kind, block, self._order)
         if packet.interface >= len(self._interfaces):
             raise LineError(f"a packet of interface {packet.interface}, which is not described")
         interface, stamp = self._interfaces[packet.interface], self._latest
+        if interface is _UNREADABLE:
+            raise LineError(f"a packet of interface {packet.interface}, whose description cannot be read")
         if packet.ticks is not None:
             stamp = interface.offset * NS_PER_SECOND + packet.ticks * NS_PER_SECOND // interface.units
-        self._add(piece, interface, stamp, (at + packet.begin, packet.size), is_sent=packet.is_sent)
+        size = min(packet.size, interface.most) if packet.ticks is None else packet.size
+        self._add(piece, interface, stamp, (at + packet.begin, size), is_sent=packet.is_sent)
+
+    def _describe(self, block: bytes) -> None:
+        """Packets name their interface by its place among all, also behind one that cannot be read."""
+        if len(self._interfaces) >= _MAX_INTERFACES:
+            raise LineError(f"more than {_MAX_INTERFACES} interfaces")
+        number = len(self._interfaces)
+        self._interfaces.append(_UNREADABLE)
+        interface = interface_of(block, self._order)
+        if not interface.channel:
+            taken = {other.channel for other in self._interfaces}
+            names = (f"can{free}" for free in count(number))
+            interface = replace(interface, channel=next(name for name in names if name not in taken))
+        self._interfaces[-1] = interface
+        self._has_can |= interface.has_can
 
     def _add(
         self, piece: _Piece, interface: Interface, stamp: int, place: tuple[int, int], *, is_sent: bool

@@ -73,14 +73,14 @@ class PacketList(Struct):
 
 
 def even_packets(content: bytes, order: str, units: int) -> tuple[Packets, int]:
-    """The records of pcap that `content` begins with, up to the first of another size; and how many bytes.
+    """The records of pcap that `content` begins with, up to the first of another size; how many bytes.
 
     A record is seconds, parts of a second, the captured and the original size (all uint32), and the packet.
     """
     if len(content) < RECORD_BYTES:
         return PacketList().packets(), 0
     size = int.from_bytes(content[8:12], "little" if order == "<" else "big")
-    if size > MAX_PACKET_BYTES:
+    if not 0 < size <= MAX_PACKET_BYTES:
         return PacketList().packets(), 0
     step = RECORD_BYTES + size
     heads = np.ndarray((len(content) // step, 4), f"{order}u4", content, 0, (step, 4))

@@ -32,12 +32,16 @@ _NAMES: Final = {
 
 
 class Interface(Struct, frozen=True):
-    """`link_type` as tcpdump.org numbers them; a second has `units`, times count from `offset` seconds."""
+    """`link_type` as tcpdump.org numbers them; a second has `units`, times count from `offset` seconds.
+
+    `most`: of how many bytes of a packet no more are captured.
+    """
 
     link_type: int
     channel: str
     units: int = 1_000_000
     offset: int = 0
+    most: int = 2**32 - 1
 
     @property
     def has_can(self) -> bool:

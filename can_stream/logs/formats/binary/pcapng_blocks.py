@@ -57,12 +57,12 @@ def block_name(kind: int) -> str:
     return _OTHERS.get(kind, f"blocks of type {kind}")
 
 
-def interface_of(block: bytes, order: str, number: int) -> Interface:
-    """An interface description, the section's `number`-th from 0."""
+def interface_of(block: bytes, order: str) -> Interface:
+    """An interface description; `channel` is empty where it has no name."""
     if len(block) < 20:
         raise LineError("an interface description is too short")
-    (link_type,) = struct.unpack_from(f"{order}H", block, 8)
-    name, units, offset = f"can{number}", 1_000_000, 0
+    link_type, _, most = struct.unpack_from(f"{order}HHL", block, 8)
+    name, units, offset = "", 1_000_000, 0
     for code, value in _options(block, 16, order):
         if code == _NAME:
             name = _name(value) or name
@@ -72,7 +72,7 @@ def interface_of(block: bytes, order: str, number: int) -> Interface:
             (offset,) = struct.unpack(f"{order}q", value)
     if abs(offset) > _MAX_OFFSET_SECONDS:
         raise LineError(f"an interface's times count from {offset} s, which no clock shows")
-    return Interface(link_type, name, units, offset)
+    return Interface(link_type, name, units, offset, most or MAX_BLOCK_BYTES)
 
 
 def _name(value: bytes) -> str | None:
@@ -85,7 +85,7 @@ def _name(value: bytes) -> str | None:
 def packet_of(kind: int, block: bytes, order: str) -> RawPacket:
     """The packet of a block of one of the kinds `PACKETS`."""
     if kind == _SIMPLE_PACKET:
-        # Nothing says how much was captured but the original size and the block's own.
+        # How much was captured is the original size, but no more than the interface's packets have.
         (size,) = struct.unpack_from(f"{order}L", block, 8) if len(block) >= 16 else (0,)
         return RawPacket(0, None, 12, min(size, max(len(block) - 16, 0)))
     if len(block) < 32:
