@@ -59,7 +59,7 @@ class BlfLog:
         if self._bytes.need(len(MAGIC)) and self._bytes.peek(len(MAGIC)) != MAGIC:
             raise LogError(path, f"not a BLF log: it does not begin with {MAGIC.decode()}")
         self._books: Final = BlfBooks()
-        self._contents: Final = Contents()
+        self._contents = Contents()
         self._parts: list[Part] = []
         self._held = 0
         # Why nothing behind can be read, once it is known.
@@ -79,14 +79,28 @@ class BlfLog:
         yield from self._header()
         while self._stop is None:
             yield from self._next()
-        yield from self._flush()
-        if not self._stop and self._stop is not None and self._contents.is_within_object():
-            self._stop = _WITHIN_OBJECT
+        yield from self._end_of_objects()
         self._bytes.end()
         if self._stop:
             yield self._books.damage(self._stop, self._bytes.offset, is_cut=True)
         elif (block := self._books.end()) is not None:
             yield block
+
+    def _end_of_objects(self) -> Iterator[ParsedBlock]:
+        yield from self._flush()
+        if self._contents.is_within_object():
+            self._stop = self._stop or _WITHIN_OBJECT
+
+    def _further_log(self) -> Iterator[ParsedBlock]:
+        """The header of a log that was joined to the one before, which ends here."""
+        yield from self._end_of_objects()
+        if self._stop:
+            yield self._books.damage(self._stop, self._bytes.offset, is_cut=True)
+        elif (block := self._books.end()) is not None:
+            yield block
+        self._stop, self._contents = None, Contents()
+        yield self._books.further()
+        yield from self._header()
 
     def _header(self) -> Iterator[ParsedBlock]:
         if not self._bytes.need(_HEADER.size):
@@ -96,14 +110,18 @@ class BlfLog:
         if not _HEADER.size <= size <= _MAX_HEADER_BYTES:
             yield from self._damaged(f"the header says that it has {size} bytes, which none has")
             return
+        self._books.start_ns, self._books.is_local = 0, False
         if any(start):
             start_ns = _start_ns(start)
             self._books.start_ns, self._books.is_local = start_ns or 0, start_ns is not None
             if start_ns is None:
-                yield self._books.damage("the date in the header is none: times count from 0", 0)
+                yield self._books.damage(
+                    "the date in the header is none: times count from 0", self._bytes.offset
+                )
         self._books.promised = promised
+        end = self._bytes.offset + size
         self._bytes.skip(size)
-        if self._bytes.offset < size:
+        if self._bytes.offset < end:
             self._stop = _WITHIN_HEADER
 
     def _next(self) -> Iterator[ParsedBlock]:
@@ -116,13 +134,18 @@ class BlfLog:
                 yield from self._flush()
             yield from self._container()
             return
+        if (begin := _log_begin(head)) is not None:
+            self._bytes.drop(begin)
+            yield from self._further_log()
+            return
         yield from self._flush()
         found = walk(self._bytes.peek(self._bytes.available) + MARGIN, stop_at_containers=True)
         if len(found.objects):
             yield self._books.block(found.objects, self._bytes.offset.__add__)
         self._bytes.drop(found.used)
         if found.damage is not None:
-            yield from self._damaged(found.damage)
+            if _log_begin(self._bytes.peek(MAX_PADDING + BASE_BYTES)) is None:
+                yield from self._damaged(found.damage)
         elif not found.is_container and not self._bytes.more():
             self._stop = _WITHIN_OBJECT if self._bytes.peek(self._bytes.available).strip(b"\0") else ""
 
@@ -205,6 +228,12 @@ def _container_begin(head: bytes) -> int | None:
     begin = head.find(SIGNATURE, 0, MAX_PADDING + len(SIGNATURE))
     kind = head[begin + 12 : begin + BASE_BYTES]
     return begin if begin >= 0 and kind == CONTAINER.to_bytes(4, "little") else None
+
+
+def _log_begin(head: bytes) -> int | None:
+    """Where another log begins, if one is what comes next."""
+    begin = head.find(MAGIC, 0, MAX_PADDING + len(MAGIC))
+    return begin if begin >= 0 and not head[:begin].strip(b"\0") else None
 
 
 def _size_at(head: bytes) -> int:

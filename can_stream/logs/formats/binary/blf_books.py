@@ -69,6 +69,12 @@ class BlfBooks:
         fault = Fault(None, reason, offset=place)
         return ParsedBlock(empty_log_batch(), 1, unreadable=1, faults=(fault,), is_cut=is_cut)
 
+    def further(self) -> ParsedBlock:
+        """The header of another log, whose objects are counted by themselves."""
+        self.promised = self._seen = 0
+        self._has_fault = False
+        return ParsedBlock(empty_log_batch(), 1, {"headers of further logs": 1})
+
     def end(self) -> ParsedBlock | None:
         """What is to be said where the file has ended as it should."""
         if self._seen >= self.promised:
