@@ -1,10 +1,13 @@
 """Line ends of a text: LF and CR LF stay, a lone CR (what Excel's "CSV (Macintosh)" writes) becomes LF.
 
+Byte order marks within it, where texts that have one were joined, are left out.
+
 Pure: the file's `read` is handed in.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from typing import Final
@@ -13,6 +16,8 @@ import numpy as np
 
 _RETURN, _FEED = b"\r\n"
 _LONE: Final = re.compile(rb"\r(?![\r\n])")
+# What follows says what they are.
+_BEGUN: Final = (b"\r", codecs.BOM_UTF8[:1], codecs.BOM_UTF8[:2])
 
 
 def with_line_feeds(text: bytes) -> bytes:
@@ -36,9 +41,17 @@ class LineEnds:
 
     def read(self, size: int) -> bytes:
         """About `size` bytes, b"" at the end. Raises what the file's `read` does."""
+        text = b""
+        while not text and (piece := self._piece(size)):
+            text = with_line_feeds(piece)
+            if codecs.BOM_UTF8[:1] in text:  # one byte is looked for much faster than three
+                text = text.replace(codecs.BOM_UTF8, b"")
+        return text
+
+    def _piece(self, size: int) -> bytes:
         piece = self._kept + self._read(size)
-        # What follows it is in the next piece.
-        while piece == b"\r" and (more := self._read(size)):
+        while piece in _BEGUN and (more := self._read(size)):
             piece += more
-        self._kept = b"\r" if len(piece) > 1 and piece.endswith(b"\r") else b""
-        return with_line_feeds(piece.removesuffix(self._kept))
+        is_last = piece in _BEGUN
+        self._kept = b"" if is_last else next((begun for begun in _BEGUN if piece.endswith(begun)), b"")
+        return piece.removesuffix(self._kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,29 @@ def test_every_line_counts_whatever_it_ends_with(tmp_path: Path, format_name: st
         assert reader.format == format_name
         assert data == [1, 2], content
         assert (reader.items, reader.unreadable) == (text.count(b"\n"), 0), content
+
+
+@pytest.mark.parametrize("format_name", LOGS)
+@pytest.mark.parametrize("block_bytes", [1, 7, 1 << 17])
+def test_texts_with_a_byte_order_mark_may_be_joined(
+    tmp_path: Path, format_name: str, block_bytes: int
+) -> None:
+    text = LOGS[format_name].encode()
+    path = tmp_path / "a.log"
+    path.write_bytes((codecs.BOM_UTF8 + text) * 2)
+    reader = open_log(path, block_bytes=block_bytes)
+    data = [first for batch in reader for first in batch.frames.data[:, 0].tolist()]
+    assert (data, reader.unreadable, reader.items) == ([1, 2] * 2, 0, 2 * text.count(b"\n"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50])
+@pytest.mark.parametrize("end", [b"", b"\xef", b"\xef\xbb", b"\xef\xbb\r"])
+def test_no_byte_is_lost_that_looks_like_the_begin_of_a_mark(size: int, end: bytes) -> None:
+    text = b"\xef\xbb\xbfa\xef\n\xef\xbb\xbf\xef\xbb\xbf\xef\xbbb" + end
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    read = LineEnds(lambda _: pieces.pop(0) if pieces else b"").read
+    expected = b"a\xef\n\xef\xbbb" + end.replace(b"\r", b"\n")
+    assert b"".join(iter(lambda: read(size), b"")) == expected
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50])
