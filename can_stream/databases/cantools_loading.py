@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import InvalidOperation
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ _MISSING = "a part that it needs is missing or of another kind"
 _SAID = {
     RecursionError: "its parts are nested too deeply",
     MemoryError: "it takes more memory than there is",
+    InvalidOperation: "what should be a number is none",
     ArithmeticError: "a number in it is too great",
     **dict.fromkeys((TypeError, AttributeError, IndexError, AssertionError, UnicodeError), _MISSING),
 }

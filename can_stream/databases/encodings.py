@@ -241,4 +241,5 @@ def _line(text: str, at: int) -> int:
 
 
 def _one_line_end(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """Also without the byte order marks that stand where files were joined."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")

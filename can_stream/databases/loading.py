@@ -94,6 +94,8 @@ def parse_database(path: Path, findings: Findings, options: Sequence[DatabaseOpt
     else:
         database = _with_cantools(path, database_format, source.text, findings)
         locator = Locator(source.text, [], database_format)
+    if not database.messages:
+        raise DatabaseError(path, 1, "there are no messages in it")
     return ParsedDatabase(database, locator, messages_of_bus(path, database, said.bus, findings), said)
 
 

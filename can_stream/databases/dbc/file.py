@@ -11,6 +11,8 @@ from can_stream.databases.dbc.statements import GRAMMAR, JUNK, Statement, renumb
 from can_stream.databases.findings import Findings
 
 _EXTENDED_BIT: Final = 1 << 31
+_NAMES_NODE: Final = re.compile(r'(?:"[^"]*"|:\s*\d+\s)\s*[^\W\d][^":|]*$')
+_UNASSIGNED: Final = "VECTOR__INDEPENDENT_SIG_MSG"
 # Statements without which a signal would be decoded wrongly.
 _DECISIVE: Final = ("SIG_VALTYPE_", "SG_MUL_VAL_")
 # What a signal table is made of; the rest describes, and is left out of a file that loads in part.
@@ -49,6 +51,12 @@ class DbcFile:
     def has_messages(self) -> bool:
         """Whether any message is left."""
         return any(statement.kind == "BO_" for statement in self.statements)
+
+    def broken_off(self) -> Statement | None:
+        """As `unended`, before it is mended: a last line that has no end, and no receiver or sender."""
+        last = self.unended()
+        is_whole = last is None or last.text.endswith("\n") or _NAMES_NODE.search(last.text)
+        return None if is_whole else last
 
     def unended(self) -> Statement | None:
         """The last statement where the file ends within it, which cantools passes over without a word."""
@@ -92,6 +100,18 @@ class DbcFile:
         if self.statements and not self.statements[-1].text.endswith("\n"):
             self.statements[-1].text += "\n"
         self.statements.extend(statements)
+
+    def leave_unassigned_signals_out(self) -> None:
+        """Signals that are in no message: CANdb++ keeps them in one that is none."""
+        heads = self.find("BO_", _UNASSIGNED)
+        kept = {head.frame_id for head in heads}
+        for head in heads:
+            for signal in self._after(head):
+                signal.blank()
+            head.blank()
+        for statement in self.statements if kept else ():
+            if statement.kind in ("VAL_", *_DECISIVE) and statement.frame_id in kept:
+                statement.blank()
 
     def correct_extended_bits(self) -> None:
         """Take ids of more than 11 bits for extended ones, wherever they are named."""

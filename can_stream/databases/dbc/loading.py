@@ -41,7 +41,9 @@ class DbcLoading:
         """Raises DatabaseError where no message can be loaded."""
         for statement, reason in list(excesses(self.file.statements)):
             self.file.set_aside(statement, reason)
+        self.file.leave_unassigned_signals_out()
         self.file.correct_extended_bits()
+        cut = self.file.broken_off()
         mend_descriptions(self.file.statements, self._findings)
         resolve_multiplexers(self.file, self._findings)
         try:
@@ -50,7 +52,7 @@ class DbcLoading:
             if not self.file.has_messages():
                 raise DatabaseError(self._findings.path, 1, "there are no messages in it") from error
             return self._load_in_part(reason_of(error))
-        if (last := self.file.unended()) is not None:
+        if (last := self.file.unended() or cut) is not None:
             return self._load_in_part(f"the file ends within the statement on line {last.line}")
         return database
 
@@ -119,12 +121,22 @@ class DbcLoading:
         suspects = list(groups.values())
         if not self._loads(common):
             suspects, common = [[statement] for statement in common], []
+        found = self._bad_one(common, suspects)
+        attributes = [[statement] for statement in found if statement.kind == "BA_"]
+        others = common + [statement for statement in found if statement.kind != "BA_"]
+        if attributes and self._loads(others):
+            # What only describes a message costs no signal of it.
+            found = self._bad_one(others, attributes)
+        for statement in found:
+            self.file.set_aside(statement, reason)
+
+    def _bad_one(self, common: list[Statement], suspects: list[list[Statement]]) -> list[Statement]:
+        """The group that cannot be loaded, with `common`, which can; none where that takes too long."""
         while len(suspects) > 1 and self._parsed_characters <= self._enough:
             half = suspects[: len(suspects) // 2]
             loads = self._loads(common + [statement for group in half for statement in group])
             suspects = suspects[len(half) :] if loads else half
-        for statement in suspects[0] if len(suspects) == 1 else []:
-            self.file.set_aside(statement, reason)
+        return suspects[0] if len(suspects) == 1 else []
 
     def _loads(self, statements: list[Statement]) -> bool:
         ordered = sorted(statements, key=lambda statement: statement.line)

@@ -21,6 +21,7 @@ from can_stream.databases.findings import Findings
 _MARKED: Final = re.compile(r"(\s*SG_\s+(\w+))(?:\s+(\w+))?\s*:")
 _MARK: Final = re.compile(r"M|m(\d+)(M?)")
 _VALUES: Final = re.compile(r"\s*SG_MUL_VAL_\s+\d+\s+(\w+)\s+(\w+)\s+([^;]*)")
+_RANGES: Final = re.compile(r"\d+\s*-\s*\d+[^;]*")
 _RANGE: Final = re.compile(r"(\d+)\s*-\s*(\d+)")
 _NO_MARK: Final = -2
 
@@ -164,6 +165,7 @@ def _resolve(
         if name in problems:
             left_out.append((signal.statement, problems[name]))
         elif name in parents:
+            _join(name, values.get(name, []), findings)
             added += _said_of(message, name, signal, parents[name], values.get(name, []), findings)
     return added
 
@@ -202,6 +204,19 @@ def _broken_chain(name: str, parents: dict[str, str], problems: dict[str, str]) 
         seen.add(at)
         at = parents[at]
     return ""
+
+
+def _join(name: str, values: list[_Values], findings: Findings) -> None:
+    """Of several SG_MUL_VAL_ of a signal cantools takes the last: all of their values pick it."""
+    if len(values) < 2 or not all(said.statement.is_readable() for said in values):
+        return
+    first, *others = values
+    ranges = ", ".join(f"{low}-{high}" for said in values for low, high in said.ranges)
+    first.statement.text = _RANGES.sub(ranges, first.statement.text, count=1)
+    for said in others:
+        what = f"SG_MUL_VAL_ speaks of {name} on line {first.statement.line} too: the values of both pick it"
+        findings.warn(said.statement.line, "multiplexing", what)
+        said.statement.blank()
 
 
 def _said_of(
