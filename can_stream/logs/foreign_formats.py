@@ -30,6 +30,26 @@ _FOREIGN: Final = tuple(
             _BY_SAVVYCAN,
         ),
         (rb"Time\s+ID\s+DLC\s+Data\b", "a trace of CANHacker", _BY_SAVVYCAN),
+        (
+            rb"TimestampEpoch;BusChannel;ID;",
+            "a CSV made from a log of a CANedge or CANmod",
+            "name the MF4 file that it was made from",
+        ),
+        (
+            rb'"?No\."?[,\s]\s*"?Time"?[,\s]\s*"?Source"?[,\s]\s*"?Destination"?',
+            "a list of packets that Wireshark exports",
+            "save the capture itself (.pcapng)",
+        ),
+        (
+            rb"SQLite format 3\0",
+            "an SQLite database, as python-can records",
+            "convert it, as in `python -m can.logconvert drive.db drive.log`",
+        ),
+        (
+            rb'\{"type":"can_frame"|ts,bus,id,message,signal,value,raw,unit\s*$',
+            "what edge-agent prints",
+            "name the log that it was printed from",
+        ),
         (rb'Vehicle Spy|"?Line"?,"?Abs Time\(Sec\)', "a CSV export of Vehicle Spy", _BY_SAVVYCAN),
         (rb'"?ASCII Trace IXXAT', "a trace of an IXXAT tool", "export it as Vector ASC (.asc)"),
         (rb'"?Time ?\[s\]"?[,;\t]', "a CSV export of CANalyzer or CANoe", "log to .asc or .blf instead"),

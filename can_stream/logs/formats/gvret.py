@@ -57,6 +57,8 @@ _SHORTENED: Final = re.compile(rb"-?\d[.,]\d+[Ee]\+\d+")
 _HEX: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,8})")
 _BYTE: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,2})")
 _DELIMITERS: Final = (b",", b";", b"\t")
+# What tells Excel the delimiter.
+_SEPARATOR: Final = re.compile(rb"sep=[,;\t]", re.IGNORECASE)
 _LOWER_CASE: Final = np.uint64(0x2020202020202020)
 
 
@@ -139,6 +141,8 @@ class GvretParser:
     def _read_row(self, line: bytes) -> Row | str:
         columns = self._columns
         if b"time stamp" in line.lower() and gvret_columns(line) == columns:
+            return HEADER
+        if _SEPARATOR.fullmatch(line.strip()):
             return HEADER
         fields = [_plain(field) for field in line.split(columns.delimiter)]
         if not columns.fits(len(fields)):

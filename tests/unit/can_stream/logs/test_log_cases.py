@@ -130,6 +130,21 @@ def test_a_log_of_another_tool_is_refused_by_its_name(name: str) -> None:
     assert ": " in refused.value.reason
 
 
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (b"TimestampEpoch;BusChannel;ID;IDE;DLC;DataLength;Dir;EDL;BRS;DataBytes\r", "MF4 file"),
+        (b'"No.","Time","Source","Destination","Protocol","Length","Info"', "Wireshark"),
+        (b"No.     Time           Source                Destination           Protocol", "Wireshark"),
+        (b"SQLite format 3\0\x10\0\1\1\0", "can.logconvert"),
+        (b'{"type":"can_frame","ts":"2025-01-05T00:00:00.000000Z"}', "what edge-agent prints"),
+        (b"ts,bus,id,message,signal,value,raw,unit\r", "what edge-agent prints"),
+    ],
+)
+def test_what_is_no_log_is_known_by_a_line(line: bytes, what: str) -> None:
+    assert what in (foreign_format(line) or "")
+
+
 @pytest.mark.parametrize("line", [b"", b"# x", b"(1.0) can0 123#11", b"1,2,3", b"t", b"time", b"id,data"])
 def test_a_line_of_nobody_refuses_nothing(line: bytes) -> None:
     assert foreign_format(line) is None
