@@ -7,7 +7,6 @@ Pure: the file's `read` is handed in.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable
 from typing import Final
@@ -16,8 +15,10 @@ import numpy as np
 
 _RETURN, _FEED = b"\r\n"
 _LONE: Final = re.compile(rb"\r(?![\r\n])")
+# The byte order mark of UTF-8.
+_MARK: Final = b"\xef\xbb\xbf"
 # What follows says what they are.
-_BEGUN: Final = (b"\r", codecs.BOM_UTF8[:1], codecs.BOM_UTF8[:2])
+_BEGUN: Final = (b"\r", _MARK[:1], _MARK[:2])
 
 
 def with_line_feeds(text: bytes) -> bytes:
@@ -44,8 +45,8 @@ class LineEnds:
         text = b""
         while not text and (piece := self._piece(size)):
             text = with_line_feeds(piece)
-            if codecs.BOM_UTF8[:1] in text:  # one byte is looked for much faster than three
-                text = text.replace(codecs.BOM_UTF8, b"")
+            if _MARK[:1] in text:  # one byte is looked for much faster than three
+                text = text.replace(_MARK, b"")
         return text
 
     def _piece(self, size: int) -> bytes:

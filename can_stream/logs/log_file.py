@@ -171,7 +171,11 @@ class LogFile:
             raise LogError(self.path, str(error)) from None
         again = self._once_more if self.is_regular else None
         unpacked = self._unpacked = Unpacked(compression, raw.read, again)
-        return _Ahead(lambda _: unpacked.read())
+        content = _Ahead(lambda _: unpacked.read())
+        if (inner := compression_of(content.look(_MAGIC_BYTES))) is not None:
+            sentence = f"compressed twice ({inner.name} in {compression.name}): unpack it once"
+            raise LogError(self.path, f"{sentence}, and name what comes of it")
+        return content
 
     def _text(self, content: _Ahead) -> _Ahead:
         """`content` in UTF-8 without a byte order mark, where it begins with one."""

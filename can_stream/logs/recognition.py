@@ -12,7 +12,6 @@ from can_stream.logs.formats.beginnings import BUSMASTER_HEADER, CSV_HEADER, PCA
 from can_stream.logs.formats.candump_lines import HumanClock, read_candump_line
 from can_stream.logs.line_ends import with_line_feeds
 from can_stream.logs.log_blocks import Row, kind_of_no_line
-from can_stream.logs.unpacking import compression_of
 
 FORMATS: Final = ("candump", "gvret", "crtd", "asc", "trc", "csv", "busmaster", "blf", "pcap", "mf4")
 HEAD_BYTES: Final = 64 * 1024
@@ -115,10 +114,6 @@ def _seen(head: bytes, lines: Sequence[bytes]) -> _Seen | None:
             return _Seen(name)
     if head[_TAR_MAGIC_AT:].startswith(b"ustar"):
         return _Seen(refusal="an archive of files: unpack it with tar xf, and name the log in it")
-    if (compression := compression_of(head)) is not None:
-        # What is compressed once has been unpacked.
-        sentence = f"compressed twice ({compression.name} in it): unpack it once, and name what comes of it"
-        return _Seen(refusal=sentence)
     for line in lines:
         for name, is_one in _LINES:
             if is_one(line):

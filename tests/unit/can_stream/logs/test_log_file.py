@@ -145,6 +145,11 @@ def test_archives_are_named_with_how_to_unpack_them(magic: bytes, said: str, tmp
         open_log(written(tmp_path / "x.tar.gz", packed))
 
 
+def test_a_log_that_is_compressed_twice_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=r"compressed twice \(gzip in bzip2\): unpack it once"):
+        open_log(written(tmp_path / "x.log", bz2.compress(gzip.compress(LINES))))
+
+
 def test_a_bomb_is_unpacked_in_steps(tmp_path: Path) -> None:
     file = LogFile(written(tmp_path / "x.gz", gzip.compress(bytes(50_000_000))))
     assert max(len(file.read(1 << 20)) for _ in range(100)) <= 256 * 1024

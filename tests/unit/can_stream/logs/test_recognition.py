@@ -38,5 +38,3 @@ def test_only_a_file_without_any_line_is_known_by_its_name() -> None:
         format_of(PurePath("x.xz"), b"\xfd7zXZ", [b"\xfd7zXZ\0\0", b";\x86\x0e\x9c\x83\xee1\xfaJ"])
     with pytest.raises(LogError, match="a database, not a log"):
         format_of(PurePath("x.dbc"), b"x\n", [b"x"])
-    with pytest.raises(LogError, match=r"compressed twice \(gzip in it\): unpack it once"):
-        format_of(PurePath("x.gz"), b"\x1f\x8b\x08\0", [b"\x1f\x8b\x08\0"])
