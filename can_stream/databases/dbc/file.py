@@ -13,6 +13,7 @@ from can_stream.databases.findings import Findings
 _EXTENDED_BIT: Final = 1 << 31
 _NAMES_NODE: Final = re.compile(r'(?:"[^"]*"|:\s*\d+\s)\s*[^\W\d][^":|]*$')
 _UNASSIGNED: Final = "VECTOR__INDEPENDENT_SIG_MSG"
+_UNASSIGNED_ID: Final = 0xC000_0000
 # Statements without which a signal would be decoded wrongly.
 _DECISIVE: Final = ("SIG_VALTYPE_", "SG_MUL_VAL_")
 # What a signal table is made of; the rest describes, and is left out of a file that loads in part.
@@ -108,6 +109,8 @@ class DbcFile:
         for head in heads:
             for signal in self._after(head):
                 signal.blank()
+            if head.frame_id != _UNASSIGNED_ID:
+                self._report(head, "its name is that of what is in no message")
             head.blank()
         for statement in self.statements if kept else ():
             if statement.kind in ("VAL_", *_DECISIVE) and statement.frame_id in kept:

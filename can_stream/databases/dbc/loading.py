@@ -11,6 +11,7 @@ from can_stream.databases.dbc.file import DbcFile
 from can_stream.databases.dbc.limits import excesses
 from can_stream.databases.dbc.mending import mend_descriptions
 from can_stream.databases.dbc.multiplexing import resolve_multiplexers
+from can_stream.databases.dbc.repeated import join_repeated
 from can_stream.databases.dbc.statements import Statement
 from can_stream.databases.findings import Findings
 from can_stream.databases.reading import line_about
@@ -45,6 +46,7 @@ class DbcLoading:
         self.file.correct_extended_bits()
         cut = self.file.broken_off()
         mend_descriptions(self.file.statements, self._findings)
+        join_repeated(self.file.statements, self._findings)
         resolve_multiplexers(self.file, self._findings)
         try:
             database = self._try(self.file.text)

@@ -87,3 +87,34 @@ def test_a_byte_order_mark_where_files_were_joined_costs_nothing(tmp_path: Path)
     path, found = written(tmp_path, f"{mark}{HEAD}{MESSAGE}{mark}{second}{mark}BO_ 292 N: 8 ECU\n{SIGNAL}")
     assert "loaded whole: 2 messages, 3 signals" in [finding.message for finding in found]
     assert len(load_databases([path]).table.signals) == 3
+
+
+def test_all_choices_of_a_repeated_val_count_and_the_later_ones_first(tmp_path: Path) -> None:
+    said = 'VAL_ 291 A 1 "a;b" 2 "old" ; // a comment; x\nVAL_ 291 A 2 "say \\"x\\"" 3 "c" ;\n'
+    path, found = written(tmp_path, HEAD + MESSAGE + said)
+    assert [(finding.line, finding.code) for finding in found if finding.code != "loaded"] == [
+        (8, "repeated")
+    ]
+    (signal,) = load_databases([path]).table.signals
+    assert signal.choices == {1: "a;b", 2: 'say "x"', 3: "c"}
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("SIG_VALTYPE_ 291 B : 1;\nSIG_VALTYPE_ 291 B : 0;\n", "repeated"),
+        ("SIG_VALTYPE_ 291 B : 1;\nSIG_VALTYPE_ 291 B : 1;\n", ""),
+        ("SIG_VALTYPE_ 291 B : 3;\n", "unsupported"),
+        ("SIG_VALTYPE_ 291 B : 2;\n", ""),
+    ],
+)
+def test_a_kind_of_number_that_is_unclear_is_a_finding(tmp_path: Path, said: str, code: str) -> None:
+    signal = ' SG_ B : 16|32@1- (1,0) [0|0] "" ECU\n'
+    _, found = written(tmp_path, HEAD + MESSAGE + signal + said)
+    assert "".join(finding.code for finding in found if finding.code != "loaded") == code
+
+
+def test_a_message_of_that_name_with_an_id_of_its_own_is_named(tmp_path: Path) -> None:
+    head = "BO_ 5 VECTOR__INDEPENDENT_SIG_MSG: 8 ECU\n"
+    _, found = written(tmp_path, HEAD + head + SIGNAL + MESSAGE)
+    assert [finding.code for finding in found] == ["loaded", "set_aside"]
