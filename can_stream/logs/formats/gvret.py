@@ -20,6 +20,7 @@ from can_stream.errors import LineError
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS, STANDARD_ID_MASK, FrameBatch, FrameFlag
 from can_stream.logs.formats.gvret_clock import GvretClock
 from can_stream.logs.log_blocks import (
+    BLANK,
     HEADER,
     MAX_LINE_BYTES,
     MAX_SECONDS,
@@ -145,6 +146,8 @@ class GvretParser:
         if _SEPARATOR.fullmatch(line.strip()):
             return HEADER
         fields = [_plain(field) for field in line.split(columns.delimiter)]
+        if not any(fields):
+            return BLANK
         if not columns.fits(len(fields)):
             raise LineError("too few columns")
         arbitration_id = int(_matched(_HEX, fields[columns.identifier], "identifier")[1], 16)

@@ -40,10 +40,12 @@ def test_a_block_without_frames_does_not_move_the_clock() -> None:
 def test_a_file_that_a_german_spreadsheet_saved_is_read() -> None:
     header = b"Time Stamp;ID;Extended;Dir;Bus;LEN;D1;D2"
     parsed = GvretParser(header).parse(
-        b"sep=;\r\n" + header + b"\r\n973;0000013B;WAHR;Rx;0;2;00;4C;\r\n1,73607E+15;1;FALSCH;Rx;0;0\r\n"
+        b"sep=;\r\n"
+        + header
+        + b"\r\n973;0000013B;WAHR;Rx;0;2;00;4C;\r\n1,73607E+15;1;FALSCH;Rx;0;0\r\n;;;;;;;\r\n"
     )
     assert parsed.batch.frames.flags.tolist() == [1]
     assert [fault.reason for fault in parsed.faults] == [
         "a time stamp that a spreadsheet has shortened: use the file as it was recorded"
     ]
-    assert parsed.others == {"header lines": 2}
+    assert parsed.others == {"header lines": 2, "blank lines": 1}
