@@ -284,16 +284,16 @@ def test_damaged_files_end_at_once_and_keep_what_lies_before() -> None:
 @pytest.mark.parametrize("step", [1, 1 << 17])
 def test_logs_joined_behind_one_another_are_each_read_with_their_date_and_count(step: int) -> None:
     one, two = can_message(1, b"\1", 10), can_message(2, b"\2", 20)
-    read = Read(
+    read = read_all(
         header(1) + container(one) + bytes(3) + header(2, NO_START) + one + two + header(1) + two, step
     )
-    assert (read.reasons, read.others, read.is_cut) == ([], {"headers of further logs": 1}, False)
+    assert (read.reasons, read.others, read.is_cut) == ([], {"headers of further logs": 2}, False)
     assert read.frames.arbitration_id.tolist() == [1, 1, 2, 2]
     dated = read.frames.timestamp_ns.tolist()
     assert (dated[1:3], dated[3] - dated[0]) == ([10, 20], 10)
-    read = Read(header(2) + one + header(1) + two, step)
+    read = read_all(header(2) + one + header(1) + two, step)
     assert (len(read.frames), read.is_cut) == (2, True)
     assert read.reasons == ["the file ends after 1 objects (the header counts 2 objects in all)"]
-    read = Read(header(2) + container(one + two[:-9]) + header(1) + two, step)
+    read = read_all(header(2) + container(one + two[:-9]) + header(1) + two, step)
     assert (len(read.frames), read.is_cut) == (2, True)
     assert read.reasons == ["the file ends within an object (the header counts 2 objects in all)"]

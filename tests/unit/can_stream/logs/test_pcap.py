@@ -166,18 +166,18 @@ def test_other_captures_are_refused_or_named(tmp_path: Path) -> None:
 def test_captures_joined_behind_one_another_are_all_read(step: int) -> None:
     first, second = packet(1, b"\1"), packet(2, b"\2")
     joined = capture([first]) + capture([second], order=">", magic=0xA1B23C4D, link_type=227 | 0x1400_0000)
-    read = Read(joined, step)
+    read = read_all(joined, step)
     assert (read.reasons, read.others) == ([], {"headers of further captures": 1})
     assert read.frames.arbitration_id.tolist() == [1, 2]
     assert read.frames.timestamp_ns.tolist() == [5000, 5]
-    read = Read(capture([first]) + capture([bytes(60)], link_type=1), step)
+    read = read_all(capture([first]) + capture([bytes(60)], link_type=1), step)
     assert (len(read.frames), read.is_cut) == (1, True)
     assert read.reasons[0].startswith("a capture of Ethernet, not of CAN")
 
 
 @pytest.mark.parametrize("step", [1, 1 << 17])
 def test_zeros_that_a_loss_of_power_left_are_one_place(step: int) -> None:
-    read = Read(capture([packet(1, b"\1")]) + bytes(4096), step)
+    read = read_all(capture([packet(1, b"\1")]) + bytes(4096), step)
     assert (len(read.frames), read.unreadable, read.is_cut) == (1, 1, True)
     assert read.reasons == ["zero bytes where a packet should begin: nothing behind it is read"]
 
@@ -185,14 +185,14 @@ def test_zeros_that_a_loss_of_power_left_are_one_place(step: int) -> None:
 def test_a_simple_packet_has_no_more_bytes_than_the_interface_captures() -> None:
     cut = block(1, struct.pack("<HHL", 227, 0, 9))
     simple = block(3, struct.pack("<L", 10) + struct.pack(">LBBBB", 1, 2, 0, 0, 0) + b"\1")
-    read = Read(section() + cut + simple)
+    read = read_all(section() + cut + simple)
     assert read.reasons == ["a packet is no CAN frame: it has fewer data bytes than its length says"]
 
 
 def test_interfaces_keep_their_numbers_and_their_names_apart() -> None:
     unreadable = description(option(14, struct.pack("<q", 2**62)))
     ones = enhanced(1, packet(1, b""), 1) + enhanced(2, packet(2, b""), 2) + enhanced(3, packet(3, b""), 0)
-    read = Read(section() + unreadable + description(option(2, b"can2")) + description() + ones)
+    read = read_all(section() + unreadable + description(option(2, b"can2")) + description() + ones)
     assert read.frames.arbitration_id.tolist() == [1, 2]
     assert read.channel == ["can2", "can3"]
     assert read.reasons[1] == "a packet of interface 0, whose description cannot be read"
