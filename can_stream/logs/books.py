@@ -31,6 +31,7 @@ class LogBooks(Struct, frozen=True):
     has_timestamps: bool = True
     is_local: bool = False
     is_cut: bool = False
+    has_open_end: bool = False
 
     @property
     def has_date(self) -> bool:
@@ -44,7 +45,8 @@ class LogBooks(Struct, frozen=True):
         if self.unreadable:
             parts.append(f"{self.unreadable:,} unreadable")
         items = _counted(self.items, _ITEMS.get(self.format, "line"))
-        cut = "; the log is not whole" if self.is_cut else ""
+        open_end = "; its last line has no end, and may be cut" if self.has_open_end else ""
+        cut = "; the log is not whole" if self.is_cut else open_end
         return f"{self.path}: {items}: {', '.join(parts)}{cut}"
 
     def as_json(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class LogBooks(Struct, frozen=True):
             "others": dict(self.others),
             "unreadable": self.unreadable,
             "is_cut": self.is_cut,
+            "has_open_end": self.has_open_end,
         }
 
     def _kinds(self) -> str:

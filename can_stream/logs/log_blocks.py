@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from can_stream.errors import LineError
@@ -35,6 +36,8 @@ BLANK: Final = "blank lines"
 COMMENT: Final = "comments"
 HEADER: Final = "header lines"
 
+# Positive exponents only: programs write small numbers with negative ones.
+_SHORTENED: Final = re.compile(rb"-?\d(?:[.,]\d+)?[Ee]\+?\d+")
 _CHANNEL_NAME: Final = re.compile(rb"[!-~]{1,32}")
 
 
@@ -80,7 +83,8 @@ class ParsedBlock(Struct, frozen=True, eq=False):
 
     `items`: lines of text, or objects of a binary format. `others`: how many were no frames, by kind.
     `faults` names the first of the unreadable. `is_local`: its times come from a date without a zone.
-    `is_cut`: the log ends here, before its own end or its own count.
+    `is_cut`: the log ends here, before its own end or its own count. `has_open_end`: it ends here within a
+    line of text, which may have been longer.
     """
 
     batch: LogBatch
@@ -90,6 +94,7 @@ class ParsedBlock(Struct, frozen=True, eq=False):
     faults: tuple[Fault, ...] = ()
     is_local: bool = False
     is_cut: bool = False
+    has_open_end: bool = False
 
 
 class LogSource(Protocol):
@@ -205,7 +210,9 @@ class TextLog:
 
     def blocks(self) -> Iterator[ParsedBlock]:
         """A block of frames for each block of lines."""
-        return map(self._parser.parse, self._blocks)
+        for block in self._blocks:
+            parsed = self._parser.parse(block)
+            yield parsed if block.endswith(b"\n") else replace(parsed, has_open_end=True)
 
 
 def split_lines(block: bytes) -> list[bytes]:
@@ -228,6 +235,12 @@ def check_line_length(line: bytes) -> None:
     """Raises `LineError` for a line over the cap, whose rest may not have been kept."""
     if len(line) > MAX_LINE_BYTES:
         raise LineError(f"line longer than {MAX_LINE_BYTES} bytes")
+
+
+def check_not_shortened(number: bytes) -> None:
+    """Raises `LineError` for a time of which a spreadsheet has kept a few digits, as `1.71484E+09`."""
+    if _SHORTENED.fullmatch(number):
+        raise LineError("a time stamp that a spreadsheet has shortened: use the file as it was recorded")
 
 
 def _fault_of(index: int, line: bytes, reason: str) -> Fault:

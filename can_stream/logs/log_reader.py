@@ -43,9 +43,10 @@ class LogReader:
 
     `format`: one of `FORMATS`. `channels` grows as names appear. The books of what has been read so far:
     `frames` + `unreadable` + the sum of `others` (by kind) == `items`, lines of text or objects. `problems`
-    names the first 20 of the unreadable. `is_cut`: the log ends before its own end. Without
-    `has_timestamps` every frame's time is 0; where `is_local` times come from a date without a zone. An
-    iteration never raises for what is in the file; one that breaks off (damaged compression) is one fault.
+    names the first 20 of the unreadable. `is_cut`: the log ends before its own end; `has_open_end`: within a
+    line, which may be cut. Without `has_timestamps` every frame's time is 0; where `is_local` times come from
+    a date without a zone. An iteration never raises for what is in the file; one that breaks off (damaged
+    compression) is one fault.
     """
 
     def __init__(self, file: LogFile, format_name: str, head: list[bytes], block_bytes: int) -> None:
@@ -59,6 +60,7 @@ class LogReader:
         self.others: dict[str, int] = {}
         self.is_local = False
         self.is_cut = False
+        self.has_open_end = False
         self.problems: list[LogProblem] = []
         self.size_bytes: Final = file.size_bytes
         self._is_closed = False
@@ -84,6 +86,7 @@ class LogReader:
             has_timestamps=self.has_timestamps,
             is_local=self.is_local,
             is_cut=self.is_cut,
+            has_open_end=self.has_open_end,
         )
 
     @property
@@ -135,6 +138,7 @@ class LogReader:
         self.items += block.items
         self.is_local |= block.is_local
         self.is_cut |= block.is_cut
+        self.has_open_end |= block.has_open_end
 
 
 def open_log(

@@ -30,6 +30,7 @@ from can_stream.logs.log_blocks import (
     Row,
     RowCollector,
     check_identifier,
+    check_not_shortened,
     merge_lines,
 )
 from can_stream.text.text_columns import (
@@ -54,7 +55,6 @@ _TRUTHS: Final = dict.fromkeys(
 ) | dict.fromkeys((b"false", b"0", b"falsch", b"faux", b"falso"), False)
 _DIRECTIONS: Final = {b"rx": 0, b"tx": int(FrameFlag.TX)}
 _INTEGER: Final = re.compile(rb"-?\d{1,19}")
-_SHORTENED: Final = re.compile(rb"-?\d[.,]\d+[Ee]\+\d+")
 _HEX: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,8})")
 _BYTE: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,2})")
 _DELIMITERS: Final = (b",", b";", b"\t")
@@ -164,8 +164,7 @@ class GvretParser:
         bus = _number(fields[columns.bus], "bus") if columns.bus is not None else 0
         if not 0 <= bus <= _HIGHEST_BUS:
             raise LineError("not a bus number")
-        if _SHORTENED.fullmatch(fields[columns.time]):
-            raise LineError("a time stamp that a spreadsheet has shortened: use the file as it was recorded")
+        check_not_shortened(fields[columns.time])
         micros = _number(fields[columns.time], "time stamp")
         if abs(micros) > MAX_SECONDS * 1_000_000:
             raise LineError("timestamp out of range")

@@ -20,13 +20,20 @@ from can_stream.frames.batches import (
     FrameFlag,
 )
 from can_stream.logs.formats.beginnings import CSV_HEADER
-from can_stream.logs.log_blocks import HEADER, MAX_SECONDS, NS_PER_SECOND, Row, check_identifier
+from can_stream.logs.log_blocks import (
+    HEADER,
+    MAX_SECONDS,
+    NS_PER_SECOND,
+    Row,
+    check_identifier,
+    check_not_shortened,
+)
 
 _COLUMNS: Final = 7
 _CHANNEL: Final = "can0"
 _HIGHEST_CODE: Final = 15
 # Python writes floats below 0.0001 with an exponent.
-_SECONDS: Final = re.compile(rb"-?\d{1,20}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
+_SECONDS: Final = re.compile(rb"-?\d{1,20}(?:\.\d{1,20})?(?:[eE]-\d{1,2})?")
 _IDENTIFIER: Final = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{1,8})")
 _LENGTH: Final = re.compile(rb"\d{1,3}")
 _TRUTHS: Final = {b"0": False, b"1": True}
@@ -54,6 +61,7 @@ def read_csv_row(line: bytes) -> Row | str:
 
 def _seconds_ns(text: bytes) -> int:
     """Nanoseconds of decimal seconds, to the nearest."""
+    check_not_shortened(text)
     if _SECONDS.fullmatch(text) is None:
         raise LineError("not a time in seconds")
     seconds = Decimal(text.decode("ascii"))

@@ -19,6 +19,9 @@ def test_all_that_a_log_holds_is_said_in_one_line() -> None:
     )
     assert str(LogBooks(PurePath("x"), "candump", 1, 1, {}, 0)) == "x: 1 line: 1 frame"
     assert str(replace(DRIVE, others={}, is_cut=True)).endswith("1 unreadable; the log is not whole")
+    open_end = replace(DRIVE, others={}, has_open_end=True)
+    assert str(open_end).endswith("1 unreadable; its last line has no end, and may be cut")
+    assert open_end.as_json()["has_open_end"] is True
 
 
 def test_many_kinds_are_not_all_named() -> None:

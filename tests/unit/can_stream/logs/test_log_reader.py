@@ -29,6 +29,16 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_text_that_ends_within_a_line_says_so_and_the_line_is_read(tmp_path: Path, packed: bool) -> None:
+    text = b"(1.0) can0 123#01\n(2.0) can0 123#01"
+    for content, has_open_end in ((text, True), (text + b"\n", False), (text + b"\r", False), (b"", False)):
+        log = gzip.compress(content) if packed else content
+        reader = open_log(written(tmp_path / "drive.log", log))
+        assert len(frames_of(reader)) == (2 if content else 0)
+        assert reader.books.has_open_end == has_open_end
+
+
 def test_every_candump_dialect_in_one_file() -> None:
     reader = open_log(DATA / "dialects.candump.log")
     batches = list(reader)

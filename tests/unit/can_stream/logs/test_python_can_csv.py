@@ -13,6 +13,7 @@ def test_frames_of_each_kind() -> None:
     data = "AAECAwQFBgcICQoL"
     assert read_csv_row(b"1.000000001,0x123,0,0,0,1,/w==\r") == (1_000_000_001, "can0", 0x123, 0, 1, b"\xff")
     assert read_csv_row(b"-1.5,0x800,0,0,0,0,")[:4] == (-1_500_000_000, "can0", 0x800, FrameFlag.EXTENDED)
+    assert read_csv_row(b"1.5e-05,1,0,0,0,0,")[0] == 15_000
     assert read_csv_row(b"1,1,0,1,0,8,")[3:] == (FrameFlag.REMOTE, 8, b"")
     assert read_csv_row(b"1,1,1,0,1,1,/w==")[3:] == (FrameFlag.ERROR, 1, b"\xff")
     assert read_csv_row(b"1,1,0,0,0,15,AAAAAAAAAAA=")[4:] == (15, bytes(8))
@@ -25,7 +26,8 @@ def test_frames_of_each_kind() -> None:
     [
         (b"1,1,0,0,0,2", "6 columns, not the 7"),
         (b"nan,1,0,0,0,0,", "not a time"),
-        (b"1e30,1,0,0,0,0,", "timestamp out of range"),
+        (b"1" * 12 + b",1,0,0,0,0,", "timestamp out of range"),
+        (b"1.71484E+09,1,0,0,0,0,", "that a spreadsheet has shortened"),
         (b"1,x,0,0,0,0,", "not an identifier"),
         (b"1,20000000,0,0,0,0,", "more than 29 bits"),
         (b"1,1,true,0,0,0,", "neither 0 nor 1"),
