@@ -54,7 +54,10 @@ class Fault(Struct, frozen=True):
 
 
 class LogProblem(Struct, frozen=True):
-    """Where and why a log could not be read. `line` counts from 1; the others are for binary formats."""
+    """Where and why a log could not be read. `line` counts from 1; without one `offset` says where if known,
+
+    else `after_frames`, the frames of the blocks before.
+    """
 
     path: PurePath
     line: int | None
@@ -64,9 +67,10 @@ class LogProblem(Struct, frozen=True):
     offset: int | None = None
 
     def __str__(self) -> str:
-        place = f"line {self.line}" if self.line is not None else f"after frame {self.after_frames}"
-        if self.offset is not None:
-            place += f", byte {self.offset}"
+        if self.line is not None:
+            place = f"line {self.line}"
+        else:
+            place = f"after frame {self.after_frames}" if self.offset is None else f"byte {self.offset}"
         shown = f" ({self.excerpt!r})" if self.excerpt else ""
         return f"{self.path}: {place}: {self.reason}{shown}"
 

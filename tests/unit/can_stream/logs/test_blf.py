@@ -71,6 +71,13 @@ def test_damage_is_named_once_and_the_rest_is_read(name: str, frames: int, reaso
     assert reader.frames + reader.unreadable + sum(reader.others.values()) == reader.items
 
 
+def test_a_place_is_a_byte_of_the_file() -> None:
+    cut = open_log(DATA / "b02_cut_in_second_container.blf")
+    assert sum(len(batch.frames) for batch in cut) == 43
+    assert ".blf: byte 630: the file ends within a container" in str(cut.problems[0])
+    assert (DATA / "b02_cut_in_second_container.blf").stat().st_size == 630
+
+
 def test_each_kind_of_object() -> None:
     error_ext = struct.pack("<HHLBBBxLLHxx8s", 2, 0, 0, 0, 0, 0xF3, 0, 0x123, 0, b"\1\2\3")
     fd_error = struct.pack("<BBBBHHHBBL24xHH", 3, 8, 2, 0, 0, 0, 0, 0, 0, 0x7F, 0, 0) + b"\7\x08"
