@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True):
     Codes: loaded, loaded_in_part, not_loaded; set_aside, extended_bit, overlap, outside_message,
     duplicate_message, duplicate_signal, duplicate_id, same_number, same_pgn, shadowed, unreachable,
     unsupported, multiplexing, scaled_multiplexer, not_finite, mended, encoding, looks_like_j1939,
-    several_buses, open_end.
+    several_buses, open_end, no_messages, repeated.
     """
 
     path: PurePath

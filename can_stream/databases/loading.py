@@ -94,8 +94,6 @@ def parse_database(path: Path, findings: Findings, options: Sequence[DatabaseOpt
     else:
         database = _with_cantools(path, database_format, source.text, findings)
         locator = Locator(source.text, [], database_format)
-    if not database.messages:
-        raise DatabaseError(path, 1, "there are no messages in it")
     return ParsedDatabase(database, locator, messages_of_bus(path, database, said.bus, findings), said)
 
 
@@ -147,6 +145,8 @@ def load_messages(path: Path, findings: Findings, options: Sequence[DatabaseOpti
     """The messages of one file, with its findings. Raises DatabaseError."""
     parsed = parse_database(path, findings, options)
     placed = place_messages(path, parsed, findings)
+    if not placed:
+        findings.warn(1, "no_messages", "there are no messages in it: nothing is decoded with it")
     for one in placed:
         check_message(one, parsed.locator, findings)
     if parsed.said.protocol is None:

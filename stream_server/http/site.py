@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -57,6 +57,9 @@ class PatientSite(web.TCPSite):
     queue: TCP tries again after a second, then three. Both many, the loop does nothing else meanwhile.
     """
 
+    # None of them where the address is not to be had.
+    _listening: Sequence[socket.socket] = ()
+
     async def start(self) -> None:
         """Listen. OSError where the address is not to be had."""
         await super().start()
@@ -76,7 +79,8 @@ class PatientSite(web.TCPSite):
         for ours in self._listening:
             self._loop.remove_reader(ours.fileno())
             ours.close()
-        self._arrivals.close()
+        if self._listening:
+            self._arrivals.close()
         await super().stop()
 
     def _listen(self, ours: socket.socket) -> None:

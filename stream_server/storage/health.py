@@ -62,21 +62,37 @@ def _changed_packet(connection: sqlite3.Connection) -> str | None:
     return None if found is None else f"packet {found[0]} is not what was recorded"
 
 
+def _changed_sequence(connection: sqlite3.Connection) -> str | None:
+    """The numbers that rows go on from stand in a table without a key, where any other's page fits."""
+    tables = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
+    if "sqlite_sequence" not in tables:
+        return None
+    last = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+    is_changed = not last.keys() <= tables.keys()
+    for name in (name for name, sql in tables.items() if "AUTOINCREMENT" in sql):
+        (highest,) = connection.execute(f'SELECT max(rowid) FROM "{name}"').fetchone()  # noqa: S608
+        seen = last.get(name)
+        is_changed |= highest is not None and not (isinstance(seen, int) and seen >= highest)
+    return "the numbers that rows go on from are not what they were" if is_changed else None
+
+
 def _damage(path: Path, *, whole: bool) -> str | None:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
             if whole:
                 # Not `quick_check`: a page of one table in the place of another's fits, but for the indices.
                 (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-                return _changed_packet(connection) if verdict == "ok" else str(verdict).splitlines()[-1]
+                if verdict != "ok":
+                    return str(verdict).splitlines()[-1]
+                return _changed_sequence(connection) or _changed_packet(connection)
             for name in table_names(connection) - _LARGE_TABLES:
                 (verdict,) = connection.execute(f'PRAGMA integrity_check("{name}")').fetchone()
                 if verdict != "ok":
                     return str(verdict).splitlines()[-1]
             for name in _LARGE_TABLES:
                 connection.execute(f'SELECT * FROM "{name}" ORDER BY 1 DESC LIMIT 1').fetchall()  # noqa: S608
+            return _changed_sequence(connection)
     except sqlite3.Error as error:
         if not is_damage(error):
             raise StartError(f"cannot open the database {path}: {error}") from error
         return str(error)
-    return None

@@ -9,7 +9,6 @@ import pytest
 from can_stream.databases.findings import Finding
 from can_stream.databases.lint import lint
 from can_stream.databases.loading import load_databases
-from can_stream.errors import DatabaseError
 
 HEAD = 'VERSION ""\n\nBU_: ECU\n\n'
 SIGNAL = ' SG_ A : 0|8@1+ (1,0) [0|0] "" ECU\n'
@@ -42,14 +41,13 @@ def test_signals_that_are_in_no_message_are_no_error(tmp_path: Path) -> None:
     _, found = written(tmp_path, f"{HEAD}{unassigned}{MESSAGE}{said}")
     assert [finding.message for finding in found] == ["loaded whole: 1 messages, 1 signals"]
     _, found = written(tmp_path, HEAD + unassigned + said)
-    assert [finding.code for finding in found] == ["not_loaded"]
+    assert [finding.code for finding in found] == ["no_messages", "loaded"]
 
 
-@pytest.mark.parametrize("text", ["", HEAD])
-def test_a_file_without_messages_is_not_loaded(tmp_path: Path, text: str) -> None:
-    path, _ = written(tmp_path, text)
-    with pytest.raises(DatabaseError, match="there are no messages in it"):
-        load_databases([path])
+def test_a_file_without_messages_says_so(tmp_path: Path) -> None:
+    path, found = written(tmp_path, HEAD)
+    assert [finding.code for finding in found] == ["no_messages", "loaded"]
+    assert not load_databases([path]).table.messages
 
 
 def test_all_values_of_a_repeated_sg_mul_val_pick_the_signal(tmp_path: Path) -> None:
