@@ -37,6 +37,16 @@ def config_option(*, required: bool = True, **type_options: bool) -> Callable[[_
     )
 
 
+def own_hand_options(command: _Command) -> _Command:
+    """`--config FILE`, the parameter `path`, and `--force`, of commands that transmit."""
+    force = click.option(
+        "--force",
+        is_flag=True,
+        help="Transmit also where an agent of this machine is told to listen only.",
+    )
+    return config_option(required=False)(force(command))
+
+
 def clear_text_option() -> Callable[[_Command], _Command]:
     """`--allow-clear-text`: for tokens that others can read."""
     return click.option(

@@ -1,17 +1,17 @@
-"""What replay and simulate share where they transmit: a bus that is for listening is left alone."""
+"""What replay and simulate share where they transmit: a bus that is for listening is left alone.
+
+Loaded there alone: what asks running agents takes a megabyte of a replay that streams.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
-
-import click
 
 from can_stream.command_line.parameters import is_there
 from can_stream.strict_config import ConfigError
-from edge_agent.cli.parameters import AGENT_CONFIG, config_option
+from edge_agent.cli.parameters import AGENT_CONFIG
 from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.whereabouts import by_device_id
 from edge_agent.errors import ReplayError, SourceError, StatusError
@@ -19,18 +19,6 @@ from edge_agent.host.inventory import Inventory
 from edge_agent.status.socket import candidates, running_agents, socket_path
 from edge_agent.transmit.by_hand import ReadBus, refusal
 from edge_agent.uplink.enrolled import load_config
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def own_hand_options(command: _Command) -> _Command:
-    """`--config FILE`, the parameter `path`, and `--force`."""
-    force = click.option(
-        "--force",
-        is_flag=True,
-        help="Transmit also where an agent of this machine is told to listen only.",
-    )
-    return config_option(required=False)(force(command))
 
 
 def refuse_listeners(target: tuple[str, str], path: Path | None) -> None:

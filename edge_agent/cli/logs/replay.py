@@ -17,10 +17,10 @@ from can_stream.logs.log_file import is_standard_input
 from can_stream.protocol.identity import identifier_problem, is_identifier
 from can_stream.signals.table import SignalTable
 from edge_agent.cli.databases import Databases, database_option, load_for_command
-from edge_agent.cli.logs.own_hand import own_hand_options, refuse_listeners
 from edge_agent.cli.logs.telling import are_whole, books_json, start_time_option, tell_logs
 from edge_agent.cli.parameters import (
     clear_text_option,
+    own_hand_options,
     tell_others,
     tell_unmatched,
     tell_unused_ca,
@@ -204,6 +204,8 @@ def _play(selection: Selection, pace: Pace, table: SignalTable | None, options: 
         return are_whole(player.source.books)
     if options["bus"]:
         if not options["force"]:
+            from edge_agent.cli.logs.own_hand import refuse_listeners  # noqa: PLC0415 - for this alone
+
             refuse_listeners(options["bus"], options["path"])
         return _until_all_is_there(BusOutlet(player, *options["bus"]), player, selection)
     target, resume, start_id = _target(options), options["resume"], None

@@ -20,8 +20,8 @@ from can_stream.command_line.parameters import Parsed
 from can_stream.errors import CanStreamError
 from can_stream.text.frame_json import rows_of
 from edge_agent.cli.databases import Databases, database_option, tell_findings
-from edge_agent.cli.logs.own_hand import own_hand_options, refuse_listeners
-from edge_agent.cli.parameters import warn
+from edge_agent.cli.logs.own_hand import refuse_listeners
+from edge_agent.cli.parameters import own_hand_options, warn
 from edge_agent.errors import ReplayError
 from edge_agent.replay.to_bus import Transmitter, parse_target
 from edge_agent.simulation.messages import simulated_messages
