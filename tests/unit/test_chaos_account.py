@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from can_stream.protocol.packets import GapReason
-from tests.helpers.chaos.account import Account, Began, Causes, account
+from tests.helpers.chaos.account import Account, Began, Causes, account, in_gaps
 from tests.helpers.chaos.recorded import RecordedGap, RecordedStart
 
 FIRST, SECOND = "a" * 16, "b" * 16
@@ -29,7 +29,7 @@ def judged(
     """Twenty frames, of which the second start has read those from the tenth on."""
     found = {name: one for name, one in ((FIRST, first), (SECOND, second)) if one is not None}
     caused = Causes()
-    for kind in ("kill", "restore", "bound"):
+    for kind in ("kill", "restore", "bound", "forgotten"):
         if kind in causes:
             caused.add(kind, np.array(causes[kind], np.int64))
     return account([Began(FIRST, 0), Began(SECOND, 10)], found, caused, 20)
@@ -55,12 +55,20 @@ def test_what_has_a_cause_has_no_problem() -> None:
     assert found.in_gaps == {"agent_spool": 2, "server_restored": 2, "agent_announced": 1}
 
 
+def test_a_gap_that_a_server_has_forgotten_may_be_told_as_announced() -> None:
+    first = start(range(8), 0, (SPOOL, 8, 9))
+    assert in_gaps([Began(FIRST, 0), Began(SECOND, 10)], {FIRST: first}).tolist() == [8, 9]
+    told_again = start(range(8), 0, (ANNOUNCED, 8, 9))
+    assert not judged(told_again, WHOLE[1], bound=[8, 9], forgotten=[8, 9]).problems
+
+
 @pytest.mark.parametrize(
     ("problem", "first", "second", "causes"),
     [
         ("nowhere, and no cause", start(range(9), 0), WHOLE[1], {}),
         ("nowhere, and no cause", None, WHOLE[1], {"kill": [8, 9]}),
         ("have no such cause", start(range(8), 0, (SPOOL, 8, 9)), WHOLE[1], {"kill": [8, 9]}),
+        ("have no such cause", start(range(8), 0, (ANNOUNCED, 8, 9)), WHOLE[1], {"bound": [8, 9]}),
         ("have no such cause", start(range(8), 0, (RESTORED, 8, 9)), WHOLE[1], {"bound": [7, 8]}),
         ("have no such cause", start(range(8), 0, (GapReason.WINDOW, 8, 9)), WHOLE[1], {"kill": [8, 9]}),
         ("out of order, or twice", start([0, 2, 1, *range(3, 10)], 0), WHOLE[1], {}),

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from can_stream.protocol.packets import GapReason
 from tests.helpers.chaos.recorded import Numbers, RecordedStart
 
-Kind = Literal["kill", "restore", "bound"]
+Kind = Literal["kill", "restore", "bound", "forgotten"]
 Mask = NDArray[np.bool_]
 # Which causes a gap of this reason may have. A server that went back has forgotten gaps too, and knows no
-# other reason for its start; that it did so it learns only where more was acknowledged than it has.
+# other reason for its start; that it did so it learns only where more was acknowledged than it has. Of a gap
+# that alone was `forgotten` it hears as of frames that were announced and are not there any more.
 _CAUSES_OF: Final[Mapping[GapReason, tuple[Kind, ...]]] = {
-    GapReason.ANNOUNCED: ("kill", "restore"),
+    GapReason.ANNOUNCED: ("kill", "restore", "forgotten"),
     GapReason.RESTORED: ("restore", "kill", "bound"),
     GapReason.SPOOL: ("bound",),
 }
@@ -67,6 +68,17 @@ class Account:
         return f"{self.fed} fed, {self.recorded} recorded, in gaps: {gaps or 'none'}; {self.untold} untold"
 
 
+def in_gaps(began: Sequence[Began], recorded: Mapping[str, RecordedStart]) -> Numbers:
+    """The numbers of all frames that stand in gaps."""
+    found = [
+        gap.positions + start.begin(first)
+        for start_id, first in began
+        if (start := recorded.get(start_id)) is not None
+        for gap in start.gaps
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *found])
+
+
 def account(
     began: Sequence[Began], recorded: Mapping[str, RecordedStart], causes: Causes, fed: int
 ) -> Account:
@@ -79,7 +91,7 @@ def account(
         start = recorded.get(start_id)
         if start is None:
             continue
-        begin = int(start.numbers[0] - start.positions[0]) if len(start.numbers) else first
+        begin = start.begin(first)
         out.problems += [f"{start_id}: {text}" for text in _own(start, begin, fed)]
         np.add.at(seen, start.numbers[start.numbers < fed], 1)
         for gap in start.gaps:

@@ -42,6 +42,10 @@ class RecordedStart:
     gaps: list[RecordedGap] = field(default_factory=list)
     in_holes: int = 0
 
+    def begin(self, first: int) -> int:
+        """The number of the frame at position 0; `first`, where it has no frames."""
+        return int(self.numbers[0] - self.positions[0]) if len(self.numbers) else first
+
 
 def recorded_starts(data_dir: Path, dongle_id: str) -> dict[str, RecordedStart]:
     """By their ids. A server may be at work meanwhile; all is as of one moment."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from tests.helpers.chaos.account import in_gaps
 from tests.helpers.chaos.disks import SmallDisk
 from tests.helpers.chaos.gateway import KEPT, PATIENCE_SECONDS, Gateway
 from tests.helpers.chaos.recorded import numbers_of, packets_of, recorded_starts
@@ -270,6 +271,8 @@ class Things:
             for one in self.gateways:
                 forgotten = packets_of(before, one.dongle_id) - packets_of(data, one.dongle_id)
                 one.causes.add("restore", numbers_of(before, one.dongle_id, forgotten))
+                had, has = (in_gaps(one.began, recorded_starts(at, one.dongle_id)) for at in (before, data))
+                one.causes.add("forgotten", np.setdiff1d(had, has))
         if "CHAOS_KEEP" not in os.environ:
             shutil.rmtree(before)
 
