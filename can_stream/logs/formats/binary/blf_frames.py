@@ -57,7 +57,10 @@ _UNIT_BITS: Final = np.uint64(3)
 _REMOTE: Final = 0x80
 _DIRECTION: Final = 0x0F
 _TX, _TX_REQUEST = 1, 2
-_DATA_COLUMNS: Final = np.arange(FD_DATA_BYTES, dtype=np.uint8)
+# uint64[256, 8]: all bits in each of the first so many bytes of a frame's data.
+_KEPT: Final = (
+    np.where(np.arange(256)[:, None] > np.arange(FD_DATA_BYTES), 0xFF, 0).astype(np.uint8).view("<u8")
+)
 # By flags and length code: the length, and the data bytes that are there. None has more than _NONE.
 _NONE: Final = 255
 _SHAPE: Final = FrameFlag.FD | FrameFlag.REMOTE
@@ -200,9 +203,8 @@ def _data(objects: Objects, at: Places, present: NDArray[np.uint8]) -> NDArray[n
         mask = (np.uint64(1) << (present.astype(np.uint64) << np.uint64(3))) - np.uint64(1)
         words = objects.words(at, 1)[:, 0] & mask
         return words.astype("<u8", copy=False).view(np.uint8).reshape(-1, CLASSIC_DATA_BYTES)
-    data = objects.words(at, FD_DATA_BYTES // 8).copy().view(np.uint8)
-    data *= (present[:, None] > _DATA_COLUMNS).view(np.uint8)
-    return data
+    kept: NDArray[np.uint64] = objects.words(at, FD_DATA_BYTES // 8) & _KEPT.take(present, axis=0)
+    return kept.astype("<u8", copy=False).view(np.uint8)
 
 
 def _bits(word: NDArray[np.uint64], shift: int, dtype: type[np.uint8 | np.uint16 | np.uint32]) -> Any:
