@@ -6,17 +6,14 @@ import asyncio
 from functools import partial
 from typing import Final
 
-from aiohttp import web
-
 from stream_server.errors import not_found
 from stream_server.fleet import registry
 from stream_server.http.api import API_PREFIX, Call, Route
-from stream_server.http.bodies import DongleList, DongleView, Sampling, SignalValues
+from stream_server.http.bodies import DongleList, DongleView, SignalValues
+from stream_server.http.routes.streams import stream_routes
 from stream_server.http.signal_views import signal_views
 from stream_server.http.views import dongle_view
 from stream_server.recording.lane_numbers import LaneNumbers, frames_lanes
-from stream_server.sse.endpoint import CONSOLE_QUERY, serve_console
-from stream_server.streams.sse_format import CONTENT_TYPE
 
 
 async def dongles(call: Call) -> DongleList:
@@ -56,29 +53,6 @@ async def signals(call: Call) -> SignalValues:
     return SignalValues(dongle_id=dongle_id, hash=table_hash, signals=views)
 
 
-async def console(call: Call) -> web.StreamResponse:
-    """The live events of a dongle, until the client goes."""
-    stream = call.services.fleet.stream(call.path("dongle_id"))
-    with call.services.access.slot("streams", call.credential):
-        return await serve_console(call.request, call.services.fanout, stream)
-
-
-async def sampling(call: Call) -> Sampling:
-    """The limit in force."""
-    stream = call.services.fleet.stream(call.path("dongle_id"))
-    return Sampling(max_frames_per_second=stream.max_frames_per_second)
-
-
-async def set_sampling(call: Call) -> Sampling:
-    """A new limit, in force at once and after restarts."""
-    body: Sampling = call.body
-    await call.services.fleet.set_sampling(
-        call.path("dongle_id"), body.max_frames_per_second, call.credential.subject, call.remote
-    )
-    return body
-
-
-_STREAM: Final = f"{API_PREFIX}/streams/dongles/{{dongle_id}}"
 ROUTES: Final = (
     Route("GET", f"{API_PREFIX}/dongles", "viewer", dongles, "All dongles", response_type=DongleList),
     Route(
@@ -97,24 +71,7 @@ ROUTES: Final = (
         "The last value of every signal",
         response_type=SignalValues,
     ),
-    Route(
-        "GET",
-        f"{_STREAM}/console",
-        "viewer",
-        console,
-        "Server-sent events of one dongle",
-        response_type=CONTENT_TYPE,
-        query=CONSOLE_QUERY,
-    ),
-    Route(
-        "GET",
-        f"{_STREAM}/sampling",
-        "viewer",
-        sampling,
-        "The console's sampling limit",
-        response_type=Sampling,
-    ),
-    Route(
-        "PUT", f"{_STREAM}/sampling", "operator", set_sampling, "Set the sampling limit", Sampling, Sampling
+    *stream_routes(
+        "dongles", "dongle_id", lambda services: services.fleet, "Server-sent events of one dongle"
     ),
 )

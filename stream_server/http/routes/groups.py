@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiohttp import web
-
 from can_stream.text.timestamps import format_timestamp
 from stream_server.groups.memberships import Group, Wanted
 from stream_server.http.api import API_PREFIX, Call, Route
-from stream_server.http.bodies import Done, GroupList, GroupRequest, GroupView, Sampling
-from stream_server.sse.endpoint import CONSOLE_QUERY, serve_console
-from stream_server.streams.sse_format import CONTENT_TYPE
+from stream_server.http.bodies import Done, GroupList, GroupRequest, GroupView
+from stream_server.http.routes.streams import stream_routes
 
 
 async def groups(call: Call) -> GroupList:
@@ -37,28 +34,6 @@ async def delete(call: Call) -> Done:
     return Done()
 
 
-async def console(call: Call) -> web.StreamResponse:
-    """The live events of both dongles, until the client goes or the group is deleted."""
-    stream = call.services.groups.stream(call.path("group_id"))
-    with call.services.access.slot("streams", call.credential):
-        return await serve_console(call.request, call.services.fanout, stream)
-
-
-async def sampling(call: Call) -> Sampling:
-    """The limit in force."""
-    stream = call.services.groups.stream(call.path("group_id"))
-    return Sampling(max_frames_per_second=stream.max_frames_per_second)
-
-
-async def set_sampling(call: Call) -> Sampling:
-    """A new limit, in force at once and after restarts."""
-    body: Sampling = call.body
-    await call.services.groups.set_sampling(
-        call.path("group_id"), body.max_frames_per_second, call.credential.subject, call.remote
-    )
-    return body
-
-
 def _view(call: Call, group: Group) -> GroupView:
     created_at = format_timestamp(group.created_at_ns // 1000)
     return GroupView(created_at=created_at, **call.services.groups.state(group))
@@ -66,30 +41,12 @@ def _view(call: Call, group: Group) -> GroupView:
 
 _GROUPS: Final = f"{API_PREFIX}/groups"
 _GROUP: Final = f"{_GROUPS}/{{group_id}}"
-_STREAM: Final = f"{API_PREFIX}/streams/groups/{{group_id}}"
 ROUTES: Final = (
     Route("GET", _GROUPS, "viewer", groups, "All groups", response_type=GroupList),
     Route("POST", _GROUPS, "operator", create, "Make a group of two dongles", GroupRequest, GroupView, 201),
     Route("GET", _GROUP, "viewer", group, "One group", response_type=GroupView),
     Route("DELETE", _GROUP, "operator", delete, "Delete a group", response_type=Done),
-    Route(
-        "GET",
-        f"{_STREAM}/console",
-        "viewer",
-        console,
-        "Server-sent events of a group's dongles",
-        response_type=CONTENT_TYPE,
-        query=CONSOLE_QUERY,
-    ),
-    Route(
-        "GET",
-        f"{_STREAM}/sampling",
-        "viewer",
-        sampling,
-        "The console's sampling limit",
-        response_type=Sampling,
-    ),
-    Route(
-        "PUT", f"{_STREAM}/sampling", "operator", set_sampling, "Set the sampling limit", Sampling, Sampling
+    *stream_routes(
+        "groups", "group_id", lambda services: services.groups, "Server-sent events of a group's dongles"
     ),
 )
