@@ -38,6 +38,7 @@ from can_stream.protocol.columns import (
     take_slots,
 )
 from can_stream.protocol.errors import PacketError
+from can_stream.protocol.marker import Marker, put_marker, take_marker
 from can_stream.protocol.packet_head import (
     LAST_TIME_NS,
     MAX_PACKET_BYTES,
@@ -124,7 +125,7 @@ class Gap(Struct, frozen=True):
     last_ns: int | None = None
 
 
-Body: TypeAlias = FrameBatch | SignalBatch | Gap | ClockRecord
+Body: TypeAlias = FrameBatch | SignalBatch | Gap | ClockRecord | Marker
 
 
 class Packet(Struct, frozen=True):
@@ -149,7 +150,7 @@ class Packet(Struct, frozen=True):
         """Rows of a batch, frames missing in a gap (None: unknown), 0 of what is neither."""
         if isinstance(self.body, Gap):
             return self.body.frames
-        return 0 if isinstance(self.body, ClockRecord) else len(self.body)
+        return 0 if isinstance(self.body, ClockRecord | Marker) else len(self.body)
 
 
 _KINDS: Final = {
@@ -157,6 +158,7 @@ _KINDS: Final = {
     SignalBatch: PacketKind.SIGNALS,
     Gap: PacketKind.GAP,
     ClockRecord: PacketKind.CLOCK,
+    Marker: PacketKind.MARKER,
 }
 
 
@@ -244,6 +246,15 @@ def encode_clock(number: PacketNumber, record: ClockRecord, position: int | None
     return bytes(out)
 
 
+def encode_marker(number: PacketNumber, marker: Marker, position: int | None = None) -> bytes:
+    """A packet that says which activation the frames behind it are carried for."""
+    out = put_header(PacketKind.MARKER, number, position)
+    if position is not None:
+        put_varint(out, 0)
+    put_marker(out, marker)
+    return bytes(out)
+
+
 def decode_packet(data: bytes) -> Packet:
     """Any packet. Raises PacketError."""
     if len(data) > MAX_PACKET_BYTES:
@@ -259,6 +270,8 @@ def decode_packet(data: bytes) -> Packet:
         body = _take_gap(reader, head)
     elif head.kind == PacketKind.CLOCK:
         body = take_clock(reader)
+    elif head.kind == PacketKind.MARKER:
+        body = take_marker(reader)
     else:
         raise PacketError(f"packet kind {head.kind} is unknown", 1)
     reader.end()

@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import WSMsgType, web
 
 from can_stream.protocol.control import encode_control_message
-from can_stream.protocol.hop import MAX_DEFLATED_BYTES
+from can_stream.protocol.deflate import MAX_DEFLATED_BYTES
 from can_stream.protocol.lanes_control import decode_data_up
 from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
 from stream_server.agents.ingest import DataConnection

@@ -19,7 +19,6 @@ from can_stream.protocol.lanes_control import (
 )
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketKind
 from can_stream.protocol.packets import (
-    Gap,
     Packet,
     decode_packet,
 )
@@ -35,7 +34,10 @@ from stream_server.streams.dongle_feed import DongleFeed
 from stream_server.streams.hub import StreamHub
 
 _PROGRESS_SECONDS: Final = 5.0
-_KIND_OF_LANE: Final = {"frames": PacketKind.FRAMES, "signals": PacketKind.SIGNALS}
+_KINDS_OF_LANE: Final = {
+    "frames": {PacketKind.FRAMES, PacketKind.GAP, PacketKind.CLOCK, PacketKind.MARKER},
+    "signals": {PacketKind.SIGNALS, PacketKind.GAP, PacketKind.CLOCK},
+}
 
 SendBytes = Callable[[bytes], Awaitable[None]]
 
@@ -188,7 +190,7 @@ class DataConnection:
         if isinstance(body, ClockRecord):
             if opened.note_clock(packet):
                 _show_clock(opened)
-        elif shown and not isinstance(body, Gap):  # gaps are told once they have their id
+        elif shown and isinstance(body, FrameBatch | SignalBatch):  # gaps are told once they have their id
             opened.feed.offer_packet(body, envelope.packet, opened.origin, clock.now())
         if not is_live:
             text = opened.backlog.received(packet.frames or 0, clock.monotonic_seconds())
@@ -229,5 +231,5 @@ def _show_clock(opened: OpenLane) -> None:
 
 
 def _check_lane(opened: OpenLane, packet: Packet) -> None:
-    if packet.kind not in (_KIND_OF_LANE[opened.session.lane], PacketKind.GAP, PacketKind.CLOCK):
+    if packet.kind not in _KINDS_OF_LANE[opened.session.lane]:
         raise SessionError(f"a packet of {packet.kind.name.lower()} in the {opened.session.lane} lane")

@@ -18,6 +18,7 @@ from can_stream.protocol.control import LaneName
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import LaneHello
+from can_stream.protocol.marker import Marker
 from can_stream.protocol.packet_head import PacketKind
 from can_stream.protocol.packets import Body, Gap, Packet
 from stream_server import clock
@@ -335,6 +336,6 @@ def _stored(packet: Packet, body: bytes, *, is_backlog: bool, received_ns: int) 
 
 
 def _span(body: Body, unknown_ns: int) -> tuple[int, int]:
-    if isinstance(body, ClockRecord | Gap):
+    if isinstance(body, ClockRecord | Gap | Marker):
         return unknown_ns, unknown_ns
     return int(body.timestamp_ns.min()), int(body.timestamp_ns.max())
