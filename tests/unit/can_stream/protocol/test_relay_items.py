@@ -30,7 +30,8 @@ def rows_of_counts(draw: st.DrawFn) -> Counts:
     through = draw(st.integers(first, MOST))
     start_id = draw(st.binary(min_size=8, max_size=8)).hex()
     frames = draw(st.integers(0, through - first))
-    return Counts(draw(directions), start_id, first, through, frames, draw(st.sampled_from(NOT_SENT)))
+    reason, in_doubt = draw(st.sampled_from(NOT_SENT)), draw(st.booleans())
+    return Counts(draw(directions), start_id, first, through, frames, reason, in_doubt)
 
 
 def deflated(data: bytes) -> bytes:
@@ -76,7 +77,7 @@ def test_the_longest_packet_has_room() -> None:
     ("data", "why"),
     [
         ("", "1 byte expected"),
-        ("03 00 01 00 00", "kind 3"),
+        ("05 00 01 00 00", "kind 5"),
         ("04 00 01 00 00", "kind 4"),
         ("00 8020 01 00 00", "direction is 4096"),
         ("00 00 01 00", "1 byte expected"),
@@ -96,3 +97,4 @@ def test_what_no_server_may_send_is_refused_with_its_reason(data: str, why: str)
 
 def test_beside_what_is_refused_the_least_row_passes() -> None:
     assert decoded(f"01 00 {START} 05 02 02 0f") == Counts(0, START, 5, 7, 2, "gap")
+    assert decoded(f"03 00 {START} 05 02 02 0f") == Counts(0, START, 5, 7, 2, "gap", in_doubt=True)
