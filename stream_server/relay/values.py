@@ -13,8 +13,8 @@ from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.relay_control import NotSent, Totals
 
 NS: Final = 1_000_000_000
-Reason: TypeAlias = NotSent | Literal["hole", "out", ""]
-"""Why frames are not handed; "hole": they have not come, "out": they are of no activation, "": they are here."""
+Reason: TypeAlias = NotSent | Literal["hole", "out"]
+"""Why frames are not handed; "hole": they have not come yet, "out": they are of no activation that counts."""
 
 
 class Bounds(Struct, frozen=True):
@@ -29,15 +29,24 @@ class Bounds(Struct, frozen=True):
     hold_ns: int = NS
 
 
+BOUNDS: Final = Bounds()
+
+
 class RelayItem(Struct, frozen=True):
-    """A packet to hand: the number it is recorded under, the bytes as received, when its oldest frame was
-    made at the latest... at the earliest moment that is possible. `fresh` as in `Item`."""
+    """A packet to hand, with its bytes as received. `born_ns`: no frame of it was made before. `fresh` as in
+    `Item`. `first`: its first position that is not settled."""
 
     number: PacketNumber
-    frames: int
+    first: int
+    through: int
     born_ns: int
     fresh: bool
     packet: bytes
+
+    @property
+    def frames(self) -> int:
+        """How much of the sink's credit it takes."""
+        return self.through - self.first
 
 
 class RelayCounts(Struct, frozen=True):
@@ -62,27 +71,25 @@ class Served(Struct, frozen=True):
 
 
 class StoredRow(Struct, frozen=True):
-    """A packet in the recording that a sink has not settled. Its key is (`start_id`, `first`).
+    """A packet in the recording that a sink has not settled. Its key is (`start_id`, `seq`).
 
-    `first`: where what is unsettled of it begins; `own`: which of its frames are own echoes or error frames,
-    a bit each from the highest of the first byte on, "" where none are.
+    `own`: which of its frames are own echoes or error frames, a bit each from the highest of the first byte
+    on, b"" where none are. `in_doubt`: one that was served before may have sent it.
     """
 
     start_id: str
-    first: int
     seq: int
     position: int
     frames: int
     born_ns: int | None
     own: bytes = b""
-    reason: Reason = ""
     in_doubt: bool = False
 
 
 class StoredStretch(Struct, frozen=True, array_like=True):
-    """Positions that are in no packet here: a hole, a count, or of no activation ("out").
+    """Positions `first` up to `through` of which no packet is here, `frames` of them others' frames.
 
-    `frames`: how many it counts. `activation`: of a hole, which one its frames were made for.
+    `fresh`: they were never offered to anybody, and will not be.
     """
 
     first: int
@@ -90,6 +97,7 @@ class StoredStretch(Struct, frozen=True, array_like=True):
     frames: int
     reason: Reason
     born_ns: int | None = None
+    fresh: bool = False
     in_doubt: bool = False
 
 
@@ -114,24 +122,21 @@ class StoredLine(Struct, frozen=True):
 
 
 class Deleted(Struct, frozen=True):
-    """Rows of a start that begin at `first` or later, and before `through`, go."""
+    """The rows of a start with these numbers go, those that there are."""
 
     start_id: str
-    first: int
-    through: int
+    first_seq: int
+    last_seq: int
 
 
 class Changes(Struct, frozen=True):
-    """What a transaction writes, in this order: rows deleted, rows put in (or changed), lines, lines gone.
-
-    `versions`: for `RelayDirection.stored` alone.
-    """
+    """What a transaction writes, in this order: rows deleted, rows put in (or changed), lines, lines gone."""
 
     deleted: list[Deleted]
     rows: list[StoredRow]
     lines: list[StoredLine]
     gone: list[str]
-    versions: dict[str, int]
+    versions: dict[str, int] = {}  # for `RelayDirection.stored` alone
 
     def __bool__(self) -> bool:
         return bool(self.deleted or self.rows or self.lines or self.gone)
