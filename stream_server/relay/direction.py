@@ -10,8 +10,8 @@ How it is driven, all in one event loop:
 * ingest: `arrived` for each new packet of the frames lane, before the commit; `heard` once a hello is stored;
 * recorder: `to_store` when a transaction is made up, `stored` after its commit, `became_gaps` for gaps that
   a hello or age has made, `pruned` after retention has deleted packets;
-* the sink's connection: `greeted`, then store `serving` and `to_store()` in one transaction and call `stored`
-  and `served`, only then `next` gives something;
+* the sink's connection: `greeted`, then store `to_store()` and `serving`, in one transaction or in this
+  order, and call `stored` and `served`, only then `next` gives something;
   `settled` for each report, `directed` where directions are said anew on it, `lost` when it ends;
 * at the start of the server: `restored`, then `activate` where one is on, else `deactivate`;
 * a beat of at most a second: `aged`.

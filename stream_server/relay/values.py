@@ -34,9 +34,10 @@ BOUNDS: Final = Bounds()
 
 class RelayItem(Struct, frozen=True):
     """A packet to hand, with its bytes as received. `born_ns`: no frame of it was made before. `fresh` as in
-    `Item`. `first`: its first position that is not settled."""
+    `Item`. Its frames are those from `position` up to `through`; `first`: the first that is not settled."""
 
     number: PacketNumber
+    position: int
     first: int
     through: int
     born_ns: int
@@ -45,8 +46,8 @@ class RelayItem(Struct, frozen=True):
 
     @property
     def frames(self) -> int:
-        """How much of the sink's credit it takes."""
-        return self.through - self.first
+        """How much of the sink's credit it takes: all of it, for the sink counts what it is sent."""
+        return self.through - self.position
 
 
 class RelayCounts(Struct, frozen=True):

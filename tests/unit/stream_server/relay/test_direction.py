@@ -412,7 +412,8 @@ def test_the_same_record_goes_on_where_it_is(bench: Bench) -> None:
     assert said.cursors == [Cursor("source", START, 2, Totals(sent=2))]
     item = bench.direction.next(NOW, 1)
     assert isinstance(item, RelayItem)
-    assert (item.number.seq, item.first, item.through) == (3, 2, 4)
+    assert (item.number.seq, item.position, item.first, item.through) == (3, 1, 2, 4)
+    assert item.frames == 3, "all of it takes credit"
 
 
 def test_a_cursor_ahead_of_what_is_known_here_settles_what_comes_later() -> None:
