@@ -12,7 +12,6 @@ from typing import Final
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
-from can_stream.protocol.errors import SessionError
 from can_stream.protocol.relay_control import Cursor, Direction, SinkHello, Totals
 from can_stream.protocol.relay_items import Counts
 from edge_agent.relay.burst import Burst, frame_keys
@@ -57,7 +56,8 @@ class Sink:
     ) -> None:
         """An open burst of the record, left by a process that was killed, is in doubt."""
         self.waits_for = ""
-        self._driver = Driver(may_hold_frames=record.burst is not None)
+        # Whoever lost the record may have left frames in the driver, as a killed process did with its burst.
+        self._driver = Driver(may_hold_frames=record.is_new or record.burst is not None)
         self._dongle_id = dongle_id
         self._record = record
         self._limits = limits
@@ -70,14 +70,20 @@ class Sink:
         self._waiting = Waiting(limits.queue_frames)
         self._latencies = Latencies()
         self._direction: Direction | None = None
+        self._burst_before: Burst | None = None
         self._bus: BusFacts | None = None
         self._not_before_ns = 0
         self._has_more = False
 
     @property
     def credit(self) -> int:
-        """How many frames of items may be handed in all since the last directions."""
-        return self._waiting.credit
+        """How many frames of items may be handed in all since the last directions.
+
+        0 while a burst from before them is open: what has become of it is told first, and then both sides
+        know of the same frames what has become of them. To be said after what `moved` gives.
+        """
+        burst = self._driver.burst
+        return 0 if burst is not None and burst is self._burst_before else self._waiting.credit
 
     def hello(self) -> SinkHello:
         """What the record says."""
@@ -89,7 +95,8 @@ class Sink:
         No items may be handed before `credit` was said after it: only then does the server know that a record
         that had to begin anew has done so.
         """
-        self._waiting.clear()
+        self._waiting.clear(is_open=direction is not None)
+        self._burst_before = self._driver.burst
         self._direction = direction
         self._lease.begin(direction.activation if direction else None)
         if direction is not None:
@@ -101,13 +108,11 @@ class Sink:
         self, start_id: str, position: int, frames: FrameBatch, born_ns: int | None, fresh: bool, now_ns: int
     ) -> None:
         """Frames to be sent. Raises SessionError beyond the credit, or without a direction."""
-        self._may_hand()
         self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh))
         self._has_more = True
 
     def take_counts(self, counts: Counts, now_ns: int) -> None:
         """Frames that are not handed over, settled in their turn. Raises SessionError."""
-        self._may_hand()
         self._waiting.add_counts(counts)
         self._has_more = True
 
@@ -118,7 +123,7 @@ class Sink:
 
     def disconnected(self, now_ns: int) -> None:
         """No items come any more; what waits is dropped, unsettled. The open burst goes on."""
-        self._waiting.clear()
+        self._waiting.clear(is_open=False)
 
     def next_burst(self, now_ns: int, bus: BusFacts) -> FrameBatch | None:
         """What is to be written now, all of it at once; the record knows it before it is returned.
@@ -283,16 +288,12 @@ class Sink:
         self._load.use(cut.frames)
         deadline_ns = now_ns + min(self._max_age_ns, ECHO_NS)
         burst = Burst(self._settling.source_dongle_id, judged.start_id, cut, bus.confirms, deadline_ns)
-        if self._is_dry_run:
+        if self._limits.dry_run or (self._direction is not None and self._direction.dry_run):
             self._close(burst, Totals(not_sent={"dry_run": len(cut.frames)}), now_ns)
             return None
         self._record.open(burst.opened())
         self._driver.open(burst)
         return burst
-
-    @property
-    def _is_dry_run(self) -> bool:
-        return self._limits.dry_run or (self._direction is not None and self._direction.dry_run)
 
     # -- how a burst ends
 
@@ -313,7 +314,3 @@ class Sink:
         if burst.source_dongle_id == self._settling.source_dongle_id:  # two dongles of one agent share starts
             self._waiting.cut(burst.start_id, burst.through)
         self._has_more = True
-
-    def _may_hand(self) -> None:
-        if self._direction is None:
-            raise SessionError("nothing is relayed to this dongle")
