@@ -16,7 +16,7 @@ from msgspec import Struct
 from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
 from can_stream.protocol.control import Confirms
 from can_stream.protocol.marker import activation_name
-from can_stream.protocol.relay_control import Cursor, Direction, SinkHello, Totals
+from can_stream.protocol.relay_control import NOT_SENT, Cursor, Direction, SinkHello, Totals
 from can_stream.protocol.relay_items import Counts
 from edge_agent.config.transmit import RelaySection, ReplayRule
 from edge_agent.relay.bus_facts import BusFacts
@@ -475,6 +475,7 @@ class World:
                 break
         assert not wanted, f"(7) {len(wanted)} packets are still unsettled when all is quiet"
         totals = self.totals(list(self.settled.values()))
+        assert set(totals.not_sent) <= set(NOT_SENT)
         counted = totals.sent + totals.accepted + totals.in_doubt + sum(totals.not_sent.values())
         made = sum(p.count_from(0) for p in self.packets if p.activation)
         assert counted == made, f"(3) {made} frames of others were made, {counted} are counted: {totals}"
