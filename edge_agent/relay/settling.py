@@ -67,9 +67,8 @@ class Settling:
         if at >= counts.through:
             return
         frames = min(counts.frames, counts.through - at)
-        sure_from = self._record.sure_from(source, start_id)
-        if sure_from is None or counts.first < sure_from:
-            totals = Totals(in_doubt=frames)  # before it lost its record this bus may have had them
+        if counts.in_doubt:
+            totals = Totals(in_doubt=frames)
         else:
             totals = Totals(not_sent=_some({counts.reason: frames}))
         self._record.settle(Cursor(source, start_id, counts.through), now_ns, totals)

@@ -113,7 +113,7 @@ class Waiting:
 
 
 def _follows(last: Counts, counts: Counts) -> bool:
-    same = (last.start_id, last.reason) == (counts.start_id, counts.reason)
+    same = (last.start_id, last.reason, last.in_doubt) == (counts.start_id, counts.reason, counts.in_doubt)
     return same and last.through == counts.first
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
 from can_stream.protocol.control import Confirms
 from can_stream.protocol.marker import activation_name
-from can_stream.protocol.relay_control import NOT_SENT, Cursor, Direction, SinkHello, Totals
+from can_stream.protocol.relay_control import NOT_SENT, Cursor, Direction, NotSent, SinkHello, Totals
 from can_stream.protocol.relay_items import Counts
 from edge_agent.config.transmit import RelaySection, ReplayRule
 from edge_agent.relay.bus_facts import BusFacts
@@ -63,7 +63,7 @@ class Packet(Struct):
     others: list[bool]
     born_ns: int
     activation: int
-    reason: str = ""
+    reason: NotSent | None = None
 
     @property
     def end(self) -> int:
@@ -115,6 +115,8 @@ class World:
         self.active = self.activations = 0
         self.ended_ns: dict[int, int] = {}
         self.live: set[int] = set()
+        self.offered: set[int] = set()
+        self.doubtful: set[int] = set()  # which may have been handed to another record
         self.connection: Connection | None = None
         # the bus, its driver, and what has not been read back yet
         self.bus: list[int] = []
@@ -190,7 +192,9 @@ class World:
         """A sink has come: what another record says than the one that was served does not count."""
         c = self.connection = Connection(hello.record_id)
         begins_anew = self.served not in (None, hello.record_id)
-        if not begins_anew:
+        if begins_anew:
+            self.doubtful |= self.offered
+        else:
             for cursor in hello.cursors:
                 self.settle(cursor)
         self.direct(c, begins_anew=begins_anew)
@@ -221,14 +225,15 @@ class World:
             if not packet.activation or index in c.handed or at >= packet.end:
                 continue
             c.handed.add(index)
-            reason = packet.reason
+            reason: NotSent | None = packet.reason
             if not reason and packet.activation != self.active:
                 reason = "deactivated"
             if not reason and self.now_ns - packet.born_ns > MAX_AGE_NS:
                 reason = "too_old"
             if reason:
                 frames = packet.count_from(at)
-                self.hand_counts(c, Counts(0, packet.start_id, at, packet.end, frames, reason))  # type: ignore[arg-type]
+                counts = Counts(0, packet.start_id, at, packet.end, frames, reason, index in self.doubtful)
+                self.hand_counts(c, counts)
             else:
                 self.hand_item(c, index, packet, x)
             return
@@ -241,6 +246,7 @@ class World:
         """As it was received, whatever of it is settled already; its age is an upper bound."""
         fresh = index in self.live
         self.live.discard(index)
+        self.offered.add(index)
         c.frames += len(packet.frames)
         born_ns = None if x % 23 == 22 else packet.born_ns - x * MS
         c.down.append(
@@ -427,6 +433,7 @@ class World:
             self.sink.disconnected(self.now_ns)
         elif name == "restart_server":
             self.live.clear()
+            self.offered.update(range(len(self.packets)))
             self.act("cut")
         elif name == "trim" and self.packets:
             self.packets[x % len(self.packets)].reason = "trimmed"

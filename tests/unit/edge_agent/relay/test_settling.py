@@ -47,14 +47,11 @@ def test_what_was_made_before_the_record_began_is_in_doubt_unless_nobody_can_hav
     assert one.is_doubtful(item(2, FLOOR))
 
 
-def test_rows_of_counts_are_believed_from_where_this_record_knows_all_that_was_offered() -> None:
+def test_a_row_of_counts_has_its_reason_or_is_in_doubt_where_the_server_says_so() -> None:
     one = settling()
-    one.count(counts(0, 2, 2), 3_000)
-    assert one.moved() == [Cursor("a", S, 2, Totals(in_doubt=2))]
-    two = settling()
-    two.close(burst(0), Totals(sent=2), 6_000)
-    two.count(counts(4, 9, 3, "deactivated"), 6_100)
-    assert two.moved() == [Cursor("a", S, 9, Totals(2, 0, 0, {"never": 1, "deactivated": 3}))]
+    one.count(counts(0, 2, 2, "deactivated"), 3_000)
+    one.count(Counts(0, S, 2, 5, 3, "too_old", in_doubt=True), 3_100)
+    assert one.moved() == [Cursor("a", S, 5, Totals(in_doubt=3, not_sent={"deactivated": 2}))]
 
 
 def test_of_a_row_that_begins_below_the_cursor_only_the_rest_counts() -> None:

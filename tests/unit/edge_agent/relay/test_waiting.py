@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from can_stream.frames.batches import batch_of
 from can_stream.protocol.errors import SessionError
@@ -83,11 +84,12 @@ def test_rows_that_follow_each_other_for_one_reason_are_one() -> None:
     one = waiting()
     for row in (counts(0, 2), counts(2, 5), counts(5, 6, "too_old"), counts(7, 8, "too_old")):
         one.add_counts(row)
+    one.add_counts(replace(counts(8, 9, "too_old"), in_doubt=True))
     found = []
     while isinstance(one.head, Counts):
         found.append((one.head.first, one.head.through, one.head.frames))
         one.pop_counts()
-    assert found == [(0, 5, 5), (5, 6, 1), (7, 8, 1)]
+    assert found == [(0, 5, 5), (5, 6, 1), (7, 8, 1), (8, 9, 1)]
 
 
 def test_rows_without_end_are_refused() -> None:
