@@ -12,9 +12,10 @@ class Driver:
     After trouble nothing goes in before it is known to be empty: it may hold frames that are old by now.
     """
 
-    def __init__(self, *, may_hold_frames: bool) -> None:
+    def __init__(self) -> None:
         self.burst: Burst | None = None
-        self.must_empty = may_hold_frames
+        # A process before this one may have left frames inside, also some that it had given up and settled.
+        self.must_empty = True
         self._trusted = False
         self._left: list[bytes] = []
         self._may_probe = True

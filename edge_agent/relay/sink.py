@@ -57,8 +57,7 @@ class Sink:
     ) -> None:
         """An open burst of the record, left by a process that was killed, is in doubt."""
         self.waits_for = ""
-        # Whoever lost the record may have left frames in the driver, as a killed process did with its burst.
-        self._driver = Driver(may_hold_frames=record.is_new or record.burst is not None)
+        self._driver = Driver()
         self._dongle_id = dongle_id
         self._record = record
         self._limits = limits

@@ -138,6 +138,10 @@ def test_where_a_frame_finds_out_whether_the_queue_is_empty_it_is_one_and_no_sec
         act(World(can_probe=True), schedule)
 
 
+def test_what_was_given_up_may_be_inside_for_the_next_process_too() -> None:
+    act(World(), "activate flow produce:3 flow produce:8 flow:7 tick:18 produce:8 kill flow:19")
+
+
 def test_what_nothing_happens_to_is_sent() -> None:
     world = World()
     world.act("activate")

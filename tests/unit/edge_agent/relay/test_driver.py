@@ -20,7 +20,8 @@ def key(arbitration_id: int) -> bytes:
 
 
 def trusted() -> Driver:
-    driver = Driver(may_hold_frames=False)
+    driver = Driver()
+    driver.emptied()
     driver.open(burst(1))
     assert driver.echo(key(1)) == 0
     driver.confirmed()
@@ -33,7 +34,8 @@ def lost(driver: Driver, *ids: int) -> int:
 
 
 def test_one_frame_until_an_echo_has_come_and_one_burst_at_a_time() -> None:
-    driver = Driver(may_hold_frames=False)
+    driver = Driver()
+    driver.emptied()
     assert (driver.limit, driver.takes(can_probe=False)) == (1, True)
     driver.open(burst(1))
     assert not driver.takes(can_probe=True)
@@ -84,7 +86,7 @@ def test_the_echo_of_the_one_frame_says_that_what_was_before_it_is_out() -> None
 
 
 def test_what_a_killed_process_has_left_may_be_inside() -> None:
-    driver = Driver(may_hold_frames=True)
+    driver = Driver()
     assert (driver.takes(can_probe=False), driver.takes(can_probe=True), driver.limit) == (False, True, 1)
 
 

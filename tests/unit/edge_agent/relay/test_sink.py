@@ -326,10 +326,15 @@ def test_after_a_kill_the_burst_is_in_doubt_and_not_sent_again() -> None:
     assert again.send() == [11]
 
 
-def test_after_a_kill_nothing_goes_before_the_driver_is_empty() -> None:
+@pytest.mark.parametrize("given_up", [False, True])
+def test_after_a_kill_nothing_goes_before_the_driver_is_empty(*, given_up: bool) -> None:
     one = Gateway()
     one.hand(10)
     one.next()
+    one.sink.written(1, one.now_ns)
+    if given_up:
+        one.passes(SECOND)
+        assert one.record.burst is None
     record = Record(one.memory, "boot", "b" * 32, one.now_ns)
     assert Sink("b", record, RelayPolicy(SECTION), SinkLimits(2.0), one.now_ns).must_empty
 
