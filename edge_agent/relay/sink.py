@@ -209,7 +209,10 @@ class Sink:
         return max(0, due_ns - now_ns)
 
     def moved(self) -> list[Cursor]:
-        """The cursors that have moved, or were asked for, since the last call."""
+        """The cursors that have moved, or were asked for, since the last call.
+
+        To be said after directions alone: where those begin anew, what the record said before is void.
+        """
         return self._settling.moved()
 
     @property

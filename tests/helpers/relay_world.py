@@ -308,12 +308,12 @@ class World:
     def say(self) -> None:
         """B reports."""
         c = self.connection
-        if c is None:
+        if c is None or not c.directions_heard:  # what a record says before does not count yet
             return
         for cursor in self.sink.moved():
             c.up.append(partial(self.settle, cursor))
         credit, heard = self.sink.credit, c.directions_heard
-        if heard and credit:
+        if credit:
             c.up.append(lambda: self.credited(c, credit, heard))
 
     def ping(self) -> None:
