@@ -142,6 +142,11 @@ class RelayPolicy:
             keys[rule.replay].append(arbitration_id | (int(_EXTENDED_BIT) if extended else 0))
         self._never, self._latest = (np.array(keys[name], np.uint32) for name in ("never", "latest"))
 
+    @property
+    def looks_behind(self) -> bool:
+        """Whether a verdict depends on what waits behind a frame."""
+        return bool(len(self._latest))
+
     def decide(self, queue: FrameBatch, bus: TargetBus, age_seconds: NDArray[np.float64]) -> Verdicts:
         """A verdict for each frame of all that waits for the bus, oldest first.
 
@@ -149,11 +154,15 @@ class RelayPolicy:
         an age below 0, is too old.
         """
         found = self._permission.verdicts(queue, bus)
-        keys = queue.arbitration_id | np.where(_has(queue, FrameFlag.EXTENDED), _EXTENDED_BIT, np.uint32(0))
-        self._judge(found, np.isin(keys, self._never), Verdict.NEVER)
+        keys = queue.arbitration_id
+        if len(self._never) or len(self._latest):
+            keys = keys | np.where(_has(queue, FrameFlag.EXTENDED), _EXTENDED_BIT, np.uint32(0))
+        if len(self._never):
+            self._judge(found, np.isin(keys, self._never), Verdict.NEVER)
         young = (age_seconds >= 0) & (age_seconds <= self._max_age_seconds)
         self._judge(found, ~young, Verdict.TOO_OLD)
-        self._judge(found, self._superseded(queue, keys, found == Verdict.ALLOWED), Verdict.SUPERSEDED)
+        if len(self._latest):
+            self._judge(found, self._superseded(queue, keys, found == Verdict.ALLOWED), Verdict.SUPERSEDED)
         return found
 
     def _judge(self, found: Verdicts, rows: _Rows, verdict: Verdict) -> None:
@@ -200,5 +209,5 @@ def _byte_columns(entry: AllowEntry) -> tuple[NDArray[np.uint8], NDArray[np.uint
 
 
 def _has(batch: FrameBatch, flag: FrameFlag) -> _Rows:
-    rows: _Rows = (batch.flags & flag) != 0
+    rows: _Rows = (batch.flags & int(flag)) != 0
     return rows

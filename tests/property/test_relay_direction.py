@@ -28,7 +28,7 @@ from stream_server.relay.line import Line, Tile, out
 from stream_server.relay.stretches import Stretch
 from stream_server.relay.terms import Terms
 from stream_server.relay.values import Served, StoredRow
-from tests.helpers.relay_world import ViolationError, World
+from tests.helpers.relay_direction_world import ViolationError, World
 
 
 class RelayMachine(RuleBasedStateMachine):

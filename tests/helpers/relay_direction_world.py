@@ -25,7 +25,15 @@ from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Packet, decode_packet, encode_marker
 from stream_server.relay.direction import RelayDirection
 from stream_server.relay.values import NS, Bounds, Changes, Served, StoredLine, StoredRow
-from tests.helpers.relay_sink import Reasons, Record, Report, TestSink, ViolationError, need, new_record
+from tests.helpers.relay_direction_sink import (
+    Reasons,
+    Record,
+    Report,
+    TestSink,
+    ViolationError,
+    need,
+    new_record,
+)
 
 MAX_AGE: Final = 6
 SOURCE, SINK = "source", "sink"
