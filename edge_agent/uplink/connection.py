@@ -53,8 +53,8 @@ ANSWER_TIMEOUT_SECONDS: Final = 20.0
 MOST_CLOSE_SECONDS: Final = CLOSE_TIMEOUT_SECONDS + 0.1
 # For the answer to a ping once the network has changed.
 STILL_THERE_SECONDS: Final = 2.5
-# Together they must fit into one message of at most 256 KiB: a range takes up to 75 bytes, a start up to 55.
-_RANGES_IN_ALL: Final = MAX_RANGES
+# Together they must fit into one message of at most 256 KiB: a range takes up to 130 bytes, a start up to 55.
+_RANGES_IN_ALL: Final = MAX_RANGES * 3 // 5
 _STARTS_IN_ALL: Final = 1500
 _logger: Final = logging.getLogger(__name__)
 
