@@ -314,11 +314,12 @@ def test_a_buffer_that_fills_as_it_is_read_is_read_until_it_is_empty(udp: Pair) 
 def test_every_frame_is_given_once_the_kernel_filters_no_more(mocker: MockerFixture) -> None:
     ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     source = SocketCanBus(DONGLE, open_socket=lambda _: ours)
-    source._socket = mocker.Mock(wraps=ours, setsockopt=mocker.Mock())
+    setsockopt = mocker.Mock()
+    source._socket = mocker.Mock(wraps=ours, setsockopt=setsockopt)
     source.give_everything()
-    level, option, filters = source._socket.setsockopt.call_args.args
+    level, option, filters = setsockopt.call_args.args
     assert (level, option, filters) == (socket.SOL_CAN_RAW, 1, bytes(8)), "one that all fit"
-    source._socket.setsockopt.side_effect = OSError(errno.ENODEV, "gone")
+    setsockopt.side_effect = OSError(errno.ENODEV, "gone")
     with pytest.raises(SourceError):
         source.give_everything()
     source.close()

@@ -368,9 +368,12 @@ async def test_the_kernel_filters_no_more_before_the_marker_says_that_all_is_car
     dongle = a_dongle(KERNEL_FILTERED)
     before = list[bool]()
     mark = dongle.pipeline.mark
-    mocker.patch.object(
-        dongle.pipeline, "mark", lambda name: (before.append(bus.gives_everything), mark(name))
-    )
+
+    def noted(activation: str) -> None:
+        before.append(bus.gives_everything)
+        mark(activation)
+
+    mocker.patch.object(dongle.pipeline, "mark", noted)
     async with reading(dongle):
         dongle.carry(ACTIVATION)
         await asyncio.to_thread(eventually, lambda: marked(dongle), "it is marked")

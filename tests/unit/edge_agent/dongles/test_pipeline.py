@@ -278,13 +278,15 @@ async def test_a_spent_budget_leaves_out_nothing_of_what_is_relayed() -> None:
     async with feeding(DongleSection("can0", id="van7-can0")) as test:
         test.pipeline.limit(Stage.NO_FRAMES)
         await test.read(3)
+        paused = [test.pipeline.frames.paused]
         await test.mark(FIRST)
-        assert not test.pipeline.frames.paused
+        paused.append(test.pipeline.frames.paused)
         test.pipeline.limit(Stage.NO_SIGNALS)
         await test.read(2)
         await test.mark("")
-        assert test.pipeline.frames.paused
+        paused.append(test.pipeline.frames.paused)
         await test.read(1)
+    assert paused == [True, False, True]
     assert test.bodies() == ["START None", "BUDGET 3", FIRST, [3, 4], "", "BUDGET 1"]
 
 
