@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from can_stream.lanes.sender import LaneSender
+from can_stream.protocol.control import RelaySource
 from can_stream.service_manager import ServiceManager
 from edge_agent.announcing import Announcer, Hearers
 from edge_agent.config.sections import AgentConfig
@@ -26,6 +28,8 @@ from edge_agent.host.inventory import Inventory
 from edge_agent.host.network_watch import NetworkWatch
 from edge_agent.host.state_directory import state_directory
 from edge_agent.lanes.spooled_window import SpooledWindow
+from edge_agent.relay.side import may_be_source, relay_side
+from edge_agent.relay.told import ToldActivations
 from edge_agent.spool.spool import Spool
 from edge_agent.status.log_forwarding import LogForwarder
 from edge_agent.status.reporting import Reporter
@@ -56,6 +60,7 @@ class Agent:
         self._clock = clock or Clock()
         self._manager = manager or ServiceManager()
         start_id = new_start_id()
+        self._told = ToldActivations(state_directory() / f"activations-{config.agent_id}.json")
         news = self._announcer = Announcer(config.agent_id, start_id, self._clock)
         seen_file = state_directory() / f"seen-ids-{config.agent_id}.json"
         self._new_ids = NewIds(seen_file, news.new_id, self._clock)
@@ -63,15 +68,7 @@ class Agent:
         self._dongles = self._make_dongles(start_id, inventory)
         lanes = [lane for dongle in self._dongles for lane in dongle.pipeline.lanes]
         self._databases = DatabaseKeeper(self._dongles, news.databases_loaded, self._manager.ready)
-        self._uplink = Uplink(
-            config.server.url,
-            read_agent_token(config.server.token_file),
-            Answers(news.hello, news.table, news.uplink_changed, news.heartbeat, self._spool_is_read),
-            lanes,
-            clock=self._clock,
-            ca_file=None if config.server.ca_file is None else Path(config.server.ca_file),
-            token_files=token_files(config.server.token_file),
-        )
+        self._uplink = self._make_uplink(lanes)
         self._spool = self._make_spool()
         self._link_polling = LinkPolling(self._dongles)
         self._network = NetworkWatch(self._uplink.network_changed)
@@ -178,24 +175,53 @@ class Agent:
         if self._spool is not None:
             await self._spool.opened.wait()
 
+    def _carry(self, source: RelaySource) -> None:
+        """The server says what a dongle's frames are carried for; this gateway's file says if they may be."""
+        dongle = next((one for one in self._dongles if one.dongle_id == source.dongle_id), None)
+        if dongle is None or not may_be_source(self._config, dongle.section):
+            return
+        if self._told.take(source.dongle_id, source.activation):
+            asyncio.get_running_loop().run_in_executor(None, self._told.write)
+        dongle.carry(source.activation or "")
+
     async def _played(self, feeds: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(feeds)
         await acknowledged(self._uplink, self._uplink.lanes)
 
     # -- made once
 
+    def _make_uplink(self, lanes: list[LaneSender]) -> Uplink:
+        config, news = self._config, self._announcer
+        return Uplink(
+            config.server.url,
+            read_agent_token(config.server.token_file),
+            Answers(
+                news.hello, news.table, news.uplink_changed, news.heartbeat, self._spool_is_read, self._carry
+            ),
+            lanes,
+            clock=self._clock,
+            ca_file=None if config.server.ca_file is None else Path(config.server.ca_file),
+            token_files=token_files(config.server.token_file),
+        )
+
     def _make_dongles(self, start_id: str, inventory: Inventory | None) -> list[Dongle]:
         config, news = self._config, self._announcer
-        sections = LaneSections(start_id, config.uplink, config.spool)
+        sections = LaneSections(start_id, config.uplink, config.spool, self._activations())
         events = DongleEvents(news.unknown_id, self._new_ids.look, news.bus_changed)
         claimed = [section.channel for section in config.dongles]
         dongles = [
             Dongle(section, sections, self._clock, events, inventory, claimed) for section in config.dongles
         ]
         for dongle in dongles:
+            dongle.relay = relay_side(config, dongle.section)
             if dongle.section.databases:
                 dongle.pipeline.add_decoder()
         return dongles
+
+    def _activations(self) -> dict[str, str]:
+        """What this start is carried for from its beginning, also without a network."""
+        may = {one.id for one in self._config.dongles if may_be_source(self._config, one)}
+        return {dongle_id: name for dongle_id, name in self._told.activations.items() if dongle_id in may}
 
     def _make_plug_watch(self, inventory: Inventory | None) -> PlugWatch | None:
         """None where nothing is plugged in anywhere."""

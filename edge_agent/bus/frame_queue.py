@@ -29,7 +29,10 @@ class QueueCounts(Struct, frozen=True):
 
 
 class FrameQueue:
-    """Batches from the reading thread to the event loop, bounded in frames; what does not fit is counted."""
+    """Batches from the reading thread to the event loop, bounded in frames; what does not fit is counted.
+
+    `taken_born_ns`: no frame that was taken last came before that moment of CLOCK_BOOTTIME; 0: unknown.
+    """
 
     def __init__(self, limit_frames: int) -> None:
         self._limit_frames = limit_frames
@@ -38,6 +41,8 @@ class FrameQueue:
         self._frames = 0
         self._read = 0
         self._lost: dict[LossPlace, int] = dict.fromkeys(LOSS_PLACES, 0)
+        self._born_ns: int | None = None
+        self.taken_born_ns = 0
         self._lock = threading.Condition()
 
     def counts(self) -> QueueCounts:
@@ -45,9 +50,10 @@ class FrameQueue:
         with self._lock:
             return QueueCounts(self._read, dict(self._lost), self._frames)
 
-    def put(self, batch: FrameBatch) -> int:
+    def put(self, batch: FrameBatch, born_ns: int = 0) -> int:
         """Appends `batch` as far as there is room; returns how many frames had to be dropped."""
         with self._lock:
+            self._born_ns = born_ns if self._born_ns is None else min(self._born_ns, born_ns)
             self._read += len(batch)
             room = max(self._limit_frames - self._frames, 0)
             if room:
@@ -75,6 +81,7 @@ class FrameQueue:
         with self._lock:
             items = list(self._items)
             self._items.clear()
+            self.taken_born_ns, self._born_ns = self._born_ns or 0, None
             self._frames = 0
             self._lock.notify_all()
             return items

@@ -16,6 +16,7 @@ from can_stream.frames.batches import (
 )
 from edge_agent.bus.driver_errors import open_failure, read_failure, unknown_interface
 from edge_agent.bus.driver_times import TimestampMapper
+from edge_agent.bus.source import FoundEmpty
 from edge_agent.config.dongle import LISTEN_ONLY_OPTIONS, DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
@@ -45,6 +46,7 @@ class PythonCanBus:
         self._clock = clock or Clock()
         self._mapper = TimestampMapper()
         self._pending: SourceError | None = None
+        self._found_empty = FoundEmpty()
         self._garbage_in_a_row = 0
         self._malformed = 0
         self._bus = _open_bus(dongle)
@@ -59,11 +61,17 @@ class PythonCanBus:
         """Frames with too little data or impossible ids or lengths, and what the driver could not parse."""
         return self._malformed
 
+    @property
+    def born_ns(self) -> int:
+        """See `Aged`."""
+        return self._found_empty.born_ns
+
     def read(self, timeout_seconds: float) -> FrameBatch:
         """What has arrived: waits for the first frame, takes what else is there. Raises SourceError."""
         self._raise_pending()
         messages: list[can.Message] = []
         message = self._receive(timeout_seconds)
+        self._found_empty.reads()
         while message is not None:
             messages.append(message)
             message = self._receive(0) if len(messages) < _MAX_ROWS else None
@@ -88,6 +96,7 @@ class PythonCanBus:
             raise self._pending
 
     def _receive(self, timeout_seconds: float) -> can.Message | None:
+        looked_ns = self._clock.boottime_ns()
         try:
             message = self._bus.recv(timeout_seconds)
         except (ValueError, LookupError) as error:  # what the driver could not parse
@@ -99,7 +108,9 @@ class PythonCanBus:
         except Exception as error:  # drivers raise what they like
             self._pending = read_failure(error, self._interface, self._channel)
             return None
-        if message is not None:
+        if message is None:
+            self._found_empty.empty(looked_ns)
+        else:
             self._garbage_in_a_row = 0
         return message
 

@@ -37,6 +37,7 @@ _GARBAGE_SECONDS: Final = 10.0
 
 # CR or BELL in a line of its own; the same, or a line with something in it.
 _ACKNOWLEDGEMENT: Final = re.compile(rb"(?<![^\r\n\a])[\r\a]")
+_LINE_ENDS: Final = (b"\r", b"\n", b"\a")
 # What is said to `V` and `N`: a line that begins so, for frames may come meanwhile.
 _SENTENCES: Final = {
     command: re.compile(
@@ -76,6 +77,8 @@ class SlcanBus:
         self._trouble: tuple[str, str] | None = None
         self._unanswered = 0
         self._answers_status = False
+        self.born_ns = 0
+        self._line_ns: int | None = None
         self._answered = set() if answered is None else answered
         self._port = self._opened_port()
         try:
@@ -118,6 +121,15 @@ class SlcanBus:
         """The newest of them, "" where there is none."""
         return self._unread.example
 
+    def _take_age(self, received: bytes) -> None:
+        """What a line says was there before its first piece was read."""
+        read_ns = self._port.found_empty.born_ns
+        self.born_ns = read_ns if self._line_ns is None else self._line_ns
+        if not self._parser.is_inside_line:
+            self._line_ns = None
+        elif self._line_ns is None or any(end in received for end in _LINE_ENDS):
+            self._line_ns = read_ns
+
     def read(self, timeout_seconds: float) -> list[Item | State]:
         """What has arrived: waits for the first of it only. Raises SourceError."""
         items: list[Item | State] = []
@@ -138,6 +150,7 @@ class SlcanBus:
             self._again_at_seconds = None
         now_ns = self._clock.wall_ns()
         parsed = self._parser.parse(received, now_ns)
+        self._take_age(received)
         if len(parsed.frames):
             items.append(parsed.frames)
         items += self._news(parsed, now_ns)

@@ -181,6 +181,11 @@ class SlcanParser:
         self._unfinished = b""
         self._digits = 0
 
+    @property
+    def is_inside_line(self) -> bool:
+        """Whether a line has begun that has not ended."""
+        return bool(self._unfinished)
+
     def parse(self, received: bytes, now_ns: int) -> Parsed:
         """The lines that end in `received`, which arrived at this time of the wall clock.
 

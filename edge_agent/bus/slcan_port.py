@@ -14,6 +14,7 @@ from typing import Final
 import serial
 
 from edge_agent.bus.driver_errors import open_failure, read_failure
+from edge_agent.bus.source import FoundEmpty
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
 
@@ -32,6 +33,7 @@ class SlcanPort:
         self._clock = clock
         self._held = b""
         self._gone: BaseException | None = None
+        self.found_empty = FoundEmpty()
         try:
             self._port = serial.Serial(
                 channel, serial_baudrate, timeout=0, write_timeout=_WRITE_TIMEOUT_SECONDS, exclusive=True
@@ -49,9 +51,12 @@ class SlcanPort:
         That the port has gone is said once what came before has been read.
         """
         pieces, self._held = [self._held], b""
-        wait_ms = 0.0 if pieces[0] else timeout_seconds * 1000
+        if pieces[0]:  # it was there before the last look
+            self.found_empty.empty(0)
+        wait_ms = 0.0 if pieces[0] or self._is_there() else timeout_seconds * 1000
+        self.found_empty.reads()
         for _ in range(_MAX_READS):
-            if self._gone is not None or not self._poll.poll(wait_ms):
+            if self._gone is not None or not (self._poll.poll(wait_ms) if wait_ms else self._is_there()):
                 break
             pieces.append(self._read_piece())
             wait_ms = 0.0
@@ -95,6 +100,13 @@ class SlcanPort:
         """Closes the port, gone or not."""
         with suppress(OSError):
             self._port.close()
+
+    def _is_there(self) -> bool:
+        looked_ns = self._clock.boottime_ns()
+        if self._poll.poll(0):
+            return True
+        self.found_empty.empty(looked_ns)
+        return False
 
     def _read_piece(self) -> bytes:
         try:

@@ -23,7 +23,7 @@ from edge_agent.bus.socketcan_frames import (
     Received,
     ReceiveSlots,
 )
-from edge_agent.bus.source import Dropped, Item
+from edge_agent.bus.source import Dropped, FoundEmpty, Item
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.errors import LinkError, SourceError
@@ -45,6 +45,9 @@ _SIOCGIFMTU: Final = 0x8921
 # A beat of a full bus.
 _SLOTS: Final = 512
 _MAX_CALLS: Final = 8
+# A buffer that was not found empty for so long is read until it is: how old its frames are would be unknown.
+_LONGEST_UNPROVEN_NS: Final = 100_000_000
+_MOST_CALLS: Final = 64
 # The kernel doubles it and counts some 770 bytes per frame: 2.7 s of a full bus of 1 Mbit/s.
 _RECEIVE_BUFFER_BYTES: Final = 8 << 20
 _BEAT_SECONDS: Final = 0.05
@@ -77,6 +80,7 @@ class SocketCanBus:
         self._clock = clock or Clock()
         self._slots = ReceiveSlots(_SLOTS)
         self._overflows = OverflowCounter()
+        self._found_empty = FoundEmpty()
         self._last_ns: int | None = None
         self._pending: SourceError | None = None
         self._malformed = 0
@@ -110,6 +114,19 @@ class SocketCanBus:
         """Frames of impossible length, which other programs may send on a virtual interface."""
         return self._malformed
 
+    @property
+    def born_ns(self) -> int:
+        """See `Aged`."""
+        return self._found_empty.born_ns
+
+    def give_everything(self) -> None:
+        """The kernel filters no more. Raises SourceError."""
+        every = struct.pack("=II", 0, 0)
+        try:
+            self._socket.setsockopt(socket.SOL_CAN_RAW, _CAN_RAW_FILTER, every)
+        except OSError as error:
+            raise _read_failure(error, self._dongle) from error
+
     def read(self, timeout_seconds: float) -> list[Item]:
         """What has arrived, losses in their places: waits for the first frame only. Raises SourceError."""
         items = self._drain()
@@ -128,12 +145,19 @@ class SocketCanBus:
 
     def _drain(self) -> list[Item]:
         items: list[Item] = []
-        for _ in range(_MAX_CALLS):
+        found_empty = self._found_empty
+        for call in range(_MOST_CALLS):
             had_failed = self._pending is not None
+            looked_ns = self._clock.boottime_ns()
+            if call >= _MAX_CALLS and looked_ns - found_empty.last_ns < _LONGEST_UNPROVEN_NS:
+                break
             count = self._receive()
             if count:
+                if not items:
+                    found_empty.reads()
                 items += self._items(self._slots.take_received(count, self._clock.wall_ns()))
             if count < _SLOTS and (had_failed or self._pending is None):
+                found_empty.empty(looked_ns)
                 break
         return items
 

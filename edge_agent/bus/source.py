@@ -50,12 +50,45 @@ class Patient(Protocol):
 
 
 @runtime_checkable
+class Aged(Protocol):
+    """A source that knows how old at most is what it gives."""
+
+    @property
+    def born_ns(self) -> int:
+        """When the driver was last found empty before the oldest frame of what `read` gave last was read
+        (CLOCK_BOOTTIME); 0 where it was not yet."""
+
+
+@runtime_checkable
+class Filtering(Protocol):
+    """A source that keeps frames from being read."""
+
+    def give_everything(self) -> None:
+        """It does so no more, until it is opened again."""
+
+
+@runtime_checkable
 class Exemplary(Protocol):
     """A source that keeps an example of what is malformed."""
 
     @property
     def malformed_example(self) -> str:
         """The newest, as it is shown to people; "" where there is none."""
+
+
+class FoundEmpty:
+    """When a driver was found empty, of which each look says when it began: what is read later came later."""
+
+    def __init__(self) -> None:
+        self.born_ns = self.last_ns = 0
+
+    def reads(self) -> None:
+        """What is read from here on has come since the last look that found nothing."""
+        self.born_ns = self.last_ns
+
+    def empty(self, looked_ns: int) -> None:
+        """A look that began then has found nothing, or nothing more."""
+        self.last_ns = looked_ns
 
 
 class Dropped(Struct, frozen=True):

@@ -106,7 +106,9 @@ def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfi
     ]
     socket = config.agent.status_socket
     agent = AgentSection(agent_id, None if socket is None else str(directory / socket))
-    return replace(config, agent=agent, dongles=dongles)
+    switch = config.relay.enable_file
+    relay = replace(config.relay, enable_file=None if switch is None else str(directory / switch))
+    return replace(config, agent=agent, dongles=dongles, relay=relay)
 
 
 def _database(directory: Path, named: str) -> str:

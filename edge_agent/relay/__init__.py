@@ -1,1 +1,1 @@
-"""What a group's other side puts on a bus of this gateway."""
+"""What a group makes of this gateway's dongles: whose frames are carried for it, and what it lets be sent."""

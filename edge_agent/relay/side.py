@@ -1,0 +1,39 @@
+"""What this gateway's configuration lets a relay do with a dongle, as its server is told."""
+
+from __future__ import annotations
+
+from can_stream.protocol.control import Confirms, RelaySide
+from edge_agent.config.dongle import DongleSection
+from edge_agent.config.sections import AgentConfig
+from edge_agent.config.transmit import may_transmit
+
+
+def may_be_source(config: AgentConfig, dongle: DongleSection) -> bool:
+    """Whether its frames may be relayed, and uploaded in full for that.
+
+    Where `source` is not said: only where all of them are sent anyway. A log can be played again: its frames
+    are carried for no activation.
+    """
+    if dongle.interface == "log":
+        return False
+    if config.relay.source is not None:
+        return config.relay.source
+    return dongle.frames == "all" and not dongle.frame_filters and not config.uplink.max_bytes_per_day
+
+
+def relay_side(
+    config: AgentConfig, dongle: DongleSection, *, confirms: Confirms = "none", stopped: str = ""
+) -> RelaySide:
+    """`confirms`: what its interface tells of what was sent; `stopped`: why nothing is let through now."""
+    relay = config.relay
+    return RelaySide(
+        source=may_be_source(config, dongle),
+        transmit=relay.transmit != "off" and may_transmit(dongle.interface, dongle.mode),
+        confirms=confirms,
+        max_age_seconds=relay.max_age_seconds,
+        max_bus_load=relay.max_bus_load,
+        max_live_bus_load=relay.max_live_bus_load,
+        dry_run=relay.dry_run,
+        from_logs=relay.from_logs,
+        stopped=stopped,
+    )
