@@ -11,6 +11,7 @@ EdgeAgentError
  +- ReplayError       a replay cannot be done as asked
  +- OutputError       what a command has to say cannot be written
  +- StatusError       the running agent cannot be asked, or cannot be made to answer
+ +- RelayError        what a server hands over for a bus cannot be, or the record of a bus cannot be kept
  +- OwnerError        another process is this agent already
  +- SpoolError        the spool cannot be used now, or what is there not at all
 """
@@ -95,6 +96,10 @@ class OutputError(EdgeAgentError):
 
 class ReplayError(EdgeAgentError):
     """A replay cannot be done as asked: the message says the remedy."""
+
+
+class RelayError(EdgeAgentError):
+    """Nothing can be relayed so: the message says why."""
 
 
 class StatusError(EdgeAgentError):

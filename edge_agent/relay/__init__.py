@@ -1,0 +1,1 @@
+"""What a group's other side puts on a bus of this gateway."""
