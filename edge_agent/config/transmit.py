@@ -151,6 +151,11 @@ def may_transmit(interface: str, mode: str) -> bool:
     return mode == "normal" and interface != "log"
 
 
+def is_relayed_to(relay: RelaySection, interface: str, mode: str) -> bool:
+    """Whether a group may put frames on the bus of a dongle: else nothing ever listens for any."""
+    return relay.transmit != "off" and may_transmit(interface, mode)
+
+
 NOT_IN_FORCE: Final = "not in force yet, for this version puts nothing on a bus"
 
 
