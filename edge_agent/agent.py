@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from can_stream.service_manager import ServiceManager
 from edge_agent.announcing import Announcer, Hearers
 from edge_agent.config.sections import AgentConfig
+from edge_agent.config.transmit import is_relayed_to
 from edge_agent.discovery.new_ids import NewIds
 from edge_agent.dongles.database_keeper import DatabaseKeeper
 from edge_agent.dongles.dongle import Dongle, DongleEvents
@@ -37,7 +38,9 @@ from edge_agent.uplink.hello import new_start_id
 from edge_agent.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
+    from can_stream.frames.batches import FrameBatch
     from edge_agent.budget.budget_keeper import BudgetKeeper
+    from edge_agent.relay.relaying import Relay
 
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
@@ -73,6 +76,7 @@ class Agent:
             token_files=token_files(config.server.token_file),
         )
         self._spool = self._make_spool()
+        self._relay = self._make_relay(start_id)
         self._link_polling = LinkPolling(self._dongles)
         self._network = NetworkWatch(self._uplink.network_changed)
         self._plugs = self._make_plug_watch(inventory)
@@ -85,8 +89,9 @@ class Agent:
         )
         budget = None if self._budget is None else self._budget.budget
         self._reporter = Reporter(
-            config, start_id, self._dongles, self._uplink, self._clock, budget, self._spool
-        )
+            config, start_id, self._dongles, self._uplink, self._clock, budget, self._spool,
+            list if self._relay is None else self._relay.figures,
+        )  # fmt: skip
         self._forwarder = LogForwarder(self._uplink.say, self._clock)
         news.hearers = Hearers(self._dongles, lanes, self._uplink, self._reporter, self._watchdog)
 
@@ -159,6 +164,8 @@ class Agent:
         yield self._link_polling.run()
         yield self._network.run()
         yield self._uplink.keep_keys()
+        if self._relay is not None:
+            yield self._relay.run()
         if self._plugs is not None:
             yield self._plugs.run()
         if self._budget is not None:
@@ -182,12 +189,19 @@ class Agent:
         await asyncio.wait(feeds)
         await acknowledged(self._uplink, self._uplink.lanes)
 
+    def _hear(self, dongle_id: str, frames: FrameBatch) -> None:
+        """What was read, where a sink may wait for its own among it."""
+        if self._relay is not None:
+            self._relay.hear(dongle_id, frames)
+        self._new_ids.look(dongle_id, frames)
+
     # -- made once
 
     def _make_dongles(self, start_id: str, inventory: Inventory | None) -> list[Dongle]:
         config, news = self._config, self._announcer
         sections = LaneSections(start_id, config.uplink, config.spool)
-        events = DongleEvents(news.unknown_id, self._new_ids.look, news.bus_changed)
+        hear = self._hear if self._is_relayed_to() else self._new_ids.look
+        events = DongleEvents(news.unknown_id, hear, news.bus_changed)
         claimed = [section.channel for section in config.dongles]
         dongles = [
             Dongle(section, sections, self._clock, events, inventory, claimed) for section in config.dongles
@@ -196,6 +210,21 @@ class Agent:
             if dongle.section.databases:
                 dongle.pipeline.add_decoder()
         return dongles
+
+    def _is_relayed_to(self) -> bool:
+        """Whether the file lets groups put frames on the bus of any dongle."""
+        relay = self._config.relay
+        return any(is_relayed_to(relay, one.interface, one.mode) for one in self._config.dongles)
+
+    def _make_relay(self, start_id: str) -> Relay | None:
+        """None where nothing may be put on any bus: there is no way in then."""
+        if not self._is_relayed_to():
+            return None
+        # Not at the top: an agent that nothing is relayed to has no memory for it.
+        from edge_agent.dongles.relayed import relay_of  # noqa: PLC0415
+
+        news = self._announcer
+        return relay_of(self._config, self._dongles, self._uplink, start_id, self._clock, news.relay_changed)
 
     def _make_plug_watch(self, inventory: Inventory | None) -> PlugWatch | None:
         """None where nothing is plugged in anywhere."""

@@ -69,7 +69,7 @@ COMMANDS: Final = {
         ("edge-agent relay", "edge-agent relay stop"),
     ),
     "relay show": Listed(
-        _MACHINE, "", "Say what is relayed to each dongle, and why any of it waits.", ("edge-agent relay show",)
+        _MACHINE, "", "Say what is relayed to each dongle, or why not.", ("edge-agent relay show",)
     ),
     "relay stop": Listed(
         _MACHINE, "", "Stop it, until it is started again.", ("edge-agent relay stop van7-can0",)

@@ -104,9 +104,12 @@ def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfi
         )
         for one in config.dongles
     ]
+    relay = config.relay
+    if relay.enable_file is not None:
+        relay = replace(relay, enable_file=str(directory / relay.enable_file))
     socket = config.agent.status_socket
     agent = AgentSection(agent_id, None if socket is None else str(directory / socket))
-    return replace(config, agent=agent, dongles=dongles)
+    return replace(config, agent=agent, dongles=dongles, relay=relay)
 
 
 def _database(directory: Path, named: str) -> str:

@@ -115,6 +115,12 @@ class RelaySection(msgspec.Struct, frozen=True):
     allow: Allow = []
     max_age_seconds: Annotated[float, Meta(gt=0, le=3600)] | None = None
     max_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    max_live_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    lease_seconds: Annotated[float, Meta(ge=0.5, le=10)] = 2.0
+    dry_run: bool = False
+    wake: bool = False
+    asleep_after_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+    enable_file: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
     policy: Annotated[list[ReplayRule], Meta(max_length=MAX_ENTRIES)] = []
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -156,20 +162,20 @@ def is_relayed_to(relay: RelaySection, interface: str, mode: str) -> bool:
     return relay.transmit != "off" and may_transmit(interface, mode)
 
 
-NOT_IN_FORCE: Final = "not in force yet, for this version puts nothing on a bus"
+NOT_IN_FORCE: Final = "which is not in force yet, for this version runs none"
 
 
 def transmit_sentence(transmit: TransmitSection, relay: RelaySection, interface: str, mode: str) -> str:
     """What this gateway's configuration lets others put on the bus of one dongle."""
     said = []
-    if may_transmit(interface, mode):
-        if transmit.mode != "off":
-            limit = f"at most {transmit.max_frames_per_second:g} frames/s by commands"
-            said.append(f"{_ids(transmit.mode, transmit.allow)}, {limit}")
-        if relay.transmit != "off":
-            limit = f"none older than {relay.max_age_seconds:g} s, by the relay"
-            said.append(f"{_ids(relay.transmit, relay.allow)}, {limit}")
-    return f"may transmit {'; and '.join(said)}; {NOT_IN_FORCE}" if said else "never transmits"
+    if may_transmit(interface, mode) and transmit.mode != "off":
+        limit = f"at most {transmit.max_frames_per_second:g} frames/s by commands, {NOT_IN_FORCE}"
+        said.append(f"{_ids(transmit.mode, transmit.allow)}, {limit}")
+    if is_relayed_to(relay, interface, mode):
+        limit = f"none older than {relay.max_age_seconds:g} s, by the relay"
+        dry = ", as a dry run: nothing is sent" if relay.dry_run else ""
+        said.append(f"{_ids(relay.transmit, relay.allow)}, {limit}{dry}")
+    return f"may transmit {'; and '.join(said)}" if said else "never transmits"
 
 
 def _ids(permission: Permission, allow: Sequence[AllowEntry]) -> str:

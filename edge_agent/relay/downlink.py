@@ -20,6 +20,7 @@ from websockets.frames import CloseCode
 from can_stream.protocol.control import encode_control_message, version_of
 from can_stream.protocol.errors import WireError
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES
+from can_stream.protocol.relay_control import Direction
 from edge_agent.host.backoff import UPLINK_POLICY, Backoff
 from edge_agent.host.clock import Clock
 from edge_agent.relay.session import RelaySession
@@ -78,6 +79,11 @@ class Downlink:
         self._on_state = on_state
         self._backoff = Backoff(UPLINK_POLICY, random.random)
         self._has_reports = asyncio.Event()
+        self._directions: dict[str, Direction] = {}
+
+    def direction(self, dongle_id: str) -> Direction | None:
+        """What is relayed to this dongle; None where nothing is."""
+        return self._directions.get(dongle_id)
 
     def reports_wait(self) -> None:
         """A sink has something to report."""
@@ -86,8 +92,9 @@ class Downlink:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:
-            while not self._may_connect():
-                await asyncio.sleep(_LOOK_SECONDS * (1 + random.random()))
+            if not self._may_connect():
+                await asyncio.sleep(_LOOK_SECONDS)
+                continue
             try:
                 await self._connect()
             except LostError as lost:
@@ -119,6 +126,7 @@ class Downlink:
             raise LostError(f"the connection broke ({type(error).__name__}: {error})") from error
         finally:
             session.end(self._clock.boottime_ns())
+            self._directions = {}
             self._on_news()
             await _close(connection)
 
@@ -146,6 +154,7 @@ class Downlink:
             if session.is_directed and not self.state.connected:
                 self._backoff.connected(self._clock.monotonic_seconds())
                 self._become(DownlinkState(connected=True, message="connected"))
+            self._directions = session.directions
             self._on_news()
             self._has_reports.set()
         raise LostError(f"{self._door.url} closed the connection")

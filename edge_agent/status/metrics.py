@@ -103,7 +103,6 @@ class _Metrics(Collector):
         text = "What has become of relayed frames; `reason` of those that were not sent"
         frames = CounterMetricFamily("edge_agent_relay_frames", text, labels=["dongle_id", "fate", "reason"])
         connected = GaugeMetricFamily("edge_agent_relay_connected", "1 where frames can come", labels=labels)
-        queued = GaugeMetricFamily("edge_agent_relay_queued_frames", "Here, to be sent", labels=labels)
         text = "Age at the echo in the last second, where any was sent"
         age = GaugeMetricFamily("edge_agent_relay_age_seconds", text, labels=["dongle_id", "quantile"])
         for one in self._status.relays:
@@ -112,10 +111,9 @@ class _Metrics(Collector):
             for reason, count in one.totals.not_sent.items():
                 frames.add_metric([one.dongle_id, "not_sent", reason], count)
             connected.add_metric([one.dongle_id], float(one.connected))
-            queued.add_metric([one.dongle_id], one.queued_frames)
             for quantile, latency_ms in zip(("0.5", "0.99"), one.latency_ms or (), strict=False):
                 age.add_metric([one.dongle_id, quantile], latency_ms / 1000)
-        yield from (frames, connected, queued, age)
+        yield from (frames, connected, age)
 
     def _books(self, unit: Literal["frames", "values"]) -> Iterator[Metric]:
         taken_text = "Read from the bus" if unit == "frames" else "Decoded to be sent"

@@ -26,7 +26,7 @@ def relay_sentence(one: RelayFigures) -> str:
     if one.source_dongle_id is None:
         return "connected; no group is active here"
     dry = ", a dry run: nothing is sent" if one.dry_run else ""
-    waits = f"; {grouped(one.queued_frames)} frames wait for {one.waits_for}" if one.waits_for else ""
+    waits = f"; frames wait for: {one.waits_for}" if one.waits_for else ""
     return f"from {one.source_dongle_id}{dry}{waits}"
 
 

@@ -117,7 +117,6 @@ def relay_service(maker: ServiceMaker, one: RelayFigures) -> ServiceStatus:
         "connected": one.connected,
         "source_dongle_id": one.source_dongle_id,
         "waits_for": one.waits_for,
-        "frames_queued": one.queued_frames,
         "frames_sent": one.totals.sent,
         "frames_accepted": one.totals.accepted,
         "frames_in_doubt": one.totals.in_doubt,

@@ -121,7 +121,9 @@ def _files(dongle: str | None, path: Path | None, socket: Path | None) -> list[t
     if dongle is not None and dongle not in files:
         raise _unknown(dongle, list(files))
     if not files:
-        raise click.ClickException("no relay may transmit here: `[relay] transmit` of the agent's file is off")
+        raise click.ClickException(
+            "no relay may transmit here: `[relay] transmit` of the agent's file is off"
+        )
     return [(name, file) for name, file in files.items() if dongle in (None, name)]
 
 
