@@ -11,10 +11,10 @@ from edge_agent.transmit.policy import TargetBus
 class BusFacts(Struct, frozen=True):
     """How a bus stands now.
 
-    `confirms`: what tells that a frame was sent. `can_probe`: that the driver's queue is empty is known by one
-    frame whose echo comes, and by nothing else. `asleep`: no frame of others has been heard for long, and
-    `wake` is not set. `disabled`: its `enable_file` does not exist. `bit_rate`, `data_bit_rate`: in bit/s,
-    None where they are not known.
+    `confirms`: what tells that a frame was sent. `can_probe`: that the driver's queue is empty is known by
+    the echo of one more frame, and by nothing else. `asleep`: no frame of others has been heard for long,
+    and `wake` is not set. `disabled`: its `enable_file` does not exist. `bit_rate`, `data_bit_rate`: in
+    bit/s, None where they are not known.
     """
 
     target: TargetBus

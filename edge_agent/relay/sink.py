@@ -1,20 +1,38 @@
 """One bus that a group's other side may write to: what waits for it, what is in its driver, what is settled.
 
-Signatures first; the body follows.
+The model is `B` of relay_next: mem is the record, open its burst, queue what waits. It is told the time, what
+was read back, and how the bus stands; it does nothing by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from msgspec import Struct
 
-from can_stream.frames.batches import FrameBatch
-from can_stream.protocol.relay_control import Cursor, Direction, SinkHello
+from can_stream.frames.batches import FrameBatch, FrameFlag
+from can_stream.protocol.errors import SessionError
+from can_stream.protocol.relay_control import Cursor, Direction, SinkHello, Totals
 from can_stream.protocol.relay_items import Counts
+from edge_agent.relay.burst import Burst, frame_keys
 from edge_agent.relay.bus_facts import BusFacts
+from edge_agent.relay.driver import Driver
+from edge_agent.relay.judging import Judge, Judged
+from edge_agent.relay.latencies import Latencies
+from edge_agent.relay.lease import Lease
+from edge_agent.relay.load_limits import LoadLimits
 from edge_agent.relay.record import Record
+from edge_agent.relay.settling import Settling
+from edge_agent.relay.waiting import Waiting, WaitingItem
 from edge_agent.transmit.policy import RelayPolicy
+
+# Without its echo for so long, or for `max_age_seconds` where that is less, a frame is in doubt.
+ECHO_NS: Final = 1_000_000_000
+# After the driver's queue had no room for a single frame.
+TRY_AGAIN_NS: Final = 5_000_000
+_JUDGED_ROWS: Final = 64
+_STEPS: Final = 64
 
 
 class SinkLimits(Struct, frozen=True):
@@ -29,47 +47,78 @@ class SinkLimits(Struct, frozen=True):
 
 
 class Sink:
-    """All times are `now_ns` of CLOCK_BOOTTIME."""
+    """All times are `now_ns` of CLOCK_BOOTTIME.
 
-    waits_for: str
-    """Why nothing is sent now: "" | lease | burst | queue | bus | bus_load | bit_rate."""
+    `waits_for`: why nothing is sent now: "" | lease | burst | queue | bus | bus_load | bit_rate.
+    """
 
     def __init__(
         self, dongle_id: str, record: Record, policy: RelayPolicy, limits: SinkLimits, now_ns: int
     ) -> None:
         """An open burst of the record, left by a process that was killed, is in doubt."""
-        raise NotImplementedError
+        self.waits_for = ""
+        self._driver = Driver(may_hold_frames=record.burst is not None)
+        self._dongle_id = dongle_id
+        self._record = record
+        self._limits = limits
+        self._max_age_ns = round(limits.max_age_seconds * 1e9)
+        self._settling = Settling(record, now_ns)
+        self._judge = Judge(policy, self._settling.is_doubtful)
+        self._looks_behind = policy.looks_behind
+        self._lease = Lease(round(limits.lease_seconds * 1e9))
+        self._load = LoadLimits(limits.max_bus_load, limits.max_live_bus_load)
+        self._waiting = Waiting(limits.queue_frames)
+        self._latencies = Latencies()
+        self._direction: Direction | None = None
+        self._bus: BusFacts | None = None
+        self._not_before_ns = 0
+        self._has_more = False
 
     @property
     def credit(self) -> int:
         """How many frames of items may be handed in all since the last directions."""
-        raise NotImplementedError
+        return self._waiting.credit
 
     def hello(self) -> SinkHello:
         """What the record says."""
-        raise NotImplementedError
+        return SinkHello(self._dongle_id, self._record.record_id, self._record.cursors())
 
     def directed(self, direction: Direction | None, now_ns: int) -> None:
-        """The server's directions, after each connection and each change: what waits is dropped, unsettled."""
-        raise NotImplementedError
+        """The server's directions, after each connection and each change: what waits is dropped, unsettled.
+
+        No items may be handed before `credit` was said after it: only then does the server know that a record
+        that had to begin anew has done so.
+        """
+        self._waiting.clear()
+        self._direction = direction
+        self._lease.begin(direction.activation if direction else None)
+        if direction is not None:
+            if direction.begins_anew:
+                self._driver.give_up()
+            self._settling.begin(direction, now_ns)
 
     def take_item(
         self, start_id: str, position: int, frames: FrameBatch, born_ns: int | None, fresh: bool, now_ns: int
     ) -> None:
-        """Frames to be sent. Raises RelayError beyond the credit, or without a direction."""
-        raise NotImplementedError
+        """Frames to be sent. Raises SessionError beyond the credit, or without a direction."""
+        self._may_hand()
+        self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh))
+        self._has_more = True
 
     def take_counts(self, counts: Counts, now_ns: int) -> None:
-        """Frames that are not handed over, settled in their turn. Raises RelayError."""
-        raise NotImplementedError
+        """Frames that are not handed over, settled in their turn. Raises SessionError."""
+        self._may_hand()
+        self._waiting.add_counts(counts)
+        self._has_more = True
 
     def leased(self, ping_sent_ns: int, activations: Collection[str]) -> None:
         """A pong: the activations that were on after the own ping was sent at `ping_sent_ns`."""
-        raise NotImplementedError
+        self._lease.answered(ping_sent_ns, activations)
+        self._has_more = True
 
     def disconnected(self, now_ns: int) -> None:
         """No items come any more; what waits is dropped, unsettled. The open burst goes on."""
-        raise NotImplementedError
+        self._waiting.clear()
 
     def next_burst(self, now_ns: int, bus: BusFacts) -> FrameBatch | None:
         """What is to be written now, all of it at once; the record knows it before it is returned.
@@ -77,7 +126,15 @@ class Sink:
         To be followed by `written`. Also what refuses frames and lets them grow old: call it when `due_in_ns`
         says so, whatever the bus is doing.
         """
-        raise NotImplementedError
+        self._bus = bus
+        self._load.set_bus(bus.bit_rate, bus.data_bit_rate)
+        if not bus.is_up:
+            self._give_up(now_ns)
+        self._expire(now_ns)
+        if self._driver.burst is not None:
+            self.waits_for = "burst"
+            return None
+        return self._advance(now_ns, bus)
 
     def written(self, taken: int, now_ns: int) -> None:
         """The driver took the first `taken` frames of the last burst, and none of the rest.
@@ -85,36 +142,178 @@ class Sink:
         An interface that confirms by its adapter calls it when the adapter has answered. Where the device is
         gone: 0 if surely nothing was taken, else leave it to `next_burst` with `is_up` False.
         """
-        raise NotImplementedError
+        burst = self._driver.burst
+        if burst is None:
+            self._driver.took_late(taken)
+            return
+        if taken < len(burst.frames):
+            self._load.give_back(burst.frames[taken:])
+            self._not_before_ns = now_ns + TRY_AGAIN_NS
+            if taken:
+                burst.keep(taken)
+            else:
+                self._driver.cancel()
+            self._record.open(burst.opened() if taken else None)
+        if taken and burst.confirms != "bus":
+            self._close(burst, Totals(accepted=len(burst.frames)), now_ns)
+            self._driver.confirmed()
 
     def echoed(self, frames: FrameBatch, now_ns: int) -> int:
         """Own frames (FrameFlag.TX) that were read back from the bus: how many of them were the relay's."""
-        raise NotImplementedError
+        own = frames[(frames.flags & FrameFlag.TX) != 0]
+        ours = 0
+        for key in frame_keys(own):
+            burst = self._driver.burst
+            row = self._driver.echo(key)
+            ours += row is not None
+            if row is None or row < 0 or burst is None:
+                continue
+            self._latencies.add(now_ns - burst.born_ns[row])
+            if not burst.awaited():
+                self._close(burst, Totals(sent=len(burst.frames)), now_ns)
+                self._driver.confirmed()
+        return ours
 
     def emptied(self, now_ns: int) -> None:
         """It is known that nothing is in the driver any more."""
-        raise NotImplementedError
+        self._driver.emptied()
+        self._has_more = True
 
     def spent(self, frames: FrameBatch, now_ns: int) -> None:
         """Something else of this gateway has sent these: they count as load too."""
-        raise NotImplementedError
+        self._load.use(frames)
 
     def tick(self, now_ns: int) -> None:
-        """Lets the open burst and what waits grow old."""
-        raise NotImplementedError
+        """Lets the open burst grow old, and what waits behind none."""
+        self._expire(now_ns)
+        if self._driver.burst is None and self._bus is not None:
+            self._advance(now_ns, self._bus, may_send=False)
 
     def due_in_ns(self, now_ns: int) -> int | None:
         """When `next_burst` has something to do although nothing else happens; None: never."""
-        raise NotImplementedError
+        if self._driver.burst is not None:
+            return max(0, self._driver.burst.deadline_ns - now_ns)
+        head = self._waiting.head
+        if head is None:
+            return None
+        if self._has_more or isinstance(head, Counts) or head.born_ns is None:
+            return 0
+        due_ns = head.born_ns + self._max_age_ns + 1
+        if self.waits_for == "bus_load":
+            due_ns = min(due_ns, now_ns + self._load.wait_ns())
+        if self.waits_for == "queue" and not self._driver.must_empty:
+            due_ns = min(due_ns, self._not_before_ns)
+        return max(0, due_ns - now_ns)
 
     def moved(self) -> list[Cursor]:
         """The cursors that have moved, or were asked for, since the last call."""
-        raise NotImplementedError
+        return self._settling.moved()
 
+    @property
     def must_empty(self) -> bool:
         """Whether nothing is sent before `emptied`, or the echo of a probing frame."""
-        raise NotImplementedError
+        return self._driver.must_empty
 
     def take_latency_ms(self) -> tuple[float, float] | None:
         """Ages at the echo since the last call: p50 and p99; None where nothing was sent."""
-        raise NotImplementedError
+        return self._latencies.take_ms()
+
+    # -- what is at the head
+
+    def _advance(self, now_ns: int, bus: BusFacts, *, may_send: bool = True) -> FrameBatch | None:
+        """Settles what is at the head and never goes; the next burst, else `waits_for` says why not."""
+        for _ in range(_STEPS):
+            head = self._next_head(now_ns)
+            if head is None:
+                self._has_more, self.waits_for = False, ""
+                return None
+            items = self._waiting.next_items(_JUDGED_ROWS)
+            behind = self._waiting.items()[len(items) :] if self._looks_behind else []
+            judged = self._judge.judge(items, behind, bus, now_ns)
+            rows = judged.may_go()
+            refused = rows[0] if rows else len(judged.fates)
+            if refused:
+                self._waiting.cut(judged.start_id, self._settling.refuse(judged, refused, now_ns))
+                continue
+            if not may_send:
+                return None
+            self.waits_for = self._hindrance(judged, now_ns, bus)
+            if self.waits_for:
+                self._has_more = False
+                return None
+            burst = self._open(judged, rows, now_ns, bus)
+            if burst is not None:
+                return burst.frames
+        self._has_more = True
+        return None
+
+    def _next_head(self, now_ns: int) -> WaitingItem | None:
+        """The item whose frames are next; rows of counts before it, and what came late, are passed."""
+        while (head := self._waiting.head) is not None:
+            if isinstance(head, Counts):
+                self._waiting.pop_counts()
+                self._settling.count(head, now_ns)
+                continue
+            at = self._settling.at(head.start_id)
+            if at <= head.position:
+                return head
+            self._settling.ask(self._settling.source_dongle_id, head.start_id)
+            self._waiting.cut(head.start_id, at)
+        return None
+
+    def _hindrance(self, judged: Judged, now_ns: int, bus: BusFacts) -> str:
+        """Why the frames at the head, which may go, must wait; "" where they need not."""
+        if not bus.is_up:
+            return "bus"
+        if not self._lease.holds(now_ns):
+            return "lease"
+        if not self._driver.takes(can_probe=bus.can_probe) or now_ns < self._not_before_ns:
+            return "queue"
+        if not bus.bit_rate:
+            return "bit_rate"
+        return "" if self._load.fitting(judged.frames[:1], judged.born_ns[0], now_ns) else "bus_load"
+
+    def _open(self, judged: Judged, rows: list[int], now_ns: int, bus: BusFacts) -> Burst | None:
+        """The next burst, which the record knows; None where it is only counted."""
+        rows = rows[: self._driver.limit]
+        cut = judged.cut(rows)
+        fitting = self._load.fitting(cut.frames, cut.born_ns[0], now_ns)
+        if fitting < len(rows):
+            cut = judged.cut(rows[:fitting])
+        self._load.use(cut.frames)
+        deadline_ns = now_ns + min(self._max_age_ns, ECHO_NS)
+        burst = Burst(self._settling.source_dongle_id, judged.start_id, cut, bus.confirms, deadline_ns)
+        if self._is_dry_run:
+            self._close(burst, Totals(not_sent={"dry_run": len(cut.frames)}), now_ns)
+            return None
+        self._record.open(burst.opened())
+        self._driver.open(burst)
+        return burst
+
+    @property
+    def _is_dry_run(self) -> bool:
+        return self._limits.dry_run or (self._direction is not None and self._direction.dry_run)
+
+    # -- how a burst ends
+
+    def _expire(self, now_ns: int) -> None:
+        burst = self._driver.burst
+        if burst is not None and now_ns >= burst.deadline_ns:
+            self._give_up(now_ns)
+
+    def _give_up(self, now_ns: int) -> None:
+        """Echoes of the burst, if there is one, have not come: those frames are in doubt."""
+        burst = self._driver.burst
+        if burst is not None:
+            doubt = self._driver.give_up()
+            self._close(burst, Totals(sent=len(burst.frames) - doubt, in_doubt=doubt), now_ns)
+
+    def _close(self, burst: Burst, totals: Totals, now_ns: int) -> None:
+        self._settling.close(burst, totals, now_ns)
+        if burst.source_dongle_id == self._settling.source_dongle_id:  # two dongles of one agent share starts
+            self._waiting.cut(burst.start_id, burst.through)
+        self._has_more = True
+
+    def _may_hand(self) -> None:
+        if self._direction is None:
+            raise SessionError("nothing is relayed to this dongle")

@@ -142,6 +142,11 @@ class RelayPolicy:
             keys[rule.replay].append(arbitration_id | (int(_EXTENDED_BIT) if extended else 0))
         self._never, self._latest = (np.array(keys[name], np.uint32) for name in ("never", "latest"))
 
+    @property
+    def looks_behind(self) -> bool:
+        """Whether a verdict depends on what waits behind a frame."""
+        return bool(len(self._latest))
+
     def decide(self, queue: FrameBatch, bus: TargetBus, age_seconds: NDArray[np.float64]) -> Verdicts:
         """A verdict for each frame of all that waits for the bus, oldest first.
 

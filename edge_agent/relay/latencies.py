@@ -1,0 +1,25 @@
+"""How old frames were when their echoes came."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MOST: Final = 8_192
+
+
+class Latencies:
+    """Ages since they were last taken; of very many the newest."""
+
+    def __init__(self) -> None:
+        self._ages_ms: list[float] = []
+
+    def add(self, age_ns: int) -> None:
+        """One frame is on the bus, at most so old."""
+        if len(self._ages_ms) >= _MOST:
+            del self._ages_ms[: _MOST // 2]
+        self._ages_ms.append(round(age_ns / 1e6, 3))
+
+    def take_ms(self) -> tuple[float, float] | None:
+        """p50 and p99 in milliseconds; None where there were none."""
+        ages, self._ages_ms = sorted(self._ages_ms), []
+        return (ages[len(ages) // 2], ages[len(ages) * 99 // 100]) if ages else None

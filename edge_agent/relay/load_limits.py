@@ -1,0 +1,71 @@
+"""How much of its bus a relay may use: less while it catches up, and never all of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from can_stream.frames.batches import FrameBatch
+from edge_agent.relay.bus_load import Meter, bus_times_ns
+
+CATCHING_UP_NS: Final = 1_000_000_000
+CATCHING_UP_FRAMES_PER_SECOND: Final = 5_000
+
+
+class LoadLimits:
+    """Shares of the bit rate: `max_live`, and `max_catching_up` while what waits is older than 1 s.
+
+    Only what this gateway sends counts. Times are CLOCK_BOOTTIME.
+    """
+
+    def __init__(self, max_catching_up: float, max_live: float) -> None:
+        self._shares = {True: max_catching_up, False: max_live}
+        self._time, self._rate = Meter(), Meter()
+        self._bit_rates: tuple[int, int | None] | None = None
+        self._catching_up = False
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether what waits is older than 1 s."""
+        return self._catching_up
+
+    def set_bus(self, bit_rate: int | None, data_bit_rate: int | None) -> None:
+        """How fast the bus is; None: that is not known, and nothing fits."""
+        self._bit_rates = None if not bit_rate else (bit_rate, data_bit_rate)
+
+    def fitting(self, frames: FrameBatch, oldest_ns: int, now_ns: int) -> int:
+        """How many of these may begin now, in order; the first was read at `oldest_ns`."""
+        if self._bit_rates is None:
+            return 0
+        self._catching_up = now_ns - oldest_ns > CATCHING_UP_NS
+        fitting = self._time.fitting(self._times(frames), self._share, now_ns)
+        by_rate = self._rate.fitting(_by_rate(frames), 1.0, now_ns)
+        return min(fitting, by_rate) if self._catching_up else fitting
+
+    def use(self, frames: FrameBatch) -> None:
+        """These are sent."""
+        self._time.use(self._times(frames))
+        self._rate.use(_by_rate(frames))
+
+    def give_back(self, frames: FrameBatch) -> None:
+        """These were not, after all."""
+        self._time.give_back(self._times(frames))
+        self._rate.give_back(_by_rate(frames))
+
+    def wait_ns(self) -> int:
+        """How long until something may begin."""
+        wait_ns = self._time.wait_ns(self._share)
+        return max(wait_ns, self._rate.wait_ns(1.0)) if self._catching_up else wait_ns
+
+    @property
+    def _share(self) -> float:
+        return self._shares[self._catching_up]
+
+    def _times(self, frames: FrameBatch) -> NDArray[np.int64]:
+        return bus_times_ns(frames, *self._bit_rates) if self._bit_rates else np.zeros(len(frames), np.int64)
+
+
+def _by_rate(frames: FrameBatch) -> NDArray[np.int64]:
+    return np.full(len(frames), 10**9 // CATCHING_UP_FRAMES_PER_SECOND, np.int64)
