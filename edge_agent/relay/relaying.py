@@ -15,7 +15,7 @@ from can_stream.protocol.relay_control import Totals, plus
 from edge_agent.config.transmit import RelaySection
 from edge_agent.host.clock import Clock
 from edge_agent.relay.bus_watch import BusWatch
-from edge_agent.relay.downlink import Downlink, DownlinkState
+from edge_agent.relay.downlink.connection import Downlink, DownlinkState
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.relay.record_file import open_record
 from edge_agent.relay.running import BusPort, BusRates, SinkRunner, Switches

@@ -117,7 +117,7 @@ class SinkRunner:
     def _answered(self, count: int, now_ns: int) -> None:
         """An adapter has taken so many frames more: what it has said of all of them is what was written."""
         self._unanswered = max(0, self._unanswered - count)
-        if not self._unanswered and not self.sink.must_empty():
+        if not self._unanswered and not self.sink.must_empty:
             self.sink.written(self._taken, now_ns)
 
     async def run(self) -> None:
@@ -134,7 +134,7 @@ class SinkRunner:
         self._look()
         now_ns = self._clock.boottime_ns()
         self.sink.tick(now_ns)
-        if self.sink.must_empty() and self.writer is not None and self.writer.is_empty():
+        if self.sink.must_empty and self.writer is not None and self.writer.is_empty():
             self.sink.emptied(now_ns)
         wrote_short = False
         for _ in range(MOST_BURSTS):
@@ -189,7 +189,7 @@ class SinkRunner:
     def _due_seconds(self, *, wrote_short: bool) -> float:
         due_ns = self.sink.due_in_ns(self._clock.boottime_ns())
         due = [_LOOK_SECONDS] if due_ns is None else [_LOOK_SECONDS, due_ns / 1e9]
-        if self.sink.must_empty():
+        if self.sink.must_empty:
             due.append(_EMPTY_LOOK_SECONDS)
         # A queue that is full says nothing when it has room: short enough for a bus, no busy loop.
         return max(min(due), _WRITE_AGAIN_SECONDS if wrote_short else 0.0)

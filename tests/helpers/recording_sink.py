@@ -6,9 +6,9 @@ from collections.abc import Collection
 from typing import Any
 
 from can_stream.frames.batches import FrameBatch
+from can_stream.protocol.errors import SessionError
 from can_stream.protocol.relay_control import Cursor, Direction, SinkHello
 from can_stream.protocol.relay_items import Counts
-from edge_agent.errors import RelayError
 from edge_agent.relay.bus_facts import BusFacts
 
 
@@ -44,12 +44,12 @@ class RecordingSink:
 
     def take_item(self, *given: Any) -> None:
         if self.refuses:
-            raise RelayError("beyond the credit")
+            raise SessionError("beyond the credit")
         self.told.append(("item", given))
 
     def take_counts(self, counts: Counts, _: int) -> None:
         if self.refuses:
-            raise RelayError("without a direction")
+            raise SessionError("without a direction")
         self.told.append(("counts", counts))
 
     def leased(self, ping_sent_ns: int, activations: Collection[str]) -> None:
@@ -83,6 +83,7 @@ class RecordingSink:
     def due_in_ns(self, _: int) -> int | None:
         return self.due_ns
 
+    @property
     def must_empty(self) -> bool:
         return self.is_full
 

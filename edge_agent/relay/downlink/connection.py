@@ -23,7 +23,7 @@ from can_stream.protocol.packet_head import MAX_PACKET_BYTES
 from can_stream.protocol.relay_control import Direction
 from edge_agent.host.backoff import UPLINK_POLICY, Backoff
 from edge_agent.host.clock import Clock
-from edge_agent.relay.session import RelaySession
+from edge_agent.relay.downlink.session import RelaySession
 from edge_agent.relay.sink import Sink
 from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error
 from edge_agent.uplink.opening import CLOSE_TIMEOUT_SECONDS, ServerDoor
@@ -117,7 +117,7 @@ class Downlink:
         except WireError as error:
             self.malformed += 1
             _logger.warning("relay: %s broke the rules, nothing of it is sent: %s", self._door.url, error)
-            await _close(connection, CloseCode.INVALID_DATA, str(error))
+            await _close(connection, CloseCode.POLICY_VIOLATION, str(error))
             raise LostError(f"{self._door.url} does not speak this protocol: {error}") from error
         except (LostError, asyncio.CancelledError):
             raise
@@ -163,7 +163,6 @@ class Downlink:
         while True:
             now_ns = self._clock.boottime_ns()
             if session.unanswered_ns(now_ns) > ANSWER_SECONDS * 1e9:
-                connection.transport.abort()  # nobody is there to say goodbye to
                 raise LostError(f"no answer to a ping within {ANSWER_SECONDS:.0f} s")
             await connection.send(encode_control_message(session.ping(now_ns)))
             await asyncio.sleep(self._ping_seconds)

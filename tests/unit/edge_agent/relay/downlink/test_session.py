@@ -27,7 +27,7 @@ from can_stream.protocol.relay_control import (
     Totals,
 )
 from can_stream.protocol.relay_items import Counts, Handed, Item, ItemEncoder
-from edge_agent.relay.session import CREDIT_STEP, STATE_NS, RelaySession
+from edge_agent.relay.downlink.session import CREDIT_STEP, STATE_NS, RelaySession
 from edge_agent.relay.sink import Sink
 from tests.helpers.recording_sink import RecordingSink
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import Age
-from edge_agent.relay.pings import MAX_KEPT, Pings
+from edge_agent.relay.downlink.pings import MAX_KEPT, Pings
 
 MS = 1_000_000
 

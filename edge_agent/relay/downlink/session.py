@@ -25,8 +25,7 @@ from can_stream.protocol.relay_control import (
     decode_to_sink,
 )
 from can_stream.protocol.relay_items import Counts, Item, ItemDecoder
-from edge_agent.errors import RelayError
-from edge_agent.relay.pings import Pings
+from edge_agent.relay.downlink.pings import Pings
 from edge_agent.relay.sink import Sink
 
 # Credit is said again where it has grown by so many frames: of what a sink takes at once a small part.
@@ -67,12 +66,6 @@ class RelaySession:
 
     def take(self, content: str | bytes, now_ns: int) -> Error | None:
         """One message of the server; an error that it says is returned. Raises WireError."""
-        try:
-            return self._take(content, now_ns)
-        except RelayError as error:
-            raise SessionError(str(error)) from error
-
-    def _take(self, content: str | bytes, now_ns: int) -> Error | None:
         if isinstance(content, bytes):
             self._take_handed(content, now_ns)
             return None
