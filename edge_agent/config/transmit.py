@@ -15,6 +15,7 @@ from can_stream.frames.batches import (
     STANDARD_ID_MASK,
     id_text,
 )
+from can_stream.protocol.control import Confirms, RelaySide
 from edge_agent.config.frame_filters import FrameFilter
 
 MAX_ENTRIES: Final = 256
@@ -160,6 +161,27 @@ def may_transmit(interface: str, mode: str) -> bool:
 def is_relayed_to(relay: RelaySection, interface: str, mode: str) -> bool:
     """Whether a group may put frames on the bus of a dongle: else nothing ever listens for any."""
     return relay.transmit != "off" and may_transmit(interface, mode)
+
+
+def relay_side(
+    relay: RelaySection,
+    *,
+    transmit: bool,
+    confirms: Confirms = "none",
+    can_empty_queue: Literal["counters", "helper", "probe"] = "probe",
+    stopped: str = "",
+) -> RelaySide:
+    """What a dongle's gateway lets a relay do with it. `transmit`: whether its sink is there."""
+    return RelaySide(
+        transmit=transmit,
+        confirms=confirms,
+        can_empty_queue=can_empty_queue,
+        max_age_seconds=relay.max_age_seconds,
+        max_bus_load=relay.max_bus_load,
+        max_live_bus_load=relay.max_live_bus_load,
+        dry_run=relay.dry_run,
+        stopped=stopped,
+    )
 
 
 NOT_IN_FORCE: Final = "which is not in force yet, for this version runs none"

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch
-from can_stream.protocol.control import MAX_TABLES, DongleInfo
+from can_stream.protocol.control import MAX_TABLES, DongleInfo, RelaySide
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.reader import SourceReader
 from edge_agent.bus.source import Dropped, Exemplary, Source
@@ -44,7 +44,8 @@ class Dongle:
     """`reader` reads its bus, `pipeline` moves what is read into its lanes, `bus` is how its bus stands.
 
     `whereabouts` is which adapter of the inventory it is, None for what is plugged in nowhere. `tables` are
-    the signal tables that it is or was decoded by, packed, by their hash.
+    the signal tables that it is or was decoded by, packed, by their hash. `relay_side`: what a relay may do
+    with it.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Dongle:
         self.section = section
         self.databases: ConfiguredDatabases | None = None
         self.tables: dict[str, bytes] = {}
+        self.relay_side: Callable[[], RelaySide | None] = lambda: None
         self._clock = clock
         self._inventory = inventory
         self._answered: set[str] = set()
@@ -91,7 +93,9 @@ class Dongle:
     @property
     def info(self) -> DongleInfo:
         """The dongle as the server is told of it."""
-        info = msgspec.structs.replace(self.section.info(), signal_tables=list(self.tables))
+        info = msgspec.structs.replace(
+            self.section.info(), signal_tables=list(self.tables), relay=self.relay_side()
+        )
         at = self.whereabouts
         return (
             info if at is None else msgspec.structs.replace(info, channel=at.channel, device_id=at.device_id)

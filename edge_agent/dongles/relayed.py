@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
+from can_stream.protocol.control import RelaySide
 from edge_agent.config.sections import AgentConfig
-from edge_agent.config.transmit import is_relayed_to
+from edge_agent.config.transmit import is_relayed_to, relay_side
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.errors import RelayError, SourceError
 from edge_agent.host.clock import Clock
@@ -60,11 +62,12 @@ def relay_of(
     """The relay to those dongles that may transmit; None where there is none, or nothing to keep a record in:
     that is said, and nothing is sent."""
     runtime = runtime_directory()
+    targets = [one for one in dongles if is_relayed_to(config.relay, one.section.interface, one.section.mode)]
     try:
         make_runtime_directory(runtime)
-        return Relay(
+        relay = Relay(
             config.relay,
-            [_target(one) for one in dongles if is_relayed_to_dongle(config, one)],
+            [_target(one) for one in targets],
             Places(state_directory(), runtime),
             uplink.door,
             start_id,
@@ -75,11 +78,20 @@ def relay_of(
     except (OSError, RelayError) as error:
         _logger.error("nothing is relayed to this gateway: %s", error)
         return None
+    for one in targets:
+        one.relay_side = partial(_side, config, relay, one.dongle_id)
+    return relay
 
 
-def is_relayed_to_dongle(config: AgentConfig, dongle: Dongle) -> bool:
-    """Whether a group may put frames on its bus."""
-    return is_relayed_to(config.relay, dongle.section.interface, dongle.section.mode)
+def _side(config: AgentConfig, relay: Relay, dongle_id: str) -> RelaySide:
+    side = relay.side(dongle_id)
+    return relay_side(
+        config.relay,
+        transmit=True,
+        confirms=side.confirms,
+        can_empty_queue=side.can_empty_queue,
+        stopped=side.stopped,
+    )
 
 
 def _target(dongle: Dongle) -> Target:

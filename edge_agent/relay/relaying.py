@@ -83,11 +83,9 @@ class Relay:
         if runner is not None:
             runner.hear(frames)
 
-    def side(self, dongle_id: str) -> Side | None:
-        """None for a dongle to which nothing is ever relayed."""
-        runner = self._runners.get(dongle_id)
-        if runner is None:
-            return None
+    def side(self, dongle_id: str) -> Side:
+        """Of a dongle that has a sink."""
+        runner = self._runners[dongle_id]
         writer = runner.writer
         if writer is None:
             return Side("none", "probe", runner.stopped)
@@ -131,7 +129,6 @@ class Relay:
         downlink = self._downlink
         direction = downlink.direction(dongle_id)
         side = self.side(dongle_id)
-        assert side is not None
         return RelayFigures(
             dongle_id=dongle_id,
             connected=downlink.state.connected,

@@ -1,4 +1,4 @@
-"""A server in the test's own event loop that hands frames to the sinks of an agent, and keeps what they say."""
+"""A server in the test's own event loop that hands frames to an agent's sinks, and keeps what they say."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ from edge_agent.uplink.counts import UplinkCounts
 from edge_agent.uplink.keys import Keys
 from edge_agent.uplink.opening import ServerDoor
 from edge_agent.uplink.patience import MOST_FRAMES
-from tests.helpers.conditions import running
+from tests.helpers.conditions import running, soon
 from tests.helpers.recording_sink import RecordingSink
 from tests.helpers.relay_server import START, RelayServer
 from tests.helpers.uplink_server import serving
@@ -39,7 +39,7 @@ LEASE_SECONDS = 0.5
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another attempt follows soon."""
-    monkeypatch.setattr(connection.random, "random", lambda: 0.01)
+    monkeypatch.setattr("edge_agent.relay.downlink.connection.random.random", lambda: 0.01)
 
 
 def frames(count: int, width: int = 8) -> FrameBatch:
@@ -67,10 +67,8 @@ class Ends:
             on_state=lambda state: self.states.append(state.message),
         )
 
-    async def until(self, kind: str, count: int = 1) -> list[object]:
-        async with asyncio.timeout(20):
-            while len(self.sink.of(kind)) < count:
-                await asyncio.sleep(0.005)
+    async def until(self, kind: str, count: int = 1) -> list[Any]:
+        await soon(lambda: len(self.sink.of(kind)) >= count, kind)
         return self.sink.of(kind)
 
 
@@ -88,7 +86,7 @@ async def test_items_come_and_what_became_of_them_goes_back() -> None:
         await both.until("leased", 2)
         assert (await both.server.until_relay_says(Credit))[0].frames == both.sink.credit
         await both.server.hand_frames(frames(3), 0)
-        ((start_id, position, batch, born_ns, fresh, now_ns),) = await both.until("item")  # type: ignore[misc]
+        ((start_id, position, batch, born_ns, fresh, now_ns),) = await both.until("item")
         assert (start_id, position, len(batch), fresh) == (START, 0, 3, True)
         assert 0 <= now_ns - born_ns < 2e9
         both.sink.cursors = [Cursor("truck-c", START, 3, Totals(sent=3))]
@@ -113,7 +111,7 @@ async def test_a_packet_as_long_as_one_may_be_comes_and_so_do_very_many() -> Non
         for number in range(MOST_FRAMES * 5):
             await both.server.hand_frames(frames(1), 8_000 + number)
         items = await both.until("item", 1 + MOST_FRAMES * 5)
-        assert len(cast(list[list[FrameBatch]], items)[0][2]) == 8_000
+        assert len(items[0][2]) == 8_000
         assert both.server.opened == 1
 
 
@@ -157,9 +155,7 @@ async def test_an_error_of_the_server_is_said() -> None:
         await both.until("directed")
         await both.server.say_to_sink(Error("NOT_ALLOWED", "this agent has no sinks"))
         await both.server.closed.until(1)
-        async with asyncio.timeout(20):
-            while not any("this agent has no sinks" in said for said in both.states):
-                await asyncio.sleep(0.005)
+        await soon(lambda: "this agent has no sinks" in "".join(both.states), "the error is told")
 
 
 async def test_it_is_not_tried_where_the_server_cannot_be_reached_anyway() -> None:
@@ -180,8 +176,6 @@ async def test_an_old_server_is_told_to_be_too_old() -> None:
     async with serving(server):
         both = Ends(server)
         async with running(both.downlink.run()):
-            async with asyncio.timeout(20):
-                while not both.states:
-                    await asyncio.sleep(0.005)
+            await soon(lambda: both.states, "it is said")
         assert "too old for the relay" in both.states[0]
     assert both.sink.of("directed") == []
