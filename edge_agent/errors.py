@@ -29,7 +29,9 @@ class EdgeAgentError(CanStreamError):
     """Something the edge agent was asked to do cannot be done."""
 
 
-_FAULTS: Final = {"NO_DEVICE": "unplugged", "READ_FAILED": "unplugged", "DEAD": "dead_driver"}
+_FAULTS: Final = {
+    "NO_DEVICE": "unplugged", "READ_FAILED": "unplugged", "WRITE_FAILED": "unplugged", "DEAD": "dead_driver",
+}  # fmt: skip
 
 
 class SourceError(EdgeAgentError):
