@@ -133,7 +133,6 @@ class SinkRunner:
         """Does what can be done now; for how long nothing more can, unless something happens."""
         self._look()
         now_ns = self._clock.boottime_ns()
-        self.sink.tick(now_ns)
         if self.sink.must_empty and self.writer is not None and self.writer.is_empty():
             self.sink.emptied(now_ns)
         wrote_short = False

@@ -77,9 +77,6 @@ class RecordingSink:
         self.is_full = False
         self.told.append(("emptied", None))
 
-    def tick(self, _: int) -> None:
-        """Nothing grows old here."""
-
     def due_in_ns(self, _: int) -> int | None:
         return self.due_ns
 

@@ -100,11 +100,11 @@ class RelayServer(UplinkServer):
         await self.say_to_sink(self._encoder.encode(handed))
 
     async def hand_frames(
-        self, frames: FrameBatch, position: int, age_seconds: float = 0.0, *, fresh: bool = True
+        self, frames: FrameBatch, position: int, age_seconds: float | None = 0.0, *, fresh: bool = True
     ) -> None:
         """A packet of START that is so old, to the first direction."""
         held_us = (time.monotonic_ns() - self._ping_came_ns) // 1000
-        age = Age(int(age_seconds * 1e6), self._ping, held_us)
+        age = Age(None if age_seconds is None else int(age_seconds * 1e6), self._ping, held_us)
         packet = encode_frames(PacketNumber(START, 1 + position), frames, 1000, position)
         await self.hand_over(Item(0, age, fresh, packet))
 
