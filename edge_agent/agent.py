@@ -87,11 +87,7 @@ class Agent:
             self._clock,
             lambda: [dongle.bus.state for dongle in self._dongles],
         )
-        budget = None if self._budget is None else self._budget.budget
-        self._reporter = Reporter(
-            config, start_id, self._dongles, self._uplink, self._clock, budget, self._spool,
-            list if self._relay is None else self._relay.figures,
-        )  # fmt: skip
+        self._reporter = self._make_reporter(start_id)
         self._forwarder = LogForwarder(self._uplink.say, self._clock)
         news.hearers = Hearers(self._dongles, lanes, self._uplink, self._reporter, self._watchdog)
 
@@ -225,6 +221,18 @@ class Agent:
 
         news = self._announcer
         return relay_of(self._config, self._dongles, self._uplink, start_id, self._clock, news.relay_changed)
+
+    def _make_reporter(self, start_id: str) -> Reporter:
+        return Reporter(
+            self._config,
+            start_id,
+            self._dongles,
+            self._uplink,
+            self._clock,
+            None if self._budget is None else self._budget.budget,
+            self._spool,
+            list if self._relay is None else self._relay.figures,
+        )
 
     def _make_plug_watch(self, inventory: Inventory | None) -> PlugWatch | None:
         """None where nothing is plugged in anywhere."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ MOST_BURSTS: Final = 8
 # How long echoes are looked for without the reader's beat: a burst is in doubt by then.
 HURRY_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.5
+_logger: Final = logging.getLogger(__name__)
 _EMPTY_LOOK_SECONDS: Final = 0.02
 _WRITE_AGAIN_SECONDS: Final = 0.001
 
@@ -97,6 +99,7 @@ class SinkRunner:
         self._on_change = on_change
         self._failed: Writer | None = None
         self._unanswered = self._taken = 0
+        self._is_broken = False
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -105,6 +108,14 @@ class SinkRunner:
 
     def hear(self, frames: FrameBatch) -> None:
         """What was read from the bus, before anything else is done with it."""
+        if self._is_broken:
+            return
+        try:
+            self._hear(frames)
+        except Exception:  # whatever it is, the bus must go on being read
+            self._break()
+
+    def _hear(self, frames: FrameBatch) -> None:
         now_ns = self._clock.boottime_ns()
         if self._watch.hear(frames, now_ns):
             own = frames[(frames.flags & FrameFlag.TX) != 0]
@@ -121,10 +132,14 @@ class SinkRunner:
             self.sink.written(self._taken, now_ns)
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
+        """Until cancelled. A fault of ours ends the relay to this bus, and nothing else of the agent."""
+        while not self._is_broken:
             self._wake.clear()
-            wait_seconds = self._pump()
+            try:
+                wait_seconds = self._pump()
+            except Exception:
+                self._break()
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds):
                     await self._wake.wait()
@@ -162,6 +177,12 @@ class SinkRunner:
             self._unanswered = 0
             self.sink.written(taken, self._clock.boottime_ns())
         return taken == len(burst)
+
+    def _break(self) -> None:
+        _logger.exception("nothing is relayed any more to this bus: %s", self.sink.hello().dongle_id)
+        self._is_broken = True
+        self.stopped = "a fault of the agent, see its log: restart it, and report it"
+        self._on_change()
 
     def _look(self) -> None:
         """At what a person or a plug may have changed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,19 @@ from edge_agent.uplink.enrolled import load_config
 
 
 class _DongleOrCommand(click.Group):
-    """What is no command is a dongle to show."""
+    """What is no command is a dongle to show, and what is nothing is all of them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As usual, with `show` in front of its options where no command is named."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As usual, with `show` in front of what is no command."""
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+        """As usual, with `show` in front of what is no command and does not look like a slip for one."""
+        if self.get_command(ctx, args[0]) is None and not get_close_matches(args[0], self.commands):
             args = ["show", *args]
         return super().resolve_command(ctx, args)
 
@@ -42,15 +49,12 @@ def _options(command: Any) -> Any:
     return click.argument("dongle", required=False)(config_option(required=False)(socket(command)))
 
 
-@click.group(cls=_DongleOrCommand, invoke_without_command=True)
-@click.pass_context
-def relay(context: click.Context) -> None:
+@click.group(cls=_DongleOrCommand)
+def relay() -> None:
     """Say what is relayed to the buses of this machine, or stop it and start it again.
 
     Alone it is `edge-agent relay show`, and so is `edge-agent relay DONGLE`.
     """
-    if context.invoked_subcommand is None:
-        context.invoke(show, dongle=None, path=None, socket=None)
 
 
 @relay.command()

@@ -110,10 +110,11 @@ def test_it_is_shown_for_all_dongles_or_one(tmp_path: Path) -> None:
 
 
 def test_where_no_agent_answers_that_is_said(tmp_path: Path) -> None:
-    for words in ((), ("show",)):
-        shown = relay(*words, *(["--socket", str(tmp_path / "none")] if words else []))
+    for words in ((), ("show",), ("van7-a",)):
+        shown = relay(*words, "--socket", tmp_path / "none")
         assert shown.exit_code == 2
         assert "no agent runs here" in shown.output
+    assert relay().exit_code == 2
 
 
 def test_a_running_agent_says_where_its_stops_are(tmp_path: Path) -> None:
@@ -159,4 +160,5 @@ def test_a_stop_that_cannot_be_made_is_an_error_with_its_remedy(tmp_path: Path, 
 def test_a_word_too_many_is_a_wrong_use(tmp_path: Path) -> None:
     assert relay("stop", "van7-a", "van7-b").exit_code == 2
     assert relay("van7-a", "van7-b").exit_code == 2
+    assert "Did you mean 'stop'?" in relay("stpo").output
     assert relay("stop", "--socket", tmp_path / "none").exit_code == 1

@@ -98,9 +98,9 @@ class Whole:
         )
         if awake:
             relay.hear("van-a", frames(0x7FF, 1))
-        credits = len(self.server.relay_says(Credit))
+        said = len(self.server.relay_says(Credit))
         async with running(relay.run()):
-            await self.server.until_relay_says(Credit, credits + 1)
+            await self.server.until_relay_says(Credit, said + 1)
             yield relay
 
     def _change(self) -> None:

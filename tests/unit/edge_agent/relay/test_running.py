@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import cast
 
@@ -199,6 +200,31 @@ async def test_after_trouble_the_queue_is_looked_at_until_it_is_known_to_be_empt
         assert bool(parts.bus.written) is bool(empty)
         parts.bus.empty = True
         await parts.until("bus.written == [1]")
+
+
+@pytest.mark.parametrize("where", ["echoed", "next_burst"])
+async def test_a_fault_of_ours_ends_the_relay_to_the_bus_and_nothing_else(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Parts(tmp_path, FakeBus())
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with running(parts.runner.run()):
+        await parts.until("sink.facts")
+        monkeypatch.setattr(parts.sink, where, fail)
+        parts.runner.hear(frames(1, FrameFlag.TX))
+        parts.runner.wake()
+        await parts.until("'a fault of the agent' in parts.runner.stopped")
+        monkeypatch.undo()
+        parts.sink.bursts = [frames(1)]
+        looks = len(parts.sink.facts)
+        parts.runner.hear(frames(1))
+        parts.runner.wake()
+        await asyncio.sleep(0.1)
+        assert len(parts.sink.facts) == looks
+        assert parts.bus.written == []
 
 
 async def test_that_a_bus_goes_is_told_and_nothing_is_written(tmp_path: Path) -> None:
