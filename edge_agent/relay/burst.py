@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
@@ -13,7 +14,8 @@ from can_stream.protocol.relay_control import NotSent
 from edge_agent.relay.record import OpenBurst
 
 # What another node of the bus could tell apart; ESI is the sender's own state.
-_SHAPE = FrameFlag.EXTENDED | FrameFlag.REMOTE | FrameFlag.FD | FrameFlag.BRS
+_SHAPE: Final = int(FrameFlag.EXTENDED | FrameFlag.REMOTE | FrameFlag.FD | FrameFlag.BRS)
+_FD: Final = int(FrameFlag.FD)
 
 
 class Cut(Struct, frozen=True):
@@ -82,8 +84,8 @@ def frame_keys(frames: FrameBatch) -> list[bytes]:
     rows = len(frames)
     table = np.zeros((rows, 6 + frames.width), np.uint8)
     table[:, :4] = frames.arbitration_id.astype("<u4").view(np.uint8).reshape(rows, 4)
-    table[:, 4] = frames.flags & np.uint8(_SHAPE)
-    is_fd = (frames.flags & FrameFlag.FD) != 0
+    table[:, 4] = frames.flags & _SHAPE
+    is_fd = (frames.flags & _FD) != 0
     # A driver may say 8 for the length codes behind it. 1 more, so that nothing ends in a zero of its own.
     table[:, 5] = np.where(is_fd, frames.length, np.minimum(frames.length, CLASSIC_DATA_BYTES)) + 1
     inside = np.arange(frames.width) < frames.data_length()[:, None]

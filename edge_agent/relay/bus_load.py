@@ -31,18 +31,18 @@ def bus_times_ns(frames: FrameBatch, bit_rate: int, data_bit_rate: int | None = 
     `data_bit_rate`: that of the data of frames with BRS; where it is not known they take the nominal rate.
     """
     data_bits = frames.data_length().astype(np.int64) * 8
-    extended = ((frames.flags & FrameFlag.EXTENDED) != 0).astype(np.intp)
+    extended = ((frames.flags & int(FrameFlag.EXTENDED)) != 0).astype(np.intp)
     stuffed = np.array(_CLASSIC_BITS)[extended] + data_bits
     nominal = stuffed + (stuffed - 1) // 4 + _TAIL_BITS
     fast = np.zeros(len(frames), np.int64)
-    is_fd = (frames.flags & FrameFlag.FD) != 0
+    is_fd = (frames.flags & int(FrameFlag.FD)) != 0
     if is_fd.any():
         heads = np.array(_FD_HEAD_BITS)[extended]
         head_bits = heads + (heads - 1) // 4
         body = _FD_CONTROL_BITS + data_bits
         body_bits = body + (heads + body - 1) // 4 - (heads - 1) // 4
         body_bits += np.where(data_bits <= _LONGEST_SHORT_CRC * 8, _FD_SHORT_CRC_BITS, _FD_LONG_CRC_BITS)
-        switches = (frames.flags & FrameFlag.BRS) != 0
+        switches = (frames.flags & int(FrameFlag.BRS)) != 0
         nominal = np.where(is_fd, head_bits + _TAIL_BITS + np.where(switches, 0, body_bits), nominal)
         fast = np.where(is_fd & switches, body_bits, 0)
     times: NDArray[np.int64] = nominal * 10**9 // bit_rate + fast * 10**9 // (data_bit_rate or bit_rate) + 1

@@ -24,7 +24,7 @@ NO_PART: Final = "no_part"  # an own echo or an error frame: in no count
 Fate: TypeAlias = NotSent | Literal["may_go", "no_part", "in_doubt"]
 
 # Whoever sent an own echo back would have two gateways send it to each other for ever.
-_NO_PART: Final = FrameFlag.TX | FrameFlag.ERROR
+_NO_PART: Final = int(FrameFlag.TX | FrameFlag.ERROR)
 # These are told before `unconfirmed`.
 _BEFORE_UNCONFIRMED: Final = (Verdict.LISTEN_ONLY, Verdict.ERROR_FRAME, Verdict.UNSUPPORTED)
 
@@ -43,6 +43,13 @@ class Judged(Struct, frozen=True):
     def may_go(self) -> list[int]:
         """The rows that may be sent now."""
         return [row for row, fate in enumerate(self.fates) if fate == MAY_GO]
+
+    def together(self, rows: Sequence[int]) -> Sequence[int]:
+        """Those of them that one burst may have: what is in doubt is settled before what comes behind it."""
+        if "in_doubt" not in self.fates[rows[0] :]:
+            return rows
+        end = self.fates.index("in_doubt", rows[0])
+        return [row for row in rows if row < end]
 
     def refused(self, rows: int) -> tuple[int, Totals]:
         """The position behind the first `rows`, and what has become of them, none of which may go."""
@@ -106,7 +113,7 @@ def _age_seconds(item: WaitingItem, now_ns: int) -> float:
 
 def _fate(verdict: Verdict, bus: BusFacts) -> Fate:
     """By the order of the closed list of reasons."""
-    if bus.confirms == "none" and verdict not in _BEFORE_UNCONFIRMED:
+    if bus.is_up and bus.confirms == "none" and verdict not in _BEFORE_UNCONFIRMED:
         return "unconfirmed"
     if verdict != Verdict.ALLOWED:
         return cast(NotSent, verdict.word)

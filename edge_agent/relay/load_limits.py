@@ -35,19 +35,23 @@ class LoadLimits:
         """How fast the bus is; None: that is not known, and nothing fits."""
         self._bit_rates = None if not bit_rate else (bit_rate, data_bit_rate)
 
-    def fitting(self, frames: FrameBatch, oldest_ns: int, now_ns: int) -> int:
-        """How many of these may begin now, in order; the first was read at `oldest_ns`."""
+    def take(self, frames: FrameBatch, oldest_ns: int, now_ns: int) -> int:
+        """How many of these may begin now, in order; those are sent. The first was read at `oldest_ns`."""
         if self._bit_rates is None:
             return 0
         self._catching_up = now_ns - oldest_ns > CATCHING_UP_NS
-        fitting = self._time.fitting(self._times(frames), self._share, now_ns)
-        by_rate = self._rate.fitting(_by_rate(frames), 1.0, now_ns)
-        return min(fitting, by_rate) if self._catching_up else fitting
+        times, by_rate = self._times(frames), _by_rate(frames)
+        fitting = self._time.fitting(times, self._share, now_ns)
+        fitting_rate = self._rate.fitting(by_rate, 1.0, now_ns)
+        if self._catching_up:
+            fitting = min(fitting, fitting_rate)
+        self._time.use(times[:fitting])
+        self._rate.use(by_rate[:fitting])
+        return fitting
 
     def use(self, frames: FrameBatch) -> None:
-        """These are sent."""
+        """Somebody else on this gateway has sent these."""
         self._time.use(self._times(frames))
-        self._rate.use(_by_rate(frames))
 
     def give_back(self, frames: FrameBatch) -> None:
         """These were not, after all."""

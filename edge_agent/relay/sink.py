@@ -6,16 +6,15 @@ was read back, and how the bus stands; it does nothing by itself.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
-from can_stream.protocol.errors import SessionError
 from can_stream.protocol.relay_control import Cursor, Direction, SinkHello, Totals
 from can_stream.protocol.relay_items import Counts
-from edge_agent.relay.burst import Burst, frame_keys
+from edge_agent.relay.burst import Burst, Cut, frame_keys
 from edge_agent.relay.bus_facts import BusFacts
 from edge_agent.relay.driver import Driver
 from edge_agent.relay.judging import Judge, Judged
@@ -31,8 +30,9 @@ from edge_agent.transmit.policy import RelayPolicy
 ECHO_NS: Final = 1_000_000_000
 # After the driver's queue had no room for a single frame.
 TRY_AGAIN_NS: Final = 5_000_000
-_JUDGED_ROWS: Final = 64
+_JUDGED_ROWS: Final = 32
 _STEPS: Final = 64
+_TX: Final = int(FrameFlag.TX)
 
 
 class SinkLimits(Struct, frozen=True):
@@ -57,7 +57,8 @@ class Sink:
     ) -> None:
         """An open burst of the record, left by a process that was killed, is in doubt."""
         self.waits_for = ""
-        self._driver = Driver(may_hold_frames=record.burst is not None)
+        # Whoever lost the record may have left frames in the driver, as a killed process did with its burst.
+        self._driver = Driver(may_hold_frames=record.is_new or record.burst is not None)
         self._dongle_id = dongle_id
         self._record = record
         self._limits = limits
@@ -70,14 +71,20 @@ class Sink:
         self._waiting = Waiting(limits.queue_frames)
         self._latencies = Latencies()
         self._direction: Direction | None = None
+        self._burst_before: Burst | None = None
         self._bus: BusFacts | None = None
         self._not_before_ns = 0
         self._has_more = False
 
     @property
     def credit(self) -> int:
-        """How many frames of items may be handed in all since the last directions."""
-        return self._waiting.credit
+        """How many frames of items may be handed in all since the last directions.
+
+        0 while a burst from before them is open: what has become of it is told first, and then both sides
+        know of the same frames what has become of them. To be said after what `moved` gives.
+        """
+        burst = self._driver.burst
+        return 0 if burst is not None and burst is self._burst_before else self._waiting.credit
 
     def hello(self) -> SinkHello:
         """What the record says."""
@@ -89,7 +96,8 @@ class Sink:
         No items may be handed before `credit` was said after it: only then does the server know that a record
         that had to begin anew has done so.
         """
-        self._waiting.clear()
+        self._waiting.clear(is_open=direction is not None)
+        self._burst_before = self._driver.burst
         self._direction = direction
         self._lease.begin(direction.activation if direction else None)
         if direction is not None:
@@ -101,13 +109,11 @@ class Sink:
         self, start_id: str, position: int, frames: FrameBatch, born_ns: int | None, fresh: bool, now_ns: int
     ) -> None:
         """Frames to be sent. Raises SessionError beyond the credit, or without a direction."""
-        self._may_hand()
         self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh))
         self._has_more = True
 
     def take_counts(self, counts: Counts, now_ns: int) -> None:
         """Frames that are not handed over, settled in their turn. Raises SessionError."""
-        self._may_hand()
         self._waiting.add_counts(counts)
         self._has_more = True
 
@@ -118,7 +124,7 @@ class Sink:
 
     def disconnected(self, now_ns: int) -> None:
         """No items come any more; what waits is dropped, unsettled. The open burst goes on."""
-        self._waiting.clear()
+        self._waiting.clear(is_open=False)
 
     def next_burst(self, now_ns: int, bus: BusFacts) -> FrameBatch | None:
         """What is to be written now, all of it at once; the record knows it before it is returned.
@@ -128,9 +134,7 @@ class Sink:
         """
         self._bus = bus
         self._load.set_bus(bus.bit_rate, bus.data_bit_rate)
-        if not bus.is_up:
-            self._give_up(now_ns)
-        self._expire(now_ns)
+        self._give_up(now_ns, at_once=not bus.is_up)
         if self._driver.burst is not None:
             self.waits_for = "burst"
             return None
@@ -155,12 +159,11 @@ class Sink:
                 self._driver.cancel()
             self._record.open(burst.opened() if taken else None)
         if taken and burst.confirms != "bus":
-            self._close(burst, Totals(accepted=len(burst.frames)), now_ns)
-            self._driver.confirmed()
+            self._confirm(burst, now_ns)
 
     def echoed(self, frames: FrameBatch, now_ns: int) -> int:
         """Own frames (FrameFlag.TX) that were read back from the bus: how many of them were the relay's."""
-        own = frames[(frames.flags & FrameFlag.TX) != 0]
+        own = frames[(frames.flags & _TX) != 0]
         ours = 0
         for key in frame_keys(own):
             burst = self._driver.burst
@@ -170,8 +173,7 @@ class Sink:
                 continue
             self._latencies.add(now_ns - burst.born_ns[row])
             if not burst.awaited():
-                self._close(burst, Totals(sent=len(burst.frames)), now_ns)
-                self._driver.confirmed()
+                self._confirm(burst, now_ns)
         return ours
 
     def emptied(self, now_ns: int) -> None:
@@ -185,7 +187,7 @@ class Sink:
 
     def tick(self, now_ns: int) -> None:
         """Lets the open burst grow old, and what waits behind none."""
-        self._expire(now_ns)
+        self._give_up(now_ns)
         if self._driver.burst is None and self._bus is not None:
             self._advance(now_ns, self._bus, may_send=False)
 
@@ -237,11 +239,11 @@ class Sink:
                 continue
             if not may_send:
                 return None
-            self.waits_for = self._hindrance(judged, now_ns, bus)
-            if self.waits_for:
+            cut = self._cut(judged, rows, now_ns, bus)
+            if cut is None:
                 self._has_more = False
                 return None
-            burst = self._open(judged, rows, now_ns, bus)
+            burst = self._open(judged.start_id, cut, now_ns, bus)
             if burst is not None:
                 return burst.frames
         self._has_more = True
@@ -261,7 +263,7 @@ class Sink:
             self._waiting.cut(head.start_id, at)
         return None
 
-    def _hindrance(self, judged: Judged, now_ns: int, bus: BusFacts) -> str:
+    def _hindrance(self, now_ns: int, bus: BusFacts) -> str:
         """Why the frames at the head, which may go, must wait; "" where they need not."""
         if not bus.is_up:
             return "bus"
@@ -269,44 +271,44 @@ class Sink:
             return "lease"
         if not self._driver.takes(can_probe=bus.can_probe) or now_ns < self._not_before_ns:
             return "queue"
-        if not bus.bit_rate:
-            return "bit_rate"
-        return "" if self._load.fitting(judged.frames[:1], judged.born_ns[0], now_ns) else "bus_load"
+        return "" if bus.bit_rate else "bit_rate"
 
-    def _open(self, judged: Judged, rows: list[int], now_ns: int, bus: BusFacts) -> Burst | None:
-        """The next burst, which the record knows; None where it is only counted."""
-        rows = rows[: self._driver.limit]
+    def _cut(self, judged: Judged, rows: Sequence[int], now_ns: int, bus: BusFacts) -> Cut | None:
+        """As many frames as may be sent now; None where they must wait, and `waits_for` says why."""
+        self.waits_for = self._hindrance(now_ns, bus)
+        if self.waits_for:
+            return None
+        rows = judged.together(rows[: self._driver.limit])
         cut = judged.cut(rows)
-        fitting = self._load.fitting(cut.frames, cut.born_ns[0], now_ns)
-        if fitting < len(rows):
-            cut = judged.cut(rows[:fitting])
-        self._load.use(cut.frames)
+        fitting = self._load.take(cut.frames, cut.born_ns[0], now_ns)
+        if not fitting:
+            self.waits_for = "bus_load"
+            return None
+        return cut if fitting == len(rows) else judged.cut(rows[:fitting])
+
+    def _open(self, start_id: str, cut: Cut, now_ns: int, bus: BusFacts) -> Burst | None:
+        """The next burst, which the record knows; None where it is only counted."""
         deadline_ns = now_ns + min(self._max_age_ns, ECHO_NS)
-        burst = Burst(self._settling.source_dongle_id, judged.start_id, cut, bus.confirms, deadline_ns)
-        if self._is_dry_run:
+        burst = Burst(self._settling.source_dongle_id, start_id, cut, bus.confirms, deadline_ns)
+        if self._limits.dry_run or (self._direction is not None and self._direction.dry_run):
             self._close(burst, Totals(not_sent={"dry_run": len(cut.frames)}), now_ns)
             return None
         self._record.open(burst.opened())
         self._driver.open(burst)
         return burst
 
-    @property
-    def _is_dry_run(self) -> bool:
-        return self._limits.dry_run or (self._direction is not None and self._direction.dry_run)
-
     # -- how a burst ends
 
-    def _expire(self, now_ns: int) -> None:
+    def _give_up(self, now_ns: int, *, at_once: bool = False) -> None:
+        """Where the burst's echoes have not come in time, the frames without one are in doubt."""
         burst = self._driver.burst
-        if burst is not None and now_ns >= burst.deadline_ns:
-            self._give_up(now_ns)
-
-    def _give_up(self, now_ns: int) -> None:
-        """Echoes of the burst, if there is one, have not come: those frames are in doubt."""
-        burst = self._driver.burst
-        if burst is not None:
+        if burst is not None and (at_once or now_ns >= burst.deadline_ns):
             doubt = self._driver.give_up()
-            self._close(burst, Totals(sent=len(burst.frames) - doubt, in_doubt=doubt), now_ns)
+            self._close(burst, _went(burst, doubt), now_ns)
+
+    def _confirm(self, burst: Burst, now_ns: int) -> None:
+        self._close(burst, _went(burst, 0), now_ns)
+        self._driver.confirmed()
 
     def _close(self, burst: Burst, totals: Totals, now_ns: int) -> None:
         self._settling.close(burst, totals, now_ns)
@@ -314,6 +316,10 @@ class Sink:
             self._waiting.cut(burst.start_id, burst.through)
         self._has_more = True
 
-    def _may_hand(self) -> None:
-        if self._direction is None:
-            raise SessionError("nothing is relayed to this dongle")
+
+def _went(burst: Burst, doubt: int) -> Totals:
+    """All but `doubt` of a burst: it was on the bus, or was taken by what tells no more than that."""
+    frames = len(burst.frames) - doubt
+    if burst.confirms == "bus":
+        return Totals(sent=frames, in_doubt=doubt)
+    return Totals(accepted=frames, in_doubt=doubt)

@@ -38,6 +38,7 @@ class Waiting:
 
     def __init__(self, room: int) -> None:
         self._room = room
+        self._is_open = False
         self._entries: deque[WaitingItem | Counts] = deque()
         self._handed = self._passed = 0
 
@@ -51,13 +52,15 @@ class Waiting:
         """What is next."""
         return self._entries[0] if self._entries else None
 
-    def clear(self) -> None:
-        """Nothing waits, and credit begins anew."""
+    def clear(self, *, is_open: bool) -> None:
+        """Nothing waits, and credit begins anew. `is_open`: whether anything may come."""
+        self._is_open = is_open
         self._entries.clear()
         self._handed = self._passed = 0
 
     def add(self, item: WaitingItem) -> None:
         """Raises SessionError beyond the credit. The last item may go beyond it, for none is divided."""
+        self._refuse_closed()
         if self._handed >= self.credit:
             raise SessionError(f"{self._handed} frames are handed already, {self.credit} may be")
         self._handed += len(item.frames)
@@ -66,6 +69,7 @@ class Waiting:
 
     def add_counts(self, counts: Counts) -> None:
         """Rows that follow each other for one reason are one. Raises SessionError for too many of them."""
+        self._refuse_closed()
         last = self._entries[-1] if self._entries else None
         if isinstance(last, Counts) and _follows(last, counts):
             frames = last.frames + counts.frames
@@ -97,6 +101,10 @@ class Waiting:
     def items(self) -> list[WaitingItem]:
         """All of them."""
         return [entry for entry in self._entries if isinstance(entry, WaitingItem)]
+
+    def _refuse_closed(self) -> None:
+        if not self._is_open:
+            raise SessionError("nothing is relayed to this dongle")
 
     def _append(self, entry: WaitingItem | Counts) -> None:
         if len(self._entries) >= MAX_ENTRIES:

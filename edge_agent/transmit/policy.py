@@ -154,11 +154,15 @@ class RelayPolicy:
         an age below 0, is too old.
         """
         found = self._permission.verdicts(queue, bus)
-        keys = queue.arbitration_id | np.where(_has(queue, FrameFlag.EXTENDED), _EXTENDED_BIT, np.uint32(0))
-        self._judge(found, np.isin(keys, self._never), Verdict.NEVER)
+        has_rules = len(self._never) or len(self._latest)
+        extended = np.where(_has(queue, FrameFlag.EXTENDED), _EXTENDED_BIT, np.uint32(0)) if has_rules else 0
+        keys = queue.arbitration_id | extended
+        if len(self._never):
+            self._judge(found, np.isin(keys, self._never), Verdict.NEVER)
         young = (age_seconds >= 0) & (age_seconds <= self._max_age_seconds)
         self._judge(found, ~young, Verdict.TOO_OLD)
-        self._judge(found, self._superseded(queue, keys, found == Verdict.ALLOWED), Verdict.SUPERSEDED)
+        if len(self._latest):
+            self._judge(found, self._superseded(queue, keys, found == Verdict.ALLOWED), Verdict.SUPERSEDED)
         return found
 
     def _judge(self, found: Verdicts, rows: _Rows, verdict: Verdict) -> None:
@@ -205,5 +209,5 @@ def _byte_columns(entry: AllowEntry) -> tuple[NDArray[np.uint8], NDArray[np.uint
 
 
 def _has(batch: FrameBatch, flag: FrameFlag) -> _Rows:
-    rows: _Rows = (batch.flags & flag) != 0
+    rows: _Rows = (batch.flags & int(flag)) != 0
     return rows
