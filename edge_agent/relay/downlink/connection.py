@@ -30,7 +30,7 @@ from edge_agent.uplink.opening import CLOSE_TIMEOUT_SECONDS, ServerDoor
 
 PATH: Final = "/ws/relay"
 # A packet that does not deflate, and what is in front of it.
-MAX_DOWN_BYTES: Final = MAX_PACKET_BYTES + 4096
+MAX_DOWN_BYTES: Final = MAX_PACKET_BYTES + 1152
 # 2,000 messages/s for hours: the fastest bus, a packet of few frames each. Credit bounds what is in them.
 MOST_FRAMES: Final = 20_000
 PINGS_IN_A_LEASE: Final = 4
@@ -117,7 +117,7 @@ class Downlink:
         except WireError as error:
             self.malformed += 1
             _logger.warning("relay: %s broke the rules, nothing of it is sent: %s", self._door.url, error)
-            await _close(connection, CloseCode.POLICY_VIOLATION, str(error))
+            await _close(connection, CloseCode.INVALID_DATA, str(error))
             raise LostError(f"{self._door.url} does not speak this protocol: {error}") from error
         except (LostError, asyncio.CancelledError):
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import Age
 
 # At the shortest of leases eight go in a second: what is held longer than this bounds nothing of use.
@@ -29,12 +28,12 @@ class Pings:
         return self._newest
 
     def answered(self, number: int) -> int | None:
-        """When the ping was sent whose answer has come; None where that is forgotten.
+        """When the ping was sent whose answer has come.
 
-        SessionError for an answer to what was not asked, or was answered already: no lease grows by it.
+        None where that is forgotten, and for what was not asked or is answered already: no lease comes of it.
         """
         if not self._answered < number <= self._newest:
-            raise SessionError(f"ping {number} is answered, and {self._answered} to {self._newest} were sent")
+            return None
         self._answered = number
         return self._sent_ns.get(number)
 

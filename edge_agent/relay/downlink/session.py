@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from can_stream.frames.batches import FrameBatch
-from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import Error
 from can_stream.protocol.errors import PacketError, SessionError
-from can_stream.protocol.marker import Marker
 from can_stream.protocol.packets import decode_packet
 from can_stream.protocol.relay_control import (
     Credit,
@@ -23,6 +23,7 @@ from can_stream.protocol.relay_control import (
     Settled,
     SinkState,
     decode_to_sink,
+    newest_that_fit,
 )
 from can_stream.protocol.relay_items import Counts, Item, ItemDecoder
 from edge_agent.relay.downlink.pings import Pings
@@ -49,11 +50,15 @@ class RelaySession:
         self._by_index: list[Sink] = []
         self._credit_told: dict[str, int] = {}
         self._states_told: dict[str, SinkState] = {}
-        self._states_due_ns = 0
+        self._states_due_ns = self._number = 0
 
     def hello(self, start_id: str) -> RelayHello:
         """The first message."""
-        return RelayHello(start_id, [sink.hello() for sink in self._sinks.values()])
+        hellos = [sink.hello() for sink in self._sinks.values()]
+        fitting = newest_that_fit([hello.cursors for hello in hellos])
+        return RelayHello(
+            start_id, [replace(hello, cursors=some) for hello, some in zip(hellos, fitting, strict=True)]
+        )
 
     def ping(self, now_ns: int) -> RelayPing:
         """A ping that is sent now."""
@@ -80,10 +85,12 @@ class RelaySession:
 
     def reports(self, now_ns: int) -> list[FromSink]:
         """What has become of frames, room for more, and how the sinks stand, each second at most."""
+        if not self.is_directed:
+            return []
         said: list[FromSink] = []
         for dongle_id, sink in self._sinks.items():
             said += [Settled(dongle_id, cursor) for cursor in sink.moved()]
-            if self.is_directed:
+            if dongle_id in self.directions:
                 said += self._credit(dongle_id, sink)
         if now_ns >= self._states_due_ns:
             self._states_due_ns = now_ns + STATE_NS
@@ -106,6 +113,7 @@ class RelaySession:
             sink.directed(self.directions.get(dongle_id), now_ns)
         self._by_index = [self._sinks[name] for name in names]
         self._credit_told.clear()
+        self._number = said.number
         self.is_directed = True
 
     def _take_pong(self, said: RelayPong) -> None:
@@ -126,8 +134,6 @@ class RelaySession:
 
     def _take_item(self, sink: Sink, item: Item, now_ns: int) -> None:
         packet = decode_packet(item.packet)
-        if isinstance(packet.body, Marker | ClockRecord):
-            return  # they stand for no frames: there is nothing to settle
         if not isinstance(packet.body, FrameBatch) or packet.position is None:
             raise PacketError("a packet of frames that says its position expected")
         born_ns = self._pings.born_ns(item.age, now_ns)
@@ -139,7 +145,7 @@ class RelaySession:
         if told is not None and sink.credit - told < CREDIT_STEP:
             return []
         self._credit_told[dongle_id] = sink.credit
-        return [Credit(dongle_id, sink.credit)]
+        return [Credit(dongle_id, sink.credit, self._number)]
 
     def _states(self) -> list[FromSink]:
         changed: list[FromSink] = []

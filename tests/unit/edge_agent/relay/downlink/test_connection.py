@@ -123,7 +123,7 @@ async def test_malformed_messages_are_refused_counted_and_the_next_connection_wo
         await both.until("directed")
         await both.server.say_to_sink(content)
         await both.server.closed.until(1)
-        assert both.server.closed == [1008]
+        assert both.server.closed == [1007]
         assert both.downlink.malformed == 1
         await both.until("directed", 2)
         assert len(both.sink.of("disconnected")) == 1
@@ -136,7 +136,8 @@ async def test_a_forged_pong_is_no_lease() -> None:
         both.server.answers = False
         await both.server.until_relay_says(RelayPing)
         await both.server.say_to_sink(RelayPong(10_000, both.server.activations))
-        await both.server.closed.until(1)
+        await both.server.hand_frames(frames(1), 0)
+        await both.until("item")
         assert both.sink.of("leased") == []
 
 
