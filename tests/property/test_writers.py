@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
+from edge_agent.bus.slcan_codec import SlcanParser
 from edge_agent.bus.socketcan import SocketCanBus
 from edge_agent.config.dongle import DongleSection
+from edge_agent.transmit.slcan_writer import lines_of
 from edge_agent.transmit.socketcan_writer import SocketCanWriter
 from tests.helpers.strategies import frame_batches
 
@@ -44,3 +46,15 @@ def test_every_frame_is_read_back_from_a_socket(batches: list[FrameBatch]) -> No
     assert source.malformed == 0
     writer.close()
     source.close()
+
+
+@given(frame_batches().map(writable))
+def test_every_frame_is_read_back_from_the_lines_of_an_adapter(frames: FrameBatch) -> None:
+    is_classic = (frames.flags & FrameFlag.FD) == 0
+    parsed = SlcanParser().parse(b"".join(lines_of(frames)), 0)
+    # What the protocol cannot say: raw length codes, and the error state indicator.
+    flags = frames.flags & ~np.uint8(FrameFlag.ESI)
+    length = np.where(is_classic, np.minimum(frames.length, 8), frames.length)
+    said = FrameBatch(frames.timestamp_ns, frames.arbitration_id, flags, length, frames.data)
+    assert without_times(parsed.frames).equals(said)
+    assert (parsed.replies, parsed.malformed) == ((), 0)
