@@ -69,7 +69,8 @@ def run_agent(
 ) -> Process:
     """`edge-agent run`, started; its configuration, its state and its status socket lie beside its token.
 
-    `sections`: what else its file says. `program`: what the command begins with, where it is run elsewhere or is another release's.
+    `sections`: what else its file says. `program`: what the command begins with, where it is run elsewhere or
+    is another release's.
     """
     path = agent.token_file.with_suffix(".toml")
     server = {"url": url, "token_file": str(token_file or agent.token_file)}
