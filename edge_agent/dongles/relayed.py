@@ -42,6 +42,15 @@ class DonglePort:
         """Whether it is read, and not bus-off or down."""
         return self._dongle.bus.state.code in _UP
 
+    @property
+    def rates(self) -> BusRates:
+        """As the kernel has set the interface up, else as the configuration says."""
+        section, link = self._dongle.section, self._dongle.link
+        bit_rate = section.bitrate if link is None or link.bitrate is None else link.bitrate
+        data = section.data_bitrate if link is None or link.data_bitrate is None else link.data_bitrate
+        bus = TargetBus(listen_only=section.mode != "normal", fd=section.fd)
+        return BusRates(bus, bit_rate, data or bit_rate)
+
     def hurry(self, seconds: float) -> None:
         """Reads without a beat for so long."""
         self._dongle.reader.hurry(seconds)
@@ -67,7 +76,7 @@ def relay_of(
         make_runtime_directory(runtime)
         relay = Relay(
             config.relay,
-            [_target(one) for one in targets],
+            [Target(one.dongle_id, DonglePort(one)) for one in targets],
             Places(state_directory(), runtime),
             uplink.door,
             start_id,
@@ -92,10 +101,3 @@ def _side(config: AgentConfig, relay: Relay, dongle_id: str) -> RelaySide:
         can_empty_queue=side.can_empty_queue,
         stopped=side.stopped,
     )
-
-
-def _target(dongle: Dongle) -> Target:
-    section = dongle.section
-    bus = TargetBus(listen_only=section.mode != "normal", fd=section.fd)
-    rates = BusRates(bus, section.bitrate, section.data_bitrate or section.bitrate)
-    return Target(dongle.dongle_id, DonglePort(dongle), rates)

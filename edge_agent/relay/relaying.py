@@ -18,7 +18,7 @@ from edge_agent.relay.bus_watch import BusWatch
 from edge_agent.relay.downlink.connection import Downlink, DownlinkState
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.relay.record_file import open_record
-from edge_agent.relay.running import BusPort, BusRates, SinkRunner, Switches
+from edge_agent.relay.running import BusPort, SinkRunner, Switches
 from edge_agent.relay.sink import Sink, SinkLimits
 from edge_agent.relay.stopping import stop_file
 from edge_agent.transmit.policy import RelayPolicy
@@ -31,7 +31,6 @@ class Target(Struct, frozen=True):
 
     dongle_id: str
     port: BusPort
-    rates: BusRates
 
 
 class Places(Struct, frozen=True):
@@ -117,7 +116,6 @@ class Relay:
         return SinkRunner(
             Sink(target.dongle_id, record, RelayPolicy(section), limits, now_ns),
             target.port,
-            target.rates,
             BusWatch(section.asleep_after_seconds, wake=section.wake),
             Switches(stop_file(places.state, target.dongle_id), enable_file),
             clock,

@@ -31,6 +31,14 @@ _EMPTY_LOOK_SECONDS: Final = 0.02
 _WRITE_AGAIN_SECONDS: Final = 0.001
 
 
+class BusRates(Struct, frozen=True):
+    """What a bus carries; the rates in bit/s, None where neither the kernel nor the configuration says."""
+
+    target: TargetBus
+    bit_rate: int | None
+    data_bit_rate: int | None
+
+
 class BusPort(Protocol):
     """The bus of a dongle, as whoever writes to it sees it."""
 
@@ -41,6 +49,10 @@ class BusPort(Protocol):
     @property
     def is_up(self) -> bool:
         """Whether it is read, and can carry frames as far as is known."""
+
+    @property
+    def rates(self) -> BusRates:
+        """As they are now."""
 
     def hurry(self, seconds: float) -> None:
         """Reads without a beat for so long."""
@@ -64,14 +76,6 @@ class Switches(Struct, frozen=True):
         return ""
 
 
-class BusRates(Struct, frozen=True):
-    """What a bus carries, by the configuration; None where it does not say."""
-
-    target: TargetBus
-    bit_rate: int | None
-    data_bit_rate: int | None
-
-
 class SinkRunner:
     """`on_reports` is called where the server is to be told something, `on_change` where the dongle's side of
     the relay stands differently: `stopped` and `writer` are what is told of it."""
@@ -80,7 +84,6 @@ class SinkRunner:
         self,
         sink: Sink,
         port: BusPort,
-        rates: BusRates,
         watch: BusWatch,
         switches: Switches,
         clock: Clock,
@@ -92,7 +95,6 @@ class SinkRunner:
         self.stopped = switches.stopped()
         self.writer: Writer | None = None
         self._port = port
-        self._rates = rates
         self._watch = watch
         self._clock = clock
         self._on_reports = on_reports
@@ -194,16 +196,16 @@ class SinkRunner:
     def _facts(self, now_ns: int) -> BusFacts:
         """At this moment: a switch that was pulled meanwhile holds for the next burst."""
         self._look()
-        writer = self.writer
+        writer, rates = self.writer, self._port.rates
         return BusFacts(
-            self._rates.target,
+            rates.target,
             "none" if writer is None else writer.confirms,
             can_probe=writer is not None and writer.can_empty_queue == "probe",
             asleep=self._watch.is_asleep(now_ns),
             disabled=bool(self.stopped),
             is_up=writer is not None and writer is not self._failed and self._port.is_up,
-            bit_rate=self._rates.bit_rate,
-            data_bit_rate=self._rates.data_bit_rate,
+            bit_rate=rates.bit_rate,
+            data_bit_rate=rates.data_bit_rate,
         )
 
     def _due_seconds(self, *, wrote_short: bool) -> float:

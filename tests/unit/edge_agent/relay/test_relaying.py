@@ -54,6 +54,7 @@ class EchoingBus:
         self.echoes = True
         self.is_up = True
         self.relay: Relay | None = None
+        self.rates = BusRates(TargetBus(listen_only=False, fd=False), 500_000, None)
 
     @property
     def writer(self) -> EchoingBus:
@@ -90,7 +91,7 @@ class Whole:
     @asynccontextmanager
     async def agent(self, *, awake: bool = True) -> AsyncIterator[Relay]:
         """It runs meanwhile; what it was about when it ends is left to the next one."""
-        target = Target("van-a", self.bus, BusRates(TargetBus(listen_only=False, fd=False), 500_000, None))
+        target = Target("van-a", self.bus)
         door = ServerDoor(self.server.url, Keys("token"), UplinkCounts())
         places = Places(self.directory / "state", self.directory)
         relay = self.bus.relay = Relay(

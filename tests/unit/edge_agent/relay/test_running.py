@@ -49,6 +49,7 @@ class FakeBus:
         self.empty: bool | None = True
         self.reopened: list[SourceError] = []
         self.hurried = 0
+        self.rates = BusRates(TargetBus(listen_only=False, fd=False), 500_000, None)
 
     @property
     def writer(self) -> FakeBus | None:
@@ -78,7 +79,6 @@ class Parts:
         self.runner = SinkRunner(
             cast(Sink, self.sink),
             bus,
-            BusRates(TargetBus(listen_only=False, fd=False), 500_000, None),
             BusWatch(5.0, wake=False),
             Switches(self.stop_file, enable_file),
             Clock(),
