@@ -14,7 +14,7 @@ from edge_agent.config.transmit import RelaySection
 from edge_agent.dongles.relayed import DonglePort, relay_of
 from edge_agent.state import State, StatusCode
 from tests.helpers.agent_parts import AgentParts, StandingClock, slcan_section
-from tests.helpers.can_links import virtual_link
+from tests.helpers.can_links import controller_link
 
 PERMITTED = RelaySection(transmit="all", max_age_seconds=2.0)
 
@@ -71,5 +71,5 @@ def test_a_bus_is_up_while_it_is_read_and_has_the_rate_that_the_kernel_says() ->
         dongle.bus.state = State(code, "")
         assert port.is_up is is_up
     assert (port.rates.bit_rate, port.rates.data_bit_rate) == (250_000, 250_000)
-    dongle.link = virtual_link(bitrate=500_000, data_bitrate=2_000_000)
+    dongle.link = controller_link(bitrate=500_000, data_bitrate=2_000_000)
     assert (port.rates.bit_rate, port.rates.data_bit_rate) == (500_000, 2_000_000)
