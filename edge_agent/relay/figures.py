@@ -8,14 +8,6 @@ from can_stream.protocol.control import Confirms
 from can_stream.protocol.relay_control import Totals
 
 
-class RefusedId(msgspec.Struct, frozen=True):
-    """So many frames of this id were not put on the bus, for this reason, since the agent's start."""
-
-    id: str
-    reason: str
-    frames: int
-
-
 class RelayFigures(msgspec.Struct, frozen=True):
     """`dongle_id` is whose bus it is; `source_dongle_id` what is relayed there, None where nothing is.
 
@@ -34,6 +26,5 @@ class RelayFigures(msgspec.Struct, frozen=True):
     stopped: str = ""
     confirms: Confirms = "none"
     totals: Totals = Totals()
-    refused: list[RefusedId] = []
     latency_ms: tuple[float, float] | None = None
     malformed: int = 0

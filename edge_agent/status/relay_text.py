@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from can_stream.protocol.relay_control import Totals
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.status.accounting import grouped
 
-_MAX_IDS = 20
-_CONFIRMS = {
+_CONFIRMS: Final = {
     "bus": "on the bus, by its echo",
     "adapter": "taken by the adapter: nothing says that it reached the bus",
     "queue": "taken by the queue: nothing says that it reached the bus",
@@ -51,8 +51,3 @@ def relay_lines(one: RelayFigures) -> Iterator[str]:
     if one.latency_ms is not None:
         p50, p99 = one.latency_ms
         yield f"  age at the echo: {p50:.1f} ms (p50), {p99:.1f} ms (p99)"
-    most = sorted(one.refused, key=lambda refused: -refused.frames)
-    for refused in most[:_MAX_IDS]:
-        yield f"  not sent: {refused.id} {refused.reason}, {grouped(refused.frames)} frames"
-    if len(most) > _MAX_IDS:
-        yield f"  and {len(most) - _MAX_IDS} more ids"
