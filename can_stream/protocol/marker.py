@@ -40,6 +40,11 @@ def activation_name(storage_id: str, number: int) -> str:
     return name
 
 
+def is_activation(name: str) -> bool:
+    """Whether this names an activation."""
+    return _VALID.match(name) is not None
+
+
 def put_marker(out: bytearray, marker: Marker) -> None:
     """Appends the fields of docs/wire-protocol.md 7.6."""
     storage_id, _, number = marker.activation.partition("-")

@@ -110,18 +110,23 @@ class TransmitSection(msgspec.Struct, frozen=True):
 
 
 class RelaySection(msgspec.Struct, frozen=True):
-    """[relay]: what a group's other side may put on a bus of this gateway."""
+    """[relay]: what a group's other side may put on a bus of this gateway, and whether it gets its frames.
+
+    `source` None: where all of a dongle's frames are sent anyway.
+    """
 
     transmit: Permission = "off"
     allow: Allow = []
     max_age_seconds: Annotated[float, Meta(gt=0, le=3600)] | None = None
     max_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.3
     max_live_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    source: bool | None = None
     lease_seconds: Annotated[float, Meta(ge=0.5, le=10)] = 2.0
     dry_run: bool = False
+    from_logs: bool = False
     wake: bool = False
     asleep_after_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
-    enable_file: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    enable_file: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     policy: Annotated[list[ReplayRule], Meta(max_length=MAX_ENTRIES)] = []
 
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -180,6 +185,7 @@ def relay_side(
         max_bus_load=relay.max_bus_load,
         max_live_bus_load=relay.max_live_bus_load,
         dry_run=relay.dry_run,
+        from_logs=relay.from_logs,
         stopped=stopped,
     )
 

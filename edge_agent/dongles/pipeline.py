@@ -255,7 +255,7 @@ class Pipeline:
         if since_seconds is None or self.frames.paused:
             return None
         kept = keep_matching(self._batcher.waiting, self._section.frame_filters)
-        return (kept, since_seconds) if len(kept) else None
+        return (kept, since_seconds, 0) if len(kept) else None
 
     def _lane(self, name: LaneName) -> LaneSender:
         uplink, spool = self._sections.uplink, None if self._can_wait else self._sections.spool
