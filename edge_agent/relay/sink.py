@@ -159,7 +159,8 @@ class Sink:
                 self._driver.cancel()
             self._record.open(burst.opened() if taken else None)
         if taken and burst.confirms != "bus":
-            self._confirm(burst, now_ns)
+            self._close(burst, _went(burst, 0), now_ns)
+            self._driver.confirmed()
 
     def echoed(self, frames: FrameBatch, now_ns: int) -> int:
         """Own frames (FrameFlag.TX) that were read back from the bus: how many of them were the relay's."""
@@ -173,7 +174,8 @@ class Sink:
                 continue
             self._latencies.add(now_ns - burst.born_ns[row])
             if not burst.awaited():
-                self._confirm(burst, now_ns)
+                self._close(burst, _went(burst, 0), now_ns)
+                self._driver.confirmed()
         return ours
 
     def emptied(self, now_ns: int) -> None:
@@ -305,10 +307,6 @@ class Sink:
         if burst is not None and (at_once or now_ns >= burst.deadline_ns):
             doubt = self._driver.give_up()
             self._close(burst, _went(burst, doubt), now_ns)
-
-    def _confirm(self, burst: Burst, now_ns: int) -> None:
-        self._close(burst, _went(burst, 0), now_ns)
-        self._driver.confirmed()
 
     def _close(self, burst: Burst, totals: Totals, now_ns: int) -> None:
         self._settling.close(burst, totals, now_ns)

@@ -154,9 +154,9 @@ class RelayPolicy:
         an age below 0, is too old.
         """
         found = self._permission.verdicts(queue, bus)
-        has_rules = len(self._never) or len(self._latest)
-        extended = np.where(_has(queue, FrameFlag.EXTENDED), _EXTENDED_BIT, np.uint32(0)) if has_rules else 0
-        keys = queue.arbitration_id | extended
+        keys = queue.arbitration_id
+        if len(self._never) or len(self._latest):
+            keys = keys | np.where(_has(queue, FrameFlag.EXTENDED), _EXTENDED_BIT, np.uint32(0))
         if len(self._never):
             self._judge(found, np.isin(keys, self._never), Verdict.NEVER)
         young = (age_seconds >= 0) & (age_seconds <= self._max_age_seconds)
