@@ -4,12 +4,16 @@ the test's that hands frames over."""
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import os
 import subprocess
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import can
 import numpy as np
 
 from can_stream.frames.batches import FrameBatch
@@ -17,6 +21,7 @@ from can_stream.protocol.relay_control import Credit
 from edge_agent.relay.figures import RelayFigures
 from tests.helpers.agents import RegisteredAgent, agent_environment, run_agent, status_of
 from tests.helpers.conditions import soon
+from tests.helpers.lanes import require_lane
 from tests.helpers.lawicel import LawicelAdapter
 from tests.helpers.processes import ENVIRONMENT, Process, installed_command
 from tests.helpers.relay_server import START, RelayServer
@@ -54,7 +59,7 @@ class Gateway:
     """An agent, its adapter and its server."""
 
     def __init__(self, name: str, directory: Path, server: RelayServer, relay: Mapping[str, Any]) -> None:
-        self.server, self.relay = server, relay
+        self.server, self.relay, self.name = server, relay, name
         self.adapter = LawicelAdapter(answers={"t": b"z\r"})
         home = directory / name
         home.mkdir()
@@ -211,3 +216,34 @@ async def test_a_stop_on_the_gateway_holds_until_it_is_started_again(tmp_path: P
             await one.server.until_settled(40)
             assert sent(one.adapter) == [*range(10), *range(30, 40)]
             assert one.server.cursors[START].totals.accepted == 20
+
+
+async def test_a_bus_of_python_can_is_written_to_and_what_others_say_there_keeps_it_awake(
+    tmp_path: Path,
+) -> None:
+    missing = importlib.util.find_spec("msgpack") is None
+    require_lane("integration", not missing, "msgpack is missing: `pip install --group dev`")
+    group = f"239.74.{uuid.uuid4().int % 250 + 1}.{os.getpid() % 250 + 1}"
+    dongle = {
+        "id": "van7-bus", "interface": "udp_multicast", "channel": group, "mode": "normal",
+        "bitrate": 500_000,
+    }  # fmt: skip
+    async with gateway(tmp_path) as one:
+        with (
+            can.Bus(group, "udp_multicast", ignore_config=True) as bus,
+            run_agent(one.agent, one.server.url, [dongle], relay=PERMITTED),
+        ):
+            await one.server.until_relay_says(Credit)
+            await one.server.hand_frames(frames(0, 10), 0)
+            assert (await one.server.until_settled(10)).totals.not_sent == {"asleep": 10}
+            await soon(lambda: _speaks(bus) and one.figures().confirms == "queue", "it is read")
+            await one.server.packets.until(2)
+            await one.server.hand_frames(frames(10, 10), 10)
+            assert (await one.server.until_settled(20)).totals.accepted == 10
+            heard = [await asyncio.to_thread(bus.recv, 5) for _ in range(10)]
+            assert [said.arbitration_id for said in heard if said is not None] == list(range(10, 20))
+
+
+def _speaks(bus: can.BusABC) -> bool:
+    bus.send(can.Message(arbitration_id=0x7FF, is_extended_id=False))
+    return True
