@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from can_stream.protocol.control import RelaySource
 from can_stream.service_manager import ServiceManager
 from edge_agent.announcing import Announcer, Hearers
 from edge_agent.config.sections import AgentConfig
+from edge_agent.config.transmit import is_relayed_to
 from edge_agent.discovery.new_ids import NewIds
 from edge_agent.dongles.database_keeper import DatabaseKeeper
 from edge_agent.dongles.dongle import Dongle, DongleEvents
@@ -41,7 +43,9 @@ from edge_agent.uplink.hello import new_start_id
 from edge_agent.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
+    from can_stream.frames.batches import FrameBatch
     from edge_agent.budget.budget_keeper import BudgetKeeper
+    from edge_agent.relay.relaying import Relay
 
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
@@ -70,6 +74,7 @@ class Agent:
         self._databases = DatabaseKeeper(self._dongles, news.databases_loaded, self._manager.ready)
         self._uplink = self._make_uplink(lanes)
         self._spool = self._make_spool()
+        self._relay = self._make_relay(start_id)
         self._link_polling = LinkPolling(self._dongles)
         self._network = NetworkWatch(self._uplink.network_changed)
         self._plugs = self._make_plug_watch(inventory)
@@ -80,10 +85,7 @@ class Agent:
             self._clock,
             lambda: [dongle.bus.state for dongle in self._dongles],
         )
-        budget = None if self._budget is None else self._budget.budget
-        self._reporter = Reporter(
-            config, start_id, self._dongles, self._uplink, self._clock, budget, self._spool
-        )
+        self._reporter = self._make_reporter(start_id)
         self._forwarder = LogForwarder(self._uplink.say, self._clock)
         news.hearers = Hearers(self._dongles, lanes, self._uplink, self._reporter, self._watchdog)
 
@@ -156,6 +158,8 @@ class Agent:
         yield self._link_polling.run()
         yield self._network.run()
         yield self._uplink.keep_keys()
+        if self._relay is not None:
+            yield self._relay.run()
         if self._plugs is not None:
             yield self._plugs.run()
         if self._budget is not None:
@@ -188,6 +192,12 @@ class Agent:
         await asyncio.wait(feeds)
         await acknowledged(self._uplink, self._uplink.lanes)
 
+    def _hear(self, dongle_id: str, frames: FrameBatch) -> None:
+        """What was read, where a sink may wait for its own among it."""
+        if self._relay is not None:
+            self._relay.hear(dongle_id, frames)
+        self._new_ids.look(dongle_id, frames)
+
     # -- made once
 
     def _make_uplink(self, lanes: list[LaneSender]) -> Uplink:
@@ -207,13 +217,14 @@ class Agent:
     def _make_dongles(self, start_id: str, inventory: Inventory | None) -> list[Dongle]:
         config, news = self._config, self._announcer
         sections = LaneSections(start_id, config.uplink, config.spool, self._activations())
-        events = DongleEvents(news.unknown_id, self._new_ids.look, news.bus_changed)
+        hear = self._hear if self._is_relayed_to() else self._new_ids.look
+        events = DongleEvents(news.unknown_id, hear, news.bus_changed)
         claimed = [section.channel for section in config.dongles]
         dongles = [
             Dongle(section, sections, self._clock, events, inventory, claimed) for section in config.dongles
         ]
         for dongle in dongles:
-            dongle.relay = relay_side(config, dongle.section)
+            dongle.relay_side = partial(relay_side, config, dongle.section)
             if dongle.section.databases:
                 dongle.pipeline.add_decoder()
         return dongles
@@ -222,6 +233,33 @@ class Agent:
         """What this start is carried for from its beginning, also without a network."""
         may = {one.id for one in self._config.dongles if may_be_source(self._config, one)}
         return {dongle_id: name for dongle_id, name in self._told.activations.items() if dongle_id in may}
+
+    def _is_relayed_to(self) -> bool:
+        """Whether the file lets groups put frames on the bus of any dongle."""
+        relay = self._config.relay
+        return any(is_relayed_to(relay, one.interface, one.mode) for one in self._config.dongles)
+
+    def _make_relay(self, start_id: str) -> Relay | None:
+        """None where nothing may be put on any bus: there is no way in then."""
+        if not self._is_relayed_to():
+            return None
+        # Not at the top: an agent that nothing is relayed to has no memory for it.
+        from edge_agent.dongles.relayed import relay_of  # noqa: PLC0415
+
+        news = self._announcer
+        return relay_of(self._config, self._dongles, self._uplink, start_id, self._clock, news.relay_changed)
+
+    def _make_reporter(self, start_id: str) -> Reporter:
+        return Reporter(
+            self._config,
+            start_id,
+            self._dongles,
+            self._uplink,
+            self._clock,
+            None if self._budget is None else self._budget.budget,
+            self._spool,
+            list if self._relay is None else self._relay.figures,
+        )
 
     def _make_plug_watch(self, inventory: Inventory | None) -> PlugWatch | None:
         """None where nothing is plugged in anywhere."""

@@ -12,6 +12,7 @@ EdgeAgentError
  +- OutputError       what a command has to say cannot be written
  +- StatusError       the running agent cannot be asked, or cannot be made to answer
  +- RelayError        what a server hands over for a bus cannot be, or the record of a bus cannot be kept
+ |   +- RelayStopError     the relay to a dongle cannot be stopped or started again
  +- OwnerError        another process is this agent already
  +- SpoolError        the spool cannot be used now, or what is there not at all
 """
@@ -28,7 +29,9 @@ class EdgeAgentError(CanStreamError):
     """Something the edge agent was asked to do cannot be done."""
 
 
-_FAULTS: Final = {"NO_DEVICE": "unplugged", "READ_FAILED": "unplugged", "DEAD": "dead_driver"}
+_FAULTS: Final = {
+    "NO_DEVICE": "unplugged", "READ_FAILED": "unplugged", "WRITE_FAILED": "unplugged", "DEAD": "dead_driver",
+}  # fmt: skip
 
 
 class SourceError(EdgeAgentError):
@@ -110,6 +113,16 @@ class StatusError(EdgeAgentError):
         self.reason = reason
         self.remedy = remedy
         super().__init__(f"{reason}: {remedy}" if remedy else reason)
+
+
+class RelayStopError(RelayError):
+    """The file `path` that stops the relay can be neither made nor taken away: `reason`."""
+
+    def __init__(self, path: PurePath, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        remedy = "run this command as the agent's user, or as root with sudo"
+        super().__init__(f"{path}: {reason}: {remedy}")
 
 
 class OwnerError(EdgeAgentError):

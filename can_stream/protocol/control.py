@@ -52,6 +52,9 @@ StatusCode = Annotated[int, Meta(ge=0, le=5)]
 Confirms = Literal["bus", "adapter", "queue", "none"]
 """What tells that a frame was sent: its echo from the bus; the adapter's or the queue's word; nothing."""
 
+CanEmptyQueue = Literal["counters", "helper", "probe"]
+"""How it is known that nothing waits in a driver: by its counters, by a helper, by one probing frame."""
+
 
 class RelaySide(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a dongle's gateway lets a relay do with it, by its own configuration and interface.
@@ -64,7 +67,7 @@ class RelaySide(msgspec.Struct, frozen=True, omit_defaults=True):
     source: bool = False
     transmit: bool = False
     confirms: Confirms = "none"
-    can_empty_queue: Literal["counters", "helper", "probe"] = "probe"
+    can_empty_queue: CanEmptyQueue = "probe"
     max_age_seconds: Annotated[float, Meta(gt=0, le=3600)] | None = None
     max_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.3
     max_live_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.9

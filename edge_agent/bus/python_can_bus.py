@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,14 +21,21 @@ from edge_agent.bus.source import FoundEmpty
 from edge_agent.config.dongle import LISTEN_ONLY_OPTIONS, DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.transmit.own_frames import ComeBack
 
 if TYPE_CHECKING:
     import can
+
+    from edge_agent.transmit.python_can_writer import PythonCanWriter
 
 _MAX_ROWS: Final = 2_000
 _MAX_GARBAGE: Final = 10
 _MAX_STAMP_SECONDS: Final = 9e9  # the year 2255; int64 nanoseconds end in 2262
 _FD_LENGTHS: Final = frozenset(FD_LENGTHS)
+
+# Of interfaces where it was tried; of any other, what the driver takes is given back by us, as taken.
+COME_BACK: Final[Mapping[str, ComeBack]] = {"virtual": "marked", "udp_multicast": "unmarked"}
+_LOOK_AGAIN_SECONDS: Final = 0.02
 
 Row = tuple[int, int, int, int, bytes]
 
@@ -35,8 +43,8 @@ Row = tuple[int, int, int, int, bytes]
 class PythonCanBus:
     """An opened bus of python-can. The constructor opens it and raises SourceError.
 
-    Own messages are not received: this version transmits nothing. Timestamps are the driver's, brought
-    to the wall clock by `TimestampMapper`, to the microsecond that python-can's floats can hold.
+    Timestamps are the driver's, brought to the wall clock by `TimestampMapper`, to the microsecond that
+    python-can's floats can hold. Frames that its writer has written have `FrameFlag.TX`.
     """
 
     can_wait = False
@@ -50,6 +58,13 @@ class PythonCanBus:
         self._garbage_in_a_row = 0
         self._malformed = 0
         self._bus = _open_bus(dongle)
+        self._come_back = COME_BACK.get(dongle.interface, "never")
+        self._writer = self._new_writer(dongle) if dongle.mode == "normal" else None
+
+    @property
+    def writer(self) -> PythonCanWriter | None:
+        """Who writes to it; None where the dongle only listens."""
+        return self._writer
 
     @property
     def info(self) -> str:
@@ -68,6 +83,18 @@ class PythonCanBus:
 
     def read(self, timeout_seconds: float) -> FrameBatch:
         """What has arrived: waits for the first frame, takes what else is there. Raises SourceError."""
+        if self._writer is None:
+            return self._read(timeout_seconds)
+        if self._come_back == "never":  # what the driver has taken wakes nobody
+            timeout_seconds = min(timeout_seconds, _LOOK_AGAIN_SECONDS)
+        return self._writer.marked(self._read(timeout_seconds), self._clock.wall_ns())
+
+    def _new_writer(self, dongle: DongleSection) -> PythonCanWriter:
+        from edge_agent.transmit.python_can_writer import PythonCanWriter  # noqa: PLC0415 - memory
+
+        return PythonCanWriter(self._bus, dongle.channel, fd=dongle.fd, come_back=self._come_back)
+
+    def _read(self, timeout_seconds: float) -> FrameBatch:
         self._raise_pending()
         messages: list[can.Message] = []
         message = self._receive(timeout_seconds)
@@ -81,7 +108,9 @@ class PythonCanBus:
         return self._batch_of(messages)
 
     def close(self) -> None:
-        """Closes the bus, whatever its driver says."""
+        """Closes the bus, whatever its driver says, when nobody is writing to it."""
+        if self._writer is not None:
+            self._writer.close()
         with suppress(Exception):  # the device may be gone, which was told when reading failed
             self._bus.shutdown()
         # python-can's slcan leaves a port that is gone open, and then it comes back under a new name.
@@ -164,6 +193,8 @@ def bus_arguments(dongle: DongleSection) -> dict[str, Any]:
     if dongle.mode == "listen_only" and dongle.interface in LISTEN_ONLY_OPTIONS:
         option, value = LISTEN_ONLY_OPTIONS[dongle.interface]
         arguments[option] = value
+    if dongle.mode == "normal" and COME_BACK.get(dongle.interface) == "marked":
+        arguments["receive_own_messages"] = True
     return arguments
 
 

@@ -19,14 +19,16 @@ from msgspec.structs import replace
 from can_stream.frames.batches import FrameBatch
 from edge_agent.bus.driver_watch import DriverWatch
 from edge_agent.bus.frame_queue import FrameQueue, QueueCounts
-from edge_agent.bus.source import Aged, Dropped, Item, Patient, Source
+from edge_agent.bus.source import Aged, Dropped, Item, Patient, Source, Writable
 from edge_agent.bus.source_news import SourceNews
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import DEVICE_POLICY, Backoff
 from edge_agent.host.clock import Clock
 from edge_agent.host.heap import use_python_blocks
+from edge_agent.host.nudge import Nudge
 from edge_agent.host.pace import Beats, Pace
 from edge_agent.state import State, StatusCode
+from edge_agent.transmit.writer import Writer
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class SourceReader:
         self._remark = remark
         self._queue = FrameQueue(self._limits.queue_frames)
         self._stop = threading.Event()
-        self._again = threading.Event()
+        self._nudge = Nudge(self._clock.monotonic_seconds)
         self._backoff = Backoff(DEVICE_POLICY, random.random)
         self._arrived = asyncio.Event()
         self._ended = False
@@ -98,6 +100,16 @@ class SourceReader:
     def counts(self) -> QueueCounts:
         """What has been read and lost since the start, and what waits to be taken."""
         return self._queue.counts()
+
+    @property
+    def writer(self) -> Writer | None:
+        """Who writes to the bus as it is open now, another one each time it was opened; None: nobody may."""
+        source = self._source
+        return source.writer if isinstance(source, Writable) else None
+
+    def hurry(self, seconds: float) -> None:
+        """For so long the bus is read without a beat: somebody waits for what comes. Once more: longer."""
+        self._nudge.hurry(seconds)
 
     def hang(self) -> State | None:
         """What to say while the driver does not return; None where it does."""
@@ -171,12 +183,12 @@ class SourceReader:
 
     def try_now(self) -> None:
         """What has failed is tried again at once: there is a reason to hope."""
-        self._again.set()
+        self._nudge.wake()
 
     async def stop(self) -> None:
         """Stops reading and closes the device; a driver that hangs is left behind after a while."""
         self._stop.set()
-        self._again.set()
+        self._nudge.stop()
         patience = self._limits.hang_read_seconds
         await self._loop.run_in_executor(None, self._thread.join, patience)
         self._watchdog.cancel()
@@ -188,8 +200,7 @@ class SourceReader:
         use_python_blocks()
         try:
             while not self._stop.is_set():
-                self._again.wait(self._open_and_read())
-                self._again.clear()
+                self._nudge.wait(self._open_and_read())
             self._set_state(State(StatusCode.STOPPED, f"{self.name} is not read any more"))
         except SourceEndedError as end:
             self._set_state(State(StatusCode.STOPPED, str(end)))
@@ -202,7 +213,7 @@ class SourceReader:
             with self._driver.entered(self._limits.hang_open_seconds):
                 source = self._source = self._open_source()
             self._backoff.connected(self._clock.monotonic_seconds())
-            self._read_state(State(StatusCode.OK, f"reading {source.info}"))
+            self._set_state(_remarked(State(StatusCode.OK, f"reading {source.info}"), self._remark()))
             try:
                 self._read_until_stopped(source)
             finally:
@@ -223,7 +234,7 @@ class SourceReader:
 
     def _read_until_stopped(self, source: Source) -> None:
         limits = self._limits
-        beat_seconds = source.patience_seconds if isinstance(source, Patient) else limits.beat_seconds
+        patience_seconds = source.patience_seconds if isinstance(source, Patient) else limits.beat_seconds
         aged = source if isinstance(source, Aged) else None
         beats = self.beats
         while not self._stop.is_set():
@@ -242,11 +253,11 @@ class SourceReader:
             if not source.can_wait:
                 # What comes meanwhile waits in the driver: one wake-up for many frames. After silence the
                 # first frame has passed at once, since `read` was waiting for it.
-                self._stop.wait(beats.pause_seconds(beat_seconds, self._clock.monotonic_seconds()))
+                self._nudge.rest(beats.pause_seconds(patience_seconds, self._clock.monotonic_seconds()))
 
     def _hand_over(self, item: Item | State, source: Source, born_ns: int) -> None:
         if isinstance(item, State):
-            self._read_state(item)
+            self._set_state(_remarked(item, self._remark()))
             return
         if isinstance(item, Dropped):
             self._queue.put_loss(item)
@@ -259,10 +270,6 @@ class SourceReader:
     def _failed(self, message: str, fault: str) -> float:
         self._set_state(State(StatusCode.FAILED, message, fault))
         return self._backoff.failed(self._clock.monotonic_seconds())
-
-    def _read_state(self, state: State) -> None:
-        remark = self._remark()
-        self._set_state(replace(state, message=f"{state.message}; {remark}") if remark else state)
 
     def _set_state(self, state: State) -> None:
         self._news.say(state)
@@ -288,3 +295,7 @@ class SourceReader:
         self._ended = True
         self._tell()
         self._arrived.set()
+
+
+def _remarked(state: State, remark: str) -> State:
+    return replace(state, message=f"{state.message}; {remark}") if remark else state

@@ -17,6 +17,7 @@ from edge_agent.bus.driver_errors import open_failure, read_failure
 from edge_agent.bus.source import FoundEmpty
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.transmit.writer import write_failure
 
 _READ_BYTES: Final = 65_536
 _MAX_READS: Final = 64
@@ -71,6 +72,15 @@ class SlcanPort:
             self._port.write(command.encode("ascii") + b"\r")
         except OSError as error:  # those of pyserial are of this kind
             raise read_failure(error, "slcan", self._channel) from error
+
+    def put(self, content: bytes) -> int:
+        """How many of these bytes there is room for; it does not wait. Raises SourceError."""
+        try:
+            return os.write(self._port.fileno(), content) if content else 0
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise write_failure(error.strerror or str(error), self._channel) from error
 
     def ask(self, command: str, answer: re.Pattern[bytes], timeout_seconds: float) -> re.Match[bytes] | None:
         """Sends a command; its answer, or None after silence. Raises SourceError.

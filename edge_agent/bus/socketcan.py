@@ -11,12 +11,11 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from can_stream.frames.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK
 from edge_agent.bus.driver_errors import open_failure, read_failure
 from edge_agent.bus.socketcan_frames import (
-    CANFD_MTU,
     SO_RXQ_OVFL,
     SO_TIMESTAMPNS,
     OverflowCounter,
@@ -30,6 +29,10 @@ from edge_agent.errors import LinkError, SourceError
 from edge_agent.host.can_link import read_can_link
 from edge_agent.host.can_set_up import set_up_by_hand
 from edge_agent.host.clock import Clock
+from edge_agent.host.kernel_frames import CANFD_MTU
+
+if TYPE_CHECKING:
+    from edge_agent.transmit.socketcan_writer import SocketCanWriter
 
 # linux/can/raw.h, linux/can.h; Python 3.11 does not name all of them.
 _CAN_RAW_FILTER: Final = 1
@@ -94,6 +97,12 @@ class SocketCanBus:
         self._buffer_bytes = _raise_receive_buffer(self._socket)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+        self._writer = self._opened_writer() if dongle.mode == "normal" else None
+
+    @property
+    def writer(self) -> SocketCanWriter | None:
+        """Who writes to its socket; None where the dongle or its interface only listens."""
+        return self._writer
 
     @property
     def info(self) -> str:
@@ -139,9 +148,22 @@ class SocketCanBus:
         return items
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Closes the socket, when nobody is writing to it."""
+        if self._writer is not None:
+            self._writer.close()
         with suppress(OSError):
             self._socket.close()
+
+    def _opened_writer(self) -> SocketCanWriter | None:
+        from edge_agent.transmit.socketcan_writer import SocketCanWriter  # noqa: PLC0415 - memory
+
+        try:
+            link = read_can_link(self._channel)
+        except LinkError:
+            link = None
+        if link is not None and link.listen_only:
+            return None
+        return SocketCanWriter(self._socket, self._channel, fd=self._dongle.fd, link=link)
 
     def _drain(self) -> list[Item]:
         items: list[Item] = []
@@ -167,6 +189,8 @@ class SocketCanBus:
         if count >= 0:
             return count
         number = ctypes.get_errno()
+        if self._writer is not None and self._writer.failed_by:
+            number = self._writer.failed_by
         if number not in (errno.EAGAIN, errno.EINTR):
             self._pending = _read_failure(OSError(number, os.strerror(number)), self._dongle)
         return 0

@@ -62,6 +62,19 @@ COMMANDS: Final = {
         "Say how the running agent stands, and where frames were lost.",
         ("edge-agent status", "edge-agent status --prometheus"),
     ),
+    "relay": Listed(
+        _MACHINE,
+        "edge_agent.cli.look.relay:relay",
+        "Say what groups put on the buses of this machine, or stop it.",
+        ("edge-agent relay", "edge-agent relay stop"),
+    ),
+    "relay show": Listed(
+        _MACHINE, "", "Say what is relayed to each dongle, or why not.", ("edge-agent relay show",)
+    ),
+    "relay stop": Listed(
+        _MACHINE, "", "Stop it, until it is started again.", ("edge-agent relay stop van7-can0",)
+    ),
+    "relay start": Listed(_MACHINE, "", "Let it go on.", ("edge-agent relay start van7-can0",)),
     "doctor": Listed(
         _MACHINE,
         "edge_agent.cli.look.doctor:doctor",

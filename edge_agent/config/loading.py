@@ -104,10 +104,11 @@ def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfi
         )
         for one in config.dongles
     ]
+    relay = config.relay
+    if relay.enable_file is not None:
+        relay = replace(relay, enable_file=str(directory / relay.enable_file))
     socket = config.agent.status_socket
     agent = AgentSection(agent_id, None if socket is None else str(directory / socket))
-    switch = config.relay.enable_file
-    relay = replace(config.relay, enable_file=None if switch is None else str(directory / switch))
     return replace(config, agent=agent, dongles=dongles, relay=relay)
 
 

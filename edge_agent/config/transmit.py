@@ -162,20 +162,25 @@ def may_transmit(interface: str, mode: str) -> bool:
     return mode == "normal" and interface != "log"
 
 
-NOT_IN_FORCE: Final = "not in force yet, for this version puts nothing on a bus"
+def is_relayed_to(relay: RelaySection, interface: str, mode: str) -> bool:
+    """Whether a group may put frames on the bus of a dongle: else nothing ever listens for any."""
+    return relay.transmit != "off" and may_transmit(interface, mode)
+
+
+NOT_IN_FORCE: Final = "which is not in force yet, for this version runs none"
 
 
 def transmit_sentence(transmit: TransmitSection, relay: RelaySection, interface: str, mode: str) -> str:
     """What this gateway's configuration lets others put on the bus of one dongle."""
     said = []
-    if may_transmit(interface, mode):
-        if transmit.mode != "off":
-            limit = f"at most {transmit.max_frames_per_second:g} frames/s by commands"
-            said.append(f"{_ids(transmit.mode, transmit.allow)}, {limit}")
-        if relay.transmit != "off":
-            limit = f"none older than {relay.max_age_seconds:g} s, by the relay"
-            said.append(f"{_ids(relay.transmit, relay.allow)}, {limit}")
-    return f"may transmit {'; and '.join(said)}; {NOT_IN_FORCE}" if said else "never transmits"
+    if may_transmit(interface, mode) and transmit.mode != "off":
+        limit = f"at most {transmit.max_frames_per_second:g} frames/s by commands, {NOT_IN_FORCE}"
+        said.append(f"{_ids(transmit.mode, transmit.allow)}, {limit}")
+    if is_relayed_to(relay, interface, mode):
+        limit = f"none older than {relay.max_age_seconds:g} s, by the relay"
+        dry = ", as a dry run: nothing is sent" if relay.dry_run else ""
+        said.append(f"{_ids(relay.transmit, relay.allow)}, {limit}{dry}")
+    return f"may transmit {'; and '.join(said)}" if said else "never transmits"
 
 
 def _ids(permission: Permission, allow: Sequence[AllowEntry]) -> str:

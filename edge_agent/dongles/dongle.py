@@ -44,7 +44,8 @@ class Dongle:
     """`reader` reads its bus, `pipeline` moves what is read into its lanes, `bus` is how its bus stands.
 
     `whereabouts` is which adapter of the inventory it is, None for what is plugged in nowhere. `tables` are
-    the signal tables that it is or was decoded by, packed, by their hash. `relay`: what a relay may do there.
+    the signal tables that it is or was decoded by, packed, by their hash. `link`: what the kernel said last
+    of its interface. `relay_side`: what a relay may do with it.
     """
 
     def __init__(
@@ -61,7 +62,8 @@ class Dongle:
         self.section = section
         self.databases: ConfiguredDatabases | None = None
         self.tables: dict[str, bytes] = {}
-        self.relay: RelaySide | None = None
+        self.link: CanLink | None = None
+        self.relay_side: Callable[[], RelaySide | None] = lambda: None
         self._activation = sections.activations.get(section.id, "")
         self._clock = clock
         self._inventory = inventory
@@ -93,7 +95,7 @@ class Dongle:
     @property
     def info(self) -> DongleInfo:
         """The dongle as the server is told of it."""
-        more = {"signal_tables": list(self.tables), "relay": self.relay}
+        more = {"signal_tables": list(self.tables), "relay": self.relay_side()}
         info = msgspec.structs.replace(self.section.info(), **more)
         at = self.whereabouts
         return (
@@ -133,6 +135,7 @@ class Dongle:
         """What the kernel says of its interface; a bus that is dead for all it says is opened again."""
         if self.bus.health is None:
             return
+        self.link = link
         counts, now_ns = self.reader.counts, self._clock.wall_ns()
         frames_seen = counts.read + counts.lost["kernel"] + counts.lost["driver"] + self.reader.malformed
         overruns, failure = self.bus.health.take_link(link, frames_seen, self._clock.monotonic_seconds())

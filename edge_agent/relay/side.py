@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from can_stream.protocol.control import Confirms, RelaySide
+from can_stream.protocol.control import CanEmptyQueue, Confirms, RelaySide
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.sections import AgentConfig
-from edge_agent.config.transmit import may_transmit
 
 
 def may_be_source(config: AgentConfig, dongle: DongleSection) -> bool:
@@ -22,14 +21,22 @@ def may_be_source(config: AgentConfig, dongle: DongleSection) -> bool:
 
 
 def relay_side(
-    config: AgentConfig, dongle: DongleSection, *, confirms: Confirms = "none", stopped: str = ""
+    config: AgentConfig,
+    dongle: DongleSection,
+    *,
+    transmit: bool = False,
+    confirms: Confirms = "none",
+    can_empty_queue: CanEmptyQueue = "probe",
+    stopped: str = "",
 ) -> RelaySide:
-    """`confirms`: what its interface tells of what was sent; `stopped`: why nothing is let through now."""
+    """`transmit`: whether there is a sink for it; `confirms`: what its interface tells of what was sent;
+    `stopped`: why nothing is let through now."""
     relay = config.relay
     return RelaySide(
         source=may_be_source(config, dongle),
-        transmit=relay.transmit != "off" and may_transmit(dongle.interface, dongle.mode),
+        transmit=transmit,
         confirms=confirms,
+        can_empty_queue=can_empty_queue,
         max_age_seconds=relay.max_age_seconds,
         max_bus_load=relay.max_bus_load,
         max_live_bus_load=relay.max_live_bus_load,

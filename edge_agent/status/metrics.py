@@ -54,6 +54,8 @@ class _Metrics(Collector):
         yield from self._buses()
         for unit in _HOPS:
             yield from self._books(unit)
+        if self._status.relays:
+            yield from self._relays()
 
     def _agent(self) -> Iterator[Metric]:
         status = self._status
@@ -95,6 +97,23 @@ class _Metrics(Collector):
             if dongle.fault:
                 fault.add_metric([dongle.dongle_id, dongle.fault], 1)
         yield from (rate, silence, fault)
+
+    def _relays(self) -> Iterator[Metric]:
+        labels = ["dongle_id"]
+        text = "What has become of relayed frames; `reason` of those that were not sent"
+        frames = CounterMetricFamily("edge_agent_relay_frames", text, labels=["dongle_id", "fate", "reason"])
+        connected = GaugeMetricFamily("edge_agent_relay_connected", "1 where frames can come", labels=labels)
+        text = "Age at the echo in the last second, where any was sent"
+        age = GaugeMetricFamily("edge_agent_relay_age_seconds", text, labels=["dongle_id", "quantile"])
+        for one in self._status.relays:
+            for fate in ("sent", "accepted", "in_doubt"):
+                frames.add_metric([one.dongle_id, fate, ""], getattr(one.totals, fate))
+            for reason, count in one.totals.not_sent.items():
+                frames.add_metric([one.dongle_id, "not_sent", reason], count)
+            connected.add_metric([one.dongle_id], float(one.connected))
+            for quantile, latency_ms in zip(("0.5", "0.99"), one.latency_ms or (), strict=False):
+                age.add_metric([one.dongle_id, quantile], latency_ms / 1000)
+        yield from (frames, connected, age)
 
     def _books(self, unit: Literal["frames", "values"]) -> Iterator[Metric]:
         taken_text = "Read from the bus" if unit == "frames" else "Decoded to be sent"

@@ -156,6 +156,13 @@ class UplinkServer:
 async def listening(*, acks: bool = True, version: int = PROTOCOL_VERSION) -> AsyncIterator[UplinkServer]:
     """It listens at `url` meanwhile, and speaks this version alone."""
     server = UplinkServer(acks=acks, version=version)
+    async with serving(server):
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def serving(server: UplinkServer) -> AsyncIterator[None]:
+    """It listens at its `url` meanwhile."""
     async with serve(
         server.serve,
         "127.0.0.1",
@@ -165,7 +172,7 @@ async def listening(*, acks: bool = True, version: int = PROTOCOL_VERSION) -> As
         compression=None,
     ) as opened:
         server.url = f"http://127.0.0.1:{opened.sockets[0].getsockname()[1]}"
-        yield server
+        yield
 
 
 @contextlib.asynccontextmanager

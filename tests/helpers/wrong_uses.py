@@ -134,6 +134,12 @@ AGENT: Final = _uses(
     ("agent simulate --dbc van.dbc --to nope:x --seconds 1", "'nope'", "known are"),
     ("agent simulate --dbc van.dbc --to virtual:x --rate none", "'none'", "above 0"),
     ("agent dbc lint typo.dbc", "typo.dbc: error: ", "check the name of the database"),
+    # relay
+    ("agent relay stpo", "'stpo'", "Did you mean 'stop'?"),
+    ("agent relay show --socket nope.sock", "nope.sock", "edge-agent run --config"),
+    ("agent relay stop --config typo.toml", "typo.toml: cannot be read", "--config"),
+    ("agent relay stop --config good.toml", "no relay may transmit here", "`[relay] transmit` of the agent's file is off"),
+    ("agent relay start van7-x --config good.toml", "to van7-x", "`[relay] transmit` of the agent's file is off"),
     # doctor and status
     ("agent doctor --config typo.toml", "typo.toml: cannot be read", "--config"),
     ("agent doctor --config other-id.toml", "agent.id: is 'van8'", "--agent-id van8 --out {home}/mine`"),

@@ -149,6 +149,41 @@ async def test_a_source_that_knows_how_long_it_can_wait_is_left_alone_for_so_lon
         assert test.steps.qsize() == 1
 
 
+async def test_who_hurries_gets_what_comes_without_a_beat_also_in_the_middle_of_one() -> None:
+    async with bench(ReaderLimits(beat_seconds=60)) as test:
+        test.steps.put(frames(0, 1))
+        test.reader.start()
+        await test.reader.read()
+        test.steps.put(frames(1, 1))
+        assert await test.reader.read_within(0.05) is None, "it rests for a minute"
+        test.reader.hurry(60.0)
+        for number in range(1, 5):
+            (item,) = await test.reader.read()
+            assert isinstance(item, FrameBatch)
+            assert item.timestamp_ns.tolist() == [number]
+            test.steps.put(frames(number + 1, 1))
+
+
+class WritableBus(Bus):
+    """One that somebody may write to."""
+
+    writer = "who writes to it"
+
+
+async def test_each_opening_has_a_writer_of_its_own_where_anybody_may_write() -> None:
+    async with bench() as test:
+        test.reader.start()
+        await test.until(StatusCode.OK)
+        assert test.reader.writer is None
+        test.bus = WritableBus
+        test.steps.put(SourceError("DOWN", "can0 is down"))
+        await test.until(StatusCode.FAILED)
+        assert test.reader.writer is None
+        test.reader.try_now()
+        await test.until(StatusCode.OK)
+        assert test.reader.writer == "who writes to it"
+
+
 async def test_no_beat_is_longer_than_is_of_use() -> None:
     async with bench() as test:
         test.bus = PatientBus

@@ -73,7 +73,12 @@ def test_everything_that_is_wrong_is_said_at_once(file: Path) -> None:
 def test_what_is_permitted_and_not_in_force_is_said_to_be_so(file: Path) -> None:
     result = checked(file, dongle("virtual", 'mode = "normal"\n[transmit]\nmode = "all"\n'))
     assert result.exit_code == 0
-    assert "not in force yet, for this version puts nothing on a bus" in result.stdout
+    assert "which is not in force yet, for this version runs none" in result.stdout
+    relayed = '[relay]\ntransmit = "all"\nmax_age_seconds = 2\n'
+    said = checked(file, dongle("virtual", 'mode = "normal"\n' + relayed)).stdout
+    assert "    may transmit every frame, none older than 2 s, by the relay\n" in said
+    dry = checked(file, dongle("virtual", 'mode = "normal"\n' + relayed + "dry_run = true\n")).stdout
+    assert "as a dry run: nothing is sent" in dry
 
 
 def test_a_token_that_others_can_read_is_said_with_what_to_do(file: Path) -> None:

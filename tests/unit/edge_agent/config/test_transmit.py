@@ -120,8 +120,8 @@ def test_one_dongle_in_normal_mode_is_enough_and_the_listener_stays_one(
         "    never transmits",
         "  van7-can1: socketcan can1, normal",
         "    may transmit ids 0x7DF with data 02 01 0C, 0x100 mask 0x700, 0x18DAF110, at most 2.5 frames/s "
-        "by commands; and every frame, none older than 2 s, by the relay; "
-        "not in force yet, for this version puts nothing on a bus",
+        "by commands, which is not in force yet, for this version runs none; "
+        "and every frame, none older than 2 s, by the relay",
         "  van7-a.log: log a.log, normal",
         "    never transmits",
     ]

@@ -1,0 +1,105 @@
+"""Which dongles groups may write to, as the relay sees them. Imported where there is one: it costs memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from can_stream.protocol.control import RelaySide
+from edge_agent.config.sections import AgentConfig
+from edge_agent.config.transmit import is_relayed_to
+from edge_agent.dongles.dongle import Dongle
+from edge_agent.errors import RelayError, SourceError
+from edge_agent.host.clock import Clock
+from edge_agent.host.runtime_directory import make_runtime_directory, runtime_directory
+from edge_agent.host.state_directory import state_directory
+from edge_agent.relay.relaying import Places, Relay, Target
+from edge_agent.relay.running import BusRates
+from edge_agent.relay.side import relay_side
+from edge_agent.state import StatusCode
+from edge_agent.transmit.policy import TargetBus
+from edge_agent.transmit.writer import Writer
+from edge_agent.uplink.uplink import Uplink
+
+_UP: Final = frozenset({StatusCode.OK, StatusCode.DEGRADED})
+_logger: Final = logging.getLogger(__name__)
+
+
+class DonglePort:
+    """The bus of a dongle, to be written to."""
+
+    def __init__(self, dongle: Dongle) -> None:
+        self._dongle = dongle
+
+    @property
+    def writer(self) -> Writer | None:
+        """Of the bus as it is open now."""
+        return self._dongle.reader.writer
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is read, and not bus-off or down."""
+        return self._dongle.bus.state.code in _UP
+
+    @property
+    def rates(self) -> BusRates:
+        """As the kernel has set the interface up, else as the configuration says."""
+        section, link = self._dongle.section, self._dongle.link
+        bit_rate = section.bitrate if link is None or link.bitrate is None else link.bitrate
+        data = section.data_bitrate if link is None or link.data_bitrate is None else link.data_bitrate
+        bus = TargetBus(listen_only=section.mode != "normal", fd=section.fd)
+        return BusRates(bus, bit_rate, data or bit_rate)
+
+    def hurry(self, seconds: float) -> None:
+        """Reads without a beat for so long."""
+        self._dongle.reader.hurry(seconds)
+
+    def reopen(self, why: SourceError) -> None:
+        """It cannot be written to."""
+        self._dongle.reader.reopen(why)
+
+
+def relay_of(
+    config: AgentConfig,
+    dongles: Sequence[Dongle],
+    uplink: Uplink,
+    start_id: str,
+    clock: Clock,
+    on_change: Callable[[], None],
+) -> Relay | None:
+    """The relay to those dongles that may transmit; None where there is none, or nothing to keep a record in:
+    that is said, and nothing is sent."""
+    runtime = runtime_directory()
+    targets = [one for one in dongles if is_relayed_to(config.relay, one.section.interface, one.section.mode)]
+    try:
+        make_runtime_directory(runtime)
+        relay = Relay(
+            config.relay,
+            [Target(one.dongle_id, DonglePort(one)) for one in targets],
+            Places(state_directory(), runtime),
+            uplink.door,
+            start_id,
+            clock,
+            lambda: uplink.state.connected,
+            on_change,
+        )
+    except (OSError, RelayError) as error:
+        _logger.error("nothing is relayed to this gateway: %s", error)
+        return None
+    for one in targets:
+        one.relay_side = partial(_side, config, relay, one)
+    return relay
+
+
+def _side(config: AgentConfig, relay: Relay, dongle: Dongle) -> RelaySide:
+    side = relay.side(dongle.dongle_id)
+    return relay_side(
+        config,
+        dongle.section,
+        transmit=True,
+        confirms=side.confirms,
+        can_empty_queue=side.can_empty_queue,
+        stopped=side.stopped,
+    )

@@ -1,0 +1,30 @@
+"""How the relay to one dongle stands, for whoever asks."""
+
+from __future__ import annotations
+
+import msgspec
+
+from can_stream.protocol.control import Confirms
+from can_stream.protocol.relay_control import Totals
+
+
+class RelayFigures(msgspec.Struct, frozen=True):
+    """`dongle_id` is whose bus it is; `source_dongle_id` what is relayed there, None where nothing is.
+
+    `connected`: whether a server can hand frames, else `message` says why not. `waits_for`: why frames that
+    are here are not sent now, "" where they are. `stopped`: why this gateway lets none through. The
+    relay is stopped while `stop_file` exists. `totals` are those of the record, of all starts that it knows.
+    """
+
+    dongle_id: str
+    connected: bool
+    message: str
+    stop_file: str
+    source_dongle_id: str | None = None
+    dry_run: bool = False
+    waits_for: str = ""
+    stopped: str = ""
+    confirms: Confirms = "none"
+    totals: Totals = Totals()
+    latency_ms: tuple[float, float] | None = None
+    malformed: int = 0
