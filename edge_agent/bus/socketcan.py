@@ -153,6 +153,8 @@ class SocketCanBus:
         for _ in range(_MAX_CALLS):
             had_failed = self._pending is not None
             count = self._receive()
+            if count and self._writer is not None and self._slots.has_neighbours(count):
+                self._writer.has_neighbours = True
             if count:
                 items += self._items(self._slots.take_received(count, self._clock.wall_ns()))
             if count < _SLOTS and (had_failed or self._pending is None):
