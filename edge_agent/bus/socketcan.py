@@ -174,6 +174,8 @@ class SocketCanBus:
             if call >= _MAX_CALLS and looked_ns - found_empty.last_ns < _LONGEST_UNPROVEN_NS:
                 break
             count = self._receive()
+            if count and self._writer is not None and self._slots.has_neighbours(count):
+                self._writer.has_neighbours = True
             if count:
                 if not items:
                     found_empty.reads()

@@ -27,6 +27,8 @@ from edge_agent.host.kernel_frames import (
     CANFD_ESI,
     CANFD_MTU,
     FRAME,
+    MSG_CONFIRM,
+    MSG_DONTROUTE,
     NATIVE,
     KernelLayouts,
     Rows,
@@ -38,7 +40,6 @@ SOL_SOCKET: Final = 1
 SO_TIMESTAMPNS: Final = 35
 SO_RXQ_OVFL: Final = 40
 MSG_TRUNC: Final = 0x20
-MSG_CONFIRM: Final = 0x800  # on a CAN socket: the echo of a frame that this socket sent
 
 _MAX_LENGTH_CODE: Final = 15
 
@@ -123,6 +124,11 @@ class ReceiveSlots:
         received = self._take_usual(count) if self._are_usual(count) else self._take_any(count, now_ns)
         self._written[:count] = self.control.itemsize
         return received
+
+    def has_neighbours(self, count: int) -> bool:
+        """Whether another program of this machine has sent one of the first `count` frames."""
+        flags = self.messages["header"]["flags"][:count] & (MSG_DONTROUTE | MSG_CONFIRM)
+        return bool(np.count_nonzero(flags == MSG_DONTROUTE))
 
     def _are_usual(self, count: int) -> bool:
         """Whether all are classic, foreign, whole, with a timestamp and nothing else to say."""

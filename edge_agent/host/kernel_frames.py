@@ -17,6 +17,8 @@ from can_stream.frames.batches import FD_DATA_BYTES
 
 CAN_MTU: Final = 16  # struct can_frame
 CANFD_MTU: Final = 72  # struct canfd_frame
+MSG_DONTROUTE: Final = 0x4  # on a CAN socket: a program of this machine has sent it, this one or another
+MSG_CONFIRM: Final = 0x800  # on a CAN socket: the echo of a frame that this socket sent
 CANFD_BRS: Final = 1
 CANFD_ESI: Final = 2
 

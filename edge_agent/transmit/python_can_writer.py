@@ -47,7 +47,7 @@ class PythonCanWriter:
 
     @property
     def confirms(self) -> Confirms:
-        """ "queue": of what comes back nobody says that it was on the bus."""
+        """The queue: of what comes back nobody says that it was on the bus."""
         return "queue"
 
     @property

@@ -76,7 +76,7 @@ class SlcanWriter:
 
     @property
     def confirms(self) -> Confirms:
-        """ "adapter" where it answers; "none" where it does not, or has not answered any frame in time."""
+        """Where it answers "adapter"; "none" where it does not, or has answered no frame in time."""
         oldest = next((one for one in tuple(self._asked) if one.frame is not None), None)
         is_late = oldest is not None and self._monotonic_seconds() - oldest.at_seconds > _ANSWER_SECONDS
         return "none" if self._is_mute or (is_late and not self._has_answered) else "adapter"

@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -33,6 +35,8 @@ _CAN_EFF_FLAG: Final = np.uint32(0x8000_0000)
 _CAN_RTR_FLAG: Final = np.uint32(0x4000_0000)
 _SO_MEMINFO: Final = 55
 _SK_MEMINFO_WMEM_ALLOC: Final = 2  # linux/sock_diag.h
+# Longer than any beat in which a busy bus is read.
+_STEADY_SECONDS: Final = 0.1
 # The queue of the interface, or what this socket may have in it, is full.
 _FULL: Final = frozenset({errno.ENOBUFS, errno.EAGAIN, errno.EINTR, errno.ENOMEM})
 
@@ -88,11 +92,23 @@ class SocketCanWriter:
     """A raw CAN socket, and whether it may still be written to: nobody closes it while it is used.
 
     `failed_by` is the error number that writing has failed with, 0 as long as it has not: the kernel tells
-    an error once, and here it was told to the writer.
+    an error once, and here it was told to the writer. `has_neighbours` is set by the source once it reads
+    frames of another program of this machine: the counters do not say whose frames they count.
     """
 
-    def __init__(self, opened: socket.socket, channel: str, *, fd: bool, link: CanLink | None) -> None:
+    def __init__(
+        self,
+        opened: socket.socket,
+        channel: str,
+        *,
+        fd: bool,
+        link: CanLink | None,
+        monotonic_seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.failed_by = 0
+        self.has_neighbours = False
+        self._monotonic_seconds = monotonic_seconds
+        self._empty: tuple[int, float] | None = None
         self._socket = opened
         self._channel = channel
         self._fd = fd
@@ -105,13 +121,14 @@ class SocketCanWriter:
 
     @property
     def confirms(self) -> Confirms:
-        """ "bus" where the driver gives back what it has sent, else "queue": then the kernel does it."""
+        """Where the driver gives back what it has sent "bus"; else "queue", for then the kernel does it."""
         return "bus" if self._echoes else "queue"
 
     @property
     def can_empty_queue(self) -> CanEmptyQueue:
-        """ "counters" where they count what is on the bus: without echo it is what was handed on."""
-        return "counters" if self._echoes else "probe"
+        """The counters tell where they count what was on the bus, and count ours alone; else a probe."""
+        can_count = self._echoes and self._before is not None and not self.has_neighbours
+        return "counters" if can_count else "probe"
 
     def write(self, frames: FrameBatch) -> int:
         """As `Writer.write`: at once, or not at all."""
@@ -134,17 +151,27 @@ class SocketCanWriter:
     def is_empty(self) -> bool | None:
         """By what waits in the kernel's queue, and by what the driver has sent since the socket was opened.
 
-        None after a bus-off, which empties queues unseen; where more has been sent than was written, because
-        another program sends there too; and where the driver gives no echo.
+        True is said where it has been so for 0.1 s: a frame of another program is counted before it is read
+        here. From a bus-off on, which empties queues unseen, or once another program sends there, it is not
+        known any more.
         """
         held_bytes = self._held_bytes()
-        if held_bytes is None or not self._echoes or self._before is None:
+        if held_bytes is None or self.can_empty_queue != "counters" or self._before is None:
             return None
         try:
             left = 1 if held_bytes else self._left_frames(self._before)
         except LinkError:
             return None
-        return None if left is None else left == 0
+        if left is None or left < 0:
+            self._before = None
+            return None
+        return self._has_been_empty() if left == 0 else False
+
+    def _has_been_empty(self) -> bool:
+        now_seconds = self._monotonic_seconds()
+        if self._empty is None or self._empty[0] != self._taken:
+            self._empty = self._taken, now_seconds
+        return now_seconds - self._empty[1] >= _STEADY_SECONDS
 
     def close(self) -> None:
         """Closes the socket once nobody is writing to it."""
@@ -153,13 +180,15 @@ class SocketCanWriter:
             self._socket.close()
 
     def _left_frames(self, before: _Before) -> int | None:
-        """How many frames have not left the interface; None where its counters do not tell. LinkError."""
+        """How many frames have not left the interface, negative where others' have; None where its counters
+        do not tell. LinkError.
+        """
         link = read_can_link(self._channel)
         now = None if link is None else _state_of(link)
         if link is None or now is None or (now.index, now.troubles) != (before.index, before.troubles):
             return None
         left = self._taken - (now.gone_frames - before.gone_frames)
-        return None if left < 0 else max(left, read_waiting_frames(link.index))
+        return left if left < 0 else max(left, read_waiting_frames(link.index))
 
     def _held_bytes(self) -> int | None:
         """How much memory of what this socket has sent waits in the interface's queue; None once closed."""

@@ -48,9 +48,19 @@ class Pair:
     """A writer, and a source at the other end of its socket."""
 
     def __init__(self, *, fd: bool = True, link: CanLink | None = None) -> None:
+        self.seconds = 0.0
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.peer = SocketCanBus(DongleSection("can1", fd=fd), open_socket=lambda _: theirs)
-        self.writer = SocketCanWriter(self.ours, "can0", fd=fd, link=link)
+        self.writer = SocketCanWriter(
+            self.ours, "can0", fd=fd, link=link, monotonic_seconds=lambda: self.seconds
+        )
+
+    def is_empty(self) -> bool | None:
+        """What the writer says when it was asked for long enough."""
+        first = self.writer.is_empty()
+        assert not first
+        self.seconds += 0.125
+        return self.writer.is_empty()
 
     def arrived(self, count: int) -> FrameBatch:
         batches: list[FrameBatch] = []
@@ -245,13 +255,17 @@ def test_an_interface_that_echoes_confirms_by_the_bus_and_any_other_by_its_queue
 def test_the_queue_is_empty_once_as_many_have_left_as_were_written(kernel: dict[str, Any]) -> None:
     pair = Pair(link=echoing(tx_packets=100, tx_dropped=3))
     kernel["link"] = echoing(100, 3)
-    assert pair.writer.is_empty() is True
-    assert pair.writer.write(numbered(4)) == 4
-    assert pair.writer.is_empty() is False, "its memory is still held"
-    pair.arrived(4)
-    for sent, dropped, expected in ((100, 3, False), (103, 3, False), (104, 3, True), (102, 5, True)):
-        kernel["link"] = echoing(sent, dropped)
-        assert pair.writer.is_empty() is expected
+    assert pair.is_empty() is True
+    for taken, left in ((4, (104, 3)), (8, (106, 5))):
+        assert pair.writer.write(numbered(4)) == 4
+        assert pair.is_empty() is False, "its memory is still held"
+        pair.arrived(4)
+        for sent, dropped in ((100, 3), (left[0] - 1, left[1])):
+            kernel["link"] = echoing(sent, dropped)
+            assert pair.is_empty() is False
+        kernel["link"] = echoing(*left)
+        assert sum(left) == 103 + taken
+        assert pair.is_empty() is True
     kernel["waiting"] = 1
     assert pair.writer.is_empty() is False, "somebody's frames wait"
     pair.close()
@@ -275,19 +289,31 @@ def test_where_the_counters_prove_nothing_nobody_says_that_it_is_empty(
     pair.writer.write(numbered(4))
     pair.arrived(4)
     kernel.update(link=echoing(4))
-    assert pair.writer.is_empty() is True
+    assert pair.is_empty() is True
     kernel.update(link=link, waiting=waiting)
     assert pair.writer.is_empty() is None
     pair.close()
 
 
 def test_a_bus_off_empties_queues_unseen(kernel: dict[str, Any]) -> None:
-    before = controller_link({"tx_packets": 0})
-    pair = Pair(link=echoing())
     for statistics in ((0, 0, 0, 1, 0, 0), (0, 0, 0, 0, 0, 1)):
+        pair = Pair(link=echoing())
+        kernel["link"] = controller_link()
+        assert pair.is_empty() is True
         kernel["link"] = controller_link(statistics=statistics)
         assert pair.writer.is_empty() is None
-    assert before.echoes is False
+        kernel["link"] = controller_link()
+        assert pair.is_empty() is None, "nor later"
+        assert pair.writer.can_empty_queue == "probe"
+        pair.close()
+
+
+def test_beside_another_program_the_counters_prove_nothing(kernel: dict[str, Any]) -> None:
+    pair = Pair(link=echoing())
+    kernel["link"] = echoing()
+    assert pair.is_empty() is True
+    pair.writer.has_neighbours = True
+    assert (pair.is_empty(), pair.writer.can_empty_queue) == (None, "probe")
     pair.close()
 
 
