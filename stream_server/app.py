@@ -23,6 +23,7 @@ from stream_server.errors import StartError, StorageError
 from stream_server.fleet.fleet import Fleet
 from stream_server.fleet.memory import Memory
 from stream_server.gauges import add_gauges
+from stream_server.groups.activations import Activations
 from stream_server.groups.groups import Groups
 from stream_server.http import openapi
 from stream_server.http.api import (
@@ -144,9 +145,9 @@ async def running_services(
         hub = await _hub(config, database, tables)
         fanout = await _started_fanout(config, database, hub)
         stack.push_async_callback(fanout.close)
+        fleet, known_groups, activations = await _loaded_fleet(database, hub, last_values)
         await tell_of_restore(database)
         await tell_of_damage(database, recording)
-        fleet, known_groups = await _loaded_fleet(database, hub, last_values)
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
         running = await load_running_time(recording)
         recorder = _started_recorder(recording, metrics, running, fleet)
@@ -158,8 +159,8 @@ async def running_services(
         stack.callback(long_answers.close)
         front = _front(config, metrics)
         services = Services(
-            config, database, recording, metrics, access, front, hub, fanout, fleet, known_groups, recorder,
-            tables, last_values, readiness, retention, long_answers,
+            config, database, recording, metrics, access, front, hub, fanout, fleet, known_groups,
+            activations, recorder, tables, last_values, readiness, retention, long_answers,
             _memory(config, fleet, hub, recorder, fanout, long_answers, front),
         )  # fmt: skip
         add_gauges(services)
@@ -206,11 +207,13 @@ async def _loaded(
 
 async def _loaded_fleet(
     database: Database, hub: StreamHub, last_values: LastValueStore
-) -> tuple[Fleet, Groups]:
+) -> tuple[Fleet, Groups, Activations]:
     fleet, known_groups = Fleet(database, hub, last_values), Groups(database, hub)
+    activations = Activations(database, fleet, known_groups)
     await fleet.load()
     await known_groups.load()
-    return fleet, known_groups
+    await activations.load()
+    return fleet, known_groups, activations
 
 
 def _started_recorder(recording: Database, metrics: Metrics, running: RunningTime, fleet: Fleet) -> Recorder:
@@ -263,6 +266,7 @@ def _keep_house(services: Services) -> list[Coroutine[Any, Any, None]]:
     access = services.access
     return [
         _every(1.0, partial(_tick, services)),
+        _every(1.0, services.activations.tick),
         _every(1.0, access.end_void),
         _every(5.0, access.tidy),
         services.front.run(),

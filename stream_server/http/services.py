@@ -8,6 +8,7 @@ from stream_server.access.access import Access
 from stream_server.config import ServerConfig
 from stream_server.fleet.fleet import Fleet
 from stream_server.fleet.memory import Memory
+from stream_server.groups.activations import Activations
 from stream_server.groups.groups import Groups
 from stream_server.http.front import Front
 from stream_server.http.long_answers import LongAnswers
@@ -36,6 +37,7 @@ class Services:
     fanout: FanOut
     fleet: Fleet
     groups: Groups
+    activations: Activations
     recorder: Recorder
     signal_tables: SignalTables
     last_values: LastValueStore
