@@ -60,7 +60,10 @@ SOAKS: Final[Mapping[str, Soak]] = {
     "attacks": Soak(("tests/integration/test_under_attack.py",), {"ATTACK_SECONDS": "60"}),
     "damaged-logs": Soak(("tests/property/test_damaged_logs.py",), {"LOG_MUTATIONS": "2300"}),
     "log-memory": Soak(("tests/integration/test_log_memory.py",), {"LOG_MEGABYTES": "64"}),
-    "fuzz": Soak(("tests/property/test_fuzz.py", "--timeout", "3000"), {"FUZZ_MESSAGES": "430000"}),
+    "fuzz": Soak(
+        ("tests/property/test_fuzz.py", "tests/property/test_relay_fuzz.py", "--timeout", "3000"),
+        {"FUZZ_MESSAGES": "430000"},
+    ),
     "properties": Soak(("tests/property",), {"HYPOTHESIS_PROFILE": "thorough"}),
 }
 

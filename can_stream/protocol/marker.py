@@ -16,8 +16,9 @@ from can_stream.protocol.errors import PacketError
 from can_stream.protocol.varint import Reader, put_varint
 
 STORAGE_ID_BYTES: Final = 16
-MAX_ACTIVATION: Final = 2**53
-_PATTERN: Final = r"^[0-9a-f]{32}-[1-9][0-9]{0,15}(?!\n)$"
+# 15 digits: what a name can say a marker can say too, else a lane would hold what is refused for ever.
+MAX_ACTIVATION: Final = 10**15 - 1
+_PATTERN: Final = r"^[0-9a-f]{32}-[1-9][0-9]{0,14}(?!\n)$"
 _VALID: Final = re.compile(_PATTERN)
 _NO_STORAGE: Final = bytes(STORAGE_ID_BYTES)
 
@@ -32,9 +33,9 @@ class Marker(Struct, frozen=True):
 
 
 def activation_name(storage_id: str, number: int) -> str:
-    """The name of the activation of this number, of a server whose storage has this id of 32 hex digits."""
+    """The name of activation `number` of a server whose storage has this id of 32 hex digits. ValueError."""
     name = f"{storage_id}-{number}"
-    if not _VALID.match(name) or number > MAX_ACTIVATION:
+    if not _VALID.match(name):
         raise ValueError(f"{name!r} names no activation")
     return name
 

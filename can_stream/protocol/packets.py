@@ -48,6 +48,7 @@ from can_stream.protocol.packet_head import (
     PacketKind,
     PacketNumber,
     Times,
+    head_of,
     put_batch_header,
     put_header,
     take_head,
@@ -255,6 +256,14 @@ def encode_marker(number: PacketNumber, marker: Marker, position: int | None = N
     return bytes(out)
 
 
+def without_marker(data: bytes) -> bytes:
+    """The same packet for a side that knows no markers: a gap of nothing in the place of one. PacketError."""
+    if data[1:2] != bytes((PacketKind.MARKER,)):
+        return data
+    head = head_of(data)
+    return encode_gap(head.number, Gap(GapReason.SOURCE, head.number.seq, 0), head.position)
+
+
 def decode_packet(data: bytes) -> Packet:
     """Any packet. Raises PacketError."""
     if len(data) > MAX_PACKET_BYTES:
@@ -268,10 +277,8 @@ def decode_packet(data: bytes) -> Packet:
         body = _take_signals(reader, times)
     elif head.kind == PacketKind.GAP:
         body = _take_gap(reader, head)
-    elif head.kind == PacketKind.CLOCK:
-        body = take_clock(reader)
-    elif head.kind == PacketKind.MARKER:
-        body = take_marker(reader)
+    elif head.kind in (PacketKind.CLOCK, PacketKind.MARKER):
+        body = _take_record(reader, head)
     else:
         raise PacketError(f"packet kind {head.kind} is unknown", 1)
     reader.end()
@@ -337,6 +344,12 @@ def _take_gap(reader: Reader, head: PacketHead) -> Gap:
     if head.position is not None and head.rows != (frames or 0):
         raise PacketError(f"gap of {frames} frames, {head.rows} by its header", at)
     return Gap(GapReason(reason), first_seq, frames, first_ns, last_ns)
+
+
+def _take_record(reader: Reader, head: PacketHead) -> ClockRecord | Marker:
+    if head.rows:
+        raise PacketError(f"a record that stands for {head.rows} frames")
+    return take_clock(reader) if head.kind == PacketKind.CLOCK else take_marker(reader)
 
 
 def _take_optional(reader: Reader) -> int | None:

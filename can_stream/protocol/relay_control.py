@@ -5,6 +5,7 @@ docs/wire-protocol.md, section 9. Positions and totals are absolute: whichever s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -16,6 +17,7 @@ from can_stream.protocol.control import (
     ControlMessageBase,
     Error,
     Text,
+    UInt,
     Version,
     decode_control_text,
 )
@@ -45,7 +47,9 @@ NotSent = Literal[
 NOT_SENT: Final[tuple[NotSent, ...]] = get_args(NotSent)
 RecordId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(?!\n)$")]
 PingNumber = Annotated[int, Meta(ge=1, le=2**53)]
-DirectionIndex = Annotated[int, Meta(ge=0, le=4095)]
+Milliseconds = Annotated[float, Meta(ge=0, le=1e10)]
+MAX_CURSORS: Final = 256
+"""In all lists of one message: with the longest names and numbers they take four fifths of what it may."""
 
 
 class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,11 +84,14 @@ class SinkHello(msgspec.Struct, frozen=True):
 
 
 class RelayHello(ControlMessageBase, frozen=True, tag="relay_hello"):
-    """First message of an agent: what its records say."""
+    """First message of an agent: what its records say, at most MAX_CURSORS in all (`newest_that_fit`)."""
 
     start_id: StartId
     sinks: Annotated[list[SinkHello], Meta(max_length=MAX_DONGLES)]
     protocol: Version = PROTOCOL_VERSION
+
+    def __post_init__(self) -> None:
+        _check_cursors([sink.cursors for sink in self.sinks])
 
 
 class RelayPing(ControlMessageBase, frozen=True, tag="relay_ping"):
@@ -101,10 +108,14 @@ class Settled(ControlMessageBase, frozen=True, tag="settled"):
 
 
 class Credit(ControlMessageBase, frozen=True, tag="credit"):
-    """So many frames in all may be handed for this dongle since the last directions."""
+    """So many frames in all may be handed for this dongle since the directions of number `since`.
+
+    One that was on its way while newer directions were said counts from others, and is void.
+    """
 
     sink_dongle_id: Identifier
     frames: Position
+    since: UInt = 0
 
 
 class SinkState(ControlMessageBase, frozen=True, tag="sink_state"):
@@ -115,7 +126,7 @@ class SinkState(ControlMessageBase, frozen=True, tag="sink_state"):
 
     sink_dongle_id: Identifier
     waits_for: Text = ""
-    latency_ms: tuple[float, float] | None = None
+    latency_ms: tuple[Milliseconds, Milliseconds] | None = None
 
 
 class Direction(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -134,10 +145,17 @@ class Direction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Directions(ControlMessageBase, frozen=True, tag="directions"):
-    """The server's answer to hello, and again whenever one begins or ends: what is queued of others is
-    dropped unsettled, for rows of counts follow for all of it."""
+    """The server's answer to hello, and again whenever one begins or ends. All that the sinks have queued is
+    dropped unsettled: what is left of it is handed again, or follows as counts.
+
+    `number` rises on a connection. At most MAX_CURSORS in all (`newest_that_fit`).
+    """
 
     directions: Annotated[list[Direction], Meta(max_length=MAX_DONGLES)]
+    number: UInt = 0
+
+    def __post_init__(self) -> None:
+        _check_cursors([direction.cursors for direction in self.directions])
 
 
 class RelayPong(ControlMessageBase, frozen=True, tag="relay_pong"):
@@ -161,6 +179,20 @@ def decode_from_sink(text: str | bytes) -> FromSink:
 def decode_to_sink(text: str | bytes) -> ToSink:
     """What the server says in text on /ws/relay. Raises ControlMessageError."""
     return decode_control_text(_to_sink, text)
+
+
+def newest_that_fit(lists: Sequence[Sequence[Cursor]]) -> list[list[Cursor]]:
+    """Of lists of cursors, the newest of each last, what one message may say: the same share of each."""
+    if sum(map(len, lists)) <= MAX_CURSORS:
+        return [list(cursors) for cursors in lists]
+    share = MAX_CURSORS // len(lists)
+    return [list(cursors[-share:]) for cursors in lists]
+
+
+def _check_cursors(lists: Sequence[Sequence[Cursor]]) -> None:
+    count = sum(map(len, lists))
+    if count > MAX_CURSORS:
+        raise ValueError(f"{count} cursors, at most {MAX_CURSORS} are allowed in all")
 
 
 def plus(one: Totals, **more: Any) -> Totals:

@@ -20,6 +20,7 @@ from can_stream.protocol.varint import Reader, put_varint
 MAX_DIRECTION: Final = 4095
 _COUNTS: Final = 1  # in the first byte
 _FRESH: Final = 2
+_COUNTS_IN_DOUBT: Final = 3
 
 
 class Item(Struct, frozen=True):
@@ -33,8 +34,9 @@ class Item(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """Frames of a start that are not handed over: `frames` of them, up to position `through` (which is not
-    among them), for one reason."""
+    """Frames of a start that are not handed over: `frames` of others between the positions `first` and
+    `through` (which is not among them), for one reason. `in_doubt`: whoever was served before may have sent
+    them, so that this is what they count as."""
 
     direction: int
     start_id: str
@@ -42,6 +44,7 @@ class Counts(Struct, frozen=True):
     through: int
     frames: int
     reason: NotSent
+    in_doubt: bool = False
 
 
 Handed: TypeAlias = Item | Counts
@@ -62,7 +65,7 @@ class ItemEncoder:
             put_age(out, handed.age)
             out += handed.packet
         else:
-            out[0] = _COUNTS
+            out[0] = _COUNTS_IN_DOUBT if handed.in_doubt else _COUNTS
             out += bytes.fromhex(handed.start_id)
             for value in (handed.first, handed.through - handed.first, handed.frames):
                 put_varint(out, value)
@@ -80,16 +83,16 @@ class ItemDecoder:
         """Raises PacketError; the connection is then of no more use. The packet itself is not judged."""
         reader = Reader(self._inflater.unpack(message))
         first = reader.byte()
-        if first not in (0, _COUNTS, _FRESH):
+        if first > _COUNTS_IN_DOUBT:
             raise PacketError(f"kind {first} of what is handed over is unknown", 0)
         direction = reader.varint("direction", MAX_DIRECTION)
-        if first == _COUNTS:
-            return _take_counts(reader, direction)
+        if first & _COUNTS:
+            return _take_counts(reader, direction, in_doubt=first == _COUNTS_IN_DOUBT)
         age = take_age(reader)
         return Item(direction, age, first == _FRESH, reader.data[reader.offset :])
 
 
-def _take_counts(reader: Reader, direction: int) -> Counts:
+def _take_counts(reader: Reader, direction: int, *, in_doubt: bool) -> Counts:
     start_id = reader.take(8).hex()
     first = reader.varint("position", MAX_SEQ)
     through = first + reader.varint("positions", MAX_SEQ - first)
@@ -99,4 +102,4 @@ def _take_counts(reader: Reader, direction: int) -> Counts:
     if reason >= len(NOT_SENT):
         raise PacketError(f"reason {reason} is unknown", at)
     reader.end()
-    return Counts(direction, start_id, first, through, frames, NOT_SENT[reason])
+    return Counts(direction, start_id, first, through, frames, NOT_SENT[reason], in_doubt)

@@ -18,7 +18,6 @@ from websockets.exceptions import ConnectionClosed
 
 from can_stream.lanes.sender import MAX_BACKLOG_FRAMES
 from can_stream.protocol.control import (
-    MAX_RANGES,
     PROTOCOL_VERSION,
     Command,
     CommandStatus,
@@ -53,8 +52,9 @@ ANSWER_TIMEOUT_SECONDS: Final = 20.0
 MOST_CLOSE_SECONDS: Final = CLOSE_TIMEOUT_SECONDS + 0.1
 # For the answer to a ping once the network has changed.
 STILL_THERE_SECONDS: Final = 2.5
-# Together they must fit into one message of at most 256 KiB: a range takes up to 75 bytes, a start up to 55.
-_RANGES_IN_ALL: Final = MAX_RANGES
+# Together they must fit into one message of at most 256 KiB: a range takes up to 131 bytes, 52 of them what
+# it is carried for; a start takes up to 60.
+_RANGES_IN_ALL: Final = 1200
 _STARTS_IN_ALL: Final = 1500
 _logger: Final = logging.getLogger(__name__)
 
