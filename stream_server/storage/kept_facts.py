@@ -38,6 +38,8 @@ RECORDING_READY: Final = Key("readyz", recording_state)
 LAST_VALUES_PACKET: Final = Key("last_values_packet", recording_state)
 BLOCKS_DUE: Final = Key("blocks_due", recording_state)
 """Packets up to this id may be in no block yet."""
+RELAY_BOOT: Final = Key("relay_boot", recording_state)
+"""The boot that the moments in the relay's tables are of."""
 RUNNING_SECONDS: Final = Key("running_seconds", recording_state)
 
 
