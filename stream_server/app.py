@@ -15,7 +15,7 @@ from aiohttp import web
 from stream_server import clock
 from stream_server.access import audit
 from stream_server.access.access import Access
-from stream_server.agents import control_socket, data_socket
+from stream_server.agents import control_socket, data_socket, relay_socket
 from stream_server.agents.gap_telling import GapTelling
 from stream_server.config import ServerConfig
 from stream_server.descriptors import connections_possible
@@ -44,9 +44,10 @@ from stream_server.metrics import Metrics
 from stream_server.own_address import is_every_address, own_address
 from stream_server.recording.block_store import fill_in
 from stream_server.recording.hole_keeper import HoleKeeper, load_running_time
-from stream_server.recording.recorder import Recorder
+from stream_server.recording.recorder import PARTS, Recorder
 from stream_server.recording.retention import Retention
 from stream_server.recording.running_time import RunningTime
+from stream_server.relay.relay import Relay
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut, FanOutSettings
@@ -74,6 +75,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *operations.ROUTES,
     *control_socket.ROUTES,
     *data_socket.ROUTES,
+    *relay_socket.ROUTES,
 )
 
 
@@ -150,7 +152,9 @@ async def running_services(
         await tell_of_damage(database, recording)
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
         running = await load_running_time(recording)
-        recorder = _started_recorder(recording, metrics, running, fleet)
+        relay = Relay(recording, fleet, known_groups, activations)
+        await relay.load()
+        recorder = _started_recorder(recording, metrics, running, fleet, relay)
         stack.push_async_callback(recorder.close)
         retention = _retention(config, database, recording, metrics, fleet)
         readiness = Readiness([(database, kept_facts.SERVER_READY), (recording, kept_facts.RECORDING_READY)])
@@ -160,7 +164,7 @@ async def running_services(
         front = _front(config, metrics)
         services = Services(
             config, database, recording, metrics, access, front, hub, fanout, fleet, known_groups,
-            activations, recorder, tables, last_values, readiness, retention, long_answers,
+            activations, recorder, relay, tables, last_values, readiness, retention, long_answers,
             _memory(config, fleet, hub, recorder, fanout, long_answers, front),
         )  # fmt: skip
         add_gauges(services)
@@ -216,8 +220,13 @@ async def _loaded_fleet(
     return fleet, known_groups, activations
 
 
-def _started_recorder(recording: Database, metrics: Metrics, running: RunningTime, fleet: Fleet) -> Recorder:
-    recorder = Recorder(recording, metrics, lambda: running.at(clock.monotonic_seconds()))
+def _started_recorder(
+    recording: Database, metrics: Metrics, running: RunningTime, fleet: Fleet, relay: Relay
+) -> Recorder:
+    parts = (*PARTS, relay.part)
+    recorder = Recorder(recording, metrics, lambda: running.at(clock.monotonic_seconds()), parts)
+    relay.commits = recorder.commits
+    recorder.on_stored, recorder.on_given_up = relay.committed, relay.became_gaps
     recorder.tell_gaps = GapTelling(fleet).tell
     recorder.start()
     return recorder
@@ -267,6 +276,7 @@ def _keep_house(services: Services) -> list[Coroutine[Any, Any, None]]:
     return [
         _every(1.0, partial(_tick, services)),
         _every(1.0, services.activations.tick),
+        _every(1.0, services.relay.tick),
         _every(1.0, access.end_void),
         _every(5.0, access.tidy),
         services.front.run(),

@@ -15,6 +15,7 @@ from stream_server.http.long_answers import LongAnswers
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder
 from stream_server.recording.retention import Retention
+from stream_server.relay.relay import Relay
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut
@@ -39,6 +40,7 @@ class Services:
     groups: Groups
     activations: Activations
     recorder: Recorder
+    relay: Relay
     signal_tables: SignalTables
     last_values: LastValueStore
     readiness: Readiness
