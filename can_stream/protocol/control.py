@@ -270,11 +270,12 @@ def decode_server_control_message(text: str | bytes) -> ServerControlMessage:
 
 def decode_control_text(decoder: msgspec.json.Decoder[_T], text: str | bytes) -> _T:
     """A message within the bound of its size. Raises ControlMessageError."""
-    if len(text) > MAX_CONTROL_MESSAGE_BYTES:
-        raise ControlMessageError(
-            f"message of {len(text)} bytes, at most {MAX_CONTROL_MESSAGE_BYTES} are allowed"
-        )
     try:
+        size = len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode())
+        if size > MAX_CONTROL_MESSAGE_BYTES:
+            raise ControlMessageError(
+                f"message of {size} bytes, at most {MAX_CONTROL_MESSAGE_BYTES} are allowed"
+            )
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ControlMessageError(str(error)) from error

@@ -61,7 +61,7 @@ class Ack(Struct, frozen=True):
 
 
 class HopEncoder:
-    """The sending end of one connection, which speaks `version` of the wire protocol."""
+    """The sending end of one connection, which speaks `version` of the wire protocol: 1 has no ages."""
 
     def __init__(self, version: int = 1) -> None:
         self._deflater = Deflater()
@@ -72,7 +72,7 @@ class HopEncoder:
         """One binary message. Messages must be sent in the order they were encoded, each of them."""
         out = bytearray((envelope.range_kind,))
         put_varint(out, envelope.lane_index)
-        if envelope.age is not None:
+        if envelope.age is not None and self._remembers:
             out[0] |= _HAS_AGE
             put_age(out, envelope.age)
         place = envelope.lane_index << 1 | envelope.range_kind

@@ -204,7 +204,7 @@ def test_a_ping_without_its_number_is_refused(data: str) -> None:
         decode_ping(bytes.fromhex(data))
 
 
-@given(envelopes())
+@given(envelopes(aged=True))
 def test_envelopes_of_version_1_are_the_plain_packets(sent: list[Envelope]) -> None:
     encoder = HopEncoder()
     for envelope, data in zip(sent, inflated([encoder.encode(one) for one in sent]), strict=True):
