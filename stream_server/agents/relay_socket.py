@@ -97,6 +97,7 @@ class SinkConnection:
     def __init__(self, socket: AgentSocket, hello: RelayHello) -> None:
         self._websocket = socket.websocket
         self._relay = socket.services.relay
+        self._metrics = socket.services.metrics
         self._hellos = {sink.dongle_id: sink for sink in hello.sinks}
         self._heard = Heard()
         self._encoder = ItemEncoder()
@@ -200,9 +201,13 @@ class SinkConnection:
                     await _woken(link, now_ns)
             elif isinstance(handed, RelayItem):
                 link.handed_frames += handed.frames
+                self._metrics.relay_frames.inc(handed.frames)
+                if handed.fresh:
+                    self._metrics.relay_age_seconds.observe((now_ns - handed.born_ns) / 1e9)
                 age = self._heard.age(handed.born_ns, now_ns)
                 await self._hand(Item(index, age, handed.fresh, handed.packet))
             else:
+                self._metrics.relay_counted.labels(handed.reason).inc(handed.frames)
                 await self._hand(
                     Counts(
                         index,

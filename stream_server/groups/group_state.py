@@ -18,7 +18,7 @@ WAYS: Final = ("a_to_b", "b_to_a")
 
 
 class DirectionBooks(Struct, frozen=True):
-    """What has become of the frames of one direction, since its activation began.
+    """What has become of the frames of one direction, in all activations.
 
     `replaying`: what is handed over waited longer than a second. `pressure`: more waited than there is room
     for. `waits_for`: why its sink sends nothing now. `latency_ms`: age at the echo, p50 and p99.

@@ -112,7 +112,7 @@ class LatencyView(_Answer, frozen=True):
 
 class GroupView(_Answer, frozen=True):
     """Two dongles as one. `offline_side`: which of them cannot be reached now. `reason`: why the group is not
-    active, or why nothing is relayed. Counts are of frames, since the activation began."""
+    active, or why nothing is relayed. Counts are of frames, in all activations."""
 
     group_id: str
     dongle_a_id: str

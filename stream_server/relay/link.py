@@ -12,7 +12,8 @@ from stream_server.relay.relay_store import Way
 
 class Link:
     """`wake` is set whenever there may be something to hand. `credit_frames`: how many may be handed since
-    directions of number `since`; `handed_frames`: how many were. `owner`: the connection that it is handed to.
+    directions of number `since`; `handed_frames`: how many were. `owner`: the
+    connection that it is handed on.
     """
 
     def __init__(self, way: Way, group_id: str, direction: RelayDirection) -> None:

@@ -1,14 +1,14 @@
 """The directions of all groups, between ingest, the recorder and what sinks are handed.
 
-A direction is here while its group is active and it is open, and behind that until its sink has settled all.
-Of a closed one nothing is kept.
+A direction is here from the first activation of its group in which it was open, for its books and what its
+sink has not settled. While it is closed nothing comes to that, and what is left are counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +30,7 @@ from stream_server.relay import relay_store
 from stream_server.relay.direction import RelayDirection
 from stream_server.relay.link import Link
 from stream_server.relay.relay_store import Stored, Way
-from stream_server.relay.values import NS, Changes
+from stream_server.relay.values import NS, Changes, Served
 from stream_server.storage.database import Database
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ class Relay:
         self.commits = asyncio.Lock()
         """Held while something made up is not committed: the recorder's, so that there is one order."""
         self._made_up: list[tuple[Link, Changes]] = []
-        self._dropped: dict[Way, bool] = {}
-        self._served: dict[Way, Stored] = {}
+        self._dropping: frozenset[Way] = frozenset()
+        self._dropped: set[Way] = set()
+        self._served: dict[Way, Served | None] = {}
 
     async def load(self) -> None:
         """What waited when the last server ended, and what is active. StorageError."""
@@ -64,12 +65,13 @@ class Relay:
         for way in await self._recording.read(relay_store.ways):
             stored = await self._recording.read(partial(relay_store.load, way=way))
             group = self._groups.of_dongle(way.source_dongle_id)
-            if group is None or way.sink_dongle_id not in group.dongle_ids:
-                self._dropped[way] = True
+            last = None if group is None else self.activations.of(group)
+            if group is None or last is None or way.sink_dongle_id not in group.dongle_ids:
+                self._dropped.add(way)
                 continue
-            self._served[way] = Stored(serving=stored.serving)
-            if stored.rows or stored.lines:
-                self._add(way, group, stored)
+            self._served[way] = stored.serving
+            # Whether it is on and open is seen below; if not, all that waited are counts.
+            self._add(way, group, stored).direction.activate(last.name, dry_run=last.asked.dry_run)
         self.activations.on_change = self.refresh
         self.activations.books_of = self.books_of
         for group in self._groups.all():
@@ -86,12 +88,10 @@ class Relay:
             link = self._links.get(way)
             is_open = direction(source, sink) == OPEN
             if on is not None and is_open:
-                link = link or self._add(way, group, self._served.get(way, Stored()))
+                link = link or self._add(way, group, Stored())
                 link.direction.max_age_ns = int((sink.allows.max_age_seconds or _NO_AGE_SECONDS) * NS)
                 if link.direction.activation != on.name:
                     link.direction.activate(on.name, dry_run=on.asked.dry_run)
-            elif link is not None and not is_open:
-                self._drop(link)
             elif link is not None and link.direction.activation:
                 link.direction.deactivate()
         self._ring()
@@ -114,7 +114,7 @@ class Relay:
 
     def is_source(self, dongle_id: str) -> bool:
         """Whether anything of the dongle is relayed."""
-        return dongle_id in self._of_source
+        return any(link.direction.activation for link in self._of_source.get(dongle_id, ()))
 
     def heard(self, dongle_id: str, hello: LaneHello, start_id: str, opening: Opening, said_ns: int) -> None:
         """A hello of the dongle's frames lane is stored; it was not made before `said_ns`."""
@@ -139,36 +139,49 @@ class Relay:
     # -- the recorder
 
     def part(self, changes: Sequence[LaneChange]) -> Statements | None:
-        """A part of the ack's transaction: rows of the packets that are being stored."""
-        self._made_up = []
+        """A part of the ack's transaction: their rows; all else where there are none."""
+        numbers: dict[str, list[PacketNumber]] = {}
         for change in changes:
-            links = self._of_source.get(change.dongle_id, ()) if change.lane == "frames" else ()
-            numbers = [PacketNumber(one.start_id, one.seq) for one in change.stored] if links else []
-            for link in links:
-                made = link.direction.to_store(numbers)
-                if made:
-                    self._made_up.append((link, made))
-        if not self._made_up:
+            if change.lane == "frames" and change.dongle_id in self._of_source:
+                found = [PacketNumber(one.start_id, one.seq) for one in change.stored]
+                numbers.setdefault(change.dongle_id, []).extend(found)
+        self._made_up = []
+        for link in self._links.values() if numbers or not changes else ():
+            source = link.way.source_dongle_id
+            if (not changes or source in numbers) and (
+                made := link.direction.to_store(numbers.get(source, ()))
+            ):
+                self._made_up.append((link, made))
+        self._dropping = frozenset(self._dropped)
+        if not self._made_up and not self._dropping:
             return None
-        return partial(_write_all, made_up=list(self._made_up), dropped=dict(self._dropped))
+        return partial(_write_all, made_up=list(self._made_up), dropped=self._dropping)
 
     def committed(self) -> None:
         """What the last part made up is stored."""
         for link, made in self._made_up:
-            self._stored(link, made)
-        self._made_up = []
-
-    def _stored(self, link: Link, made: Changes) -> None:
-        if self._links.get(link.way) is link:
-            self._dropped.pop(link.way, None)
-            link.direction.stored(made)
-            link.wake.set()
+            if self._links.get(link.way) is link:
+                link.direction.stored(made)
+                link.wake.set()
+        self._dropped -= self._dropping
+        self._made_up, self._dropping = [], frozenset()
 
     # -- sinks
 
     def links_of(self, dongle_ids: Sequence[str]) -> list[Link]:
         """What is relayed to these dongles, or left to settle."""
-        return [link for way, link in self._links.items() if way.sink_dongle_id in dongle_ids]
+        links = [link for way, link in self._links.items() if way.sink_dongle_id in dongle_ids]
+        return [link for link in links if not link.direction.is_finished]
+
+    @property
+    def waiting_frames(self) -> int:
+        """Of all directions."""
+        return sum(link.books(clock.boottime_ns()).buffered_frames for link in self._links.values())
+
+    @property
+    def active_directions(self) -> int:
+        """Those that something is relayed in."""
+        return sum(bool(link.direction.activation) for link in self._links.values())
 
     def is_on(self, link: Link) -> bool:
         """Whether its sink may send now."""
@@ -187,9 +200,9 @@ class Relay:
     async def serving_stored(self, link: Link) -> None:
         """Durable from here on: which record is handed items. StorageError."""
         serving = link.direction.serving
-        if serving is not None and self._served.get(link.way, Stored()).serving != serving:
+        if serving is not None and self._served.get(link.way) != serving:
             await self._recording.write(partial(relay_store.put_served, way=link.way, serving=serving))
-            self._served[link.way] = Stored(serving=serving)
+            self._served[link.way] = serving
 
     async def read_absent(self, link: Link, numbers: list[PacketNumber]) -> None:
         """Packets that are in the recording alone, before they can be handed. StorageError."""
@@ -216,7 +229,7 @@ class Relay:
             link.direction.aged(now_ns)
             link.wake.set()
             group = self._group_of(link)
-            if group is None or link.direction.is_finished:
+            if group is None:
                 self._drop(link)
             else:
                 self._groups.changed(group)
@@ -224,17 +237,10 @@ class Relay:
             await self._store()
 
     async def _store(self) -> None:
-        for way, group_is_gone in list(self._dropped.items()):
-            if way not in self._links:
-                await self._recording.write(partial(relay_store.drop, way=way, group_is_gone=group_is_gone))
-                if way not in self._links:
-                    self._dropped.pop(way, None)
-        made_up = [(link, made) for link in self._links.values() if (made := link.direction.to_store())]
-        if made_up:
-            job = partial(_write_all, made_up=made_up, dropped=dict(self._dropped))
-            await self._recording.write(job)
-            for link, made in made_up:
-                self._stored(link, made)
+        statements = self.part([])
+        if statements is not None:
+            await self._recording.write(statements)
+            self.committed()
 
     def _add(self, way: Way, group: Group, stored: Stored) -> Link:
         machine = RelayDirection(*way, max_age_ns=0)
@@ -251,7 +257,8 @@ class Relay:
             self._of_source[link.way.source_dongle_id] = others
         else:
             del self._of_source[link.way.source_dongle_id]
-        self._dropped[link.way] = self._group_of(link) is None
+        self._dropped.add(link.way)
+        self._served.pop(link.way, None)
         link.wake.set()
         self._ring()
 
@@ -269,9 +276,9 @@ class Relay:
 
 
 def _write_all(
-    connection: Connection, made_up: Sequence[tuple[Link, Changes]], dropped: Mapping[Way, bool]
+    connection: Connection, made_up: Sequence[tuple[Link, Changes]], dropped: Iterable[Way]
 ) -> None:
+    for way in dropped:
+        relay_store.drop(connection, way)
     for link, made in made_up:
-        if link.way in dropped:  # what it left when it was closed is not of this one
-            relay_store.drop(connection, link.way, group_is_gone=False)
         relay_store.write(connection, link.way, made)

@@ -99,9 +99,9 @@ def put_served(connection: Connection, way: Way, serving: Served) -> None:
     connection.execute(insert(relay_served).values(**row))
 
 
-def drop(connection: Connection, way: Way, *, group_is_gone: bool) -> None:
-    """Nothing of the direction is kept but which record was served last, and that not without its group."""
-    for table in _TABLES if group_is_gone else (relay_lines, relay_rows):
+def drop(connection: Connection, way: Way) -> None:
+    """Nothing of the direction is kept."""
+    for table in _TABLES:
         connection.execute(delete(table).where(*_of(table, way)))
 
 

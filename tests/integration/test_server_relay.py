@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from can_stream.protocol.relay_control import SinkState, Totals
+from can_stream.protocol.relay_control import Credit, SinkState, Totals
 from tests.helpers.api_server import API, Api, Server, api_server, closing, eventually
 from tests.helpers.relay_agents import ALLOWS, SinkOfTest, Source, greets, listed, told
 
@@ -161,8 +162,81 @@ async def test_a_restart_of_the_server_changes_nothing(tmp_path: Path) -> None:
         assert await again.positions(1) == [11]
 
 
-async def recorded(bridge: Bridge) -> bool:
-    return bool((await bridge.operator.get(f"{API}/dongles/can0"))["recording"]["frames"] == 11)
+async def test_what_was_left_at_the_end_is_counted_after_a_restart_too(tmp_path: Path) -> None:
+    async with api_server(tmp_path) as server:
+        bridge = await Bridge(server).connect()
+        source, sink, _ = await relaying(bridge)
+        await sink.socket.close()
+        for _ in range(10):
+            await source.frame()
+        tokens = token(bridge.seven), token(bridge.eight)
+        await eventually(lambda: recorded(bridge))
+        await bridge.post("deactivate")
+    async with api_server(tmp_path) as server:
+        bridge = await Bridge(server).connect(*tokens)
+        again = SinkOfTest(bridge.eight, "can8")
+        await again.connect()
+        counts = await again.counts()
+        assert (counts.reason, counts.first, counts.frames) == ("deactivated", 1, 10)
+        assert await again.leases(1) == []
+        await again.settle("can0", START, counts.through, Totals(not_sent={"deactivated": 10}))
+
+        async def settled() -> bool:
+            return bool((await bridge.state())["not_sent_a_to_b"] == {"deactivated": 10})
+
+        await eventually(settled)
+
+
+async def test_no_more_is_handed_than_there_is_room_for(bridge: Bridge) -> None:
+    source, sink, _ = await relaying(bridge)
+    await sink.socket.close()
+    fresh = SinkOfTest(bridge.eight, "can8")
+    await fresh.connect(credit=3)
+    for _ in range(8):
+        await source.frame()
+    assert await fresh.positions(3) == [1, 2, 3]
+    assert await fresh.leases(1), "and nothing before the answer"
+    await fresh.say(Credit("can8", 8, fresh.directions.number))
+    assert await fresh.positions(5) == [4, 5, 6, 7, 8]
+
+
+async def test_the_newest_connection_of_a_gateway_is_handed_everything(bridge: Bridge) -> None:
+    source, sink, activation = await relaying(bridge)
+    first = await source.frame()
+    assert await sink.positions(1) == [first]
+    newer = SinkOfTest(bridge.eight, "can8")
+    await newer.connect()
+    assert (await closing(sink.socket))[0] == 4001
+    later = [await source.frame() for _ in range(5)]
+    assert await newer.positions(6) == [first, *later]
+    assert await newer.leases(1) == [activation]
+
+
+async def test_a_closed_direction_that_opens_again_hands_nothing_of_before(bridge: Bridge) -> None:
+    source, sink, activation = await relaying(bridge)
+    await sink.socket.close()
+    for _ in range(10):
+        await source.frame()
+    await eventually(lambda: recorded(bridge))
+    for transmit in (False, True):
+        allows = msgspec.structs.replace(ALLOWS, transmit=transmit)
+        await bridge.other.send_json({"type": "devices_report", "dongles": [listed("can8", allows)]})
+        await eventually(partial(is_open, bridge, transmit))
+    again = SinkOfTest(bridge.eight, "can8")
+    await again.connect()
+    counts = await again.counts()
+    assert (counts.reason, counts.frames) == ("deactivated", 10)
+    position = await source.frame()
+    assert await again.positions(1) == [position], "its mark is still known"
+    assert await again.leases(1) == [activation]
+
+
+async def is_open(bridge: Bridge, wanted: bool) -> bool:
+    return bool((await bridge.state())["directions"]["a_to_b"] == "open") is wanted
+
+
+async def recorded(bridge: Bridge, frames: int = 11) -> bool:
+    return bool((await bridge.operator.get(f"{API}/dongles/can0"))["recording"]["frames"] == frames)
 
 
 async def test_another_record_begins_anew_and_is_told(bridge: Bridge) -> None:
@@ -179,15 +253,21 @@ async def test_another_record_begins_anew_and_is_told(bridge: Bridge) -> None:
     assert await other.positions(1) == [2]
 
 
-async def test_a_side_that_closes_stops_the_direction_and_keeps_nothing(bridge: Bridge) -> None:
+async def test_a_side_that_closes_stops_the_direction_and_nothing_comes_to_it(bridge: Bridge) -> None:
     source, sink, activation = await relaying(bridge)
     await source.frame()
     await sink.positions(1)
     closed = msgspec.structs.replace(ALLOWS, transmit=False)
     report = {"type": "devices_report", "dongles": [listed("can8", closed)]}
     await bridge.other.send_json(report)
-    assert (await sink.directed()).directions == []
+    await sink.directed()
+    counts = await sink.counts()
+    assert (counts.reason, counts.frames) == ("deactivated", 1)
     assert await sink.leases(1) == []
+    await sink.settle("can0", START, counts.through, Totals(not_sent={"deactivated": 1}))
+    for _ in range(5):
+        await source.frame()
+    await eventually(lambda: recorded(bridge, 7))
     state = await bridge.state()
     assert state["directions"]["a_to_b"].startswith("transmit: ")
     assert state["buffered_frames_a_to_b"] == 0

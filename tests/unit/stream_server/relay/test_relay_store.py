@@ -81,15 +81,14 @@ async def test_of_another_boot_no_moment_is_known(recording: Database) -> None:
     assert [row.born_ns for row in (await opened("unknown")).rows] == [None, None], "it may be any boot"
 
 
-async def test_a_direction_that_is_dropped_remembers_whom_it_served(recording: Database) -> None:
-    await written(recording, WAY, Changes([], ROWS, [LINE], []))
-    await recording.write(partial(relay_store.put_served, way=WAY, serving=Served("ab" * 16)))
-    await recording.write(partial(relay_store.drop, way=WAY, group_is_gone=False))
+async def test_of_a_direction_that_is_dropped_nothing_is_kept(recording: Database) -> None:
+    for way in (WAY, BACK):
+        await written(recording, way, Changes([], ROWS, [LINE], []))
+        await recording.write(partial(relay_store.put_served, way=way, serving=Served("ab" * 16)))
+    await recording.write(partial(relay_store.drop, way=WAY))
     load = partial(relay_store.load, way=WAY)
-    assert await recording.read(load) == Stored([], [], Served("ab" * 16))
-    await recording.write(partial(relay_store.drop, way=WAY, group_is_gone=True))
     assert await recording.read(load) == Stored([], [], None)
-    assert await recording.read(relay_store.ways) == []
+    assert await recording.read(relay_store.ways) == [BACK]
 
 
 async def test_packets_that_are_not_there_are_not_found(recording: Database) -> None:
