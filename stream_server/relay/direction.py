@@ -10,7 +10,8 @@ How it is driven, all in one event loop:
 * ingest: `arrived` for each new packet of the frames lane, before the commit; `heard` once a hello is stored;
 * recorder: `to_store` when a transaction is made up, `stored` after its commit, `became_gaps` for gaps that
   a hello or age has made, `pruned` after retention has deleted packets;
-* the sink's connection: `greeted`, then store `serving` and call `served`, only then `next` gives something;
+* the sink's connection: `greeted`, then store `serving` and `to_store()` in one transaction and call `stored`
+  and `served`, only then `next` gives something;
   `settled` for each report, `directed` where directions are said anew on it, `lost` when it ends;
 * at the start of the server: `restored`, then `activate` where one is on, else `deactivate`;
 * a beat of at most a second: `aged`.
@@ -184,7 +185,8 @@ class RelayDirection:
     # -- the sink
 
     def greeted(self, hello: SinkHello, now_ns: int) -> Direction:
-        """The sink has connected: what it is told. Nothing is handed before `served` is called.
+        """The sink has connected: what it is told. Nothing is handed before `served` is called: whom a server
+        that crashes has served must be known to the next, and what is in doubt since.
 
         Where its record is not the one that was served last, what that says does not count, and all that was
         perhaps offered before is in doubt.
@@ -215,7 +217,7 @@ class RelayDirection:
         )
 
     def served(self, record_id: str) -> None:
-        """`serving` is committed, with this record: from now on things are handed."""
+        """`serving` is committed, with this record, and with it what `to_store` said: now things are handed."""
         self._is_served = self.serving is not None and self.serving.record_id == record_id
 
     def lost(self) -> None:

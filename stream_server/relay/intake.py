@@ -94,20 +94,23 @@ class Intake:
         if isinstance(what, Marker):
             self._mark(line, number, position, what.activation)
             return False
-        through = position + (packet.frames or 0)
-        if line is None or max(position, line.settled) >= through:
+        if line is None:
             return False
-        first = max(position, line.settled)
-        self._reach(line, first)
+        first, through = max(position, line.settled), position + (packet.frames or 0)
+        if first >= through:
+            return False
+        if first > line.end:
+            self._reach(line, first)
         if not self._terms.is_on(line.activation_of(packet.first_seq)):
             if through > line.end:
                 line.put(out(max(first, line.end), through))
+        elif isinstance(what, FrameBatch):
+            if first == line.end or _is_hole(line, first, through):
+                in_doubt = not live and self._terms.is_doubtful(born_ns)
+                own = own_frames(what)
+                line.put_row(Row(first, through, number.seq, position, born_ns, body, own, live, in_doubt))
         elif isinstance(what, Gap):
             self._take_gap(line, first, through, is_fresh=live and not what.reason.was_a_packet)
-        elif isinstance(what, FrameBatch) and _fits(line, first, through):
-            in_doubt = not live and self._terms.is_doubtful(born_ns)
-            own = own_frames(what)
-            line.put_row(Row(first, through, number.seq, position, born_ns, body, own, live, in_doubt))
         self._lines.has_more(line)
         return True
 
@@ -163,10 +166,8 @@ class Intake:
                     line.count(row, "trimmed")
 
 
-def _fits(line: Line, first: int, through: int) -> bool:
-    """Whether a packet's positions are behind the end, or all in holes."""
-    if first == line.end:
-        return True
+def _is_hole(line: Line, first: int, through: int) -> bool:
+    """Whether all these positions are in holes."""
     known = line.stretches.within(first, through)
     in_holes = [one for one in known if one.reason == "hole"]
     covered = sum(min(through, one.through) - max(first, one.first) for one in in_holes)

@@ -87,6 +87,8 @@ class Line(Struct, eq=False):
 
     def activation_of(self, seq: int) -> str:
         """What the packet of this number was made for; "": for none, or nobody knows."""
+        if self.marks and self.marks[-1].seq <= seq:  # as of what is live
+            return self.marks[-1].activation
         i = bisect_right(self.marks, seq, key=_SEQ)
         return self.marks[i - 1].activation if i else ""
 

@@ -77,7 +77,9 @@ class Lines:
 
     def has_more(self, line: Line) -> None:
         """Something of it can be handed that was not there before."""
-        if self._at and line is not self._order[-1]:
+        if not self._at:
+            return
+        if line is not self._order[-1]:
             self._at = min(self._at, self._order.index(line))
         elif self._at == len(self._order):
             self._at -= 1

@@ -14,8 +14,10 @@ _UNCOUNTED: Final = int(FrameFlag.TX | FrameFlag.ERROR)
 
 def own_frames(batch: FrameBatch) -> bytes:
     """A bit for each frame, from the highest of the first byte on; b"" where there is none such."""
-    is_own = batch.flags & _UNCOUNTED
-    return np.packbits(is_own != 0).tobytes() if is_own.any() else b""
+    flags = batch.flags
+    if not int(np.bitwise_or.reduce(flags)) & _UNCOUNTED:
+        return b""
+    return np.packbits((flags & _UNCOUNTED) != 0).tobytes()
 
 
 def others_from(own: bytes, position: int, first: int, through: int) -> int:
