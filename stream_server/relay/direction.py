@@ -217,7 +217,7 @@ class RelayDirection:
         )
 
     def served(self, record_id: str) -> None:
-        """`serving` is committed, with this record, and with it what `to_store` said: now things are handed."""
+        """`serving`, with this record, and what `to_store` said are committed: now things are handed."""
         self._is_served = self.serving is not None and self.serving.record_id == record_id
 
     def lost(self) -> None:

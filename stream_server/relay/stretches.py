@@ -91,6 +91,10 @@ class Stretches:
         if low >= high:
             return
         before, after = self._all[low], self._all[high - 1]
+        if first <= before.first and before is after and through < before.through:  # as a backlog comes in
+            before.frames = before.frames_from(through)
+            before.first = through
+            return
         kept = []
         if before.first < first:
             kept.append(_part(before, before.first, first))

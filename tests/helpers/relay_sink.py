@@ -19,14 +19,14 @@ Reasons = dict[int, str]
 _record_ids: Final = count(1)
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """An invariant of the relay does not hold; the text begins with its number."""
 
 
 def need(holds: bool, what: str) -> None:
-    """Raises Violation."""
+    """Raises ViolationError."""
     if not holds:
-        raise Violation(what)
+        raise ViolationError(what)
 
 
 class Burst(Struct):
@@ -62,8 +62,8 @@ def new_record(now_ns: int) -> Record:
 
 
 class TestSink:
-    """`on_bus` is told each frame that is put on the bus; `frames_of` knows what a start has made, by position:
-    its number in the world, and whether it is another's frame."""
+    """`bus`: what was put on it. `frames_of` knows what a start has made, by position: its number in the
+    world, and whether it is another's frame."""
 
     __test__ = False
 

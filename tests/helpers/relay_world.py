@@ -25,7 +25,7 @@ from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Packet, decode_packet, encode_marker
 from stream_server.relay.direction import RelayDirection
 from stream_server.relay.values import NS, Bounds, Changes, Served, StoredLine, StoredRow
-from tests.helpers.relay_sink import Reasons, Record, Report, TestSink, Violation, need, new_record
+from tests.helpers.relay_sink import Reasons, Record, Report, TestSink, ViolationError, need, new_record
 
 MAX_AGE: Final = 6
 SOURCE, SINK = "source", "sink"
@@ -152,20 +152,28 @@ class World:
             self.window._trim()
         self.window.limits = _LIMITS
 
-    def connect(self, *, own_alone: bool = False) -> None:
-        """A new data connection, with its hello on the way; `own_alone`: its spool is being opened, so that
-        it lists of earlier starts nothing."""
+    def connect(self, *, own_alone: bool = False, room: int = 64) -> None:
+        """A new data connection, with its hello on the way.
+
+        `own_alone`: its spool is being opened, so that it lists of earlier starts nothing. `room`: for so
+        many ranges; where that is too little, what is live begins with a marker.
+        """
         self.cut()
         hello = self.sender.connect(self.t)
         link = self.link = Link(start_id=self.sender.start_id)
         backlog = self._ranges(hello)
+        if own_alone or len(backlog) > room:
+            hello = replace(hello, complete=False, starts=[])
         if own_alone:
             backlog = [one for one in backlog if one.start_id == link.start_id]
-            own = [number for number in self.window.held if number.start_id == link.start_id]
-            self.window._backlog = deque(own)
-            hello = replace(hello, complete=False, starts=[])
+        backlog = backlog[:room]
+        listed = {PacketNumber(one.start_id, one.last_seq) for one in backlog}
+        self.window._backlog = deque(number for number in self.window.held if number in listed)
         link.hello = replace(hello, backlog=backlog)
         link.up.append(("hello", RangeKind.LIVE, b"", None, self.t))
+        if room < 64:
+            marked, self.marked = self.marked, ""
+            self._mark(marked)
 
     def _ranges(self, hello: LaneHello) -> list[BacklogRange]:
         ranges = []
@@ -421,6 +429,18 @@ class World:
         self.t += ticks
         self.direction.aged(self.now_ns)
 
+    def flow(self, beats: int, *, commits: bool) -> None:
+        """Nothing goes wrong for a while."""
+        if self.link is None:
+            self.connect()
+        if not self.sink_is_linked:
+            self.sink_connects()
+        for _ in range(beats):
+            for act in (self.send, self.up, self.down, self.hand, self.step, self.step, self.report):
+                act()
+            if commits:
+                self.commit()
+
     # -- what must hold
 
     def _check_bus(self) -> None:
@@ -501,8 +521,8 @@ class World:
                 seen[number] = reason
         need(all(self.frames[number].is_other for number in seen), "(3) an own echo in a count")
         for number in self.sink.bus:
-            if number not in seen and self.frames[number].activation in self.ended:
-                continue  # no hello named it before the end, and the record that knew it is gone
+            if number not in seen and (number in self.lost or self.frames[number].activation in self.ended):
+                continue  # no hello named it (before the end), and the record that knew it is gone
             need(seen.get(number) in ("sent", "in_doubt"), f"(3) frame {number} sent, but {seen.get(number)}")
         for number, reason in seen.items():
             need(reason != "sent" or number in self.sink.bus, f"(3) frame {number} counted, never sent")
@@ -515,4 +535,4 @@ class World:
         need(counted == len(seen), f"(3) {counted} in the books, {len(seen)} counted")
 
 
-__all__ = ["MAX_AGE", "Violation", "World"]
+__all__ = ["MAX_AGE", "ViolationError", "World"]
