@@ -169,18 +169,12 @@ class SinkConnection:
         for dongle_id, link in self._links.items():
             is_known = before.get(dongle_id) is link
             said.append(
-                link.direction.directed()
-                if is_known
-                else link.direction.greeted(self._hellos[dongle_id], now_ns)
+                link.direction.directed() if is_known else link.greeted(self._hellos[dongle_id], now_ns)
             )
             link.directed(self, self._number)
         for link in before.values():
             if link not in self._links.values():
                 link.lost(self)
-        for link in self._links.values():
-            await self._relay.serving_stored(link)
-            if link.owner is self:
-                link.direction.served(self._hellos[link.way.sink_dongle_id].record_id)
         await self._say(Directions(_fitting(said), self._number))
         return [
             asyncio.create_task(self._hand_out(index, link))
@@ -189,6 +183,12 @@ class SinkConnection:
 
     async def _hand_out(self, index: int, link: Link) -> None:
         """One direction, as far as its sink has room. What stalls it stalls no other."""
+        while not link.is_asked:
+            link.wake.clear()
+            await link.wake.wait()
+        await self._relay.serving_stored(link)
+        if link.owner is self:
+            link.served(self._hellos[link.way.sink_dongle_id].record_id)
         while link.owner is self:
             link.wake.clear()
             now_ns = clock.boottime_ns()

@@ -29,12 +29,13 @@ _logger: Final = logging.getLogger(__name__)
 class Activations:
     """The activations of one server, in memory, behind storage: what stops one stops it in memory first.
 
-    `on_change` is called with a group whose activation or directions may have changed; `books_of` says what
-    its directions have done.
+    `on_change` is called with a group whose activation or directions may have changed, `on_listed` when an agent
+    has listed its dongles; `books_of` says what a group's directions have done.
     """
 
     def __init__(self, database: Database, fleet: Fleet, groups: Groups) -> None:
         self.on_change: Callable[[Group], None] = _nobody_minds
+        self.on_listed: Callable[[], None] = _nothing_listens
         self.books_of: Callable[[Group], Books] = _no_books
         self._database = database
         self._fleet = fleet
@@ -133,6 +134,7 @@ class Activations:
                 self.stop(group, reason)
             else:
                 self._changed(group)
+        self.on_listed()
 
     def _duplicate(self, agent_id: str) -> None:
         for group in self._of_agent(agent_id):
@@ -225,6 +227,10 @@ def _active_already(group_id: str, on: Activation) -> ApiError:
 
 def _nobody_minds(_group: Group) -> None:
     """Until somebody does."""
+
+
+def _nothing_listens() -> None:
+    """Until something does."""
 
 
 def _no_books(_group: Group) -> Books:

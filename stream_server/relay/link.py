@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from can_stream.protocol.relay_control import Credit, SinkState
+from can_stream.protocol.relay_control import Credit, Direction, SinkHello, SinkState
 from stream_server.groups.group_state import DirectionBooks
 from stream_server.relay.direction import RelayDirection
 from stream_server.relay.relay_store import Way
+from stream_server.relay.values import Served
 
 
 class Link:
     """`wake` is set whenever there may be something to hand. `credit_frames`: how many may be handed since
     directions of number `since`; `handed_frames`: how many were. `owner`: the
-    connection that it is handed on.
+    connection that it is handed on. `is_asked`: its sink has heard these directions.
     """
 
     def __init__(self, way: Way, group_id: str, direction: RelayDirection) -> None:
@@ -22,20 +23,38 @@ class Link:
         self.direction = direction
         self.wake = asyncio.Event()
         self.owner: object | None = None
+        self.is_asked = False
         self.waits_for = ""
         self.latency_ms: tuple[float, float] | None = None
         self.handed_frames = 0
         self._credit_frames = 0
         self._since = -1
+        self._unheard: Served | None = None
 
     @property
     def room_frames(self) -> int:
         """How many frames its sink has asked for and not been handed."""
         return max(0, self._credit_frames - self.handed_frames)
 
+    def greeted(self, hello: SinkHello, now_ns: int) -> Direction:
+        """A connection of its sink says hello. One that was told to begin anew, and has not said that it heard
+        that, is told again."""
+        if self._unheard is not None:
+            self.direction.serving = self._unheard
+        before = self.direction.serving
+        said = self.direction.greeted(hello, now_ns)
+        self._unheard = before if said.begins_anew else None
+        return said
+
+    def served(self, record_id: str) -> None:
+        """Its sink has heard what it was told, and that is stored: now things are handed."""
+        self._unheard = None
+        self.direction.served(record_id)
+
     def directed(self, owner: object, number: int) -> None:
         """Directions of this number are said on a connection: what was asked for before is void."""
         self.owner = owner
+        self.is_asked = False
         self.handed_frames = self._credit_frames = 0
         self._since = number
         self.waits_for = ""
@@ -43,6 +62,7 @@ class Link:
     def credit(self, said: Credit) -> None:
         """Its sink has room."""
         if said.since == self._since:
+            self.is_asked = True
             self._credit_frames = max(self._credit_frames, said.frames)
             self.wake.set()
 

@@ -74,6 +74,7 @@ class Relay:
             self._add(way, group, stored).direction.activate(last.name, dry_run=last.asked.dry_run)
         self.activations.on_change = self.refresh
         self.activations.books_of = self.books_of
+        self.activations.on_listed = self._ring
         for group in self._groups.all():
             self.refresh(group)
 
@@ -202,6 +203,8 @@ class Relay:
         serving = link.direction.serving
         if serving is not None and self._served.get(link.way) != serving:
             await self._recording.write(partial(relay_store.put_served, way=link.way, serving=serving))
+            async with self.commits:
+                await self._store()
             self._served[link.way] = serving
 
     async def read_absent(self, link: Link, numbers: list[PacketNumber]) -> None:

@@ -127,19 +127,20 @@ class SinkOfTest:
         self.cursors: dict[str, Cursor] = {}
         self.directions = Directions([])
 
-    async def connect(self, credit: int = CREDIT) -> Directions:
-        """A new connection: hello, directions, credit for so many frames."""
+    async def connect(self, credit: int | None = CREDIT) -> Directions:
+        """A new connection: hello, directions, credit for so many frames; None: not heard."""
         self.socket = await self._api.relay(V2)
         self._decoder = ItemDecoder()
         sink = SinkHello(self.dongle_id, self.record_id, list(self.cursors.values()))
         await self.say(RelayHello("00000000000000d4", [sink]))
         return await self.directed(credit)
 
-    async def directed(self, credit: int = CREDIT) -> Directions:
+    async def directed(self, credit: int | None = CREDIT) -> Directions:
         """The next directions, answered by credit."""
         while not isinstance(said := await self.next(), Directions):
             pass
-        await self.say(Credit(self.dongle_id, credit, said.number))
+        if credit is not None:
+            await self.say(Credit(self.dongle_id, credit, said.number))
         self.directions = said
         return said
 

@@ -253,6 +253,21 @@ async def test_another_record_begins_anew_and_is_told(bridge: Bridge) -> None:
     assert await other.positions(1) == [2]
 
 
+async def test_who_has_not_heard_that_it_begins_anew_is_told_again(bridge: Bridge) -> None:
+    source, sink, _ = await relaying(bridge)
+    await source.frame()
+    await sink.positions(1)
+    await sink.socket.close()
+    other = SinkOfTest(bridge.eight, "can8", "cd" * 16)
+    for _ in range(2):
+        assert (await other.connect(credit=None)).directions[0].begins_anew
+        await other.socket.close()
+    assert (await other.connect()).directions[0].begins_anew
+    assert (await other.counts()).in_doubt
+    await other.socket.close()
+    assert not (await other.connect()).directions[0].begins_anew
+
+
 async def test_a_side_that_closes_stops_the_direction_and_nothing_comes_to_it(bridge: Bridge) -> None:
     source, sink, activation = await relaying(bridge)
     await source.frame()
