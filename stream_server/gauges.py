@@ -22,6 +22,12 @@ def _of_clients(services: Services) -> None:
     )
     metrics.gauge("agents_online", "Agents that are online", fleet.presence.online_count)
     metrics.gauge("groups", "Groups of two dongles", lambda: len(services.groups))
+    metrics.gauge(
+        "relay_directions", "Directions in which frames are relayed", lambda: services.relay.active_directions
+    )
+    metrics.gauge(
+        "relay_waiting_frames", "Frames that wait for gateways", lambda: services.relay.waiting_frames
+    )
     metrics.gauge("sse_subscribers", "Open console streams", lambda: fanout.subscribers)
     metrics.gauge(
         "sse_send_timeouts", "Console clients cut off for reading nothing", lambda: fanout.send_timeouts
