@@ -22,11 +22,12 @@ def _of_clients(services: Services) -> None:
     )
     metrics.gauge("agents_online", "Agents that are online", fleet.presence.online_count)
     metrics.gauge("groups", "Groups of two dongles", lambda: len(services.groups))
+    books = services.relay.all_books
+    metrics.gauge("relay_directions", "Directions that are active, or left to settle", lambda: len(books()))
     metrics.gauge(
-        "relay_directions", "Directions in which frames are relayed", lambda: services.relay.active_directions
-    )
-    metrics.gauge(
-        "relay_waiting_frames", "Frames that wait for gateways", lambda: services.relay.waiting_frames
+        "relay_waiting_frames",
+        "Frames that wait for gateways",
+        lambda: sum(one.buffered_frames for one in books()),
     )
     metrics.gauge("sse_subscribers", "Open console streams", lambda: fanout.subscribers)
     metrics.gauge(

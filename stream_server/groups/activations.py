@@ -29,8 +29,8 @@ _logger: Final = logging.getLogger(__name__)
 class Activations:
     """The activations of one server, in memory, behind storage: what stops one stops it in memory first.
 
-    `on_change` is called with a group whose activation or directions may have changed, `on_listed` when an agent
-    has listed its dongles; `books_of` says what a group's directions have done.
+    `on_change` is called with a group whose activation or directions may have changed, `on_listed` when an
+    agent has listed its dongles; `books_of` says what a group's directions have done.
     """
 
     def __init__(self, database: Database, fleet: Fleet, groups: Groups) -> None:

@@ -37,8 +37,8 @@ class Link:
         return max(0, self._credit_frames - self.handed_frames)
 
     def greeted(self, hello: SinkHello, now_ns: int) -> Direction:
-        """A connection of its sink says hello. One that was told to begin anew, and has not said that it heard
-        that, is told again."""
+        """A connection of its sink says hello. One that was told to begin anew, and has not said that it
+        heard that, is told again."""
         if self._unheard is not None:
             self.direction.serving = self._unheard
         before = self.direction.serving

@@ -100,7 +100,9 @@ class Relay:
     def books_of(self, group: Group) -> tuple[DirectionBooks, DirectionBooks]:
         """From A to B, from B to A."""
         a, b = group.dongle_ids
-        return self._books(Way(a, b)), self._books(Way(b, a))
+        links, now_ns = (self._links.get(Way(a, b)), self._links.get(Way(b, a))), clock.boottime_ns()
+        there, back = (DirectionBooks() if link is None else link.books(now_ns) for link in links)
+        return there, back
 
     # -- sources
 
@@ -174,15 +176,10 @@ class Relay:
         links = [link for way, link in self._links.items() if way.sink_dongle_id in dongle_ids]
         return [link for link in links if not link.direction.is_finished]
 
-    @property
-    def waiting_frames(self) -> int:
-        """Of all directions."""
-        return sum(link.books(clock.boottime_ns()).buffered_frames for link in self._links.values())
-
-    @property
-    def active_directions(self) -> int:
-        """Those that something is relayed in."""
-        return sum(bool(link.direction.activation) for link in self._links.values())
+    def all_books(self) -> list[DirectionBooks]:
+        """Of every direction in which something is relayed, or waits."""
+        now_ns = clock.boottime_ns()
+        return [link.books(now_ns) for link in self._links.values() if not link.direction.is_finished]
 
     def is_on(self, link: Link) -> bool:
         """Whether its sink may send now."""
@@ -268,10 +265,6 @@ class Relay:
     def _group_of(self, link: Link) -> Group | None:
         group = self._groups.of_dongle(link.way.source_dongle_id)
         return group if group is not None and group.group_id == link.group_id else None
-
-    def _books(self, way: Way) -> DirectionBooks:
-        link = self._links.get(way)
-        return DirectionBooks() if link is None else link.books(clock.boottime_ns())
 
     def _ring(self) -> None:
         for bell in self._bells:
