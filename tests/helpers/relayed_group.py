@@ -22,17 +22,17 @@ from tests.helpers.processes import EnrolledAgent, Process, StreamServer, instal
 
 GROUP: Final = "bridge"
 SIDES: Final = ("a", "b")
-ALL: Final = {"transmit": "all", "max_age_seconds": 2}
+ALL: Final = {"transmit": "all", "max_age_seconds": 2, "wake": True}
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Node:
     """Another node of one bus: what it sends, and every frame that is on the bus, in order."""
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, port: int) -> None:
         self.frames: list[tuple[int, bytes]] = []
         self.at_seconds: list[float] = []
-        self._bus = can.Bus(channel, "udp_multicast", fd=True, ignore_config=True)
+        self._bus = can.Bus(channel, "udp_multicast", port=port, ignore_config=True)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -69,6 +69,11 @@ class RelayedGroup:
         self.viewer = self.server.create_token()
         self._operator = self.server.create_token("operator")
         numbers = uuid.uuid4().bytes
+        # Groups on one port are one bus: the kernel gives a socket whatever any socket here has joined.
+        self.ports = {
+            side: 20_000 + 2 * int.from_bytes(numbers[4:6], "big") % 20_000 + at
+            for at, side in enumerate(SIDES)
+        }
         self.channels = {
             side: f"239.74.{numbers[at]}.{os.getpid() % 250 + 1}" for at, side in enumerate(SIDES)
         }
@@ -77,7 +82,7 @@ class RelayedGroup:
         }
         self.nodes: dict[str, Node] = {}
         for side in SIDES:
-            self.nodes[side] = Node(self.channels[side])
+            self.nodes[side] = Node(self.channels[side], self.ports[side])
             self._parts.callback(self.nodes[side].close)
         self.agents: dict[str, Process] = {}
         for side in SIDES:
@@ -97,6 +102,7 @@ class RelayedGroup:
             "channel": self.channels[side],
             "mode": "normal",
             "bitrate": 500_000,
+            "options": {"port": self.ports[side]},
         }
         token = self.enrolled[side].token_file
         path = token.with_suffix(".toml")

@@ -93,7 +93,7 @@ def test_a_gateway_that_does_not_transmit_gets_nothing(tmp_path: Path) -> None:
 
 
 def test_an_allowlist_lets_nothing_but_itself_through(tmp_path: Path) -> None:
-    allowed = {"transmit": "allowlist", "max_age_seconds": 2, "allow": [{"id": 0x101}]}
+    allowed = {"transmit": "allowlist", "max_age_seconds": 2, "wake": True, "allow": [{"id": 0x101}]}
     with relayed_group(tmp_path, b=allowed) as group:
         b = group.nodes["b"]
         group.activate()
