@@ -55,7 +55,7 @@ class SourceReader:
 
     `open_source` is called in that thread, again after every failure; `on_state` in the event loop, once
     per change. A silent bus is no change. `remark` is added to what is said while the source is read.
-    `beats`: how promptly it is read.
+    `beats`: how promptly it is read; `driver`: whether its driver returns.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SourceReader:
         self._closed_malformed = 0
         self._source: Source | None = None
         self._news = SourceNews(State(StatusCode.STARTING, f"opening {name}"), on_state)
-        self._driver = DriverWatch(name, self._clock.monotonic_seconds)
+        self.driver = DriverWatch(name, self._clock.monotonic_seconds)
         self._jobs: deque[Callable[[Source], None]] = deque()
 
     @property
@@ -110,10 +110,6 @@ class SourceReader:
     def hurry(self, seconds: float) -> None:
         """For so long the bus is read without a beat: somebody waits for what comes. Once more: longer."""
         self._nudge.hurry(seconds)
-
-    def hang(self) -> State | None:
-        """What to say while the driver does not return; None where it does."""
-        return self._driver.hang()
 
     @property
     def is_stopping(self) -> bool:
@@ -210,14 +206,14 @@ class SourceReader:
     def _open_and_read(self) -> float:
         """Reads until it fails, or until `stop`; returns how long to wait before the next attempt."""
         try:
-            with self._driver.entered(self._limits.hang_open_seconds):
+            with self.driver.entered(self._limits.hang_open_seconds):
                 source = self._source = self._open_source()
             self._backoff.connected(self._clock.monotonic_seconds())
             self._set_state(_remarked(State(StatusCode.OK, f"reading {source.info}"), self._remark()))
             try:
                 self._read_until_stopped(source)
             finally:
-                with self._driver.entered(self._limits.hang_open_seconds):
+                with self.driver.entered(self._limits.hang_open_seconds):
                     source.close()
                 self._source = None
                 self._closed_malformed += source.malformed
@@ -243,7 +239,7 @@ class SourceReader:
             timeout_seconds = (
                 limits.prompt_timeout_seconds if beats.is_prompt else limits.read_timeout_seconds
             )
-            with self._driver.entered(limits.hang_read_seconds):
+            with self.driver.entered(limits.hang_read_seconds):
                 read = source.read(timeout_seconds)
             if not len(read):
                 continue
@@ -289,7 +285,7 @@ class SourceReader:
             self._tell()
 
     def _tell(self) -> None:
-        self._news.tell(self._driver.hang())
+        self._news.tell(self.driver.hang())
 
     def _finish(self) -> None:
         self._ended = True

@@ -15,7 +15,7 @@ from edge_agent.bus.slcan_flags import LOSSES, AdapterFlag, trouble, trouble_of_
 from edge_agent.bus.slcan_lines import Reply, ReplyKind
 from edge_agent.bus.slcan_port import SlcanPort
 from edge_agent.bus.slcan_words import Unread, form_text
-from edge_agent.bus.source import Dropped, Item
+from edge_agent.bus.source import Dropped, Item, LinesBorn
 from edge_agent.config.bit_rates import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
 from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
@@ -81,8 +81,7 @@ class SlcanBus:
         self._trouble: tuple[str, str] | None = None
         self._unanswered = 0
         self._answers_status = False
-        self.born_ns = 0
-        self._line_ns: int | None = None
+        self._lines_born = LinesBorn()
         self._answered = set() if answered is None else answered
         self._port = self._opened_port()
         self._writer = self._new_writer() if dongle.mode == "normal" else None
@@ -131,14 +130,10 @@ class SlcanBus:
         """The newest of them, "" where there is none."""
         return self._unread.example
 
-    def _take_age(self, received: bytes) -> None:
-        """What a line says was there before its first piece was read."""
-        read_ns = self._port.found_empty.born_ns
-        self.born_ns = read_ns if self._line_ns is None else self._line_ns
-        if not self._parser.is_inside_line:
-            self._line_ns = None
-        elif self._line_ns is None or any(end in received for end in _LINE_ENDS):
-            self._line_ns = read_ns
+    @property
+    def born_ns(self) -> int:
+        """See `Aged`."""
+        return self._lines_born.born_ns
 
     def read(self, timeout_seconds: float) -> list[Item | State]:
         """What has arrived: waits for the first of it only. Raises SourceError."""
@@ -160,7 +155,11 @@ class SlcanBus:
             self._again_at_seconds = None
         now_ns = self._clock.wall_ns()
         parsed = self._parser.parse(received, now_ns)
-        self._take_age(received)
+        self._lines_born.read(
+            self._port.found_empty.born_ns,
+            ends_line=any(end in received for end in _LINE_ENDS),
+            is_inside_line=self._parser.is_inside_line,
+        )
         if len(parsed.frames):
             items.append(parsed.frames)
         items += self._back(parsed.replies, parsed.frames)

@@ -101,6 +101,22 @@ class FoundEmpty:
         self.last_ns = looked_ns
 
 
+class LinesBorn:
+    """When lines came of which a driver gives pieces: what one says was there before its first piece was read."""
+
+    def __init__(self) -> None:
+        self.born_ns = 0
+        self._line_ns: int | None = None
+
+    def read(self, read_ns: int, *, ends_line: bool, is_inside_line: bool) -> None:
+        """A piece that came after that moment, in which a line ends; whether another one is open behind it."""
+        self.born_ns = read_ns if self._line_ns is None else self._line_ns
+        if not is_inside_line:
+            self._line_ns = None
+        elif self._line_ns is None or ends_line:
+            self._line_ns = read_ns
+
+
 class Dropped(Struct, frozen=True):
     """`frames` frames between these timestamps are lost: a queue was full, the driver's or ours.
 

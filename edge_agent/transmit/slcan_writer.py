@@ -148,10 +148,10 @@ class SlcanWriter:
     # With the lock.
 
     def _write(self, frames: FrameBatch) -> int:
-        if len(self._asked) >= MAX_FRAMES and self.confirms == "none":
+        if self._waiting >= MAX_FRAMES and self.confirms == "none":
             self._asked.clear()  # it will not answer what it has not answered yet
         now_seconds = self._monotonic_seconds()
-        lines = lines_of(frames[: MAX_FRAMES - len(self._asked)])
+        lines = lines_of(frames[: max(0, MAX_FRAMES - self._waiting)])
         content = b"".join(lines)
         written, taken = self._put(content), 0
         while written > 0:
@@ -166,6 +166,10 @@ class SlcanWriter:
             else:
                 self._asked.append(_Asked(frame, now_seconds))
         return taken
+
+    @property
+    def _waiting(self) -> int:
+        return sum(one.frame is not None for one in self._asked)
 
     def _send_rest(self) -> bool:
         """Whether no rest of a line is left."""
