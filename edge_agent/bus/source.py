@@ -102,14 +102,14 @@ class FoundEmpty:
 
 
 class LinesBorn:
-    """When lines came of which a driver gives pieces: what one says was there before its first piece was read."""
+    """When lines came of which a driver gives pieces: before the first piece of each was read."""
 
     def __init__(self) -> None:
         self.born_ns = 0
         self._line_ns: int | None = None
 
     def read(self, read_ns: int, *, ends_line: bool, is_inside_line: bool) -> None:
-        """A piece that came after that moment, in which a line ends; whether another one is open behind it."""
+        """A piece that came after that moment; whether a line ends in it, and another is open behind it."""
         self.born_ns = read_ns if self._line_ns is None else self._line_ns
         if not is_inside_line:
             self._line_ns = None
