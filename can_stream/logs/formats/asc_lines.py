@@ -16,7 +16,11 @@ from msgspec import Struct
 
 from can_stream.errors import LineError
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS, FrameFlag
-from can_stream.logs.formats.asc_text.events import kind_of_channel_event, kind_of_event
+from can_stream.logs.formats.asc_text.events import (
+    check_no_frame_behind,
+    kind_of_channel_event,
+    kind_of_event,
+)
 from can_stream.logs.formats.asc_text.header import AscHeader
 from can_stream.logs.log_blocks import BLANK, Row, check_identifier, timestamp_ns
 from can_stream.text.text_columns import Mask
@@ -190,7 +194,8 @@ def _check_one_line(words: Sequence[bytes]) -> None:
         raise LineError("two lines in one: a line end is missing")
 
 
-def _error_frame(now: int, channel: bytes, direction: int) -> Row:
+def _error_frame(now: int, channel: bytes, direction: int, rest: Sequence[bytes]) -> Row:
+    check_no_frame_behind(rest)
     return now, _channel_name(channel), 0, _ERROR_FRAME | direction, 0, b""
 
 
@@ -217,7 +222,7 @@ def _bytes_of(words: Sequence[bytes], count: int, base: int) -> bytes:
 def _read_classic_event(now: int, words: list[bytes], base: int) -> Row | str:
     """A line behind whose time a channel stands."""
     if len(words) > 1 and words[1].lower().startswith(_ERROR):
-        return _error_frame(now, words[0], 0)
+        return _error_frame(now, words[0], 0, words[1:])
     direction = words[2].lower() if len(words) > 2 else b""
     if direction == _REQUEST:
         return TRANSMIT_REQUEST
@@ -257,14 +262,14 @@ def _read_fd_event(now: int, words: list[bytes]) -> Row | str:
     """A line behind whose time stand `CANFD` and a channel: CAN FD, and classic frames of such a channel."""
     direction = words[1].lower() if len(words) > 1 else b""
     if direction.startswith(_ERROR):
-        return _error_frame(now, words[0], 0)
+        return _error_frame(now, words[0], 0, words[1:])
     if direction == _REQUEST:
         return TRANSMIT_REQUEST
     if direction not in _DIRECTIONS or len(words) < 3:
         return kind_of_channel_event(words[1:])
     sent = _DIRECTIONS[direction]
     if words[2].lower().startswith(_ERROR):
-        return _error_frame(now, words[0], sent)
+        return _error_frame(now, words[0], sent, words[2:])
     arbitration_id, flags = _identifier(words[2], 16)
     columns, data = _fd_columns(words[3:])
     more, length = frame_of(columns)

@@ -130,6 +130,7 @@ class BusmasterParser(LineParser):
     def _read_row(self, line: bytes) -> Row | str:
         text = line.strip()
         if text.startswith(b"***"):
+            _check_no_frame_in(text)
             return self._session.read(text)
         if self._session.protocol != "CAN":
             raise LineError(
@@ -158,6 +159,12 @@ def _row(text: bytes, session: _Session) -> Row:
     return stamp, f"can{max(int(channel), 1) - 1}", arbitration_id, flags | more, length, data
 
 
+def _check_no_frame_in(text: bytes) -> None:
+    """A recorder that was killed ends within a line; what another appends goes on in it."""
+    if _ROW.search(text):
+        raise LineError("two lines in one: a line end is missing")
+
+
 def _identifier(text: bytes, base: int, kind: bytes) -> tuple[int, int]:
     """Flags by the type of the frame, and the arbitration id."""
     if base == 10 and not text.isdigit():
@@ -176,6 +183,7 @@ def _body(length: int, fields: list[bytes], kind: bytes, base: int) -> tuple[int
     """Length and data. Some versions wrote the bytes of the frame before behind a length of 0."""
     if kind == b"err":
         # Behind an error stands its name, or nothing, or what was left of another frame.
+        _check_no_frame_in(b" ".join(fields))
         return 0, b""
     if kind.endswith(b"r"):
         if length > _HIGHEST_CODE:

@@ -47,6 +47,11 @@ _BLOCKS: Final = frozenset(
 _PIECE_BYTES: Final = 1024 * 1024
 _DAMAGED: Final = "the file is cut or damaged, and cannot be read on"
 
+_UNKNOWN_LIBRARY: Final = (
+    "the installed python-can or asammdf reads MF4 in another way than this version knows: "
+    "install can-edge-agent[mf4] anew, in an environment of its own"
+)
+
 Frame = tuple[int, int, int, int, bytes]
 
 
@@ -73,6 +78,9 @@ def read_mf4(path: str, send: Callable[[ForeignBlock], None]) -> None:
     try:
         reader = reader_of(path)
         messages, declared, others = iter(reader), *_contents(reader)
+    except UnknownLibraryError:
+        send(ForeignBlock(faults=[_UNKNOWN_LIBRARY], unreadable=1, is_cut=True, is_last=True))
+        return
     except Exception:  # the libraries raise whatever their parsing raises
         send(ForeignBlock(faults=[_DAMAGED], unreadable=1, is_cut=True, is_last=True))
         return
@@ -96,12 +104,24 @@ def read_mf4(path: str, send: Callable[[ForeignBlock], None]) -> None:
             return
 
 
+class UnknownLibraryError(Exception):
+    """The installed libraries lack what `reader_of` relies on: no log is called damaged for their sake."""
+
+
 def reader_of(path: str) -> Any:
-    """python-can's of the log at `path`, made so that it takes no more memory for a longer log."""
+    """python-can's of the log at `path`, made so that it takes no more memory for a longer log.
+
+    UnknownLibraryError where its fields, or the function of asammdf that is replaced, have other names.
+    """
     import asammdf.blocks.mdf_v4  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415 - here alone
     import can  # noqa: PLC0415
 
     library: Any = asammdf  # it does not say all keywords that it knows
+    fields = {*can.MF4Reader.__init__.__code__.co_names, *can.MF4Reader.__iter__.__code__.co_names}
+    if not {"_mdf", "_start_timestamp"} <= fields or not hasattr(
+        library.blocks.mdf_v4, "all_blocks_addresses"
+    ):
+        raise UnknownLibraryError
     library.blocks.mdf_v4.all_blocks_addresses = blocks_of
     with open(path, "rb") as file:  # noqa: PTH123
         mode = "r+b" if is_unfinished(file.read(HEAD_BYTES)) else "rb"

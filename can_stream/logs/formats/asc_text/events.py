@@ -34,6 +34,9 @@ _KINDS: Final = {
 _OTHER_BUSES: Final = re.compile(rb"(?:afdx|a429|arinc|car2x|j1587|j1708|kline|most?|m\d|wlan)[\w:]*")
 _LIN: Final = re.compile(rb"l\d{1,2}|lin\w*")
 _OF_FRAMES: Final = frozenset((b"rx", b"tx", b"txrq"))
+_STAMP: Final = re.compile(rb".*\d\.\d+")
+# Time, CANFD, channel, identifier, name, direction.
+_FIELDS_TO_DIRECTION: Final = 5
 
 
 def kind_of_event(words: Sequence[bytes]) -> str:
@@ -43,6 +46,7 @@ def kind_of_event(words: Sequence[bytes]) -> str:
     """
     known = _known_kind(words)
     if known is not None:
+        check_no_frame_behind(words)
         return known
     if len(words) > 1 and words[1] in (b":=", b"="):
         return ENVIRONMENT
@@ -56,7 +60,17 @@ def kind_of_channel_event(words: Sequence[bytes]) -> str:
     known = _known_kind(words)
     if known is None:
         raise LineError("neither an identifier with Rx or Tx nor an event that is known")
+    check_no_frame_behind(words)
     return known
+
+
+def check_no_frame_behind(words: Sequence[bytes]) -> None:
+    """A recorder that was killed ends within an event; the frame that another appends goes on in its line.
+    Raises `LineError`."""
+    for at, word in enumerate(words):
+        behind = words[at + 1 : at + 1 + _FIELDS_TO_DIRECTION]
+        if _STAMP.fullmatch(word) and any(one.lower() in _OF_FRAMES for one in behind[1:]):
+            raise LineError("two lines in one: a line end is missing")
 
 
 def _known_kind(words: Sequence[bytes]) -> str | None:

@@ -90,6 +90,8 @@ def test_remote_fd_and_error_frames() -> None:
         ("24:00:00:0000 Rx 1 0x100 s 1 1F", "not a time of day"),
         ("00:00:60:0000 Rx 1 0x100 s 1 1F", "not a time and a channel"),
         ("hello", "not a line of a BUSMASTER log"),
+        ("***STOP DATE AND TIME ***10:00:00:0000 Rx 1 0x12 s 1 01", "two lines in one"),
+        ("10:00:00:0000 Rx 1 0x12 ERR 8 Bit 10:00:00:0001 Rx 1 0x12 s 1 01", "two lines in one"),
     ],
 )
 def test_what_no_frame_can_be_is_named(line: str, reason: str) -> None:

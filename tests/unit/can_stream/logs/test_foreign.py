@@ -223,3 +223,24 @@ def test_a_log_that_was_not_finished_is_read_and_left_as_it_is(
     assert_all_are_read(path)
     assert path.read_bytes() == content
     assert list(copies.iterdir()) == []
+
+
+@NEEDS_ASAMMDF
+def test_a_library_that_reads_mf4_in_another_way_is_named_and_the_log_is_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Later:
+        def __init__(self) -> None:
+            self.opened = True
+
+        def __iter__(self) -> Iterator[can.Message]:
+            return iter(())
+
+    monkeypatch.setattr(can, "MF4Reader", Later)
+    blocks = list[ForeignBlock]()
+    mf4_process.read_mf4("a.mf4", blocks.append)
+    (block,) = blocks
+    assert block.is_last
+    assert block.unreadable == 1
+    assert "install can-edge-agent[mf4] anew" in block.faults[0]
+    assert "damaged" not in block.faults[0]

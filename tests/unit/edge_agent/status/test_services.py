@@ -263,8 +263,8 @@ async def test_the_numbers_of_a_decoder_say_what_became_of_every_value() -> None
 # -- the uplink
 
 
-def of_uplink(parts: AgentParts, now_seconds: float = 1000.0, url: str = "https://user@s.example") -> Any:
-    return uplink_service(MAKER, parts.uplink, ServerSection(url), now_seconds, NOW_NS)
+def of_uplink(parts: AgentParts, url: str = "https://user@s.example") -> Any:
+    return uplink_service(MAKER, parts.uplink, ServerSection(url), parts.clock.monotonic_seconds(), NOW_NS)
 
 
 async def test_an_uplink_in_clear_text_to_another_machine_is_degraded_where_nobody_allowed_it(
