@@ -117,7 +117,11 @@ async def test_what_is_activated_is_carried_whole_with_its_age_and_by_the_next_s
         await asyncio.to_thread(eventually, (state / "spool").exists, "a start without a network")
     activations = state / "state" / "activations-van7.json"
     assert FIRST in activations.read_text()
-    async with listening() as server, running(config_of(state, request.node.name, server.url)):
+    async with (
+        listening() as server,
+        knowing_ages(server),
+        running(config_of(state, request.node.name, server.url)),
+    ):
         await server.lanes.until(1)
         starts = {one.start_id for one in server.lanes[0].lanes[0].backlog}
         assert len(starts) == 2, "that of the start without a network, and this one"
@@ -134,6 +138,13 @@ async def test_what_is_activated_is_carried_whole_with_its_age_and_by_the_next_s
         await asyncio.to_thread(eventually, lambda: KEPT_ID in carried(server.packets), "it filters again")
         assert carried(server.packets).count(OTHER_ID) == heard
     assert activations.read_text() == "{}"
+
+
+@contextlib.asynccontextmanager
+async def knowing_ages(server: UplinkServer) -> AsyncIterator[None]:
+    """It says so from its first answer on: it knows markers then."""
+    server.wants_ages = True
+    yield
 
 
 async def until_heard(bus: can.BusABC, server: UplinkServer) -> int:
