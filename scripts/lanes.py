@@ -51,16 +51,16 @@ class Lane(NamedTuple):
 LANES: Final[Mapping[str, Lane]] = {
     "lint": Lane(30, ([str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."])),
     "types": Lane(120, ([str(BIN / "mypy")],)),
-    "unit": Lane(300, tests=(*TWO_AT_A_TIME, "tests/unit"), measured=True),
-    "property": Lane(240, tests=(*TWO_AT_A_TIME, "tests/property"), measured=True),
+    "unit": Lane(320, tests=(*TWO_AT_A_TIME, "tests/unit"), measured=True),
+    "property": Lane(300, tests=(*TWO_AT_A_TIME, "tests/property"), measured=True),
     "integration": Lane(
-        1200,
+        1380,
         tests=(*TWO_AT_A_TIME, "-m", "not speed", "tests/integration"),
         speed=("-m", "speed", "tests/integration"),
     ),
     "coverage": Lane(30, ([sys.executable, str(ROOT / "scripts" / "coverage_table.py")],)),
     "roots": Lane(420, tests=(*TWO_FILES_AT_A_TIME, "tests/roots")),
-    "vm": Lane(660, tests=(*TWO_FILES_AT_A_TIME, "tests/vm")),
+    "vm": Lane(700, tests=(*TWO_FILES_AT_A_TIME, "tests/vm")),
     "browser": Lane(240, tests=(*TWO_AT_A_TIME, "tests/browser")),
 }
 
