@@ -109,10 +109,15 @@ class AscReader:
             return BLANK
         stamp = _STAMP.fullmatch(words[0])
         if stamp is None:
-            return self.header.read_line(line.strip(), words)
+            kind = self.header.read_line(line.strip(), words)
+            check_no_frame_behind(words)
+            return kind
         # The clock first: relative times count lines that are no frames, and those that cannot be read.
         now = self.header.clock.read(timestamp_ns(stamp[1], stamp[2] or b""))
-        return self._read_event(now, words[1:])
+        read = self._read_event(now, words[1:])
+        if isinstance(read, str) or read[3] & _ERROR_FRAME:
+            check_no_frame_behind(words[1:])
+        return read
 
     def _read_event(self, now: int, words: list[bytes]) -> Row | str:
         if not words:
@@ -194,8 +199,7 @@ def _check_one_line(words: Sequence[bytes]) -> None:
         raise LineError("two lines in one: a line end is missing")
 
 
-def _error_frame(now: int, channel: bytes, direction: int, rest: Sequence[bytes]) -> Row:
-    check_no_frame_behind(rest)
+def _error_frame(now: int, channel: bytes, direction: int) -> Row:
     return now, _channel_name(channel), 0, _ERROR_FRAME | direction, 0, b""
 
 
@@ -222,7 +226,7 @@ def _bytes_of(words: Sequence[bytes], count: int, base: int) -> bytes:
 def _read_classic_event(now: int, words: list[bytes], base: int) -> Row | str:
     """A line behind whose time a channel stands."""
     if len(words) > 1 and words[1].lower().startswith(_ERROR):
-        return _error_frame(now, words[0], 0, words[1:])
+        return _error_frame(now, words[0], 0)
     direction = words[2].lower() if len(words) > 2 else b""
     if direction == _REQUEST:
         return TRANSMIT_REQUEST
@@ -262,14 +266,14 @@ def _read_fd_event(now: int, words: list[bytes]) -> Row | str:
     """A line behind whose time stand `CANFD` and a channel: CAN FD, and classic frames of such a channel."""
     direction = words[1].lower() if len(words) > 1 else b""
     if direction.startswith(_ERROR):
-        return _error_frame(now, words[0], 0, words[1:])
+        return _error_frame(now, words[0], 0)
     if direction == _REQUEST:
         return TRANSMIT_REQUEST
     if direction not in _DIRECTIONS or len(words) < 3:
         return kind_of_channel_event(words[1:])
     sent = _DIRECTIONS[direction]
     if words[2].lower().startswith(_ERROR):
-        return _error_frame(now, words[0], sent, words[2:])
+        return _error_frame(now, words[0], sent)
     arbitration_id, flags = _identifier(words[2], 16)
     columns, data = _fd_columns(words[3:])
     more, length = frame_of(columns)

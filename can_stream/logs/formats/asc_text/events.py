@@ -46,7 +46,6 @@ def kind_of_event(words: Sequence[bytes]) -> str:
     """
     known = _known_kind(words)
     if known is not None:
-        check_no_frame_behind(words)
         return known
     if len(words) > 1 and words[1] in (b":=", b"="):
         return ENVIRONMENT
@@ -60,7 +59,6 @@ def kind_of_channel_event(words: Sequence[bytes]) -> str:
     known = _known_kind(words)
     if known is None:
         raise LineError("neither an identifier with Rx or Tx nor an event that is known")
-    check_no_frame_behind(words)
     return known
 
 

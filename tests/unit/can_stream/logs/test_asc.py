@@ -197,6 +197,8 @@ def test_frames(line: bytes, row: Row) -> None:
         (b"0.0 CAN 1 Status:chip status error active   0.1 1 123 Rx d 1 02", "two lines in one"),
         (b"0.0 Start of measurement0.1 CANFD 1 Tx 123 1 0 8 8 01", "two lines in one"),
         (b"0.0 1 ErrorFrame Flags = 0xe ID = 0 0.1 1 123x Rx d 1 02", "two lines in one"),
+        (b"0.0 1 123 TxRq d 1 01 0.1 1 124 Rx d 1 02", "two lines in one"),
+        (b"End TriggerBlock 0.1 1 124 Rx d 1 02", "two lines in one"),
         (b"0.0 Li 3d Rx 1 00 checksum = 3 0.1 1 123x Rx d 1 02", "two lines in one"),
         (b"hello", "not a line of an ASC log"),
         (b"base oct", "the base is neither hex nor dec"),
