@@ -29,12 +29,16 @@ class NumberedRecording:
         """The gaps, and how many frames they say."""
         return [(where, frames) for where, frames, _ in self.gaps]
 
+    @property
+    def unexplained(self) -> set[int]:
+        """The numbers behind which frames are missing and no gap stands."""
+        before = {number for _, _, number in self.gaps}
+        return {a for a, b in pairwise(self.numbers) if b != a + 1} - before
+
     def assert_in_order(self) -> None:
         """All is there once and in order, and a gap stands where numbers are missing."""
         assert self.numbers == sorted(set(self.numbers)), "twice, or out of order"
-        before = {number for _, _, number in self.gaps}
-        jumps = {a for a, b in pairwise(self.numbers) if b != a + 1}
-        assert jumps <= before, "missing frames and no gap"
+        assert not self.unexplained, "missing frames and no gap"
 
 
 def numbered_recording(server: StreamServer, dongle_id: str, token: str) -> NumberedRecording:
