@@ -6,6 +6,7 @@ import msgspec
 
 from can_stream.protocol.control import Confirms
 from can_stream.protocol.relay_control import Totals
+from edge_agent.relay.account.counted import IdCounts
 
 
 class RelayFigures(msgspec.Struct, frozen=True):
@@ -13,7 +14,8 @@ class RelayFigures(msgspec.Struct, frozen=True):
 
     `connected`: whether a server can hand frames, else `message` says why not. `waits_for`: why frames that
     are here are not sent now, "" where they are. `stopped`: why this gateway lets none through. The
-    relay is stopped while `stop_file` exists. `totals` are those of the record, of all starts that it knows.
+    relay is stopped while `stop_file` exists. `totals` are those of the record, of all starts that it knows,
+    `by_id` those of this process.
     """
 
     dongle_id: str
@@ -28,3 +30,4 @@ class RelayFigures(msgspec.Struct, frozen=True):
     totals: Totals = Totals()
     latency_ms: tuple[float, float] | None = None
     malformed: int = 0
+    by_id: list[IdCounts] = []

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -14,6 +15,7 @@ from can_stream.protocol.control import CanEmptyQueue, Confirms
 from can_stream.protocol.relay_control import Totals, plus
 from edge_agent.config.transmit import RelaySection
 from edge_agent.host.clock import Clock
+from edge_agent.relay.account.by_id import MOST_IDS
 from edge_agent.relay.bus_watch import BusWatch
 from edge_agent.relay.downlink.connection import Downlink, DownlinkState
 from edge_agent.relay.figures import RelayFigures
@@ -23,6 +25,9 @@ from edge_agent.relay.sink import Sink, SinkLimits
 from edge_agent.relay.stopping import stop_file
 from edge_agent.transmit.policy import RelayPolicy
 from edge_agent.uplink.opening import ServerDoor
+
+# Of all dongles in one document, which has a bound.
+MOST_ROWS: Final = 4096
 
 
 class Target(Struct, frozen=True):
@@ -138,6 +143,7 @@ class Relay:
             confirms=side.confirms,
             totals=_sum([cursor.totals for cursor in runner.sink.hello().cursors]),
             malformed=downlink.malformed,
+            by_id=runner.sink.by_id.rows(min(MOST_IDS, MOST_ROWS // len(self._runners))),
         )
 
     def _wake(self) -> None:

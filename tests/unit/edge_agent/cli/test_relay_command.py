@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from typing import Final
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from can_stream.protocol.relay_control import Totals
 from edge_agent.cli.main import main
+from edge_agent.relay.account.counted import IdCounts
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.relay.stopping import is_stopped, stop_file
 from edge_agent.status.document import AgentStatus
@@ -106,7 +109,26 @@ def test_it_is_shown_for_all_dongles_or_one(tmp_path: Path) -> None:
         assert unknown.exit_code == 1
         assert "no relay may transmit to van7-x: it may to van7-a, van7-b" in unknown.output
     with agent_at(socket):
-        assert "transmit` of its file is off" in relay("show", "--socket", socket).output
+        off = relay("show", "--socket", socket).output
+        assert "`[relay] transmit` of the agent's file is off" in off
+        assert "`edge-agent doctor --relay`" in off
+
+
+def test_the_counts_by_id_are_shown_and_are_in_the_document(tmp_path: Path) -> None:
+    socket = tmp_path / "s.sock"
+    rows = [IdCounts("0x123", {"dry_run": 3}), IdCounts(None, {"not_allowed": 1})]
+    one = replace(figures("van7-a", tmp_path), by_id=rows)
+    with agent_at(socket, one, figures("van7-b", tmp_path)):
+        assert "    0x123  3 dry_run\n    other ids  1 not_allowed\n" in relay("--socket", socket).output
+        said = relay("van7-a", "--json", "--socket", socket)
+    assert said.exit_code == 0
+    document = json.loads(said.output)
+    assert (document["agent_id"], len(document["relays"])) == ("van7", 1)
+    assert document["relays"][0]["dongle_id"] == "van7-a"
+    assert document["relays"][0]["by_id"] == [
+        {"id": "0x123", "frames": {"dry_run": 3}},
+        {"id": None, "frames": {"not_allowed": 1}},
+    ]
 
 
 def test_where_no_agent_answers_that_is_said(tmp_path: Path) -> None:

@@ -141,11 +141,27 @@ async def test_what_the_file_does_not_allow_never_goes_and_the_rest_does(tmp_pat
     section = RelaySection(
         transmit="allowlist", allow=[AllowEntry(5)], max_age_seconds=2.0, lease_seconds=0.5
     )
-    async with whole(tmp_path, section=section) as all_of_it, all_of_it.agent():
+    async with whole(tmp_path, section=section) as all_of_it, all_of_it.agent() as relay:
         await all_of_it.server.hand_frames(frames(0, 10), 0)
         totals = (await all_of_it.server.until_settled(10)).totals
         assert all_of_it.bus.seen == [5]
         assert (totals.sent, totals.not_sent) == (1, {"not_allowed": 9})
+        rows = {row.id: row.frames for row in relay.figures()[0].by_id}
+        assert rows.pop("0x005") == {"sent": 1}
+        assert list(rows.values()) == [{"not_allowed": 1}] * 9
+
+
+async def test_a_dry_run_counts_what_would_have_been_sent_by_id(tmp_path: Path) -> None:
+    section = RelaySection(
+        transmit="allowlist", allow=[AllowEntry(5)], max_age_seconds=2.0, lease_seconds=0.5, dry_run=True
+    )
+    async with whole(tmp_path, section=section) as all_of_it, all_of_it.agent() as relay:
+        await all_of_it.server.hand_frames(frames(4, 3), 0)
+        await all_of_it.server.until_settled(3)
+        assert all_of_it.bus.seen == []
+        assert {row.id: row.frames for row in relay.figures()[0].by_id} == {
+            "0x004": {"not_allowed": 1}, "0x005": {"dry_run": 1}, "0x006": {"not_allowed": 1},
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("age", ["old", "unknown"])
