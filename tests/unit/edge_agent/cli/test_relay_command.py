@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +15,7 @@ from edge_agent.cli.main import main
 from edge_agent.relay.account.counted import IdCounts
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.relay.stopping import is_stopped, stop_file
-from edge_agent.status.document import AgentStatus
-from edge_agent.status.socket import serving_status
+from tests.helpers.said_status import agent_at
 
 CONFIG: Final = """
 [server]
@@ -40,31 +35,6 @@ interface = "virtual"
 channel = "c"
 """
 PERMITTED: Final = '[relay]\ntransmit = "all"\nmax_age_seconds = 2\n'
-
-
-@contextmanager
-def agent_at(path: Path, *relays: RelayFigures) -> Iterator[None]:
-    """An agent that says this of its relays, in a loop of its own."""
-    status = AgentStatus(
-        "van7", "1", "0" * 16, 1, "2025-01-01T00:00:00Z", 1.0, True, "http://x", [], [], relays=list(relays)
-    )
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        async with serving_status(path, lambda: status):
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(20)
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture(autouse=True)
