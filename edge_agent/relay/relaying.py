@@ -20,9 +20,9 @@ from edge_agent.relay.bus_watch import BusWatch
 from edge_agent.relay.downlink.connection import Downlink, DownlinkState
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.relay.record_file import open_record
-from edge_agent.relay.running import BusPort, SinkRunner, Switches
+from edge_agent.relay.running import BusPort, SinkRunner
 from edge_agent.relay.sink import Sink, SinkLimits
-from edge_agent.relay.stopping import stop_file
+from edge_agent.relay.stopping import Switches, stop_file
 from edge_agent.transmit.policy import RelayPolicy
 from edge_agent.uplink.opening import ServerDoor
 
@@ -143,6 +143,9 @@ class Relay:
             confirms=side.confirms,
             totals=_sum([cursor.totals for cursor in runner.sink.hello().cursors]),
             malformed=downlink.malformed,
+            asleep=runner.is_asleep,
+            bit_rate=runner.bit_rate,
+            group=downlink.group(dongle_id),
             by_id=runner.sink.by_id.rows(min(MOST_IDS, MOST_ROWS // len(self._runners))),
         )
 

@@ -45,12 +45,25 @@ REASONS: Final[dict[NotSent, str]] = {
 }
 """Why a frame was not put on the bus, as the one here who may change it reads it."""
 
+GROUP_REASONS: Final = {
+    "offline_side": "one side cannot be reached: look there with `edge-agent doctor`",
+    "bus_load": WAITS["bus_load"],
+    "replaying": "it is catching up after an outage: wait",
+}
+"""Why a group is degraded, where the server says a word alone; with its other words it says what to do."""
+
 
 def waits_sentence(waits_for: str) -> str:
     """What frames wait for, and what to do: of a word, with what follows it."""
     word, _, more = waits_for.partition(":")
     meant = WAITS.get(word.strip(), "see docs/relay.md")
     return f"{waits_for} ({meant})" if more else f"{word} ({meant})"
+
+
+def group_sentence(reason: str) -> str:
+    """Why a group is degraded, and what to do."""
+    meant = GROUP_REASONS.get(reason)
+    return reason if meant is None else f"{reason} ({meant})"
 
 
 def reason_sentence(reason: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
 from can_stream.protocol.control import CanEmptyQueue, Confirms
-from can_stream.protocol.relay_control import Credit, RelayPing
+from can_stream.protocol.relay_control import Credit, GroupStanding, RelayPing, RelayPong
 from edge_agent.config.transmit import AllowEntry, RelaySection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
@@ -128,6 +128,21 @@ async def test_what_is_handed_over_comes_out_in_order_each_once_and_is_settled(t
         assert (one.connected, one.source_dongle_id, one.confirms) == (True, "truck-c", "bus")
         assert one.totals.sent == 200
         assert relay.side("van-a").stopped == ""
+
+
+async def test_what_the_gateway_and_the_server_know_of_a_bus_is_told(tmp_path: Path) -> None:
+    """For whoever asks why nothing is relayed."""
+    bus = EchoingBus()
+    async with whole(tmp_path, bus) as all_of_it, all_of_it.agent(awake=False) as relay:
+        (one,) = relay.figures()
+        assert (one.asleep, one.bit_rate, one.group) == (True, 500_000, None)
+        relay.hear("van-a", frames(0x7FF, 1))
+        bus.rates = BusRates(TargetBus(listen_only=False, fd=False), None, None)
+        standing = GroupStanding("van-a", "vans", "degraded", "loop: x")
+        await all_of_it.server.say_to_sink(RelayPong(10_000, [], [standing]))
+        await soon(lambda: relay.figures()[0].group == standing, "it is told of its group")
+        (one,) = relay.figures()
+        assert (one.asleep, one.bit_rate) == (False, 0)
 
 
 async def test_a_queue_that_confirms_is_accepted(tmp_path: Path) -> None:
