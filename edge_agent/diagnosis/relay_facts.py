@@ -104,7 +104,8 @@ def _facts_of_sink(one: RelayFigures, *, is_open: bool) -> Iterator[Fact]:
     if one.asleep:
         yield Fact("relay_asleep", about, reason_sentence("asleep"))
     if one.dry_run:
-        yield Fact("relay_dry_run", about, reason_sentence("dry_run"))
+        text = "its group is active as a dry run: nothing is sent; activate it without `dry_run`"
+        yield Fact("relay_dry_run", about, text)
     word = one.waits_for.partition(":")[0].strip()
     if word and not (word == "bit_rate" and one.bit_rate == 0):
         yield Fact(f"relay_{word}", about, f"frames wait for: {waits_sentence(one.waits_for)}")
