@@ -158,11 +158,28 @@ class Directions(ControlMessageBase, frozen=True, tag="directions"):
         _check_cursors([direction.cursors for direction in self.directions])
 
 
+class GroupStanding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The group of a sink's dongle as its operator sees it, with remedies; for whoever asks at the gateway.
+
+    `reason`: why it is not active. `closed`: why nothing is relayed to this dongle, "" where the way is open.
+    """
+
+    sink_dongle_id: Identifier
+    group_id: Identifier
+    mode: Literal["inactive", "active", "degraded"]
+    reason: Text = ""
+    closed: Text = ""
+
+
 class RelayPong(ControlMessageBase, frozen=True, tag="relay_pong"):
-    """The answer to a ping: the activations that are still on."""
+    """The answer to a ping: the activations that are still on.
+
+    `groups`: those of the hello's dongles, all of them, where one stands differently now; else None.
+    """
 
     number: PingNumber
     activations: Annotated[list[ActivationName], Meta(max_length=MAX_DONGLES)]
+    groups: Annotated[list[GroupStanding], Meta(max_length=MAX_DONGLES)] | None = None
 
 
 FromSink = RelayHello | RelayPing | Settled | Credit | SinkState

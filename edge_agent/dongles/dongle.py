@@ -102,6 +102,11 @@ class Dongle:
             info if at is None else msgspec.structs.replace(info, channel=at.channel, device_id=at.device_id)
         )
 
+    @property
+    def is_carried(self) -> bool:
+        """Whether its frames are carried for an activation."""
+        return bool(self._activation)
+
     def carry(self, activation: str) -> None:
         """Its frames are carried for that from here on, "" for none: all of them, whatever its section says.
 

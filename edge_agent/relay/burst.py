@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from msgspec import Struct
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch, FrameFlag
 from can_stream.protocol.control import Confirms
 from can_stream.protocol.relay_control import NotSent
+from edge_agent.relay.account.by_id import id_keys
 from edge_agent.relay.record import OpenBurst
 
 # What another node of the bus could tell apart; ESI is the sender's own state.
@@ -21,7 +23,7 @@ _FD: Final = int(FrameFlag.FD)
 class Cut(Struct, frozen=True):
     """`frames` at `positions` of their start, each read at `born_ns` at the earliest (CLOCK_BOOTTIME), and
     what is `refused` between and behind them, up to `through`. `sure_from`: the first position of what was
-    surely offered to nobody before; None: of none."""
+    surely offered to nobody before; None: of none. `refused_ids`: by `id_keys`, of each."""
 
     frames: FrameBatch
     positions: list[int]
@@ -29,6 +31,7 @@ class Cut(Struct, frozen=True):
     through: int
     refused: list[tuple[int, NotSent]]
     sure_from: int | None = None
+    refused_ids: Sequence[int] = ()
 
 
 class Burst:
@@ -47,6 +50,7 @@ class Burst:
         self.deadline_ns = deadline_ns
         self._positions = cut.positions
         self._refused = cut.refused
+        self._id_at = dict(zip((at for at, _ in cut.refused), cut.refused_ids, strict=False))
         self._awaited = [*enumerate(frame_keys(cut.frames))]
 
     def opened(self) -> OpenBurst:
@@ -58,6 +62,18 @@ class Burst:
     def refused(self) -> dict[NotSent, int]:
         """What is settled with it, by reason."""
         return dict(Counter(reason for _, reason in self._refused))
+
+    def fates(self, taken_as: str, *, doubt: bool) -> list[tuple[int, str]]:
+        """The id and fate of each frame, and of what was refused with it.
+
+        `taken_as`: what has become of the frames, but of those without an echo where there is `doubt`.
+        """
+        awaited = {row for row, _ in self._awaited} if doubt else set()
+        rows = enumerate(id_keys(self.frames))
+        fates: list[tuple[int, str]] = [
+            (key, "in_doubt" if row in awaited else taken_as) for row, key in rows
+        ]
+        return fates + [(self._id_at[at], reason) for at, reason in self._refused if at in self._id_at]
 
     def keep(self, taken: int) -> None:
         """The driver took only the first of its frames, at least one."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from can_stream.protocol.control import Confirms
-from can_stream.protocol.relay_control import Totals
+from can_stream.protocol.relay_control import GroupStanding, Totals
+from edge_agent.relay.account.counted import IdCounts
+
+BROKEN: Final = "a fault of the agent, see its log: restart it, and report it"
+"""Why a gateway lets nothing through after a fault of its own."""
 
 
 class RelayFigures(msgspec.Struct, frozen=True):
@@ -13,7 +19,9 @@ class RelayFigures(msgspec.Struct, frozen=True):
 
     `connected`: whether a server can hand frames, else `message` says why not. `waits_for`: why frames that
     are here are not sent now, "" where they are. `stopped`: why this gateway lets none through. The
-    relay is stopped while `stop_file` exists. `totals` are those of the record, of all starts that it knows.
+    relay is stopped while `stop_file` exists. `totals` are those of the record, of all starts that it knows,
+    `by_id` those of this process. `asleep`: nobody else speaks on the bus, and it may not be
+    woken. `bit_rate`: in bit/s, 0 where it is not known. `group`: as the server says.
     """
 
     dongle_id: str
@@ -28,3 +36,7 @@ class RelayFigures(msgspec.Struct, frozen=True):
     totals: Totals = Totals()
     latency_ms: tuple[float, float] | None = None
     malformed: int = 0
+    by_id: list[IdCounts] = []
+    asleep: bool = False
+    bit_rate: int | None = None
+    group: GroupStanding | None = None

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from can_stream.protocol.relay_control import NotSent, Totals
+from edge_agent.relay.account.by_id import id_keys
 from edge_agent.relay.burst import Cut
 from edge_agent.relay.bus_facts import BusFacts
 from edge_agent.relay.waiting import WaitingItem
@@ -58,6 +59,11 @@ class Judged(Struct, frozen=True):
         counts.pop(NO_PART, 0)
         return self.positions[rows - 1] + 1, Totals(in_doubt=doubt, not_sent=cast(dict[NotSent, int], counts))
 
+    def told(self, rows: int) -> list[tuple[int, str]]:
+        """The id and fate of each of the first `rows` that counts."""
+        keys = id_keys(self.frames[:rows])
+        return [(key, fate) for key, fate in zip(keys, self.fates, strict=False) if fate != NO_PART]
+
     def cut(self, rows: Sequence[int]) -> Cut:
         """These rows that may go, consecutive ones of `may_go`, and what follows that will never go."""
         end = rows[-1] + 1
@@ -72,7 +78,12 @@ class Judged(Struct, frozen=True):
         positions = [self.positions[row] for row in rows]
         born_ns = [self.born_ns[row] for row in rows]
         through = self.positions[end - 1] + 1
-        return Cut(self.frames[chosen], positions, born_ns, through, refused, self.sure_from)
+        ids = id_keys(self.frames[rows[0] : end])
+        places = range(rows[0], end)
+        refused_ids = [
+            key for key, row in zip(ids, places, strict=True) if self.fates[row] not in (MAY_GO, NO_PART)
+        ]
+        return Cut(self.frames[chosen], positions, born_ns, through, refused, self.sure_from, refused_ids)
 
 
 class Judge:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -14,15 +15,19 @@ from can_stream.protocol.control import CanEmptyQueue, Confirms
 from can_stream.protocol.relay_control import Totals, plus
 from edge_agent.config.transmit import RelaySection
 from edge_agent.host.clock import Clock
+from edge_agent.relay.account.by_id import MOST_IDS
 from edge_agent.relay.bus_watch import BusWatch
 from edge_agent.relay.downlink.connection import Downlink, DownlinkState
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.relay.record_file import open_record
-from edge_agent.relay.running import BusPort, SinkRunner, Switches
+from edge_agent.relay.running import BusPort, SinkRunner
 from edge_agent.relay.sink import Sink, SinkLimits
-from edge_agent.relay.stopping import stop_file
+from edge_agent.relay.stopping import Switches, stop_file
 from edge_agent.transmit.policy import RelayPolicy
 from edge_agent.uplink.opening import ServerDoor
+
+# Of all dongles in one document, which has a bound.
+MOST_ROWS: Final = 4096
 
 
 class Target(Struct, frozen=True):
@@ -138,6 +143,10 @@ class Relay:
             confirms=side.confirms,
             totals=_sum([cursor.totals for cursor in runner.sink.hello().cursors]),
             malformed=downlink.malformed,
+            asleep=runner.is_asleep,
+            bit_rate=runner.bit_rate,
+            group=downlink.group(dongle_id),
+            by_id=runner.sink.by_id.rows(min(MOST_IDS, MOST_ROWS // len(self._runners))),
         )
 
     def _wake(self) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -16,8 +15,9 @@ from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
 from edge_agent.relay.bus_facts import BusFacts
 from edge_agent.relay.bus_watch import BusWatch
+from edge_agent.relay.figures import BROKEN
 from edge_agent.relay.sink import Sink
-from edge_agent.relay.stopping import is_enabled, is_stopped
+from edge_agent.relay.stopping import Switches
 from edge_agent.transmit.policy import TargetBus
 from edge_agent.transmit.writer import Writer
 
@@ -61,21 +61,6 @@ class BusPort(Protocol):
         """It cannot be written to: it is opened again."""
 
 
-class Switches(Struct, frozen=True):
-    """The files that stop the relay: `stop_file` by being there, `enable_file` by not being there."""
-
-    stop_file: Path
-    enable_file: Path | None = None
-
-    def stopped(self) -> str:
-        """Why nothing goes through now, "" where something may."""
-        if is_stopped(self.stop_file):
-            return "`edge-agent relay stop` was said here; `edge-agent relay start` lets it go on"
-        if not is_enabled(self.enable_file):
-            return f"`enable_file` {self.enable_file} does not exist"
-        return ""
-
-
 class SinkRunner:
     """`on_reports` is called where the server is to be told something, `on_change` where the dongle's side of
     the relay stands differently: `stopped` and `writer` are what is told of it."""
@@ -103,6 +88,16 @@ class SinkRunner:
         self._unanswered = self._taken = 0
         self._is_broken = False
         self._wake = asyncio.Event()
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether nobody else speaks on the bus, so that nothing is sent there."""
+        return self._watch.is_asleep(self._clock.boottime_ns())
+
+    @property
+    def bit_rate(self) -> int:
+        """Of the bus, in bit/s; 0 where it is not known."""
+        return self._port.rates.bit_rate or 0
 
     def wake(self) -> None:
         """There may be something to send."""
@@ -183,7 +178,7 @@ class SinkRunner:
     def _break(self) -> None:
         _logger.exception("nothing is relayed any more to this bus: %s", self.sink.hello().dongle_id)
         self._is_broken = True
-        self.stopped = "a fault of the agent, see its log: restart it, and report it"
+        self.stopped = BROKEN
         self._on_change()
 
     def _look(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
 from can_stream.protocol.relay_control import Cursor, Direction, NotSent, Totals
 from can_stream.protocol.relay_items import Counts
+from edge_agent.relay.account.by_id import CountsById
 from edge_agent.relay.burst import Burst
 from edge_agent.relay.judging import Judged
 from edge_agent.relay.record import Record
@@ -17,11 +19,12 @@ from edge_agent.relay.waiting import WaitingItem
 class Settling:
     """Settles for one bus, from the source `source_dongle_id`. Times are CLOCK_BOOTTIME.
 
-    A burst that a killed process has left open is in doubt, and is not repeated.
+    A burst that a killed process has left open is in doubt, and is not repeated. `by_id`: since the start.
     """
 
     def __init__(self, record: Record, now_ns: int) -> None:
         self.source_dongle_id = ""
+        self.by_id: Final = CountsById()
         self._record = record
         self._moved: dict[tuple[str, str], None] = {}
         burst = record.burst
@@ -55,6 +58,7 @@ class Settling:
     def refuse(self, judged: Judged, rows: int, now_ns: int) -> int:
         """The first rows of these will never go. The position behind them."""
         through, totals = judged.refused(rows)
+        self.by_id.add(judged.told(rows))
         moved = Cursor(self.source_dongle_id, judged.start_id, through)
         self._record.settle(moved, now_ns, totals, sure_from=judged.sure_from)
         self.ask(self.source_dongle_id, judged.start_id)
@@ -78,6 +82,8 @@ class Settling:
         not_sent = dict(burst.refused())
         for reason, frames in totals.not_sent.items():
             not_sent[reason] = not_sent.get(reason, 0) + frames
+        taken_as = next(iter(totals.not_sent), "sent" if burst.confirms == "bus" else "accepted")
+        self.by_id.add(burst.fates(taken_as, doubt=totals.in_doubt > 0))
         moved = Cursor(burst.source_dongle_id, burst.start_id, burst.through)
         settled = replace(totals, not_sent=not_sent)
         self._record.settle(moved, now_ns, settled, sure_from=burst.sure_from, closes=True)

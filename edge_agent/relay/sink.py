@@ -49,7 +49,8 @@ class SinkLimits(Struct, frozen=True):
 class Sink:
     """All times are `now_ns` of CLOCK_BOOTTIME.
 
-    `waits_for`: why nothing is sent now: "" | lease | burst | queue | bus | bus_load | bit_rate.
+    `waits_for`: why nothing is sent now, a word of `account/words.WAITS`, or "". `by_id`: what has become of
+    frames since this process began.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Sink:
         self._limits = limits
         self._max_age_ns = round(limits.max_age_seconds * 1e9)
         self._settling = Settling(record, now_ns)
+        self.by_id: Final = self._settling.by_id
         self._judge = Judge(policy, self._settling.is_doubtful)
         self._looks_behind = policy.looks_behind
         self._lease = Lease(round(limits.lease_seconds * 1e9))

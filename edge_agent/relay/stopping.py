@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from edge_agent.errors import RelayStopError
 
 PREFIX: Final = "relay-stopped-"
@@ -36,6 +38,21 @@ def is_stopped(path: Path) -> bool:
 def is_enabled(path: Path | None) -> bool:
     """Whether the file of `enable_file` exists, where one is configured; what cannot be known is a no."""
     return path is None or os.path.exists(path)  # noqa: PTH110 - raises nothing
+
+
+class Switches(Struct, frozen=True):
+    """The files that stop the relay: `stop_file` by being there, `enable_file` by not being there."""
+
+    stop_file: Path
+    enable_file: Path | None = None
+
+    def stopped(self) -> str:
+        """Why nothing goes through now, "" where something may."""
+        if is_stopped(self.stop_file):
+            return "`edge-agent relay stop` was said here; `edge-agent relay start` lets it go on"
+        if not is_enabled(self.enable_file):
+            return f"`enable_file` {self.enable_file} does not exist; frames may be sent here once it does"
+        return ""
 
 
 def stop(path: Path) -> bool:

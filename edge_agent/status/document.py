@@ -19,6 +19,7 @@ class DongleStatus(msgspec.Struct, frozen=True):
 
     `frames_per_second` is the mean of the last seconds; `seconds_since_frame` is None before the first frame.
     `values` is None without databases. `mode` is that of the configuration; agents of before do not say it.
+    `carried`: whether its frames are relayed to the other side of an active group.
     """
 
     dongle_id: str
@@ -30,6 +31,7 @@ class DongleStatus(msgspec.Struct, frozen=True):
     frames: Books
     values: Books | None = None
     mode: str = ""
+    carried: bool = False
 
 
 class AgentStatus(msgspec.Struct, frozen=True):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from can_stream.protocol.relay_control import Totals
+from edge_agent.relay.account.counted import IdCounts
+from edge_agent.relay.account.words import reason_sentence, waits_sentence
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.status.accounting import grouped
 
@@ -26,7 +28,7 @@ def relay_sentence(one: RelayFigures) -> str:
     if one.source_dongle_id is None:
         return "connected; no group is active here"
     dry = ", a dry run: nothing is sent" if one.dry_run else ""
-    waits = f"; frames wait for: {one.waits_for}" if one.waits_for else ""
+    waits = f"; frames wait for: {waits_sentence(one.waits_for)}" if one.waits_for else ""
     return f"from {one.source_dongle_id}{dry}{waits}"
 
 
@@ -51,3 +53,16 @@ def relay_lines(one: RelayFigures) -> Iterator[str]:
     if one.latency_ms is not None:
         p50, p99 = one.latency_ms
         yield f"  age at the echo: {p50:.1f} ms (p50), {p99:.1f} ms (p99)"
+    for reason in one.totals.not_sent:
+        yield f"  {reason_sentence(reason)}"
+    yield from _by_id(one.by_id)
+
+
+def _by_id(rows: Sequence[IdCounts]) -> Iterator[str]:
+    if not rows:
+        return
+    yield "  by id, since the agent's start:"
+    for row in rows:
+        counts = sorted(row.frames.items(), key=lambda item: -item[1])
+        told = ", ".join(f"{grouped(frames)} {fate}" for fate, frames in counts)
+        yield f"    {'other ids' if row.id is None else row.id}  {told}"

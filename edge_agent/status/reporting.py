@@ -144,6 +144,7 @@ class Reporter:
             frames=frames_ledger(dongle).books(),
             values=None if values is None else values.books(),
             mode=dongle.info.mode,
+            carried=dongle.is_carried,
         )
 
     def _rate(self, dongle: Dongle) -> FrameRate:

@@ -17,6 +17,7 @@ from can_stream.protocol.relay_control import (
     Direction,
     Directions,
     FromSink,
+    GroupStanding,
     RelayHello,
     RelayPing,
     RelayPong,
@@ -38,6 +39,7 @@ from stream_server.relay.values import RelayItem
 # What lies in buffers grows old, and holds up the lease of whoever is behind it.
 BUFFER_BYTES: Final = 65_536
 WAIT_SECONDS: Final = 1.0
+GROUPS_NS: Final = 1_000_000_000
 
 
 async def serve_relay(call: Call) -> web.WebSocketResponse:
@@ -104,7 +106,8 @@ class SinkConnection:
         self._sending = asyncio.Lock()
         self._links: dict[str, Link] = {}
         self._told: list[tuple[Link, str, bool]] = []
-        self._number = 0
+        self._number = self._groups_due_ns = 0
+        self._groups_told: list[GroupStanding] = []
 
     async def take(self, said: FromSink) -> None:
         """One message. SessionError."""
@@ -112,7 +115,7 @@ class SinkConnection:
             case RelayPing():
                 self._heard.came(said.number, clock.boottime_ns())
                 on = [link.direction.activation for link in self._links.values() if self._relay.is_on(link)]
-                await self._say(RelayPong(said.number, sorted(set(on))))
+                await self._say(RelayPong(said.number, sorted(set(on)), self._groups()))
             case Settled():
                 self._check_own(said.sink_dongle_id)
                 link = self._links.get(said.sink_dongle_id)
@@ -127,6 +130,18 @@ class SinkConnection:
                 self._state(said)
             case RelayHello():
                 raise SessionError("relay_hello was said already")
+
+    def _groups(self) -> list[GroupStanding] | None:
+        """What has not been said so; looked at each second at most, for it is for people."""
+        now_ns = clock.boottime_ns()
+        if now_ns < self._groups_due_ns:
+            return None
+        self._groups_due_ns = now_ns + GROUPS_NS
+        groups = self._relay.groups_of(list(self._hellos))
+        if groups == self._groups_told:
+            return None
+        self._groups_told = groups
+        return groups
 
     def _check_own(self, dongle_id: str) -> None:
         if dongle_id not in self._hellos:

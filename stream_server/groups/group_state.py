@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from can_stream.protocol.relay_control import GroupStanding
 from stream_server.groups.activation import Activation
 from stream_server.groups.directions import OPEN
 from stream_server.groups.memberships import Group
@@ -15,6 +16,7 @@ from stream_server.streams.subject import Summarise
 Mode = Literal["inactive", "active", "degraded"]
 OfflineSide = Literal["A", "B", "AB"]
 WAYS: Final = ("a_to_b", "b_to_a")
+_TEXT: Final = 512
 
 
 class DirectionBooks(Struct, frozen=True):
@@ -68,6 +70,15 @@ def summariser(group: Group, standing: Callable[[], Standing]) -> Summarise:
         }
 
     return summarise
+
+
+def standing_to(dongle_id: str, state: Mapping[str, Any]) -> GroupStanding:
+    """What the gateway of `dongle_id` is told of a `group_state`: the way that leads to it."""
+    way = state["directions"]["a_to_b" if dongle_id == state["dongle_b_id"] else "b_to_a"]
+    reason = (state["reason"] or "")[:_TEXT]
+    return GroupStanding(
+        dongle_id, state["group_id"], state["mode"], reason, "" if way == OPEN else way[:_TEXT]
+    )
 
 
 def mode_of(standing: Standing, away: OfflineSide | None) -> tuple[Mode, str | None]:

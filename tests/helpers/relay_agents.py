@@ -174,12 +174,16 @@ class SinkOfTest:
         return said
 
     async def leases(self, number: int) -> list[str]:
+        """The activations that a ping is answered with."""
+        return (await self.pong(number)).activations
+
+    async def pong(self, number: int) -> RelayPong:
         """What a ping is answered with."""
         await self.say(RelayPing(number))
         while not isinstance(said := await self.next(), RelayPong):
             pass
         assert said.number == number
-        return said.activations
+        return said
 
     async def settle(self, source_dongle_id: str, start_id: str, position: int, totals: Totals) -> None:
         """All below the position is settled."""

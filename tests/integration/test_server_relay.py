@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,22 @@ async def test_the_end_of_an_activation_leaves_counts_and_no_lease(bridge: Bridg
     await sink2.settle("can0", START, 6, Totals(not_sent={"deactivated": 5}))
     while (await told(bridge.control)).activation == activation:
         pass
+
+
+async def test_a_gateway_is_told_how_its_group_stands_and_again_when_that_is_news(bridge: Bridge) -> None:
+    _, sink, _ = await relaying(bridge)
+    (said,) = (await sink.pong(1)).groups or []
+    assert (said.sink_dongle_id, said.group_id) == ("can8", (await bridge.state())["group_id"])
+    assert (said.mode, said.closed) == ("active", "")
+    assert (await sink.pong(2)).groups is None
+    await bridge.post("deactivate")
+    numbers = count(3)
+
+    async def news() -> bool:
+        groups = (await sink.pong(next(numbers))).groups
+        return groups is not None and groups[0].mode == "inactive"
+
+    await eventually(news)
 
 
 async def test_what_is_too_old_or_of_unknown_age_is_counted(bridge: Bridge) -> None:

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
+import msgspec
 
 from can_stream.command_line.parameters import FileName
 from edge_agent.cli.look.status import NOT_RUNNING, find_meant
@@ -24,6 +25,8 @@ from edge_agent.status.document import AgentStatus
 from edge_agent.status.relay_text import relay_lines
 from edge_agent.status.text import status_line
 from edge_agent.uplink.enrolled import load_config
+
+OFF: Final = "`[relay] transmit` of the agent's file is off, or all of its dongles listen only"
 
 
 class _DongleOrCommand(click.Group):
@@ -59,10 +62,11 @@ def relay() -> None:
 
 @relay.command()
 @_options
-def show(dongle: str | None, path: Path | None, socket: Path | None) -> None:
-    """Say what has become of the frames that groups relay here, and why any of them waits.
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def show(dongle: str | None, path: Path | None, socket: Path | None, *, as_json: bool) -> None:
+    """Say what has become of the frames that groups relay here, in all and by id, and why any of them waits.
 
-    Exit status 0, or 2 when no agent answers.
+    Each reason is told with what to do about it. Exit status 0, or 2 when no agent answers.
     """
     with told_in_one_sentence():
         try:
@@ -71,8 +75,13 @@ def show(dongle: str | None, path: Path | None, socket: Path | None) -> None:
             click.echo(f"Error: {error}", err=True)
             sys.exit(NOT_RUNNING)
     relays = _chosen(found, dongle)
+    if as_json:
+        document = {"agent_id": found.agent_id, "ts": found.ts, "relays": relays}
+        click.echo(msgspec.json.encode(document).decode())
+        return
     if not relays:
-        click.echo(f"agent {found.agent_id} lets no relay transmit: `[relay] transmit` of its file is off")
+        remedy = "`edge-agent doctor --relay` says what to do where one should"
+        click.echo(f"agent {found.agent_id} lets no relay transmit: {OFF}; {remedy}")
     for one in relays:
         for line in relay_lines(one):
             click.echo(status_line(line))
@@ -125,12 +134,10 @@ def _files(dongle: str | None, path: Path | None, socket: Path | None) -> list[t
     if dongle is not None and dongle not in files:
         raise _unknown(dongle, list(files))
     if not files:
-        raise click.ClickException(
-            "no relay may transmit here: `[relay] transmit` of the agent's file is off"
-        )
+        raise click.ClickException(f"no relay may transmit here: {OFF}")
     return [(name, file) for name, file in files.items() if dongle in (None, name)]
 
 
 def _unknown(dongle: str, names: list[str]) -> click.ClickException:
-    known = f"it may to {', '.join(names)}" if names else "`[relay] transmit` of the agent's file is off"
+    known = f"it may to {', '.join(names)}" if names else OFF
     return click.ClickException(f"no relay may transmit to {dongle}: {known}")

@@ -20,7 +20,7 @@ from websockets.frames import CloseCode
 from can_stream.protocol.control import encode_control_message, version_of
 from can_stream.protocol.errors import WireError
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES
-from can_stream.protocol.relay_control import Direction
+from can_stream.protocol.relay_control import Direction, GroupStanding
 from edge_agent.host.backoff import UPLINK_POLICY, Backoff
 from edge_agent.host.clock import Clock
 from edge_agent.relay.downlink.session import RelaySession
@@ -80,10 +80,15 @@ class Downlink:
         self._backoff = Backoff(UPLINK_POLICY, random.random)
         self._has_reports = asyncio.Event()
         self._directions: dict[str, Direction] = {}
+        self._groups: dict[str, GroupStanding] = {}
 
     def direction(self, dongle_id: str) -> Direction | None:
         """What is relayed to this dongle; None where nothing is."""
         return self._directions.get(dongle_id)
+
+    def group(self, dongle_id: str) -> GroupStanding | None:
+        """How the server says the dongle's group stands; None where it has none, or said nothing of it."""
+        return self._groups.get(dongle_id)
 
     def reports_wait(self) -> None:
         """A sink has something to report."""
@@ -126,7 +131,7 @@ class Downlink:
             raise LostError(f"the connection broke ({type(error).__name__}: {error})") from error
         finally:
             session.end(self._clock.boottime_ns())
-            self._directions = {}
+            self._directions, self._groups = {}, {}
             self._on_news()
             await _close(connection)
 
@@ -154,7 +159,7 @@ class Downlink:
             if session.is_directed and not self.state.connected:
                 self._backoff.connected(self._clock.monotonic_seconds())
                 self._become(DownlinkState(connected=True, message="connected"))
-            self._directions = session.directions
+            self._directions, self._groups = session.directions, session.groups
             self._on_news()
             self._has_reports.set()
         raise LostError(f"{self._door.url} closed the connection")

@@ -17,6 +17,7 @@ from can_stream.protocol.relay_control import (
     Direction,
     Directions,
     FromSink,
+    GroupStanding,
     RelayHello,
     RelayPing,
     RelayPong,
@@ -38,11 +39,13 @@ class RelaySession:
     """What arrives at `take` goes to `sinks`, by their dongles; `reports` is what is to be said since.
 
     Times are nanoseconds of CLOCK_BOOTTIME. Whatever breaks the rules raises WireError, and the connection
-    must end; nothing of that message is sent. `directions` are the last ones, by the dongle they lead to.
+    must end; nothing of that message is sent. `directions` are the last ones, by the dongle they lead to,
+    `groups` what was said last of the groups of dongles.
     """
 
     def __init__(self, sinks: Mapping[str, Sink]) -> None:
         self.directions: dict[str, Direction] = {}
+        self.groups: dict[str, GroupStanding] = {}
         self.is_directed = False
         self._sinks = sinks
         self._pings = Pings()
@@ -117,6 +120,10 @@ class RelaySession:
         self.is_directed = True
 
     def _take_pong(self, said: RelayPong) -> None:
+        if said.groups is not None:
+            self.groups = {
+                one.sink_dongle_id: one for one in said.groups if one.sink_dongle_id in self._sinks
+            }
         sent_ns = self._pings.answered(said.number)
         if sent_ns is not None:
             for sink in self._sinks.values():

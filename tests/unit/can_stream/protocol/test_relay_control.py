@@ -41,6 +41,7 @@ from can_stream.protocol.relay_control import (
     Cursor,
     Direction,
     Directions,
+    GroupStanding,
     RelayHello,
     RelayPing,
     RelayPong,
@@ -78,7 +79,13 @@ from_sinks = st.one_of(
 )
 to_sinks = st.one_of(
     st.builds(Directions, st.lists(directions, max_size=3), counts),
-    st.builds(RelayPong, pings, st.lists(activations, max_size=4)),
+    st.builds(
+        RelayPong,
+        pings,
+        st.lists(activations, max_size=4),
+        st.none()
+        | st.lists(st.builds(GroupStanding, ids, ids, st.just("degraded"), st.text(max_size=9)), max_size=3),
+    ),
     st.builds(Error, st.text(max_size=20), st.text(max_size=20)),
 )
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from pathlib import Path
 from typing import Final
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from can_stream.protocol.relay_control import Totals
 from edge_agent.cli.main import main
+from edge_agent.relay.account.counted import IdCounts
 from edge_agent.relay.figures import RelayFigures
 from edge_agent.relay.stopping import is_stopped, stop_file
-from edge_agent.status.document import AgentStatus
-from edge_agent.status.socket import serving_status
+from tests.helpers.said_status import agent_at
 
 CONFIG: Final = """
 [server]
@@ -37,31 +35,6 @@ interface = "virtual"
 channel = "c"
 """
 PERMITTED: Final = '[relay]\ntransmit = "all"\nmax_age_seconds = 2\n'
-
-
-@contextmanager
-def agent_at(path: Path, *relays: RelayFigures) -> Iterator[None]:
-    """An agent that says this of its relays, in a loop of its own."""
-    status = AgentStatus(
-        "van7", "1", "0" * 16, 1, "2025-01-01T00:00:00Z", 1.0, True, "http://x", [], [], relays=list(relays)
-    )
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        async with serving_status(path, lambda: status):
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(20)
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +79,26 @@ def test_it_is_shown_for_all_dongles_or_one(tmp_path: Path) -> None:
         assert unknown.exit_code == 1
         assert "no relay may transmit to van7-x: it may to van7-a, van7-b" in unknown.output
     with agent_at(socket):
-        assert "transmit` of its file is off" in relay("show", "--socket", socket).output
+        off = relay("show", "--socket", socket).output
+        assert "`[relay] transmit` of the agent's file is off" in off
+        assert "`edge-agent doctor --relay`" in off
+
+
+def test_the_counts_by_id_are_shown_and_are_in_the_document(tmp_path: Path) -> None:
+    socket = tmp_path / "s.sock"
+    rows = [IdCounts("0x123", {"dry_run": 3}), IdCounts(None, {"not_allowed": 1})]
+    one = replace(figures("van7-a", tmp_path), by_id=rows)
+    with agent_at(socket, one, figures("van7-b", tmp_path)):
+        assert "    0x123  3 dry_run\n    other ids  1 not_allowed\n" in relay("--socket", socket).output
+        said = relay("van7-a", "--json", "--socket", socket)
+    assert said.exit_code == 0
+    document = json.loads(said.output)
+    assert (document["agent_id"], len(document["relays"])) == ("van7", 1)
+    assert document["relays"][0]["dongle_id"] == "van7-a"
+    assert document["relays"][0]["by_id"] == [
+        {"id": "0x123", "frames": {"dry_run": 3}},
+        {"id": None, "frames": {"not_allowed": 1}},
+    ]
 
 
 def test_where_no_agent_answers_that_is_said(tmp_path: Path) -> None:

@@ -64,3 +64,11 @@ def test_what_the_driver_did_not_take_is_none_of_it() -> None:
     assert (opened.first, opened.through, opened.frames) == (10, 14, 2)
     assert opened.refused == {"never": 2}
     assert len(one.awaited()) == 2
+
+
+def test_what_became_of_each_id_is_known_of_what_the_driver_took_alone() -> None:
+    frames = batch_of([(0, one, 0, 1, b"\1") for one in (1, 2, 3)])
+    cut = Cut(frames, [10, 12, 14], [100] * 3, 20, [(11, "never"), (15, "never")], None, [8, 9])
+    one = Burst("van-can0", "00" * 8, cut, "queue", 5_000)
+    one.keep(2)
+    assert one.fates("accepted", doubt=False) == [(1, "accepted"), (2, "accepted"), (8, "never")]

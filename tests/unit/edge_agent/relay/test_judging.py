@@ -104,3 +104,9 @@ def test_what_is_in_doubt_is_in_no_burst() -> None:
 def test_from_where_on_it_is_sure_that_nobody_had_it() -> None:
     assert judge(item(0, (3, 0), fresh=False), item(7, (3, 0))).sure_from == 7
     assert judge(item(0, (3, 0), fresh=False)).sure_from is None
+
+
+def test_what_is_refused_is_told_by_id() -> None:
+    judged = judge(item(10, (1, 0), (3, TX), (4, FD), (3, 0), (1, 0)))
+    assert judged.told(3) == [(1, "never"), (4, "unsupported")]
+    assert judged.cut([3]).refused_ids == [1]

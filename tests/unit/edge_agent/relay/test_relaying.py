@@ -12,7 +12,7 @@ import pytest
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
 from can_stream.protocol.control import CanEmptyQueue, Confirms
-from can_stream.protocol.relay_control import Credit, RelayPing
+from can_stream.protocol.relay_control import Credit, GroupStanding, RelayPing, RelayPong
 from edge_agent.config.transmit import AllowEntry, RelaySection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
@@ -130,6 +130,21 @@ async def test_what_is_handed_over_comes_out_in_order_each_once_and_is_settled(t
         assert relay.side("van-a").stopped == ""
 
 
+async def test_what_the_gateway_and_the_server_know_of_a_bus_is_told(tmp_path: Path) -> None:
+    """For whoever asks why nothing is relayed."""
+    bus = EchoingBus()
+    async with whole(tmp_path, bus) as all_of_it, all_of_it.agent(awake=False) as relay:
+        (one,) = relay.figures()
+        assert (one.asleep, one.bit_rate, one.group) == (True, 500_000, None)
+        relay.hear("van-a", frames(0x7FF, 1))
+        bus.rates = BusRates(TargetBus(listen_only=False, fd=False), None, None)
+        standing = GroupStanding("van-a", "vans", "degraded", "loop: x")
+        await all_of_it.server.say_to_sink(RelayPong(10_000, [], [standing]))
+        await soon(lambda: relay.figures()[0].group == standing, "it is told of its group")
+        (one,) = relay.figures()
+        assert (one.asleep, one.bit_rate) == (False, 0)
+
+
 async def test_a_queue_that_confirms_is_accepted(tmp_path: Path) -> None:
     async with whole(tmp_path, EchoingBus("queue")) as all_of_it, all_of_it.agent():
         await all_of_it.server.hand_frames(frames(0, 30), 0)
@@ -141,11 +156,27 @@ async def test_what_the_file_does_not_allow_never_goes_and_the_rest_does(tmp_pat
     section = RelaySection(
         transmit="allowlist", allow=[AllowEntry(5)], max_age_seconds=2.0, lease_seconds=0.5
     )
-    async with whole(tmp_path, section=section) as all_of_it, all_of_it.agent():
+    async with whole(tmp_path, section=section) as all_of_it, all_of_it.agent() as relay:
         await all_of_it.server.hand_frames(frames(0, 10), 0)
         totals = (await all_of_it.server.until_settled(10)).totals
         assert all_of_it.bus.seen == [5]
         assert (totals.sent, totals.not_sent) == (1, {"not_allowed": 9})
+        rows = {row.id: row.frames for row in relay.figures()[0].by_id}
+        assert rows.pop("0x005") == {"sent": 1}
+        assert list(rows.values()) == [{"not_allowed": 1}] * 9
+
+
+async def test_a_dry_run_counts_what_would_have_been_sent_by_id(tmp_path: Path) -> None:
+    section = RelaySection(
+        transmit="allowlist", allow=[AllowEntry(5)], max_age_seconds=2.0, lease_seconds=0.5, dry_run=True
+    )
+    async with whole(tmp_path, section=section) as all_of_it, all_of_it.agent() as relay:
+        await all_of_it.server.hand_frames(frames(4, 3), 0)
+        await all_of_it.server.until_settled(3)
+        assert all_of_it.bus.seen == []
+        assert {row.id: row.frames for row in relay.figures()[0].by_id} == {
+            "0x004": {"not_allowed": 1}, "0x005": {"dry_run": 1}, "0x006": {"not_allowed": 1},
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("age", ["old", "unknown"])

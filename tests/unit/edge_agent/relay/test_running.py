@@ -14,9 +14,9 @@ from can_stream.protocol.control import CanEmptyQueue, Confirms
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
 from edge_agent.relay.bus_watch import BusWatch
-from edge_agent.relay.running import BusRates, SinkRunner, Switches
+from edge_agent.relay.running import BusRates, SinkRunner
 from edge_agent.relay.sink import Sink
-from edge_agent.relay.stopping import start, stop
+from edge_agent.relay.stopping import Switches, start, stop
 from edge_agent.transmit.policy import TargetBus
 from tests.helpers.conditions import running, soon
 from tests.helpers.recording_sink import RecordingSink

@@ -5,6 +5,7 @@ from __future__ import annotations
 from can_stream.frames.batches import batch_of
 from can_stream.protocol.relay_control import Cursor, Direction, NotSent, Totals
 from can_stream.protocol.relay_items import Counts
+from edge_agent.relay.account.counted import IdCounts
 from edge_agent.relay.burst import Burst, Cut
 from edge_agent.relay.record import RECORD_BYTES, OpenBurst, Record
 from edge_agent.relay.settling import Settling
@@ -90,3 +91,18 @@ def test_the_server_is_believed_where_it_is_ahead_and_after_another_was_served_a
     assert settling(memory, behind, begins_anew=True).at(S) == 3
     assert settling(memory).is_doubtful(item(3, 3_000))
     assert not settling(memory).is_doubtful(item(3, 3_001))
+
+
+def test_each_frame_that_is_settled_here_counts_for_its_id() -> None:
+    one = settling()
+    frames = batch_of([(0, arbitration_id, 0, 0, b"") for arbitration_id in (1, 2, 1)])
+    cut = Cut(frames, [0, 2, 3], [5_000] * 3, 5, [(1, "never"), (4, "not_allowed")], 0, [7, 8])
+    went = Burst("a", S, cut, "bus", 9_000)
+    assert went.echo(went.awaited()[0]) == 0
+    one.close(went, Totals(sent=1, in_doubt=2), 6_000)
+    assert one.by_id.rows() == [
+        IdCounts("0x001", {"sent": 1, "in_doubt": 1}),
+        IdCounts("0x002", {"in_doubt": 1}),
+        IdCounts("0x007", {"never": 1}),
+        IdCounts("0x008", {"not_allowed": 1}),
+    ]

@@ -7,9 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from can_stream.protocol.control import encode_control_message
+from can_stream.protocol.relay_control import GroupStanding, RelayPong, decode_to_sink
 from stream_server.fleet.side import Facts
 from stream_server.groups.activation import Activation, Asked
-from stream_server.groups.group_state import DirectionBooks, OfflineSide, Standing, mode_of, summariser
+from stream_server.groups.group_state import (
+    DirectionBooks,
+    OfflineSide,
+    Standing,
+    mode_of,
+    standing_to,
+    summariser,
+)
 from stream_server.groups.memberships import Group
 
 FACTS = Facts("van7", "socketcan", None, 500_000, fd=False)
@@ -50,6 +59,16 @@ def test_everything_of_an_active_group_is_said_by_direction() -> None:
         "in_doubt_a_to_b": 2, "in_doubt_b_to_a": 0,
         "latency_ms_a_to_b": {"p50": 1.5, "p99": 9.0}, "latency_ms_b_to_a": None,
     }  # fmt: skip
+
+
+def test_each_gateway_is_told_of_the_way_that_leads_to_it() -> None:
+    stopped = msgspec.structs.replace(ON, stopped="x" * 600)
+    said = state(Standing(ON, OPEN))
+    assert standing_to("can1", said) == GroupStanding("can1", "bridge", "active")
+    assert standing_to("can0", said) == GroupStanding("can0", "bridge", "active", closed=OPEN[1])
+    long = standing_to("can1", state(Standing(stopped, OPEN)))
+    pong = decode_to_sink(encode_control_message(RelayPong(1, [], [long])))
+    assert pong == RelayPong(1, [], [GroupStanding("can1", "bridge", "degraded", "x" * 512)])
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from can_stream.protocol.relay_control import (
     Cursor,
     Direction,
     Directions,
+    GroupStanding,
     RelayPong,
     Settled,
     SinkState,
@@ -103,6 +104,20 @@ def test_a_lease_runs_from_when_its_ping_was_sent() -> None:
     sides.say(RelayPong(ping.number, [ON]), 900 * MS)
     sides.say(RelayPong(ping.number + 1, [ON]), 900 * MS)
     assert [sink.of("leased") for sink in sides.sinks.values()] == [[(100 * MS, [ON])]] * 2
+
+
+def test_how_the_groups_stand_is_kept_until_it_is_said_again_and_decides_nothing() -> None:
+    sides = Sides()
+    assert sides.session.groups == {}
+    active = GroupStanding("van-a", "vans", "active")
+    ping = sides.session.ping(0)
+    sides.say(RelayPong(ping.number, [], [active, GroupStanding("of-another", "x", "active")]))
+    assert sides.session.groups == {"van-a": active}
+    assert sides.sinks["van-a"].of("leased") == [(0, [])]
+    sides.say(RelayPong(sides.session.ping(1).number, []))
+    assert sides.session.groups == {"van-a": active}
+    sides.say(RelayPong(sides.session.ping(2).number, [], []))
+    assert sides.session.groups == {}
 
 
 def test_the_age_of_the_oldest_answer_that_is_waited_for() -> None:
