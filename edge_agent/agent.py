@@ -16,8 +16,8 @@ from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import RelaySource
 from can_stream.service_manager import ServiceManager
 from edge_agent.announcing import Announcer, Hearers
+from edge_agent.config.scoping import relayed_to
 from edge_agent.config.sections import AgentConfig
-from edge_agent.config.transmit import is_relayed_to
 from edge_agent.discovery.new_ids import NewIds
 from edge_agent.dongles.database_keeper import DatabaseKeeper
 from edge_agent.dongles.dongle import Dongle, DongleEvents
@@ -236,8 +236,7 @@ class Agent:
 
     def _is_relayed_to(self) -> bool:
         """Whether the file lets groups put frames on the bus of any dongle."""
-        relay = self._config.relay
-        return any(is_relayed_to(relay, one.interface, one.mode) for one in self._config.dongles)
+        return bool(relayed_to(self._config.relay, self._config.dongles))
 
     def _make_relay(self, start_id: str) -> Relay | None:
         """None where nothing may be put on any bus: there is no way in then."""

@@ -18,6 +18,7 @@ from can_stream.databases.options import DatabaseOptions
 from can_stream.protocol.identity import identifier_from, is_identifier
 from can_stream.strict_config import ConfigError, Problem
 from edge_agent.config.enrolling import enrol_command
+from edge_agent.config.scoping import scope_problems
 from edge_agent.config.sections import AgentConfig, AgentSection, dongle_id
 
 
@@ -57,7 +58,10 @@ def load_agent_config(
         raise ConfigError(error.problems + problems, path) from None
     if problems:
         raise ConfigError(problems, path)
-    return _with_ids(config, config.agent.id or default_agent_id, path.parent)
+    named = _with_ids(config, config.agent.id or default_agent_id, path.parent)
+    if found := [Problem(*one) for one in scope_problems(named.transmit, named.relay, named.dongles)]:
+        raise ConfigError(found, path)
+    return named
 
 
 def _token_file(document: Mapping[str, Any]) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from can_stream.protocol.control import RelaySide
+from edge_agent.config.scoping import relay_for, relayed_to
 from edge_agent.config.sections import AgentConfig
-from edge_agent.config.transmit import is_relayed_to
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.errors import RelayError, SourceError
 from edge_agent.host.clock import Clock
@@ -22,6 +22,10 @@ from edge_agent.state import StatusCode
 from edge_agent.transmit.policy import TargetBus
 from edge_agent.transmit.writer import Writer
 from edge_agent.uplink.uplink import Uplink
+
+if TYPE_CHECKING:
+    from can_stream.signals.table import SignalTable
+    from edge_agent.transmit.gate_watch import GateWatch
 
 _UP: Final = frozenset({StatusCode.OK, StatusCode.DEGRADED})
 _logger: Final = logging.getLogger(__name__)
@@ -72,7 +76,8 @@ def relay_of(
     """The relay to those dongles that may transmit; None where there is none, or nothing to keep a record in:
     that is said, and nothing is sent."""
     runtime = runtime_directory()
-    targets = [one for one in dongles if is_relayed_to(config.relay, one.section.interface, one.section.mode)]
+    may = {section.id for section in relayed_to(config.relay, config.dongles)}
+    targets = [one for one in dongles if one.dongle_id in may]
     try:
         make_runtime_directory(runtime)
         relay = Relay(
@@ -88,9 +93,33 @@ def relay_of(
     except (OSError, RelayError) as error:
         _logger.error("nothing is relayed to this gateway: %s", error)
         return None
+    if config.relay.gate:
+        relay.watch(_gate_watch(config, dongles, targets))
     for one in targets:
         one.relay_side = partial(_side, config, relay, one)
     return relay
+
+
+def _gate_watch(config: AgentConfig, dongles: Sequence[Dongle], targets: Sequence[Dongle]) -> GateWatch:
+    # Not at the top: an agent without gates has no memory for decoding.
+    from edge_agent.transmit.gate_watch import GateBus, GateWatch  # noqa: PLC0415
+
+    gates = {one.dongle_id: relay_for(config.relay, one.dongle_id).gate for one in targets}
+    named = {gate.dongle for some in gates.values() for gate in some}
+    buses = {
+        one.dongle_id: GateBus(partial(_table, one), partial(_born_ns, one))
+        for one in dongles
+        if one.dongle_id in named
+    }
+    return GateWatch(gates, buses)
+
+
+def _table(dongle: Dongle) -> SignalTable | None:
+    return None if dongle.databases is None else dongle.databases.table
+
+
+def _born_ns(dongle: Dongle) -> int:
+    return dongle.reader.born_ns
 
 
 def _side(config: AgentConfig, relay: Relay, dongle: Dongle) -> RelaySide:

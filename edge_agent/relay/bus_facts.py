@@ -13,8 +13,8 @@ class BusFacts(Struct, frozen=True):
 
     `confirms`: what tells that a frame was sent. `can_probe`: that the driver's queue is empty is known by
     the echo of one more frame, and by nothing else. `asleep`: no frame of others has been heard for long,
-    and `wake` is not set. `disabled`: its `enable_file` does not exist. `bit_rate`, `data_bit_rate`: in
-    bit/s, None where they are not known.
+    and `wake` is not set. `disabled`: its `enable_file` does not exist. `gate_closed`: a gate does
+    not hold, or cannot be known. `bit_rate`, `data_bit_rate`: in bit/s, None where they are not known.
     """
 
     target: TargetBus
@@ -22,6 +22,7 @@ class BusFacts(Struct, frozen=True):
     can_probe: bool = False
     asleep: bool = False
     disabled: bool = False
+    gate_closed: bool = False
     is_up: bool = True
     bit_rate: int | None = None
     data_bit_rate: int | None = None

@@ -18,10 +18,10 @@ class RelayFigures(msgspec.Struct, frozen=True):
     """`dongle_id` is whose bus it is; `source_dongle_id` what is relayed there, None where nothing is.
 
     `connected`: whether a server can hand frames, else `message` says why not. `waits_for`: why frames that
-    are here are not sent now, "" where they are. `stopped`: why this gateway lets none through. The
-    relay is stopped while `stop_file` exists. `totals` are those of the record, of all starts that it knows,
-    `by_id` those of this process. `asleep`: nobody else speaks on the bus, and it may not be
-    woken. `bit_rate`: in bit/s, 0 where it is not known. `group`: as the server says.
+    are here are not sent now, "" where they are. `stopped`: why this gateway lets none through; `gate`: which
+    of its gates does not hold, and why. The relay is stopped while `stop_file` exists. `totals` are those of
+    the record, of all starts that it knows, `by_id` those of this process. `asleep`: nobody else speaks on the
+    bus, and it may not be woken. `bit_rate`: in bit/s, 0 where it is not known. `group`: as the server says.
     """
 
     dongle_id: str
@@ -32,6 +32,7 @@ class RelayFigures(msgspec.Struct, frozen=True):
     dry_run: bool = False
     waits_for: str = ""
     stopped: str = ""
+    gate: str = ""
     confirms: Confirms = "none"
     totals: Totals = Totals()
     latency_ms: tuple[float, float] | None = None

@@ -130,4 +130,6 @@ def _fate(verdict: Verdict, bus: BusFacts) -> Fate:
         return cast(NotSent, verdict.word)
     if bus.asleep:
         return "asleep"
-    return "disabled" if bus.disabled else MAY_GO
+    if bus.disabled:
+        return "disabled"
+    return "gate" if bus.gate_closed else MAY_GO

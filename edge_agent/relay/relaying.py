@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.control import CanEmptyQueue, Confirms
 from can_stream.protocol.relay_control import Totals, plus
+from edge_agent.config.scoping import relay_for
 from edge_agent.config.transmit import RelaySection
 from edge_agent.host.clock import Clock
 from edge_agent.relay.account.by_id import MOST_IDS
@@ -25,6 +26,9 @@ from edge_agent.relay.sink import Sink, SinkLimits
 from edge_agent.relay.stopping import Switches, stop_file
 from edge_agent.transmit.policy import RelayPolicy
 from edge_agent.uplink.opening import ServerDoor
+
+if TYPE_CHECKING:
+    from edge_agent.transmit.gate_watch import GateWatch
 
 # Of all dongles in one document, which has a bound.
 MOST_ROWS: Final = 4096
@@ -67,6 +71,7 @@ class Relay:
         on_change: Callable[[], None],
     ) -> None:
         self._on_change = on_change
+        self._gates: GateWatch | None = None
         self._runners = {one.dongle_id: self._runner(section, one, places, clock) for one in targets}
         sinks = {dongle_id: runner.sink for dongle_id, runner in self._runners.items()}
         self._downlink = Downlink(
@@ -80,8 +85,14 @@ class Relay:
             on_state=self._connection_changed,
         )
 
+    def watch(self, gates: GateWatch) -> None:
+        """By these it is known whether gates hold; where the file has any, nothing is sent before."""
+        self._gates = gates
+
     def hear(self, dongle_id: str, frames: FrameBatch) -> None:
         """What was read from a bus."""
+        if self._gates is not None:
+            self._gates.hear(dongle_id, frames)
         runner = self._runners.get(dongle_id)
         if runner is not None:
             runner.hear(frames)
@@ -106,7 +117,7 @@ class Relay:
             group.create_task(self._downlink.run(), name="downlink")
 
     def _runner(self, section: RelaySection, target: Target, places: Places, clock: Clock) -> SinkRunner:
-        now_ns = clock.boottime_ns()
+        section, now_ns = relay_for(section, target.dongle_id), clock.boottime_ns()
         record = open_record(places.runtime, target.dongle_id, clock.boot_id(), now_ns)
         assert section.max_age_seconds is not None
         limits = SinkLimits(
@@ -125,7 +136,16 @@ class Relay:
             clock,
             on_reports=self.reports_wait,
             on_change=self._on_change,
+            gate_closed=self._gate_of(section, target.dongle_id),
         )
+
+    def _gate_of(self, section: RelaySection, dongle_id: str) -> Callable[[int], str]:
+        def closed(now_ns: int) -> str:
+            if self._gates is None:
+                return "nobody watches the gates" if section.gate else ""
+            return self._gates.closed(dongle_id, now_ns)
+
+        return closed
 
     def _figures(self, dongle_id: str, runner: SinkRunner) -> RelayFigures:
         downlink = self._downlink
@@ -140,6 +160,7 @@ class Relay:
             dry_run=direction is not None and direction.dry_run,
             waits_for=runner.sink.waits_for,
             stopped=side.stopped,
+            gate=runner.gate,
             confirms=side.confirms,
             totals=_sum([cursor.totals for cursor in runner.sink.hello().cursors]),
             malformed=downlink.malformed,

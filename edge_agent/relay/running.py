@@ -63,7 +63,9 @@ class BusPort(Protocol):
 
 class SinkRunner:
     """`on_reports` is called where the server is to be told something, `on_change` where the dongle's side of
-    the relay stands differently: `stopped` and `writer` are what is told of it."""
+    the relay stands differently: `stopped` and `writer` are what is told of it. `gate_closed` says of a time
+    of CLOCK_BOOTTIME why the gates forbid frames, "" where they do not.
+    """
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class SinkRunner:
         clock: Clock,
         on_reports: Callable[[], None] = lambda: None,
         on_change: Callable[[], None] = lambda: None,
+        gate_closed: Callable[[int], str] = lambda _: "",
     ) -> None:
         self.sink: Final = sink
         self.switches: Final = switches
@@ -84,6 +87,7 @@ class SinkRunner:
         self._clock = clock
         self._on_reports = on_reports
         self._on_change = on_change
+        self._gate_closed = gate_closed
         self._failed: Writer | None = None
         self._unanswered = self._taken = 0
         self._is_broken = False
@@ -98,6 +102,11 @@ class SinkRunner:
     def bit_rate(self) -> int:
         """Of the bus, in bit/s; 0 where it is not known."""
         return self._port.rates.bit_rate or 0
+
+    @property
+    def gate(self) -> str:
+        """Why its gates forbid frames now, "" where they do not."""
+        return self._gate_closed(self._clock.boottime_ns())
 
     def wake(self) -> None:
         """There may be something to send."""
@@ -198,6 +207,7 @@ class SinkRunner:
             can_probe=writer is not None and writer.can_empty_queue == "probe",
             asleep=self._watch.is_asleep(now_ns),
             disabled=bool(self.stopped),
+            gate_closed=bool(self._gate_closed(now_ns)),
             is_up=writer is not None and writer is not self._failed and self._port.is_up,
             bit_rate=rates.bit_rate,
             data_bit_rate=rates.data_bit_rate,

@@ -26,8 +26,11 @@ def relay_sentence(one: RelayFigures) -> str:
     if not one.connected:
         return f"no frames can come: {one.message}"
     if one.source_dongle_id is None:
-        return "connected; no group is active here"
+        gate = f"; a gate would refuse: {one.gate}" if one.gate else ""
+        return f"connected; no group is active here{gate}"
     dry = ", a dry run: nothing is sent" if one.dry_run else ""
+    if one.gate:
+        return f"from {one.source_dongle_id}{dry}, and refused by a gate: {one.gate}"
     waits = f"; frames wait for: {waits_sentence(one.waits_for)}" if one.waits_for else ""
     return f"from {one.source_dongle_id}{dry}{waits}"
 

@@ -62,8 +62,11 @@ class Node:
 class RelayedGroup:
     """`nodes` by side; `agents` are those that run. Nothing is relayed before `activate`."""
 
-    def __init__(self, directory: Path, relay: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, directory: Path, relay: Mapping[str, Mapping[str, Any]], databases: Sequence[str] = ()
+    ) -> None:
         self.relay = relay
+        self._databases = list(databases)
         self._parts = ExitStack()
         self.server = self._parts.enter_context(StreamServer(directory / "server"))
         self.viewer = self.server.create_token()
@@ -103,6 +106,7 @@ class RelayedGroup:
             "mode": "normal",
             "bitrate": 500_000,
             "options": {"port": self.ports[side]},
+            "databases": self._databases,
         }
         token = self.enrolled[side].token_file
         path = token.with_suffix(".toml")
@@ -166,10 +170,13 @@ class RelayedGroup:
 
 @contextmanager
 def relayed_group(
-    directory: Path, a: Mapping[str, Any] = ALL, b: Mapping[str, Any] = ALL
+    directory: Path,
+    a: Mapping[str, Any] = ALL,
+    b: Mapping[str, Any] = ALL,
+    databases: Sequence[str] = (),
 ) -> Iterator[RelayedGroup]:
-    """A group that is made and not activated, of two sides with these [relay] sections."""
-    group = RelayedGroup(directory, {"a": a, "b": b})
+    """A group that is made and not activated, of two sides with these [relay] sections, and databases."""
+    group = RelayedGroup(directory, {"a": a, "b": b}, databases)
     try:
         group.make()
         yield group

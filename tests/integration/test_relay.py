@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.conditions import eventually
-from tests.helpers.relayed_group import RelayedGroup, relayed_group
+from tests.helpers.relayed_group import ALL, RelayedGroup, relayed_group
 
 pytest.importorskip("msgpack", reason="python-can's udp_multicast needs msgpack (python-can[multicast])")
+
+DEMO_VEHICLE = Path(__file__).parents[2] / "dbc" / "demo-vehicle.dbc"
 
 
 def send_numbered(group: RelayedGroup, side: str, arbitration_id: int, numbers: range) -> None:
@@ -103,3 +105,41 @@ def test_an_allowlist_lets_nothing_but_itself_through(tmp_path: Path) -> None:
         send_numbered(group, "a", 0x101, range(50))
         eventually(lambda: len(b.numbered(0x101)) >= before + 50, "what is allowed")
         assert b.numbered(0x102) == []
+
+
+def test_a_gate_refuses_at_once_and_lets_go_on_what_comes_once_it_holds(tmp_path: Path) -> None:
+    gate = {"signal": "Engine.VehicleSpeed", "max": 5, "fresh_seconds": 300}
+    patient = {**ALL, "max_age_seconds": 300, "gate": [gate]}
+    with relayed_group(tmp_path, b=patient, databases=[str(DEMO_VEHICLE)]) as group:
+        b = group.nodes["b"]
+        group.activate()
+        group.until_relayed("ba")  # beside it
+        send_numbered(group, "a", 0x101, range(50))  # nobody has said how fast it is
+        b.send(0x100, engine(speed_kmh=40))
+        group.until_relayed("ba", 0x7F1)
+        send_numbered(group, "a", 0x101, range(50, 100))
+        # As if it stood still: said by this gateway's other side it proves nothing.
+        group.nodes["a"].send(0x100, engine(speed_kmh=0))
+        eventually(lambda: refused(group).get("gate", 0) >= 101, "all of it is counted")
+        assert b.numbered(0x101) == []
+
+        def goes_through() -> bool:
+            b.send(0x100, engine(speed_kmh=4))
+            group.nodes["a"].send(0x7F2, bytes(8))
+            return bool(b.numbered(0x7F2))
+
+        eventually(goes_through, "it stands still")
+        send_numbered(group, "a", 0x101, range(100, 150))
+        eventually(lambda: len(b.numbered(0x101)) >= 50, "what came while the gate held")
+        assert b.numbered(0x101) == list(range(100, 150))
+
+
+def engine(speed_kmh: int) -> bytes:
+    """Engine of the demo vehicle."""
+    return bytes(2) + (speed_kmh * 100).to_bytes(2, "big") + bytes(4)
+
+
+def refused(group: RelayedGroup) -> dict[str, int]:
+    """What B has counted, by reason."""
+    counts: dict[str, int] = group.state["not_sent_a_to_b"]
+    return counts

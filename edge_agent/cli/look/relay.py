@@ -14,7 +14,7 @@ import msgspec
 from can_stream.command_line.parameters import FileName
 from edge_agent.cli.look.status import NOT_RUNNING, find_meant
 from edge_agent.cli.parameters import AGENT_CONFIG, config_option, told_in_one_sentence
-from edge_agent.config.transmit import is_relayed_to
+from edge_agent.config.scoping import relayed_to
 from edge_agent.errors import StatusError
 from edge_agent.host.state_directory import state_directory
 from edge_agent.relay.figures import RelayFigures
@@ -128,8 +128,7 @@ def _files(dongle: str | None, path: Path | None, socket: Path | None) -> list[t
         if error.code != "NOT_RUNNING" or socket is not None:
             raise
         config = load_config(path or AGENT_CONFIG)
-        infos = config.dongle_infos()
-        names = [one.dongle_id for one in infos if is_relayed_to(config.relay, one.interface, one.mode)]
+        names = [str(one.id) for one in relayed_to(config.relay, config.dongles)]
         files = {name: stop_file(state_directory(), name) for name in names}
     if dongle is not None and dongle not in files:
         raise _unknown(dongle, list(files))

@@ -103,3 +103,14 @@ def test_a_token_file_that_others_can_read_is_named(file: Path) -> None:
     result = checked(file, text)
     assert result.exit_code == 0
     assert f"run `chmod 600 {token}`" in result.stderr
+
+
+def test_a_gate_on_a_signal_that_no_database_has_is_named_with_what_is_meant(file: Path) -> None:
+    demo = Path(__file__).parents[4] / "dbc" / "demo-vehicle.dbc"
+    text = dongle("virtual", f'mode = "normal"\ndatabases = ["{demo}"]\n')
+    relay = '[relay]\ntransmit = "all"\nmax_age_seconds = 1\ngate = [{ signal = "%s", max = 0 }]\n'
+    (problem,) = refused(file, text + relay % "Engine.VehicleSped")
+    assert problem.startswith("relay.gate[0].signal: is Engine.VehicleSped, which no database of van7-0 has")
+    assert "Engine.VehicleSpeed" in problem.partition("do you mean")[2]
+    good = checked(file, text + relay % "Engine.VehicleSpeed")
+    assert "while Engine.VehicleSpeed of van7-0 is at most 0" in good.output

@@ -69,6 +69,8 @@ def test_the_bus_refuses_what_the_policy_does_not() -> None:
     rows = item(0, (3, 0), (1, 0))
     assert fates(rows, bus=replace(UP, asleep=True)) == ["asleep", "never"]
     assert fates(rows, bus=replace(UP, disabled=True)) == ["disabled", "never"]
+    assert fates(rows, bus=replace(UP, gate_closed=True)) == ["gate", "never"]
+    assert fates(rows, bus=replace(UP, gate_closed=True, disabled=True)) == ["disabled", "never"]
     assert fates(rows, bus=replace(UP, target=TargetBus(listen_only=True, fd=False))) == ["listen_only"] * 2
     assert fates(rows, section=RelaySection()) == ["not_allowed"] * 2
 

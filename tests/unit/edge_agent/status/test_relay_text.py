@@ -27,6 +27,10 @@ def test_what_stands_in_the_way_is_said_first() -> None:
     assert relay_sentence(replace(ACTIVE, dry_run=True)) == "from van8-can0, a dry run: nothing is sent"
     waiting = relay_sentence(replace(ACTIVE, waits_for="lease"))
     assert waiting == f"from van8-can0; frames wait for: lease ({WAITS['lease']})"
+    gate = "ABS.Speed of van7-can0 is 12, and must be at most 0"
+    assert relay_sentence(replace(ACTIVE, gate=gate)) == f"from van8-can0, and refused by a gate: {gate}"
+    idle = f"connected; no group is active here; a gate would refuse: {gate}"
+    assert relay_sentence(replace(CONNECTED, gate=gate)) == idle
 
 
 def test_every_frame_is_in_one_count() -> None:
