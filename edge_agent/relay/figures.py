@@ -20,8 +20,8 @@ class RelayFigures(msgspec.Struct, frozen=True):
     `connected`: whether a server can hand frames, else `message` says why not. `waits_for`: why frames that
     are here are not sent now, "" where they are. `stopped`: why this gateway lets none through; `gate`: which
     of its gates does not hold, and why. The relay is stopped while `stop_file` exists. `totals` are those of
-    the record, of all starts that it knows, `by_id` those of this process. `asleep`: nobody else speaks on the
-    bus, and it may not be woken. `bit_rate`: in bit/s, 0 where it is not known. `group`: as the server says.
+    the record, of all starts that it knows, `by_id` those of this process. `asleep`: nobody else speaks
+    there, and it may not be woken. `bit_rate`: in bit/s, 0 where it is not known. `group`: as the server says.
     """
 
     dongle_id: str
