@@ -21,7 +21,7 @@ class RelayFigures(msgspec.Struct, frozen=True):
     are here are not sent now, "" where they are. `stopped`: why this gateway lets none through; `gate`: which
     of its gates does not hold, and why. The relay is stopped while `stop_file` exists. `totals` are those of
     the record, of all starts that it knows, `by_id` those of this process. `asleep`: nobody else speaks
-    there, and it may not be woken. `bit_rate`: in bit/s, 0 where it is not known. `group`: as the server says.
+    there, and it may not be woken. `bit_rate`: in bit/s, 0 where not known. `group`: as the server says.
     """
 
     dongle_id: str
