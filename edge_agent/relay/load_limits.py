@@ -58,6 +58,10 @@ class LoadLimits:
         self._time.give_back(self._times(frames))
         self._rate.give_back(_by_rate(frames))
 
+    def busy_ns(self, frames: FrameBatch) -> int:
+        """How long these take the bus, at their worst."""
+        return int(self._times(frames).sum())
+
     def wait_ns(self) -> int:
         """How long until something may begin."""
         wait_ns = self._time.wait_ns(self._share)

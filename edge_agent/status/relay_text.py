@@ -25,6 +25,8 @@ def relay_sentence(one: RelayFigures) -> str:
         return f"no frames can come: {one.message}"
     if one.source_dongle_id is None:
         return "connected; no group is active here"
+    if one.waits_for.startswith("loop"):
+        return f"stopped for this activation: {one.waits_for}"
     dry = ", a dry run: nothing is sent" if one.dry_run else ""
     waits = f"; frames wait for: {one.waits_for}" if one.waits_for else ""
     return f"from {one.source_dongle_id}{dry}{waits}"
