@@ -47,7 +47,8 @@ class Burst:
         self.deadline_ns = deadline_ns
         self._positions = cut.positions
         self._refused = cut.refused
-        self._awaited = [*enumerate(frame_keys(cut.frames))]
+        self.keys = frame_keys(cut.frames)
+        self._awaited = [*enumerate(self.keys)]
 
     def opened(self) -> OpenBurst:
         """What the record has to know of it."""

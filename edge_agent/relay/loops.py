@@ -17,19 +17,21 @@ WINDOW_NS: Final = 1_000_000_000
 MOST_RETURNED: Final = 20
 # No bus carries more in a second; beyond it the oldest are forgotten.
 MAX_OWN: Final = 32_768
+# So many ids that were put on a bus tell at a glance what cannot have come back.
+MOST_IDS: Final = 4_096
 BASE_NS: Final = 10 * WINDOW_NS
 GROWTH: Final = 3
 LEAST_FRAMES: Final = 100
-# Of `max_live_bus_load`, which is never passed: what is used of it within the window where frames wait for it.
+# Of `max_live_bus_load`, which is never passed: so much is used of it where frames wait for it.
 REACHED: Final = 0.9
 # A circle that is closed before the base is known: as often each content is sent within the window.
-REPEATED: Final = 3
+REPEATED: Final = 1.5
 _STEP_NS: Final = WINDOW_NS // 10
 _NOT_OTHERS: Final = int(FrameFlag.TX | FrameFlag.ERROR)
 
 
 class OwnOnBus:
-    """What was put on a bus within the last second, by content. Each is found once: nodes repeat themselves."""
+    """What was put on a bus within the last second, by content. Each is found once: others repeat theirs."""
 
     def __init__(self) -> None:
         self._times: dict[bytes, deque[int]] = {}
@@ -133,9 +135,11 @@ class LoopWatch:
             self._clear()
             self.found = "loop: found earlier in this activation" if activation == self._looped else ""
 
-    def put(self, frames: FrameBatch, busy_ns: int, now_ns: int) -> None:
-        """These were written for the group, and take the bus so long at their worst."""
-        self._own.put(frame_keys(frames), now_ns)
+    def put(self, frames: FrameBatch, keys: Sequence[bytes], busy_ns: int, now_ns: int) -> None:
+        """These were written for the group, and take the bus so long at their worst. `keys`: `frame_keys`."""
+        self._own.put(keys, now_ns)
+        if len(self._ids) <= MOST_IDS:
+            self._ids.update(frames.arbitration_id.tolist())
         growth = self._growth
         growth.add(len(frames), busy_ns, now_ns)
         if growth.load >= REACHED * self._max_load and growth.has_grown(len(self._own), now_ns):
@@ -144,6 +148,9 @@ class LoopWatch:
     def hear(self, frames: FrameBatch, now_ns: int) -> bool:
         """What was read from the bus; whether it shows a loop that was not known."""
         if self.found or not len(self._own):
+            return False
+        ids = frames.arbitration_id.tolist()
+        if len(self._ids) <= MOST_IDS and self._ids.isdisjoint(ids):
             return False
         others = frames[(frames.flags & _NOT_OTHERS) == 0]
         self._own.forget(now_ns)
@@ -163,5 +170,6 @@ class LoopWatch:
 
     def _clear(self) -> None:
         self._own = OwnOnBus()
+        self._ids: set[int] = set()
         self._growth = Growth()
         self._returned: deque[int] = deque(maxlen=MOST_RETURNED)

@@ -157,8 +157,8 @@ class Sink:
             self._driver.took_late(taken)
             return
         if taken:
-            written = burst.frames[:taken]
-            self.loops.put(written, self._load.busy_ns(written), now_ns)
+            busy_ns = self._load.taken_ns * taken // len(burst.frames)
+            self.loops.put(burst.frames[:taken], burst.keys[:taken], busy_ns, now_ns)
         if taken < len(burst.frames):
             self._load.give_back(burst.frames[taken:])
             self._not_before_ns = now_ns + TRY_AGAIN_NS

@@ -56,7 +56,7 @@ def why_stopped(pins: tuple[Facts, Facts], sides: tuple[Side, Side]) -> str:
 
 
 def loop(dongle_id: str, seen: str) -> str:
-    """Why a group stops when what it puts on the bus of this dongle comes back. `seen`: what its agent says."""
+    """Why a group stops when what it puts on this dongle's bus comes back. `seen`: what its agent says."""
     readable = "".join(one if one.isprintable() else " " for one in seen.removeprefix("loop").lstrip(": "))
     return (
         f"loop: a loop, or both buses have nodes with the same ids (on the bus of {dongle_id}: "

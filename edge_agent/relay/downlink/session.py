@@ -153,9 +153,9 @@ class RelaySession:
 
     def _has_new_loop(self) -> bool:
         """Whether the group is to be stopped: that is said at once."""
-        told = self._states_told
+        told = {name: state.waits_for for name, state in self._states_told.items()}
         return any(
-            sink.waits_for.startswith("loop") and not (name in told and told[name].waits_for == sink.waits_for)
+            sink.waits_for.startswith("loop") and sink.waits_for != told.get(name)
             for name, sink in self._sinks.items()
         )
 

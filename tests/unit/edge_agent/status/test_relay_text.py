@@ -24,6 +24,7 @@ def test_what_stands_in_the_way_is_said_first() -> None:
     assert relay_sentence(ACTIVE) == "from van8-can0"
     assert relay_sentence(replace(ACTIVE, dry_run=True)) == "from van8-can0, a dry run: nothing is sent"
     assert relay_sentence(replace(ACTIVE, waits_for="lease")) == "from van8-can0; frames wait for: lease"
+    assert relay_sentence(replace(ACTIVE, waits_for="loop: x")) == "stopped for this activation: loop: x"
 
 
 def test_every_frame_is_in_one_count() -> None:
