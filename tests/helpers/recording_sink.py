@@ -10,7 +10,7 @@ from can_stream.protocol.errors import SessionError
 from can_stream.protocol.relay_control import Cursor, Direction, SinkHello
 from can_stream.protocol.relay_items import Counts
 from edge_agent.relay.bus_facts import BusFacts
-from edge_agent.relay.loops import LoopWatch
+from edge_agent.relay.circle.loops import LoopWatch
 
 
 class RecordingSink:

@@ -15,7 +15,7 @@ from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
 from edge_agent.relay.burst import frame_keys
 from edge_agent.relay.bus_watch import BusWatch
-from edge_agent.relay.loops import MOST_RETURNED
+from edge_agent.relay.circle.loops import MOST_RETURNED
 from edge_agent.relay.running import BusRates, SinkRunner, Switches
 from edge_agent.relay.sink import Sink
 from edge_agent.relay.stopping import start, stop

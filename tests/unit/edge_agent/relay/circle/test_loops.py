@@ -11,7 +11,7 @@ from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of, concatena
 from can_stream.logs.log_reader import open_log
 from edge_agent.relay.burst import frame_keys
 from edge_agent.relay.bus_load import bus_times_ns
-from edge_agent.relay.loops import MAX_OWN, MOST_IDS, MOST_RETURNED, LoopWatch, OwnOnBus
+from edge_agent.relay.circle.loops import MAX_OWN, MOST_IDS, MOST_RETURNED, LoopWatch, OwnOnBus
 from tests.helpers.shared_data import KONA
 
 MS = 1_000_000
