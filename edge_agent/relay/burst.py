@@ -51,7 +51,8 @@ class Burst:
         self._positions = cut.positions
         self._refused = cut.refused
         self._id_at = dict(zip((at for at, _ in cut.refused), cut.refused_ids, strict=False))
-        self._awaited = [*enumerate(frame_keys(cut.frames))]
+        self.keys = frame_keys(cut.frames)
+        self._awaited = [*enumerate(self.keys)]
 
     def opened(self) -> OpenBurst:
         """What the record has to know of it."""

@@ -25,6 +25,8 @@ class LoadLimits:
         self._time, self._rate = Meter(), Meter()
         self._bit_rates: tuple[int, int | None] | None = None
         self._catching_up = False
+        self.taken_ns = 0
+        """How long what was taken last takes the bus, at its worst."""
 
     @property
     def catching_up(self) -> bool:
@@ -45,6 +47,7 @@ class LoadLimits:
         fitting_rate = self._rate.fitting(by_rate, 1.0, now_ns)
         if self._catching_up:
             fitting = min(fitting, fitting_rate)
+        self.taken_ns = int(times[:fitting].sum())
         self._time.use(times[:fitting])
         self._rate.use(by_rate[:fitting])
         return fitting

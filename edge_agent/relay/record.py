@@ -61,6 +61,7 @@ class _State(Struct):
     floor_ns: int
     kept: list[Kept]
     burst: OpenBurst | None
+    looped: str = ""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -101,6 +102,16 @@ class Record:
     def burst(self) -> OpenBurst | None:
         """What may be on the bus, of which nothing is settled yet."""
         return self._state.burst
+
+    @property
+    def looped(self) -> str:
+        """The last activation for which a loop was found on this bus, "" for none."""
+        return self._state.looped
+
+    def loop_found(self, activation: str) -> None:
+        """Nothing is sent for this activation any more."""
+        self._state.looped = activation
+        self._write()
 
     def cursors(self) -> list[Cursor]:
         """All of them, the one that moved last in the end."""

@@ -123,6 +123,9 @@ class SinkRunner:
 
     def _hear(self, frames: FrameBatch) -> None:
         now_ns = self._clock.boottime_ns()
+        if self.sink.loops.hear(frames, now_ns):
+            self._on_reports()
+            self._wake.set()
         if self._watch.hear(frames, now_ns):
             own = frames[(frames.flags & FrameFlag.TX) != 0]
             if self._unanswered:

@@ -16,6 +16,7 @@ from can_stream.protocol.relay_control import Cursor, Direction, SinkHello, Tota
 from can_stream.protocol.relay_items import Counts
 from edge_agent.relay.burst import Burst, Cut, frame_keys
 from edge_agent.relay.bus_facts import BusFacts
+from edge_agent.relay.circle.loops import LoopWatch
 from edge_agent.relay.driver import Driver
 from edge_agent.relay.judging import Judge, Judged
 from edge_agent.relay.latencies import Latencies
@@ -50,7 +51,7 @@ class Sink:
     """All times are `now_ns` of CLOCK_BOOTTIME.
 
     `waits_for`: why nothing is sent now, a word of `account/words.WAITS`, or "". `by_id`: what has become of
-    frames since this process began.
+    frames since this process began. `loops` hears what is read from the bus.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Sink:
     ) -> None:
         """An open burst of the record, left by a process that was killed, is in doubt."""
         self.waits_for = ""
+        self.loops: Final = LoopWatch(limits.max_live_bus_load, record.looped, record.loop_found)
         self._driver = Driver()
         self._dongle_id = dongle_id
         self._record = record
@@ -105,6 +107,8 @@ class Sink:
             if direction.begins_anew:
                 self._driver.give_up()
             self._settling.begin(direction, now_ns)
+            self.loops.begin(direction.activation)
+        self.waits_for = self.loops.found
 
     def take_item(
         self, start_id: str, position: int, frames: FrameBatch, born_ns: int | None, fresh: bool, now_ns: int
@@ -137,9 +141,11 @@ class Sink:
         self._load.set_bus(bus.bit_rate, bus.data_bit_rate)
         self._give_up(now_ns, at_once=not bus.is_up)
         if self._driver.burst is not None:
-            self.waits_for = "burst"
+            self.waits_for = self.loops.found or "burst"
             return None
-        return self._advance(now_ns, bus)
+        burst = self._advance(now_ns, bus)
+        self.waits_for = self.loops.found or self.waits_for
+        return burst
 
     def written(self, taken: int, now_ns: int) -> None:
         """The driver took the first `taken` frames of the last burst, and none of the rest.
@@ -151,6 +157,9 @@ class Sink:
         if burst is None:
             self._driver.took_late(taken)
             return
+        if taken:
+            busy_ns = self._load.taken_ns * taken // len(burst.frames)
+            self.loops.put(burst.frames[:taken], burst.keys[:taken], busy_ns, now_ns)
         if taken < len(burst.frames):
             self._load.give_back(burst.frames[taken:])
             self._not_before_ns = now_ns + TRY_AGAIN_NS
@@ -271,6 +280,8 @@ class Sink:
 
     def _hindrance(self, now_ns: int, bus: BusFacts) -> str:
         """Why the frames at the head, which may go, must wait; "" where they need not."""
+        if self.loops.found:
+            return self.loops.found
         if not bus.is_up:
             return "bus"
         if not self._lease.holds(now_ns):

@@ -28,6 +28,8 @@ def relay_sentence(one: RelayFigures) -> str:
     if one.source_dongle_id is None:
         gate = f"; a gate would refuse: {one.gate}" if one.gate else ""
         return f"connected; no group is active here{gate}"
+    if one.waits_for.startswith("loop"):
+        return f"stopped for this activation: {one.waits_for}"
     dry = ", a dry run: nothing is sent" if one.dry_run else ""
     if one.gate:
         return f"from {one.source_dongle_id}{dry}, and refused by a gate: {one.gate}"

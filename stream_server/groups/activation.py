@@ -14,6 +14,7 @@ SERVER_RESTORED: Final = (
     "server_restored: this server went back to an older state, or its files are a copy; see that no other "
     "server has these groups, then activate again"
 )
+_MOST_SEEN: Final = 200
 MAX_ACTIVE_SECONDS: Final = 31_536_000
 
 
@@ -52,6 +53,15 @@ def why_stopped(pins: tuple[Facts, Facts], sides: tuple[Side, Side]) -> str:
         if found:
             return f"side_changed: {found}; look at that bus, then activate again"
     return ""
+
+
+def loop(dongle_id: str, seen: str) -> str:
+    """Why a group stops when what it puts on this dongle's bus comes back. `seen`: what its agent says."""
+    readable = "".join(one if one.isprintable() else " " for one in seen.removeprefix("loop").lstrip(": "))
+    return (
+        f"loop: a loop, or both buses have nodes with the same ids (on the bus of {dongle_id}: "
+        f"{readable[:_MOST_SEEN]}); take one group out of the circle, then activate again"
+    )
 
 
 def duplicate(agent_id: str) -> str:

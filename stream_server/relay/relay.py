@@ -20,8 +20,10 @@ from can_stream.protocol.lanes_control import LaneHello
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Packet
 from can_stream.protocol.relay_control import GroupStanding
+from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.fleet.fleet import Fleet
+from stream_server.groups.activation import loop
 from stream_server.groups.activations import Activations
 from stream_server.groups.directions import OPEN, direction
 from stream_server.groups.group_state import DirectionBooks, standing_to
@@ -196,10 +198,21 @@ class Relay:
     def loop_found(self, link: Link, why: str) -> None:
         """Its sink has found that its own frames come back: the group stops."""
         group = self._group_of(link)
-        if group is not None and self.is_on(link):
-            self.activations.stop(
-                group, f"loop: {why}; take one group out of the circle, then activate again"
-            )
+        if group is None or not self.is_on(link):
+            return
+        reason = loop(link.way.sink_dongle_id, why)
+        self.activations.stop(group, reason)
+        agent_id, now = self._fleet.dongle(link.way.sink_dongle_id).agent_id, clock.now()
+        message = f"group {group.group_id}: nothing is relayed any more: {reason}"
+        details = {"group_id": group.group_id, "dongle_id": link.way.sink_dongle_id}
+        payload = {
+            "ts": format_timestamp(now.wall_us),
+            "level": "error",
+            "source": "server",
+            "message": message,
+            "details": details,
+        }
+        self._fleet.events.emit(agent_id, group.dongle_ids, "log", payload, now)
 
     async def serving_stored(self, link: Link) -> None:
         """Durable from here on: which record is handed items. StorageError."""

@@ -99,24 +99,20 @@ class RelayedGroup:
 
     def start(self, side: str) -> Process:
         """The agent of this side."""
-        dongle = {
-            "id": f"{side}-bus",
-            "interface": "udp_multicast",
-            "channel": self.channels[side],
-            "mode": "normal",
-            "bitrate": 500_000,
-            "options": {"port": self.ports[side]},
-            "databases": self._databases,
-        }
         token = self.enrolled[side].token_file
         path = token.with_suffix(".toml")
         sections = {"spool": {"directory": str(token.with_suffix(".spool"))}, "relay": self.relay[side]}
         server = {"url": self.server.url, "token_file": str(token)}
-        path.write_text(agent_configuration(f"van-{side}", server, [dongle], **sections))
+        path.write_text(agent_configuration(f"van-{side}", server, self.dongles(side), **sections))
         command = [*installed_command("edge-agent"), "run", "--config", path]
         agent = Process(command, environment=agent_environment(token.parent))
         self.agents[side] = agent
         return agent
+
+    def dongles(self, side: str) -> list[dict[str, Any]]:
+        """Those of the agent of this side."""
+        bus = udp_dongle(f"{side}-bus", self.channels[side], self.ports[side])
+        return [bus | {"databases": self._databases}]
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """An operator's request below /api/v1/groups."""
@@ -166,6 +162,20 @@ class RelayedGroup:
         place = directory / side
         place.mkdir()
         return place
+
+
+def udp_dongle(
+    dongle_id: str, channel: str, port: int, mode: str = "normal", bitrate: int = 500_000
+) -> dict[str, Any]:
+    """A dongle of python-can's `udp_multicast`."""
+    return {
+        "id": dongle_id,
+        "interface": "udp_multicast",
+        "channel": channel,
+        "mode": mode,
+        "bitrate": bitrate,
+        "options": {"port": port},
+    }
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class RelaySession:
             said += [Settled(dongle_id, cursor) for cursor in sink.moved()]
             if dongle_id in self.directions:
                 said += self._credit(dongle_id, sink)
-        if now_ns >= self._states_due_ns:
+        if now_ns >= self._states_due_ns or self._has_new_loop():
             self._states_due_ns = now_ns + STATE_NS
             said += self._states()
         return said
@@ -111,6 +111,10 @@ class RelaySession:
             raise SessionError("two directions lead to one dongle")
         if strange := next((name for name in names if name not in self._sinks), None):
             raise SessionError(f"a direction leads to {strange}, which was not offered")
+        for direction in said.directions:
+            before = self.directions.get(direction.sink_dongle_id)
+            if before is None or before.activation != direction.activation:
+                self._states_told.pop(direction.sink_dongle_id, None)
         self.directions = dict(zip(names, said.directions, strict=True))
         for dongle_id, sink in self._sinks.items():
             sink.directed(self.directions.get(dongle_id), now_ns)
@@ -153,6 +157,14 @@ class RelaySession:
             return []
         self._credit_told[dongle_id] = sink.credit
         return [Credit(dongle_id, sink.credit, self._number)]
+
+    def _has_new_loop(self) -> bool:
+        """Whether the group is to be stopped: that is said at once."""
+        told = {name: state.waits_for for name, state in self._states_told.items()}
+        return any(
+            sink.waits_for.startswith("loop") and sink.waits_for != told.get(name)
+            for name, sink in self._sinks.items()
+        )
 
     def _states(self) -> list[FromSink]:
         changed: list[FromSink] = []

@@ -13,7 +13,9 @@ from can_stream.frames.batches import FrameBatch, FrameFlag
 from can_stream.protocol.control import CanEmptyQueue, Confirms
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.relay.burst import frame_keys
 from edge_agent.relay.bus_watch import BusWatch
+from edge_agent.relay.circle.loops import MOST_RETURNED
 from edge_agent.relay.running import BusRates, SinkRunner
 from edge_agent.relay.sink import Sink
 from edge_agent.relay.stopping import Switches, start, stop
@@ -236,3 +238,14 @@ async def test_that_a_bus_goes_is_told_and_nothing_is_written(tmp_path: Path) ->
         assert parts.bus.written == []
         parts.bus.is_up = True
         await parts.until("bus.written == [1]", wake=True)
+
+
+async def test_a_loop_that_is_heard_is_told_at_once(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, FakeBus())
+    own = frames(1)
+    for _ in range(MOST_RETURNED):
+        parts.sink.loops.put(own, frame_keys(own), 0, Clock().boottime_ns())
+    parts.runner.hear(frames(MOST_RETURNED - 1))
+    assert parts.reports == 0
+    parts.runner.hear(frames(1))
+    assert parts.reports == 1

@@ -91,6 +91,55 @@ def echoes(ids: Sequence[int]) -> FrameBatch:
     return batch_of([(0, one, TX, 1, bytes([row])) for row, one in enumerate(ids)])
 
 
+# -- a loop
+
+
+def test_where_own_frames_come_back_from_others_nothing_more_is_sent() -> None:
+    one = Gateway()
+    one.hand(*range(10, 60))
+    sent = one.send()
+    assert sent == list(range(10, 60))
+    others = batch_of([(0, 10 + row, 0, 1, bytes([row])) for row in range(30)])
+    assert one.sink.loops.hear(others, one.now_ns)
+    one.hand(7)
+    assert one.send() == []
+    assert one.sink.waits_for.startswith("loop: ")
+    one.sink.disconnected(one.now_ns)
+    one.sink.directed(DIRECTION, one.now_ns)
+    one.hand(8)
+    assert one.send() == [], "nor on another connection"
+    assert one.sink.waits_for.startswith("loop: ")
+
+
+def test_a_loop_is_over_with_its_activation_and_not_with_the_process() -> None:
+    one = Gateway()
+    one.hand(*range(10, 60))
+    one.send()
+    one.sink.loops.hear(batch_of([(0, 10 + row, 0, 1, bytes([row])) for row in range(30)]), one.now_ns)
+    again = Gateway(memory=one.memory)
+    again.position = 50
+    again.hand(7)
+    assert again.send() == []
+    assert again.sink.waits_for.startswith("loop: ")
+    next_one = World.name(2)
+    again.sink.directed(Direction("b", "a", next_one), again.now_ns)
+    assert again.sink.waits_for == ""
+    again.sink.leased(again.now_ns, [next_one])
+    again.position = 50
+    again.hand(9)
+    assert again.send() == [9]
+
+
+def test_frames_that_the_driver_did_not_take_are_none_that_come_back() -> None:
+    one = Gateway()
+    one.hand(*[10] * 40)
+    for _ in range(40):
+        if one.next() is not None:
+            one.sink.written(0, one.now_ns)
+        one.passes(10 * MS)
+    assert not one.sink.loops.hear(batch_of([(0, 10, 0, 1, bytes([row])) for row in range(40)]), one.now_ns)
+
+
 # -- what goes, in which order
 
 

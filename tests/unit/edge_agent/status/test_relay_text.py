@@ -31,6 +31,7 @@ def test_what_stands_in_the_way_is_said_first() -> None:
     assert relay_sentence(replace(ACTIVE, gate=gate)) == f"from van8-can0, and refused by a gate: {gate}"
     idle = f"connected; no group is active here; a gate would refuse: {gate}"
     assert relay_sentence(replace(CONNECTED, gate=gate)) == idle
+    assert relay_sentence(replace(ACTIVE, waits_for="loop: x")) == "stopped for this activation: loop: x"
 
 
 def test_every_frame_is_in_one_count() -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from can_stream.protocol.control import RelaySide
 from stream_server.fleet.side import Facts, Side
-from stream_server.groups.activation import Activation, Asked, duplicate, why_stopped
+from stream_server.groups.activation import Activation, Asked, duplicate, loop, why_stopped
 
 FACTS = Facts("van7", "socketcan", "usb-1", 500_000, fd=False)
 NAME = "ab" * 16 + "-7"
@@ -34,3 +34,13 @@ def test_another_adapter_on_either_side_is_a_reason_to_stop() -> None:
     assert said.startswith("side_changed: device id of side B (can0) was usb-1")
     assert "activate again" in said
     assert duplicate("van7").startswith("duplicate_identity: ")
+
+
+def test_what_an_agent_says_of_a_loop_is_told_in_one_readable_line() -> None:
+    assert loop("can0", "loop: 20 frames came back") == (
+        "loop: a loop, or both buses have nodes with the same ids (on the bus of can0: 20 frames came back); "
+        "take one group out of the circle, then activate again"
+    )
+    said = loop("can0", "loop: \n\x1b[31m" + "x" * 500)
+    assert said.isprintable()
+    assert len(said) < 400
