@@ -137,7 +137,9 @@ class Relay:
             stopped=side.stopped,
             confirms=side.confirms,
             totals=_sum([cursor.totals for cursor in runner.sink.hello().cursors]),
+            latency_ms=runner.sink.latencies.last_ms if downlink.state.connected else None,
             malformed=downlink.malformed,
+            hops=runner.sink.latencies.hops.hops,
         )
 
     def _wake(self) -> None:
