@@ -43,6 +43,13 @@ class Metrics:
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 3, 10),
             registry=self.registry,
         )
+        self.relay_hop_seconds = Histogram(
+            "stream_server_relay_hop_seconds",
+            "How long fresh packets were on each hop up to a gateway",
+            ("hop",),
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 3, 10),
+            registry=self.registry,
+        )
         self.commit_seconds = Histogram(
             "stream_server_database_commit_seconds",
             "Duration of one group commit",

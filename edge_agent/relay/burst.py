@@ -13,6 +13,7 @@ from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch, FrameFlag
 from can_stream.protocol.control import Confirms
 from can_stream.protocol.relay_control import NotSent
 from edge_agent.relay.account.by_id import id_keys
+from edge_agent.relay.hop_ages import Arrival
 from edge_agent.relay.record import OpenBurst
 
 # What another node of the bus could tell apart; ESI is the sender's own state.
@@ -35,7 +36,10 @@ class Cut(Struct, frozen=True):
 
 
 class Burst:
-    """A cut of the start of a source. Frames without an echo until `deadline_ns` are in doubt."""
+    """A cut of the start of a source. Frames without an echo until `deadline_ns` are in doubt.
+
+    `opened_ns`, `arrival`: when it was handed over, and when its first frame came; for the figures alone.
+    """
 
     def __init__(
         self, source_dongle_id: str, start_id: str, cut: Cut, confirms: Confirms, deadline_ns: int
@@ -48,6 +52,8 @@ class Burst:
         self.sure_from = cut.sure_from
         self.confirms = confirms
         self.deadline_ns = deadline_ns
+        self.opened_ns = 0
+        self.arrival: Arrival | None = None
         self._positions = cut.positions
         self._refused = cut.refused
         self._id_at = dict(zip((at for at, _ in cut.refused), cut.refused_ids, strict=False))

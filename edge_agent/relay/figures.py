@@ -9,6 +9,7 @@ import msgspec
 from can_stream.protocol.control import Confirms
 from can_stream.protocol.relay_control import GroupStanding, Totals
 from edge_agent.relay.account.counted import IdCounts
+from edge_agent.relay.hop_ages import Histogram
 
 BROKEN: Final = "a fault of the agent, see its log: restart it, and report it"
 """Why a gateway lets nothing through after a fault of its own."""
@@ -22,6 +23,7 @@ class RelayFigures(msgspec.Struct, frozen=True):
     of its gates does not hold, and why. The relay is stopped while `stop_file` exists. `totals` are those of
     the record, of all starts that it knows, `by_id` those of this process. `asleep`: nobody else speaks
     there, and it may not be woken. `bit_rate`: in bit/s, 0 where not known. `group`: as the server says.
+    `latency_ms`: age at the echo, p50 and p99 of the last second. `hops`: since the agent's start, by hop.
     """
 
     dongle_id: str
@@ -41,3 +43,4 @@ class RelayFigures(msgspec.Struct, frozen=True):
     asleep: bool = False
     bit_rate: int | None = None
     group: GroupStanding | None = None
+    hops: dict[str, Histogram] = {}

@@ -163,11 +163,13 @@ class Relay:
             gate=runner.gate,
             confirms=side.confirms,
             totals=_sum([cursor.totals for cursor in runner.sink.hello().cursors]),
+            latency_ms=runner.sink.latencies.last_ms if downlink.state.connected else None,
             malformed=downlink.malformed,
             asleep=runner.is_asleep,
             bit_rate=runner.bit_rate,
             group=downlink.group(dongle_id),
             by_id=runner.sink.by_id.rows(min(MOST_IDS, MOST_ROWS // len(self._runners))),
+            hops=runner.sink.latencies.hops.hops,
         )
 
     def _wake(self) -> None:

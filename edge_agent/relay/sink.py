@@ -18,6 +18,7 @@ from edge_agent.relay.burst import Burst, Cut, frame_keys
 from edge_agent.relay.bus_facts import BusFacts
 from edge_agent.relay.circle.loops import LoopWatch
 from edge_agent.relay.driver import Driver
+from edge_agent.relay.hop_ages import Arrival
 from edge_agent.relay.judging import Judge, Judged
 from edge_agent.relay.latencies import Latencies
 from edge_agent.relay.lease import Lease
@@ -52,6 +53,7 @@ class Sink:
 
     `waits_for`: why nothing is sent now, a word of `account/words.WAITS`, or "". `by_id`: what has become of
     frames since this process began. `loops` hears what is read from the bus.
+    `latencies`: how old frames were when they were confirmed.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Sink:
         self._lease = Lease(round(limits.lease_seconds * 1e9))
         self._load = LoadLimits(limits.max_bus_load, limits.max_live_bus_load)
         self._waiting = Waiting(limits.queue_frames)
-        self._latencies = Latencies()
+        self.latencies = Latencies()
         self._direction: Direction | None = None
         self._burst_before: Burst | None = None
         self._bus: BusFacts | None = None
@@ -111,10 +113,18 @@ class Sink:
         self.waits_for = self.loops.found
 
     def take_item(
-        self, start_id: str, position: int, frames: FrameBatch, born_ns: int | None, fresh: bool, now_ns: int
+        self,
+        start_id: str,
+        position: int,
+        frames: FrameBatch,
+        born_ns: int | None,
+        fresh: bool,
+        now_ns: int,
+        transit_ns: int | None = None,
     ) -> None:
         """Frames to be sent. Raises SessionError beyond the credit, or without a direction."""
-        self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh))
+        arrival = None if transit_ns is None else Arrival(now_ns, transit_ns)
+        self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh, arrival))
         self._has_more = True
 
     def take_counts(self, counts: Counts, now_ns: int) -> None:
@@ -182,7 +192,7 @@ class Sink:
             ours += row is not None
             if row is None or row < 0 or burst is None:
                 continue
-            self._latencies.add(now_ns - burst.born_ns[row])
+            self.latencies.add(now_ns - burst.born_ns[row])
             if not burst.awaited():
                 self._close(burst, _went(burst, 0), now_ns)
                 self._driver.confirmed()
@@ -233,7 +243,7 @@ class Sink:
 
     def take_latency_ms(self) -> tuple[float, float] | None:
         """Ages at the echo since the last call: p50 and p99; None where nothing was sent."""
-        return self._latencies.take_ms()
+        return self.latencies.take_ms()
 
     # -- what is at the head
 
@@ -307,6 +317,8 @@ class Sink:
         """The next burst, which the record knows; None where it is only counted."""
         deadline_ns = now_ns + min(self._max_age_ns, ECHO_NS)
         burst = Burst(self._settling.source_dongle_id, start_id, cut, bus.confirms, deadline_ns)
+        head = self._waiting.head
+        burst.opened_ns, burst.arrival = now_ns, head.arrival if isinstance(head, WaitingItem) else None
         if self._limits.dry_run or (self._direction is not None and self._direction.dry_run):
             self._close(burst, Totals(not_sent={"dry_run": len(cut.frames)}), now_ns)
             return None
@@ -325,6 +337,10 @@ class Sink:
 
     def _close(self, burst: Burst, totals: Totals, now_ns: int) -> None:
         self._settling.close(burst, totals, now_ns)
+        frames = totals.sent + totals.accepted
+        if frames and not totals.in_doubt:
+            hops = self.latencies.hops
+            hops.confirmed(frames, burst.born_ns[0], burst.arrival, burst.opened_ns, now_ns)
         if burst.source_dongle_id == self._settling.source_dongle_id:  # two dongles of one agent share starts
             self._waiting.cut(burst.start_id, burst.through)
         self._has_more = True

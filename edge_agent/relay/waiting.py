@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.relay_items import Counts
+from edge_agent.relay.hop_ages import Arrival
 
 # Rows of counts between frames: credit bounds the frames, and one row may stand between any two.
 MAX_ENTRIES: Final = 8_192
@@ -19,13 +20,15 @@ MAX_ENTRIES: Final = 8_192
 
 class WaitingItem(Struct, frozen=True):
     """Frames of one start from `position` on. `born_ns`: when the oldest may have been read, at the earliest,
-    on this machine's CLOCK_BOOTTIME; None: not known. `fresh`: never offered to anybody before."""
+    on this machine's CLOCK_BOOTTIME; None: not known. `fresh`: never offered to anybody before. `arrival`:
+    for the figures alone."""
 
     start_id: str
     position: int
     frames: FrameBatch
     born_ns: int | None
     fresh: bool
+    arrival: Arrival | None = None
 
     @property
     def end(self) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from edge_agent.relay.hop_ages import BOUNDS_MS, Histogram
 from edge_agent.state import StatusCode
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Books, Hop
 from edge_agent.status.document import AgentStatus
@@ -113,7 +115,16 @@ class _Metrics(Collector):
             connected.add_metric([one.dongle_id], float(one.connected))
             for quantile, latency_ms in zip(("0.5", "0.99"), one.latency_ms or (), strict=False):
                 age.add_metric([one.dongle_id, quantile], latency_ms / 1000)
-        yield from (frames, connected, age)
+        yield from (frames, connected, age, self._relay_hops())
+
+    def _relay_hops(self) -> Metric:
+        text = "How long relayed frames were on each hop, and in all (echo)"
+        family = HistogramMetricFamily("edge_agent_relay_hop_seconds", text, labels=["dongle_id", "hop"])
+        for one in self._status.relays:
+            for hop, histogram in one.hops.items():
+                buckets = list(_cumulative(histogram))
+                family.add_metric([one.dongle_id, hop], buckets, histogram.sum_ms / 1000)
+        return family
 
     def _books(self, unit: Literal["frames", "values"]) -> Iterator[Metric]:
         taken_text = "Read from the bus" if unit == "frames" else "Decoded to be sent"
@@ -137,3 +148,8 @@ class _Metrics(Collector):
                 if hop.fate != "waiting":
                     done.add_metric([dongle.dongle_id, hop.name], books.hops.get(hop.name, 0))
         yield from (taken, done, lost, uncounted, waiting)
+
+
+def _cumulative(histogram: Histogram) -> Iterator[tuple[str, float]]:
+    bounds = [*(str(bound_ms / 1000) for bound_ms in BOUNDS_MS), "+Inf"]
+    yield from zip(bounds, accumulate(histogram.counts), strict=True)

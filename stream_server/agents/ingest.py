@@ -184,6 +184,11 @@ class DataConnection:
         now_ns = clock.boottime_ns()
         born_ns = self._pings.born_ns(envelope.age, now_ns)
         live = envelope.range_kind is RangeKind.LIVE
+        age_us = None if envelope.age is None else envelope.age.age_us
+        if live and born_ns is not None and age_us is not None and isinstance(packet.body, FrameBatch):
+            source_ns = age_us * 1000
+            self._metrics.relay_hop_seconds.labels("source").observe(source_ns / 1e9)
+            self._metrics.relay_hop_seconds.labels("uplink").observe((now_ns - born_ns - source_ns) / 1e9)
         self._relay.arrived(opened.dongle.dongle_id, packet, envelope.packet, born_ns, now_ns, live=live)
 
     async def send_pings(self, send: SendBytes) -> None:

@@ -219,6 +219,9 @@ class SinkConnection:
                 self._metrics.relay_frames.inc(handed.frames)
                 if handed.fresh:
                     self._metrics.relay_age_seconds.observe((now_ns - handed.born_ns) / 1e9)
+                    if handed.came_ns is not None:
+                        dwell_seconds = (now_ns - handed.came_ns) / 1e9
+                        self._metrics.relay_hop_seconds.labels("server").observe(dwell_seconds)
                 age = self._heard.age(handed.born_ns, now_ns)
                 await self._hand(Item(index, age, handed.fresh, handed.packet))
             else:

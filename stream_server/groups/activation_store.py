@@ -65,6 +65,12 @@ def stop(connection: Connection, group_id: str, reason: str, now_ns: int) -> Non
     _audit(connection, now_ns, "server", "group.stopped", group_id, None, {"reason": reason})
 
 
+def pressure(connection: Connection, group_id: str, now_ns: int, *, is_on: bool) -> None:
+    """More frames of the group wait than there is room for, or that is over."""
+    action = "group.buffer_pressure" if is_on else "group.buffer_pressure_over"
+    _audit(connection, now_ns, "server", action, group_id, None, None)
+
+
 def went_back(connection: Connection, now_ns: int) -> None:
     """Another storage id, and every group that is on stops: what was named since is not known here."""
     kept_facts.put(connection, kept_facts.STORAGE_ID, _new_storage_id())

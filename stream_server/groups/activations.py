@@ -43,6 +43,7 @@ class Activations:
         self._known: dict[str, Activation] = {}
         self._ends_at: dict[str, int] = {}
         self._unsaved: dict[str, str] = {}
+        self._pressed: set[str] = set()
         self._changing = asyncio.Lock()
         groups.standing_of = self.standing
         groups.refuse_deletion = self._refuse_deletion
@@ -109,6 +110,21 @@ class Activations:
                 await self._alone(partial(self._end, group, BY_TIME, None))
         for group_id, reason in list(self._unsaved.items()):
             await self._save_stop(group_id, reason)
+        for group in self._groups.all():
+            await self._audit_pressure(group)
+
+    async def _audit_pressure(self, group: Group) -> None:
+        """What begins and ends between two ticks is in `buffer_pressure` for longer than that."""
+        pressed = any(one.pressure for one in self.books_of(group))
+        if pressed == (group.group_id in self._pressed):
+            return
+        await self._database.write(
+            partial(activation_store.pressure, group_id=group.group_id, is_on=pressed, now_ns=clock.wall_ns())
+        )
+        if pressed:
+            self._pressed.add(group.group_id)
+        else:
+            self._pressed.discard(group.group_id)
 
     def stop(self, group: Group, reason: str) -> None:
         """Nothing is relayed for it from this moment on, until an operator activates it again."""

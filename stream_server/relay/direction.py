@@ -123,7 +123,7 @@ class RelayDirection:
         self._arrivals += 1
         if self._arrivals >= _ARRIVALS_BETWEEN_AGEING:
             self.aged(now_ns)
-        return self._intake.arrived(packet, body, born_ns, live=live)
+        return self._intake.arrived(packet, body, born_ns, live=live, came_ns=now_ns)
 
     def became_gaps(self, gaps: Iterable[NewGap]) -> None:
         """Holes of the recording have become gaps."""

@@ -153,7 +153,9 @@ def _item(line: Line, row: Row, room_frames: int) -> RelayItem | None:
         return None
     assert row.born_ns is not None
     number = PacketNumber(line.start_id, row.seq)
-    item = RelayItem(number, row.position, row.first, row.through, row.born_ns, row.fresh, row.body)
+    item = RelayItem(
+        number, row.position, row.first, row.through, row.born_ns, row.fresh, row.body, row.came_ns
+    )
     line.hand(row.through)
     line.has_offered = True
     row.fresh = False

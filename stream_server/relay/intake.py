@@ -85,7 +85,9 @@ class Intake:
 
     # -- what comes
 
-    def arrived(self, packet: Packet, body: bytes, born_ns: int | None, *, live: bool) -> bool:
+    def arrived(
+        self, packet: Packet, body: bytes, born_ns: int | None, *, live: bool, came_ns: int | None = None
+    ) -> bool:
         """As `RelayDirection.arrived`."""
         number, position, what = packet.number, packet.position, packet.body
         line = self._lines.get(number.start_id)
@@ -108,7 +110,9 @@ class Intake:
             if first == line.end or _is_hole(line, first, through):
                 in_doubt = not live and self._terms.is_doubtful(born_ns)
                 own = own_frames(what)
-                line.put_row(Row(first, through, number.seq, position, born_ns, body, own, live, in_doubt))
+                row = Row(first, through, number.seq, position, born_ns, body, own, live, in_doubt)
+                row.came_ns = came_ns
+                line.put_row(row)
         elif isinstance(what, Gap):
             self._take_gap(line, first, through, is_fresh=live and not what.reason.was_a_packet)
         self._lines.has_more(line)

@@ -28,7 +28,7 @@ class Row(Struct, eq=False):
     """A packet that is not settled from `first` on. `body` None: it has to be read from the recording.
 
     `is_stored`: its packet and its row are committed. `fresh`: it came live to this process, and was never
-    offered. `is_gone`: it is not in its line any more.
+    offered. `is_gone`: it is not in its line any more. `came_ns`: when it came, to this process.
     """
 
     first: int
@@ -42,6 +42,7 @@ class Row(Struct, eq=False):
     in_doubt: bool = False
     is_stored: bool = False
     is_gone: bool = False
+    came_ns: int | None = None
 
 
 Tile: TypeAlias = Row | Stretch

@@ -34,7 +34,8 @@ BOUNDS: Final = Bounds()
 
 class RelayItem(Struct, frozen=True):
     """A packet to hand, with its bytes as received. `born_ns`: no frame of it was made before. `fresh` as in
-    `Item`. Its frames are those from `position` up to `through`; `first`: the first that is not settled."""
+    `Item`. Its frames are those from `position` up to `through`; `first`: the first that is not settled.
+    `came_ns`: when it came, None: not to this process."""
 
     number: PacketNumber
     position: int
@@ -43,6 +44,7 @@ class RelayItem(Struct, frozen=True):
     born_ns: int
     fresh: bool
     packet: bytes
+    came_ns: int | None = None
 
     @property
     def frames(self) -> int:

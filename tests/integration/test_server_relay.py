@@ -94,6 +94,25 @@ async def test_marked_frames_come_out_in_order_and_are_settled(bridge: Bridge) -
     assert (await bridge.state())["mode"] == "active"
 
 
+async def test_the_hops_of_what_is_handed_add_up_to_its_age(bridge: Bridge) -> None:
+    source, sink, _ = await relaying(bridge)
+    for _ in range(5):
+        await source.frame()
+    await sink.positions(5)
+
+    def told(name: str, **labels: str) -> float:
+        found = bridge.server.services.metrics.registry.get_sample_value(
+            f"stream_server_relay_{name}", labels
+        )
+        return found or 0.0
+
+    hops = ("source", "uplink", "server")
+    assert {hop: told("hop_seconds_count", hop=hop) for hop in hops} == dict.fromkeys(hops, 5)
+    assert told("age_seconds_count") == 5
+    whole = sum(told("hop_seconds_sum", hop=hop) for hop in hops)
+    assert abs(whole - told("age_seconds_sum")) < 1e-6
+
+
 async def test_what_is_not_settled_comes_again_on_the_next_connection(bridge: Bridge) -> None:
     source, sink, _ = await relaying(bridge)
     for _ in range(10):

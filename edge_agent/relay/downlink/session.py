@@ -149,7 +149,10 @@ class RelaySession:
             raise PacketError("a packet of frames that says its position expected")
         born_ns = self._pings.born_ns(item.age, now_ns)
         start_id = packet.number.start_id
-        sink.take_item(start_id, packet.position, packet.body, born_ns, item.fresh, now_ns)
+        transit_ns = None
+        if born_ns is not None and item.age.age_us is not None:
+            transit_ns = now_ns - born_ns - item.age.age_us * 1000
+        sink.take_item(start_id, packet.position, packet.body, born_ns, item.fresh, now_ns, transit_ns)
 
     def _credit(self, dongle_id: str, sink: Sink) -> list[FromSink]:
         told = self._credit_told.get(dongle_id)

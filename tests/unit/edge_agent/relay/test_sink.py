@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of
+from can_stream.protocol.control import Confirms
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.relay_control import Cursor, Direction, Totals
 from can_stream.protocol.relay_items import Counts
@@ -418,6 +419,38 @@ def test_the_age_at_the_echo_is_told() -> None:
     one.sink.echoed(echoes([10]), one.now_ns)
     assert one.sink.take_latency_ms() == (10.0, 10.0)
     assert one.sink.take_latency_ms() is None
+
+
+@pytest.mark.parametrize("confirms", ["bus", "queue"])
+def test_the_hops_of_what_was_confirmed_add_up_to_its_age(confirms: Confirms) -> None:
+    """Driven by hand: 7 ms before it was sent here, 2 on its way, 4 in the queue, 3 in the driver."""
+    one = Gateway(facts=replace(UP, confirms=confirms))
+    frames = batch_of([(0, 10, 0, 1, bytes(1))])
+    one.sink.take_item(S, 0, frames, one.now_ns - 9 * MS, True, one.now_ns, 2 * MS)
+    one.passes(4 * MS)
+    assert one.next() == [10]
+    one.passes(3 * MS)
+    one.sink.written(1, one.now_ns)
+    one.sink.echoed(echoes([10]), one.now_ns)
+    hops = {hop: told.sum_ms for hop, told in one.sink.latencies.hops.hops.items()}
+    assert hops == {"before": 7.0, "downlink": 2.0, "queue": 4.0, "driver": 3.0, "echo": 16.0}
+
+
+def test_what_is_in_doubt_has_no_age_and_the_next_that_is_sent_has() -> None:
+    one = Gateway()
+    hops = one.sink.latencies.hops.hops
+    one.hand(10)
+    one.next()
+    one.sink.written(1, one.now_ns)
+    one.passes(2 * SECOND)
+    one.next()
+    assert one.totals() == Totals(in_doubt=1)
+    assert sum(hops["echo"].counts) == 0
+    one.sink.emptied(one.now_ns)
+    one.sink.leased(one.now_ns, [ON])
+    one.hand(20)
+    assert one.send() == [20]
+    assert sum(hops["echo"].counts) == 1
 
 
 def test_two_dongles_of_one_agent_have_the_same_start_and_are_two_sources() -> None:

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.relay_control import Totals
 from edge_agent.relay.figures import RelayFigures
+from edge_agent.relay.hop_ages import Histogram
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Books, Ledger
 from edge_agent.status.document import AgentStatus, DongleStatus, decode_status, encode_status
 from edge_agent.status.metrics import exposition
@@ -39,6 +40,7 @@ AGENT = ServiceStatus("van7/agent", "agent", "Edge agent", "agent", 0, "OK", "ve
 RELAY = RelayFigures(
     "van7-can0", connected=True, message="connected", stop_file="/s/relay-stopped-van7-can0",
     totals=Totals(sent=7, not_sent={"too_old": 2}), latency_ms=(3.0, 5.0),
+    hops={"queue": Histogram([0, 2, 0, 1, *[0] * 7, 1], 10_018.0)},
 )  # fmt: skip
 STATUS = AgentStatus(
     "van7", "0.1.0", "00" * 8, 42, "2026-01-01T00:00:00Z", 93_784.0, True, "https://stream.example.com",
@@ -142,6 +144,9 @@ def test_prometheus_reads_the_metrics_and_every_one_is_documented() -> None:
     assert samples["edge_agent_relay_frames_total", "", "sent", "van7-can0"] == 7
     assert samples["edge_agent_relay_frames_total", "not_sent", "too_old", "van7-can0"] == 2
     assert samples["edge_agent_relay_age_seconds", "0.99", "van7-can0"] == 0.005
+    assert samples["edge_agent_relay_hop_seconds_bucket", "0.01", "queue", "van7-can0"] == 3
+    assert samples["edge_agent_relay_hop_seconds_bucket", "+Inf", "queue", "van7-can0"] == 4
+    assert samples["edge_agent_relay_hop_seconds_sum", "queue", "van7-can0"] == 10.018
     documented = set(re.findall(r"`(edge_agent_[a-z_]+)", DOCS.read_text()))
     assert documented == {name for name, *_ in samples}
 

@@ -17,6 +17,7 @@ from stream_server.fleet.side import Facts
 from stream_server.groups import activation_store
 from stream_server.groups.activation import SERVER_RESTORED, Asked
 from stream_server.groups.activations import Activations
+from stream_server.groups.group_state import DirectionBooks
 from stream_server.groups.groups import Groups
 from stream_server.groups.memberships import Group, Wanted
 from stream_server.storage import kept_facts
@@ -216,6 +217,21 @@ async def test_what_is_to_end_ends_though_nothing_can_be_stored(
             await world.activations.tick()
     await world.activations.tick()
     assert (await restarted(world)).activations.on(world.group) is None
+
+
+async def test_the_audit_says_once_when_too_much_waits_and_when_that_is_over(world: World) -> None:
+    await world.activate()
+    for pressure in (False, True, True, False, False):
+        books = (DirectionBooks(), DirectionBooks(pressure=pressure))
+        world.activations.books_of = lambda _, books=books: books  # type: ignore[misc]
+        await world.activations.tick()
+        assert world.state["buffer_pressure"] == pressure
+    assert (await audited(world))[2:] == [
+        ("server", "group.buffer_pressure"),
+        ("server", "group.buffer_pressure_over"),
+    ]
+    query = select(schema.audit.c.times).order_by(schema.audit.c.id.desc()).limit(2)
+    assert await world.parts.database.read(lambda one: one.execute(query).scalars().all()) == [1, 1]
 
 
 async def test_stored_pins_are_read_back(world: World) -> None:

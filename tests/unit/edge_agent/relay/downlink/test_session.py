@@ -88,9 +88,12 @@ def test_an_item_reaches_the_sink_of_its_direction_with_the_moment_it_was_read()
     ping = sides.session.ping(100 * MS)
     item = Item(0, Age(2_000, ping.number, 1_000), fresh=True, packet=packet())
     sides.hand(item, 110 * MS)
-    ((start_id, position, batch, born_ns, fresh, now_ns),) = sides.sinks["van-b"].of("item")
+    ((start_id, position, batch, born_ns, fresh, now_ns, transit_ns),) = sides.sinks["van-b"].of("item")
     assert (start_id, position, len(batch), fresh, now_ns) == (START, 7, 3, True, 110 * MS)
     assert born_ns == 99 * MS
+    assert transit_ns == now_ns - born_ns - 2 * MS, (
+        "what it was old when it was sent, and its way, are its age"
+    )
     counts = Counts(1, START, 10, 20, 10, "too_old")
     sides.hand(counts)
     assert sides.sinks["van-a"].of("counts") == [counts]
