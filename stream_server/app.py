@@ -157,6 +157,7 @@ async def running_services(
         recorder = _started_recorder(recording, metrics, running, fleet, relay)
         stack.push_async_callback(recorder.close)
         retention = _retention(config, database, recording, metrics, fleet)
+        retention.on_deleted = relay.pruned
         readiness = Readiness([(database, kept_facts.SERVER_READY), (recording, kept_facts.RECORDING_READY)])
         stack.push_async_callback(readiness.close)
         long_answers = LongAnswers(access, config.console.send_timeout_seconds)
