@@ -81,6 +81,11 @@ async def relaying(bridge: Bridge) -> tuple[Source, SinkOfTest, str]:
     return source, sink, activation
 
 
+async def test_an_agent_is_told_at_once_that_nothing_of_a_dongle_is_relayed(bridge: Bridge) -> None:
+    said = await told(bridge.control)
+    assert (said.dongle_id, said.activation) == ("can0", None)
+
+
 async def test_marked_frames_come_out_in_order_and_are_settled(bridge: Bridge) -> None:
     source, sink, activation = await relaying(bridge)
     sent = [await source.frame() for _ in range(20)]
