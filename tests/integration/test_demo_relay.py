@@ -20,7 +20,7 @@ from tests.helpers.processes import STOP_SECONDS, Process
 
 pytest.importorskip("msgpack", reason="python-can's udp_multicast needs msgpack (python-can[multicast])")
 
-STARTED_SECONDS: Final = 120.0
+STARTED_SECONDS: Final = 240.0
 _SCRIPT: Final = Path(__file__).resolve().parents[2] / "scripts" / "demo_relay.py"
 
 
