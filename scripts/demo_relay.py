@@ -171,8 +171,8 @@ def _activate(groups: str, token: str, both: tuple[Bus, Bus]) -> None:
     print("Dry run: what others send on bus A would be sent on bus B, and nothing is. Now live.", flush=True)
     _ask("POST", f"{one}/deactivate", token, {})
     _ask("POST", f"{one}/activate", token, {})
-    for source, way in ((a, "a_to_b"), (b, "b_to_a")):
-        _probe(source, lambda way=way: _is_sent(_ask("GET", one, token), way), f"relayed {way}")
+    _probe(a, lambda: _is_sent(_ask("GET", one, token), "a_to_b"), "A is relayed to B")
+    _probe(b, lambda: _is_sent(_ask("GET", one, token), "b_to_a"), "B is relayed to A")
 
 
 def _is_sent(state: Mapping[str, Any], way: str) -> bool:
