@@ -156,7 +156,7 @@ async def running_services(
         await relay.load()
         recorder = _started_recorder(recording, metrics, running, fleet, relay)
         stack.push_async_callback(recorder.close)
-        retention = _retention(config, database, recording, metrics, fleet)
+        retention = _retention(config, database, recording, metrics, fleet, relay)
         readiness = Readiness([(database, kept_facts.SERVER_READY), (recording, kept_facts.RECORDING_READY)])
         stack.push_async_callback(readiness.close)
         long_answers = LongAnswers(access, config.console.send_timeout_seconds)
@@ -233,9 +233,17 @@ def _started_recorder(
 
 
 def _retention(
-    config: ServerConfig, database: Database, recording: Database, metrics: Metrics, fleet: Fleet
+    config: ServerConfig,
+    database: Database,
+    recording: Database,
+    metrics: Metrics,
+    fleet: Fleet,
+    relay: Relay,
 ) -> Retention:
-    return Retention(recording, config.recording, metrics, partial(clock_news, database), fleet.owner_of)
+    tell = partial(clock_news, database)
+    retention = Retention(recording, config.recording, metrics, tell, fleet.owner_of)
+    retention.on_deleted = relay.pruned
+    return retention
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -142,6 +142,13 @@ class Relay:
             link.direction.became_gaps(gaps)
             link.wake.set()
 
+    def pruned(self, dongle_id: str, numbers: Sequence[PacketNumber]) -> None:
+        """Retention has deleted these packets of the dongle's frames lane. Stored by the next `tick`: a crash
+        before that leaves rows whose packets are not found when they are read, which counts the same."""
+        for link in self._of_source.get(dongle_id, ()):
+            link.direction.pruned(numbers)
+            link.wake.set()
+
     # -- the recorder
 
     def part(self, changes: Sequence[LaneChange]) -> Statements | None:

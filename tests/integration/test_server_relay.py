@@ -12,6 +12,9 @@ import msgspec
 import pytest
 
 from can_stream.protocol.relay_control import Credit, SinkState, Totals
+from stream_server.config import RecordingSection
+from stream_server.metrics import Metrics
+from stream_server.recording.retention import Retention, reading
 from tests.helpers.api_server import API, Api, Server, api_server, closing, eventually
 from tests.helpers.relay_agents import ALLOWS, SinkOfTest, Source, greets, listed, told
 
@@ -77,6 +80,11 @@ async def relaying(bridge: Bridge) -> tuple[Source, SinkOfTest, str]:
     await source.pinged()
     await source.mark(activation)
     return source, sink, activation
+
+
+async def test_an_agent_is_told_at_once_that_nothing_of_a_dongle_is_relayed(bridge: Bridge) -> None:
+    said = await told(bridge.control)
+    assert (said.dongle_id, said.activation) == ("can0", None)
 
 
 async def test_marked_frames_come_out_in_order_and_are_settled(bridge: Bridge) -> None:
@@ -169,6 +177,27 @@ async def test_what_is_too_old_or_of_unknown_age_is_counted(bridge: Bridge) -> N
     while found < 2:
         found += (await sink.counts()).frames
     assert await sink.positions(1) == [3]
+
+
+async def test_what_retention_deletes_while_the_sink_is_away_comes_as_counts(bridge: Bridge) -> None:
+    source, sink, _ = await relaying(bridge)
+    await sink.socket.close()
+    for _ in range(10):
+        await source.frame()
+    await eventually(lambda: recorded(bridge))
+    services = bridge.server.services
+
+    async def heard(_action: str, _seconds: float) -> None: ...
+
+    smaller = Retention(services.recording, RecordingSection(max_bytes=1), Metrics(), heard)
+    smaller.on_deleted = services.retention.on_deleted
+    assert await smaller.apply(reading()) >= 10
+    again = SinkOfTest(bridge.eight, "can8")
+    await again.connect()
+    counts = await again.counts()
+    assert (counts.reason, counts.first, counts.through, counts.frames) == ("trimmed", 1, 11, 10)
+    await source.frame()
+    assert await again.positions(1) == [11]
 
 
 async def test_a_restart_of_the_server_changes_nothing(tmp_path: Path) -> None:
