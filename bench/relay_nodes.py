@@ -10,6 +10,7 @@ import hashlib
 import os
 import socket
 import struct
+import subprocess
 import threading
 import time
 import uuid
@@ -35,10 +36,17 @@ class BusName:
     port: int
 
 
-def two_buses(kernel: bool) -> dict[str, BusName]:
-    """By side. Those of `udp_multicast` are nobody else's."""
+def two_buses(kernel: bool, kind: str = "ours") -> dict[str, BusName]:
+    """By side. Those of the kernel are vcan0 and vcan1, of the bridges (`bare`) vcan2 and vcan3, which are
+    made; those of `udp_multicast` are nobody else's."""
     if kernel:
-        return {side: BusName("socketcan", f"vcan{at}", 0) for at, side in enumerate("ab")}
+        first = 0 if kind == "ours" else 2
+        found = {side: BusName("socketcan", f"vcan{first + at}", 0) for at, side in enumerate("ab")}
+        for bus in found.values():
+            if bus.channel not in dict(socket.if_nameindex()).values():
+                subprocess.run(["ip", "link", "add", bus.channel, "type", "vcan"], check=True)
+                subprocess.run(["ip", "link", "set", bus.channel, "up"], check=True)
+        return found
     numbers = uuid.uuid4().bytes
     port = 20_000 + 2 * int.from_bytes(numbers[4:6], "big") % 20_000
     host = os.getpid() % 250 + 1
