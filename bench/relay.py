@@ -1,4 +1,4 @@
-"""The relay beside two bare python-can bridges with a JSON message a frame, in turn, on the same buses.
+"""The relay beside two bare python-can bridges with a JSON message a frame, in turn.
 
     python bench/relay.py [--rows whole,latency,cost,memory] [--seconds 60] [--rounds 3]
 
