@@ -13,6 +13,7 @@ from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.control import CanEmptyQueue, Confirms
 from can_stream.protocol.relay_control import Totals, plus
 from edge_agent.config.transmit import RelaySection
+from edge_agent.helper.emptier import QueueHelper
 from edge_agent.host.clock import Clock
 from edge_agent.relay.bus_watch import BusWatch
 from edge_agent.relay.downlink.connection import Downlink, DownlinkState
@@ -26,10 +27,11 @@ from edge_agent.uplink.opening import ServerDoor
 
 
 class Target(Struct, frozen=True):
-    """A dongle on whose bus groups may put frames."""
+    """A dongle on whose bus groups may put frames. `helper` can empty its driver's queue."""
 
     dongle_id: str
     port: BusPort
+    helper: QueueHelper | None = None
 
 
 class Places(Struct, frozen=True):
@@ -87,7 +89,7 @@ class Relay:
         writer = runner.writer
         if writer is None:
             return Side("none", "probe", runner.stopped)
-        return Side(writer.confirms, writer.can_empty_queue, runner.stopped)
+        return Side(writer.confirms, runner.can_empty_queue, runner.stopped)
 
     def figures(self) -> list[RelayFigures]:
         """How it stands, dongle by dongle."""
@@ -120,6 +122,7 @@ class Relay:
             clock,
             on_reports=self.reports_wait,
             on_change=self._on_change,
+            helper=target.helper,
         )
 
     def _figures(self, dongle_id: str, runner: SinkRunner) -> RelayFigures:

@@ -50,6 +50,8 @@ class Sink:
     """All times are `now_ns` of CLOCK_BOOTTIME.
 
     `waits_for`: why nothing is sent now: "" | lease | burst | queue | bus | bus_load | bit_rate.
+    `wants_emptying`: whether its driver is to be emptied, as of the last look at the bus: frames wait for
+    that alone, or some were given up inside.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Sink:
     ) -> None:
         """An open burst of the record, left by a process that was killed, is in doubt."""
         self.waits_for = ""
+        self.wants_emptying = False
         self._driver = Driver()
         self._dongle_id = dongle_id
         self._record = record
@@ -70,6 +73,7 @@ class Sink:
         self._waiting = Waiting(limits.queue_frames)
         self._latencies = Latencies()
         self._direction: Direction | None = None
+        self._is_dry = limits.dry_run
         self._burst_before: Burst | None = None
         self._bus: BusFacts | None = None
         self._not_before_ns = 0
@@ -98,6 +102,7 @@ class Sink:
         self._waiting.clear(is_open=direction is not None)
         self._burst_before = self._driver.burst
         self._direction = direction
+        self._is_dry = self._limits.dry_run or (direction is not None and direction.dry_run)
         self._lease.begin(direction.activation if direction else None)
         if direction is not None:
             if direction.begins_anew:
@@ -135,9 +140,12 @@ class Sink:
         self._load.set_bus(bus.bit_rate, bus.data_bit_rate)
         self._give_up(now_ns, at_once=not bus.is_up)
         if self._driver.burst is not None:
-            self.waits_for = "burst"
+            self.waits_for, self.wants_emptying = "burst", False
             return None
-        return self._advance(now_ns, bus)
+        frames = self._advance(now_ns, bus)
+        must_empty = frames is None and self._driver.must_empty and not self._is_dry
+        self.wants_emptying = must_empty and (self._driver.has_left or self.waits_for == "queue")
+        return frames
 
     def written(self, taken: int, now_ns: int) -> None:
         """The driver took the first `taken` frames of the last burst, and none of the rest.
@@ -180,7 +188,7 @@ class Sink:
     def emptied(self, now_ns: int) -> None:
         """It is known that nothing is in the driver any more."""
         self._driver.emptied()
-        self._has_more = True
+        self._has_more, self.wants_emptying = True, False
 
     def spent(self, frames: FrameBatch, now_ns: int) -> None:
         """Something else of this gateway has sent these: they count as load too."""
@@ -273,6 +281,8 @@ class Sink:
             return "bus"
         if not self._lease.holds(now_ns):
             return "lease"
+        if self._is_dry:
+            return "" if bus.bit_rate else "bit_rate"
         if not self._driver.takes(can_probe=bus.can_probe) or now_ns < self._not_before_ns:
             return "queue"
         return "" if bus.bit_rate else "bit_rate"
@@ -294,7 +304,7 @@ class Sink:
         """The next burst, which the record knows; None where it is only counted."""
         deadline_ns = now_ns + min(self._max_age_ns, ECHO_NS)
         burst = Burst(self._settling.source_dongle_id, start_id, cut, bus.confirms, deadline_ns)
-        if self._limits.dry_run or (self._direction is not None and self._direction.dry_run):
+        if self._is_dry:
             self._close(burst, Totals(not_sent={"dry_run": len(cut.frames)}), now_ns)
             return None
         self._record.open(burst.opened())
