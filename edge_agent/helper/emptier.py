@@ -47,7 +47,7 @@ class Emptier:
             self._writer = writer
             self._openings += 1
         opening = None if writer is None else self._openings
-        todo = self._emptying.step(Look(wanted, opening, self._helper.is_there), now_ns)
+        todo = self._emptying.step(Look(wanted, opening, wanted and self._helper.is_there), now_ns)
         if todo == "ask":
             self._task = asyncio.get_running_loop().create_task(self._ask())
         return todo == "empty"

@@ -210,8 +210,9 @@ class SinkRunner:
     def can_empty_queue(self) -> CanEmptyQueue:
         """How it is known that the driver is empty: counters disturb nobody, the helper needs no frame."""
         known = "probe" if self.writer is None else self.writer.can_empty_queue
-        has_helper = self._helper is not None and self._helper.can_empty(self._clock.boottime_ns())
-        return "helper" if known == "probe" and has_helper else known
+        if known != "probe" or self._helper is None:
+            return known
+        return "helper" if self._helper.can_empty(self._clock.boottime_ns()) else known
 
     def _opened(self) -> Writer | None:
         """The opening of the bus that is up now."""
