@@ -5,6 +5,7 @@ EdgeAgentError
  |   +- SourceEndedError   a replayed log has come to its end
  +- LinkError         the kernel does not say how a CAN interface stands
  +- SetUpError        a CAN interface cannot be set up
+ +- HelperError       the helper is not there, or does not do what it is asked for
  +- CredentialError   a token file cannot be read or written
  +- EnrollError       the server has not registered this agent
  +- UplinkError       the uplink cannot be set up at all
@@ -68,6 +69,10 @@ class SetUpError(EdgeAgentError):
         self.reason = reason
         self.remedy = remedy
         super().__init__(f"{channel}: {reason}: {remedy}" if channel else f"{reason}: {remedy}")
+
+
+class HelperError(EdgeAgentError):
+    """The agent and its helper do not come together: the message says why."""
 
 
 class CredentialError(EdgeAgentError):

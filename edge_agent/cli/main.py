@@ -102,6 +102,12 @@ COMMANDS: Final = {
         "Set CAN interfaces up as the configuration says.",
         ("edge-agent set-up-can --dry-run --config agent.toml",),
     ),
+    "can-helper": Listed(
+        _SET_UP,
+        "edge_agent.cli.set_up.can_helper:can_helper",
+        "Empty queues of CAN interfaces for the service; started by systemd.",
+        ("systemctl status edge-agent-helper.socket",),
+    ),
     "install": Listed(
         _SET_UP,
         "edge_agent.cli.set_up.install:install",

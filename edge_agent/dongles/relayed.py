@@ -11,7 +11,8 @@ from can_stream.protocol.control import RelaySide
 from edge_agent.config.scoping import relay_for, relayed_to
 from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.dongle import Dongle
-from edge_agent.errors import RelayError, SourceError
+from edge_agent.errors import HelperError, RelayError, SourceError
+from edge_agent.helper.asking import empty_queue, is_reachable
 from edge_agent.host.clock import Clock
 from edge_agent.host.runtime_directory import make_runtime_directory, runtime_directory
 from edge_agent.host.state_directory import state_directory
@@ -65,6 +66,33 @@ class DonglePort:
         self._dongle.reader.reopen(why)
 
 
+class InterfaceHelper:
+    """What takes the interface of a dongle down and up."""
+
+    def __init__(self, dongle: Dongle) -> None:
+        self._dongle = dongle
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a helper on this machine."""
+        return is_reachable()
+
+    async def empty(self) -> float | None:
+        """As `QueueHelper.empty`."""
+        link = self._dongle.link
+        channel = self._dongle.section.channel if link is None else link.channel
+        try:
+            answer = await empty_queue(channel)
+        except HelperError as error:
+            _logger.warning("%s: its queue could not be emptied: %s", channel, error)
+            return 0.0
+        if not answer.refused:
+            _logger.info("%s: it was taken down and up, to empty its queue", channel)
+            return None
+        _logger.warning("%s: its queue is not emptied (%s): %s", channel, answer.refused, answer.message)
+        return answer.wait_seconds
+
+
 def relay_of(
     config: AgentConfig,
     dongles: Sequence[Dongle],
@@ -82,7 +110,7 @@ def relay_of(
         make_runtime_directory(runtime)
         relay = Relay(
             config.relay,
-            [Target(one.dongle_id, DonglePort(one)) for one in targets],
+            [Target(one.dongle_id, DonglePort(one), _helper(one)) for one in targets],
             Places(state_directory(), runtime),
             uplink.door,
             start_id,
@@ -120,6 +148,10 @@ def _table(dongle: Dongle) -> SignalTable | None:
 
 def _born_ns(dongle: Dongle) -> int:
     return dongle.reader.born_ns
+
+
+def _helper(dongle: Dongle) -> InterfaceHelper | None:
+    return InterfaceHelper(dongle) if dongle.section.interface == "socketcan" else None
 
 
 def _side(config: AgentConfig, relay: Relay, dongle: Dongle) -> RelaySide:

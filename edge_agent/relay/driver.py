@@ -26,6 +26,11 @@ class Driver:
         """How many frames the next burst may have."""
         return MAX_BURST if self._trusted and not self.must_empty else 1
 
+    @property
+    def has_left(self) -> bool:
+        """Whether frames that were given up may still be inside."""
+        return bool(self._left)
+
     def takes(self, *, can_probe: bool) -> bool:
         """Whether a burst may go in. `can_probe`: one frame may find out whether it is empty, which nothing
         else can; a second one after a silent first would only be one more that can be late."""

@@ -15,6 +15,7 @@ from can_stream.protocol.control import CanEmptyQueue, Confirms
 from can_stream.protocol.relay_control import Totals, plus
 from edge_agent.config.scoping import relay_for
 from edge_agent.config.transmit import RelaySection
+from edge_agent.helper.emptier import QueueHelper
 from edge_agent.host.clock import Clock
 from edge_agent.relay.account.by_id import MOST_IDS
 from edge_agent.relay.bus_watch import BusWatch
@@ -35,10 +36,11 @@ MOST_ROWS: Final = 4096
 
 
 class Target(Struct, frozen=True):
-    """A dongle on whose bus groups may put frames."""
+    """A dongle on whose bus groups may put frames. `helper` can empty its driver's queue."""
 
     dongle_id: str
     port: BusPort
+    helper: QueueHelper | None = None
 
 
 class Places(Struct, frozen=True):
@@ -103,7 +105,7 @@ class Relay:
         writer = runner.writer
         if writer is None:
             return Side("none", "probe", runner.stopped)
-        return Side(writer.confirms, writer.can_empty_queue, runner.stopped)
+        return Side(writer.confirms, runner.can_empty_queue, runner.stopped)
 
     def figures(self) -> list[RelayFigures]:
         """How it stands, dongle by dongle."""
@@ -137,6 +139,7 @@ class Relay:
             on_reports=self.reports_wait,
             on_change=self._on_change,
             gate_closed=self._gate_of(section, target.dongle_id),
+            helper=target.helper,
         )
 
     def _gate_of(self, section: RelaySection, dongle_id: str) -> Callable[[int], str]:

@@ -11,7 +11,9 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
+from can_stream.protocol.control import CanEmptyQueue
 from edge_agent.errors import SourceError
+from edge_agent.helper.emptier import Emptier, QueueHelper
 from edge_agent.host.clock import Clock
 from edge_agent.relay.bus_facts import BusFacts
 from edge_agent.relay.bus_watch import BusWatch
@@ -77,7 +79,9 @@ class SinkRunner:
         on_reports: Callable[[], None] = lambda: None,
         on_change: Callable[[], None] = lambda: None,
         gate_closed: Callable[[int], str] = lambda _: "",
+        helper: QueueHelper | None = None,
     ) -> None:
+        self._helper = None if helper is None else Emptier(helper, clock, self.wake)
         self.sink: Final = sink
         self.switches: Final = switches
         self.stopped = switches.stopped()
@@ -142,6 +146,13 @@ class SinkRunner:
 
     async def run(self) -> None:
         """Until cancelled. A fault of ours ends the relay to this bus, and nothing else of the agent."""
+        try:
+            await self._run()
+        finally:
+            if self._helper is not None:
+                self._helper.close()
+
+    async def _run(self) -> None:
         while not self._is_broken:
             self._wake.clear()
             try:
@@ -158,6 +169,8 @@ class SinkRunner:
         self._look()
         now_ns = self._clock.boottime_ns()
         if self.sink.must_empty and self.writer is not None and self.writer.is_empty():
+            self.sink.emptied(now_ns)
+        if self._helper is not None and self._helper.step(self.sink.wants_emptying, self._opened(), now_ns):
             self.sink.emptied(now_ns)
         wrote_short = False
         for _ in range(MOST_BURSTS):
@@ -200,6 +213,18 @@ class SinkRunner:
             self.stopped, self.writer = stopped, writer
             self._on_change()
 
+    @property
+    def can_empty_queue(self) -> CanEmptyQueue:
+        """How it is known that the driver is empty: counters disturb nobody, the helper needs no frame."""
+        known = "probe" if self.writer is None else self.writer.can_empty_queue
+        if known != "probe" or self._helper is None:
+            return known
+        return "helper" if self._helper.can_empty(self._clock.boottime_ns()) else known
+
+    def _opened(self) -> Writer | None:
+        """The opening of the bus that is up now."""
+        return None if self.writer is self._failed or not self._port.is_up else self.writer
+
     def _facts(self, now_ns: int) -> BusFacts:
         """At this moment: a switch that was pulled meanwhile holds for the next burst."""
         self._look()
@@ -207,11 +232,11 @@ class SinkRunner:
         return BusFacts(
             rates.target,
             "none" if writer is None else writer.confirms,
-            can_probe=writer is not None and writer.can_empty_queue == "probe",
+            can_probe=writer is not None and self.can_empty_queue == "probe",
             asleep=self._watch.is_asleep(now_ns),
             disabled=bool(self.stopped),
             gate_closed=bool(self._gate_closed(now_ns)),
-            is_up=writer is not None and writer is not self._failed and self._port.is_up,
+            is_up=self._opened() is not None,
             bit_rate=rates.bit_rate,
             data_bit_rate=rates.data_bit_rate,
         )

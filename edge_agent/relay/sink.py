@@ -54,6 +54,8 @@ class Sink:
     `waits_for`: why nothing is sent now, a word of `account/words.WAITS`, or "". `by_id`: what has become of
     frames since this process began. `loops` hears what is read from the bus.
     `latencies`: how old frames were when they were confirmed.
+    `wants_emptying`: whether its driver is to be emptied, as of the last look at the bus: frames wait for
+    that alone, or some were given up inside.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Sink:
         """An open burst of the record, left by a process that was killed, is in doubt."""
         self.waits_for = ""
         self.loops: Final = LoopWatch(limits.max_live_bus_load, record.looped, record.loop_found)
+        self.wants_emptying = False
         self._driver = Driver()
         self._dongle_id = dongle_id
         self._record = record
@@ -76,6 +79,7 @@ class Sink:
         self._waiting = Waiting(limits.queue_frames)
         self.latencies = Latencies()
         self._direction: Direction | None = None
+        self._is_dry = limits.dry_run
         self._burst_before: Burst | None = None
         self._bus: BusFacts | None = None
         self._not_before_ns = 0
@@ -104,6 +108,7 @@ class Sink:
         self._waiting.clear(is_open=direction is not None)
         self._burst_before = self._driver.burst
         self._direction = direction
+        self._is_dry = self._limits.dry_run or (direction is not None and direction.dry_run)
         self._lease.begin(direction.activation if direction else None)
         if direction is not None:
             if direction.begins_anew:
@@ -151,9 +156,11 @@ class Sink:
         self._load.set_bus(bus.bit_rate, bus.data_bit_rate)
         self._give_up(now_ns, at_once=not bus.is_up)
         if self._driver.burst is not None:
-            self.waits_for = self.loops.found or "burst"
+            self.waits_for, self.wants_emptying = self.loops.found or "burst", False
             return None
         burst = self._advance(now_ns, bus)
+        must_empty = burst is None and self._driver.must_empty and not self._is_dry
+        self.wants_emptying = must_empty and (self._driver.has_left or self.waits_for == "queue")
         self.waits_for = self.loops.found or self.waits_for
         return burst
 
@@ -201,7 +208,7 @@ class Sink:
     def emptied(self, now_ns: int) -> None:
         """It is known that nothing is in the driver any more."""
         self._driver.emptied()
-        self._has_more = True
+        self._has_more, self.wants_emptying = True, False
 
     def spent(self, frames: FrameBatch, now_ns: int) -> None:
         """Something else of this gateway has sent these: they count as load too."""
@@ -296,6 +303,8 @@ class Sink:
             return "bus"
         if not self._lease.holds(now_ns):
             return "lease"
+        if self._is_dry:
+            return "" if bus.bit_rate else "bit_rate"
         if not self._driver.takes(can_probe=bus.can_probe) or now_ns < self._not_before_ns:
             return "queue"
         return "" if bus.bit_rate else "bit_rate"
@@ -319,7 +328,7 @@ class Sink:
         burst = Burst(self._settling.source_dongle_id, start_id, cut, bus.confirms, deadline_ns)
         head = self._waiting.head
         burst.opened_ns, burst.arrival = now_ns, head.arrival if isinstance(head, WaitingItem) else None
-        if self._limits.dry_run or (self._direction is not None and self._direction.dry_run):
+        if self._is_dry:
             self._close(burst, Totals(not_sent={"dry_run": len(cut.frames)}), now_ns)
             return None
         self._record.open(burst.opened())

@@ -32,6 +32,7 @@ class RecordingSink:
         self.is_full = False
         self.due_ns: int | None = None
         self.waits_for_echo = False
+        self.wants_emptying = False
         self._dongle_id = dongle_id
 
     def of(self, kind: str) -> list[Any]:
@@ -76,7 +77,7 @@ class RecordingSink:
         return len(frames)
 
     def emptied(self, _: int) -> None:
-        self.is_full = False
+        self.is_full = self.wants_emptying = False
         self.told.append(("emptied", None))
 
     def due_in_ns(self, _: int) -> int | None:

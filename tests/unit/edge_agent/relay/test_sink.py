@@ -73,6 +73,10 @@ class Gateway:
             self.sink.echoed(echo(burst), self.now_ns)
         return sent
 
+    def wants_emptying(self) -> bool:
+        """Whether its driver is to be emptied."""
+        return self.sink.wants_emptying
+
     def totals(self) -> Totals:
         """What the record says of the start."""
         return self.record.cursor("a", S).totals
@@ -302,6 +306,32 @@ def test_without_its_echo_for_a_second_a_frame_is_in_doubt_and_nothing_more_goes
     )  # late: it is empty now, and that frame stays in doubt
     assert one.send() == [11]
     assert one.totals() == Totals(sent=1, in_doubt=1)
+
+
+def test_what_was_given_up_is_in_doubt_before_the_driver_is_to_be_emptied() -> None:
+    gateway = Gateway()
+    gateway.hand(11, 12)
+    assert gateway.next() == [11]
+    gateway.sink.written(1, gateway.now_ns)
+    assert gateway.next() is None
+    assert not gateway.wants_emptying(), "its echo may still come"
+    gateway.passes(SECOND)
+    gateway.sink.leased(gateway.now_ns, [ON])
+    assert gateway.next() is None
+    assert gateway.totals() == Totals(in_doubt=1)
+    assert gateway.wants_emptying()
+    gateway.sink.emptied(gateway.now_ns)
+    assert not gateway.wants_emptying()
+    assert gateway.next() == [12], "no frame had to find out"
+
+
+def test_a_dry_run_has_no_driver_to_be_emptied() -> None:
+    gateway = Gateway(SinkLimits(2.0, dry_run=True), Memory(RECORD_BYTES))
+    gateway.sink.directed(DIRECTION, gateway.now_ns)
+    gateway.hand(11)
+    assert gateway.next() is None
+    assert gateway.totals() == Totals(not_sent={"dry_run": 1})
+    assert not gateway.wants_emptying()
 
 
 def test_echoes_that_are_lost_leave_their_own_frames_in_doubt_alone() -> None:
