@@ -95,7 +95,7 @@ class _MulticastWire:
     def __init__(self, name: BusName) -> None:
         self._bus = can.Bus(name.channel, name.interface, ignore_config=True, port=name.port)
         with contextlib.suppress(AttributeError, OSError):
-            sock = self._bus._multicast._socket
+            sock = self._bus._multicast._socket  # type: ignore[attr-defined]
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
 
     def send(self, arbitration_id: int, data: bytes) -> None:

@@ -18,10 +18,10 @@ from typing import Any, Final
 from bench.relay_nodes import IDS, BusName, Node
 from tests.helpers.agents import agent_configuration, agent_environment
 from tests.helpers.conditions import eventually
-from tests.helpers.processes import EnrolledAgent, Process, StreamServer, installed_command
+from tests.helpers.processes import Argument, EnrolledAgent, Process, StreamServer, installed_command
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-_BRIDGE: Final = [sys.executable, ROOT / "bench" / "sides" / "relay_bridge.py"]
+_BRIDGE: Final[list[Argument]] = [sys.executable, ROOT / "bench" / "sides" / "relay_bridge.py"]
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 RELAY: Final[Mapping[str, Any]] = {
@@ -152,7 +152,7 @@ def _ways(
         return {}
     found = {}
     for side in "ab":
-        command = [*_BRIDGE, "way", port, delay_seconds]
+        command = [*_BRIDGE, "way", port, str(delay_seconds)]
         way = stack.enter_context(Process(command, environment=_environment()))
         found[side] = (way, int(way.wait_for_line(r"port (\d+)")[1]))
     return found

@@ -134,11 +134,14 @@ class Relay:
             Sink(target.dongle_id, record, RelayPolicy(section), limits, now_ns),
             target.port,
             BusWatch(section.asleep_after_seconds, wake=section.wake),
-            Switches(stop_file(places.state, target.dongle_id), enable_file),
+            Switches(
+                stop_file(places.state, target.dongle_id),
+                enable_file,
+                self._gate_of(section, target.dongle_id),
+            ),
             clock,
             on_reports=self.reports_wait,
             on_change=self._on_change,
-            gate_closed=self._gate_of(section, target.dongle_id),
             helper=target.helper,
         )
 

@@ -65,8 +65,7 @@ class BusPort(Protocol):
 
 class SinkRunner:
     """`on_reports` is called where the server is to be told something, `on_change` where the dongle's side of
-    the relay stands differently: `stopped` and `writer` are what is told of it. `gate_closed` says of a time
-    of CLOCK_BOOTTIME why the gates forbid frames, "" where they do not.
+    the relay stands differently: `stopped` and `writer` are what is told of it.
     """
 
     def __init__(
@@ -78,7 +77,6 @@ class SinkRunner:
         clock: Clock,
         on_reports: Callable[[], None] = lambda: None,
         on_change: Callable[[], None] = lambda: None,
-        gate_closed: Callable[[int], str] = lambda _: "",
         helper: QueueHelper | None = None,
     ) -> None:
         self._helper = None if helper is None else Emptier(helper, clock, self.wake)
@@ -91,7 +89,6 @@ class SinkRunner:
         self._clock = clock
         self._on_reports = on_reports
         self._on_change = on_change
-        self._gate_closed = gate_closed
         self._failed: Writer | None = None
         self._unanswered = self._taken = 0
         self._is_broken = False
@@ -110,7 +107,7 @@ class SinkRunner:
     @property
     def gate(self) -> str:
         """Why its gates forbid frames now, "" where they do not."""
-        return self._gate_closed(self._clock.boottime_ns())
+        return self.switches.gate_closed(self._clock.boottime_ns())
 
     def wake(self) -> None:
         """There may be something to send."""
@@ -235,7 +232,7 @@ class SinkRunner:
             can_probe=writer is not None and self.can_empty_queue == "probe",
             asleep=self._watch.is_asleep(now_ns),
             disabled=bool(self.stopped),
-            gate_closed=bool(self._gate_closed(now_ns)),
+            gate_closed=bool(self.switches.gate_closed(now_ns)),
             is_up=self._opened() is not None,
             bit_rate=rates.bit_rate,
             data_bit_rate=rates.data_bit_rate,

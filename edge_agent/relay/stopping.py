@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -41,10 +41,14 @@ def is_enabled(path: Path | None) -> bool:
 
 
 class Switches(Struct, frozen=True):
-    """The files that stop the relay: `stop_file` by being there, `enable_file` by not being there."""
+    """The files that stop the relay: `stop_file` by being there, `enable_file` by not being there.
+
+    `gate_closed` says of a time of CLOCK_BOOTTIME why the gates forbid frames, "" where they do not.
+    """
 
     stop_file: Path
     enable_file: Path | None = None
+    gate_closed: Callable[[int], str] = lambda _: ""
 
     def stopped(self) -> str:
         """Why nothing goes through now, "" where something may."""

@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from tests.helpers.demo import demo_environment
-from tests.helpers.processes import STOP_SECONDS, Process
+from tests.helpers.processes import STOP_SECONDS, Argument, Process
 
 pytest.importorskip("msgpack", reason="python-can's udp_multicast needs msgpack (python-can[multicast])")
 
@@ -31,7 +31,7 @@ def line(text: str, command: str, number: int) -> list[str]:
 
 def test_what_is_sent_on_one_bus_is_on_the_other_and_all_ends_with_ctrl_c(tmp_path: Path) -> None:
     environment = demo_environment(tmp_path)
-    command = [sys.executable, _SCRIPT, tmp_path / "data"]
+    command: list[Argument] = [sys.executable, _SCRIPT, tmp_path / "data"]
     with Process(command, environment=environment) as demo, ExitStack() as stack:
         demo.wait_for_line(r".*Ctrl-C ends it all\.", STARTED_SECONDS)
         assert "Dry run:" in demo.output

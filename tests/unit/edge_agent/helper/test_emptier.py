@@ -12,8 +12,9 @@ from can_stream.protocol.control import CanEmptyQueue, Confirms
 from edge_agent.helper.emptier import QueueHelper
 from edge_agent.host.clock import Clock
 from edge_agent.relay.bus_watch import BusWatch
-from edge_agent.relay.running import BusPort, BusRates, SinkRunner, Switches
+from edge_agent.relay.running import BusPort, BusRates, SinkRunner
 from edge_agent.relay.sink import Sink
+from edge_agent.relay.stopping import Switches
 from edge_agent.transmit.policy import TargetBus
 from tests.helpers.conditions import running, soon
 from tests.helpers.recording_sink import RecordingSink
