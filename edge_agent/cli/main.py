@@ -105,8 +105,8 @@ COMMANDS: Final = {
     "can-helper": Listed(
         _SET_UP,
         "edge_agent.cli.set_up.can_helper:can_helper",
-        "Empty queues of CAN interfaces for the service; started by systemd.",
-        ("systemctl status edge-agent-helper.socket",),
+        "Empty queues of interfaces for the service, for systemd.",
+        ("edge-agent can-helper --config /etc/edge-agent/agent.toml",),
     ),
     "install": Listed(
         _SET_UP,

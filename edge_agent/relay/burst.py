@@ -13,7 +13,7 @@ from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch, FrameFlag
 from can_stream.protocol.control import Confirms
 from can_stream.protocol.relay_control import NotSent
 from edge_agent.relay.account.by_id import id_keys
-from edge_agent.relay.hop_ages import Arrival
+from edge_agent.relay.account.hop_ages import Arrival
 from edge_agent.relay.record import OpenBurst
 
 # What another node of the bus could tell apart; ESI is the sender's own state.

@@ -9,7 +9,7 @@ import msgspec
 from can_stream.protocol.control import Confirms
 from can_stream.protocol.relay_control import GroupStanding, Totals
 from edge_agent.relay.account.counted import IdCounts
-from edge_agent.relay.hop_ages import Histogram
+from edge_agent.relay.account.hop_ages import Histogram
 
 BROKEN: Final = "a fault of the agent, see its log: restart it, and report it"
 """Why a gateway lets nothing through after a fault of its own."""

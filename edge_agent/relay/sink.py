@@ -14,13 +14,13 @@ from msgspec import Struct
 from can_stream.frames.batches import FrameBatch, FrameFlag
 from can_stream.protocol.relay_control import Cursor, Direction, SinkHello, Totals
 from can_stream.protocol.relay_items import Counts
+from edge_agent.relay.account.hop_ages import Arrival
+from edge_agent.relay.account.latencies import Latencies
 from edge_agent.relay.burst import Burst, Cut, frame_keys
 from edge_agent.relay.bus_facts import BusFacts
 from edge_agent.relay.circle.loops import LoopWatch
 from edge_agent.relay.driver import Driver
-from edge_agent.relay.hop_ages import Arrival
 from edge_agent.relay.judging import Judge, Judged
-from edge_agent.relay.latencies import Latencies
 from edge_agent.relay.lease import Lease
 from edge_agent.relay.load_limits import LoadLimits
 from edge_agent.relay.record import Record

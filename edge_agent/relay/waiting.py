@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.relay_items import Counts
-from edge_agent.relay.hop_ages import Arrival
+from edge_agent.relay.account.hop_ages import Arrival
 
 # Rows of counts between frames: credit bounds the frames, and one row may stand between any two.
 MAX_ENTRIES: Final = 8_192

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from edge_agent.relay.hop_ages import BOUNDS_MS, Histogram
+from edge_agent.relay.account.hop_ages import BOUNDS_MS, Histogram
 from edge_agent.state import StatusCode
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Books, Hop
 from edge_agent.status.document import AgentStatus

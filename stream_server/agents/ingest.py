@@ -187,8 +187,7 @@ class DataConnection:
         age_us = None if envelope.age is None else envelope.age.age_us
         if live and born_ns is not None and age_us is not None and isinstance(packet.body, FrameBatch):
             source_ns = age_us * 1000
-            self._metrics.relay_hop_seconds.labels("source").observe(source_ns / 1e9)
-            self._metrics.relay_hop_seconds.labels("uplink").observe((now_ns - born_ns - source_ns) / 1e9)
+            self._metrics.relay.came(source_ns, now_ns - born_ns - source_ns)
         self._relay.arrived(opened.dongle.dongle_id, packet, envelope.packet, born_ns, now_ns, live=live)
 
     async def send_pings(self, send: SendBytes) -> None:

@@ -99,7 +99,8 @@ class SinkConnection:
     def __init__(self, socket: AgentSocket, hello: RelayHello) -> None:
         self._websocket = socket.websocket
         self._relay = socket.services.relay
-        self._metrics = socket.services.metrics
+        self._standings = socket.services.groups.standings_to
+        self._metrics = socket.services.metrics.relay
         self._hellos = {sink.dongle_id: sink for sink in hello.sinks}
         self._heard = Heard()
         self._encoder = ItemEncoder()
@@ -137,7 +138,7 @@ class SinkConnection:
         if now_ns < self._groups_due_ns:
             return None
         self._groups_due_ns = now_ns + GROUPS_NS
-        groups = self._relay.groups_of(list(self._hellos))
+        groups = self._standings(list(self._hellos))
         if groups == self._groups_told:
             return None
         self._groups_told = groups
@@ -216,16 +217,11 @@ class SinkConnection:
                     await _woken(link, now_ns)
             elif isinstance(handed, RelayItem):
                 link.handed_frames += handed.frames
-                self._metrics.relay_frames.inc(handed.frames)
-                if handed.fresh:
-                    self._metrics.relay_age_seconds.observe((now_ns - handed.born_ns) / 1e9)
-                    if handed.came_ns is not None:
-                        dwell_seconds = (now_ns - handed.came_ns) / 1e9
-                        self._metrics.relay_hop_seconds.labels("server").observe(dwell_seconds)
+                self._metrics.handed(handed.frames, *_ages(handed, now_ns))
                 age = self._heard.age(handed.born_ns, now_ns)
                 await self._hand(Item(index, age, handed.fresh, handed.packet))
             else:
-                self._metrics.relay_counted.labels(handed.reason).inc(handed.frames)
+                self._metrics.counted(handed.frames, handed.reason)
                 await self._hand(
                     Counts(
                         index,
@@ -244,6 +240,13 @@ class SinkConnection:
 
     async def _say(self, message: Directions | RelayPong) -> None:
         await self._websocket.send_str(encode_control_message(message))
+
+
+def _ages(handed: RelayItem, now_ns: int) -> tuple[int | None, int | None]:
+    """How old it is and how long it was here, None where that says nothing of the way."""
+    if not handed.fresh:
+        return None, None
+    return now_ns - handed.born_ns, None if handed.came_ns is None else now_ns - handed.came_ns
 
 
 def _fitting(said: Sequence[Direction]) -> list[Direction]:

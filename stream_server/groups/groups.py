@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from can_stream.protocol.relay_control import GroupStanding
 from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.groups import group_store
 from stream_server.groups.directions import CLOSED
-from stream_server.groups.group_state import Standing, summariser
+from stream_server.groups.group_state import Standing, standing_to, summariser
 from stream_server.groups.memberships import Group, Memberships, Wanted
 from stream_server.storage.database import Database
 from stream_server.streams.console import ConsoleStream
@@ -65,6 +66,11 @@ class Groups:
         """What `group_state` says of it now."""
         presences = [self._hub.feed(one).presence or {"online": False} for one in group.dongle_ids]
         return self._summarise(group)(presences)
+
+    def standings_to(self, dongle_ids: Iterable[str]) -> list[GroupStanding]:
+        """How the groups of these dongles stand, each as the one to which frames lead."""
+        found = ((one, self.of_dongle(one)) for one in dongle_ids)
+        return [standing_to(one, self.state(group)) for one, group in found if group is not None]
 
     def changed(self, group: Group) -> None:
         """What holds of the group may have changed: its console is told."""

@@ -19,14 +19,13 @@ from can_stream.lanes.opening import Opening
 from can_stream.protocol.lanes_control import LaneHello
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Packet
-from can_stream.protocol.relay_control import GroupStanding
 from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
 from stream_server.fleet.fleet import Fleet
 from stream_server.groups.activation import loop
 from stream_server.groups.activations import Activations
 from stream_server.groups.directions import OPEN, direction
-from stream_server.groups.group_state import DirectionBooks, standing_to
+from stream_server.groups.group_state import DirectionBooks
 from stream_server.groups.groups import Groups
 from stream_server.groups.memberships import Group
 from stream_server.relay import relay_store
@@ -196,11 +195,6 @@ class Relay:
         group = self._group_of(link)
         on = None if group is None else self.activations.on(group)
         return on is not None and link.direction.activation == on.name and self._links.get(link.way) is link
-
-    def groups_of(self, dongle_ids: Sequence[str]) -> list[GroupStanding]:
-        """How the groups of these dongles stand, each as the one to which frames lead."""
-        found = ((one, self._groups.of_dongle(one)) for one in dongle_ids)
-        return [standing_to(one, self._groups.state(group)) for one, group in found if group is not None]
 
     def loop_found(self, link: Link, why: str) -> None:
         """Its sink has found that its own frames come back: the group stops."""

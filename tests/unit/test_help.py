@@ -28,6 +28,7 @@ CONFIGURED: Final = {
         "doctor",
         "check-config",
         "set-up-can",
+        "can-helper",
         "install",
         "replay",
         "simulate",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from can_stream.service_manager import log_to_standard_error
 from edge_agent.cli.parameters import config_option, told_in_one_sentence
+from edge_agent.config.scoping import relayed_to
 from edge_agent.config.sections import AgentConfig
-from edge_agent.config.transmit import is_relayed_to
 from edge_agent.dongles.whereabouts import Whereabouts
 from edge_agent.errors import SourceError
 from edge_agent.helper.serving import Helper, Machine, inherited_socket, is_from_agent, serve
@@ -28,7 +29,7 @@ def can_helper(path: Path) -> None:
     Takes an interface down and up on which the configuration lets groups put frames, at most once in ten
     seconds. Ends after a minute without a request.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_standard_error(logging.INFO)
     with told_in_one_sentence():
         serve(inherited_socket(), Helper(path, Machine(configured_channels)), is_from_agent)
 
@@ -41,8 +42,8 @@ def configured_channels(path: Path) -> set[str]:
 def relayed_channels(config: AgentConfig, adapters: Sequence[Adapter]) -> set[str]:
     """The interfaces of the kernel on which the file lets groups put frames, as far as they are there."""
     found = set()
-    for section in config.dongles:
-        if section.interface == "socketcan" and is_relayed_to(config.relay, section.interface, section.mode):
+    for section in relayed_to(config.relay, config.dongles):
+        if section.interface == "socketcan":
             with suppress(SourceError):
                 found.add(Whereabouts(section).locate(adapters) if section.device_id else section.channel)
     return found

@@ -17,9 +17,14 @@ id = "van7"
 url = "http://127.0.0.1:8080"
 [relay]
 transmit = "{transmit}"
+dongles = ["van7-can0"]
 max_age_seconds = 2
 [[dongles]]
 channel = "can0"
+mode = "normal"
+bitrate = 500000
+[[dongles]]
+channel = "can2"
 mode = "normal"
 bitrate = 500000
 [[dongles]]

@@ -34,7 +34,11 @@ mode = "normal"
 interface = "virtual"
 channel = "c"
 """
-PERMITTED: Final = '[relay]\ntransmit = "all"\nmax_age_seconds = 2\n'
+PERMITTED: Final = """[relay]
+transmit = "all"
+dongles = ["van7-a", "van7-b"]
+max_age_seconds = 2
+"""
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from can_stream.protocol.control import ServiceStatus
 from can_stream.protocol.relay_control import Totals
+from edge_agent.relay.account.hop_ages import Histogram
 from edge_agent.relay.figures import RelayFigures
-from edge_agent.relay.hop_ages import Histogram
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Books, Ledger
 from edge_agent.status.document import AgentStatus, DongleStatus, decode_status, encode_status
 from edge_agent.status.metrics import exposition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_agent.relay.hop_ages import HopAges
+from edge_agent.relay.account.hop_ages import HopAges
 
 _MOST: Final = 8_192
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.relay.latencies import Latencies
+from edge_agent.relay.account.latencies import Latencies
 
 
 def test_half_and_the_last_of_a_hundred_since_the_last_time() -> None:

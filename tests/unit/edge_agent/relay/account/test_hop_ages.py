@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.relay.hop_ages import BOUNDS_MS, Arrival, Histogram, HopAges
+from edge_agent.relay.account.hop_ages import BOUNDS_MS, Arrival, Histogram, HopAges
 
 MS = 1_000_000
 _NS = st.integers(0, 20_000 * MS)
