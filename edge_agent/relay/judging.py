@@ -91,6 +91,7 @@ class Judge:
 
     def __init__(self, policy: RelayPolicy, is_doubtful: Callable[[WaitingItem], bool]) -> None:
         self._policy = policy
+        self.looks_behind = policy.looks_behind
         self._is_doubtful = is_doubtful
 
     def judge(

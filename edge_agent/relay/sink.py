@@ -73,12 +73,10 @@ class Sink:
         self._settling = Settling(record, now_ns)
         self.by_id: Final = self._settling.by_id
         self._judge = Judge(policy, self._settling.is_doubtful)
-        self._looks_behind = policy.looks_behind
         self._lease = Lease(round(limits.lease_seconds * 1e9))
         self._load = LoadLimits(limits.max_bus_load, limits.max_live_bus_load)
         self._waiting = Waiting(limits.queue_frames)
         self.latencies = Latencies()
-        self._direction: Direction | None = None
         self._is_dry = limits.dry_run
         self._burst_before: Burst | None = None
         self._bus: BusFacts | None = None
@@ -107,7 +105,6 @@ class Sink:
         """
         self._waiting.clear(is_open=direction is not None)
         self._burst_before = self._driver.burst
-        self._direction = direction
         self._is_dry = self._limits.dry_run or (direction is not None and direction.dry_run)
         self._lease.begin(direction.activation if direction else None)
         if direction is not None:
@@ -262,7 +259,7 @@ class Sink:
                 self._has_more, self.waits_for = False, ""
                 return None
             items = self._waiting.next_items(_JUDGED_ROWS)
-            behind = self._waiting.items()[len(items) :] if self._looks_behind else []
+            behind = self._waiting.items()[len(items) :] if self._judge.looks_behind else []
             judged = self._judge.judge(items, behind, bus, now_ns)
             rows = judged.may_go()
             refused = rows[0] if rows else len(judged.fates)
