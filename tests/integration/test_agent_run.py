@@ -155,16 +155,18 @@ def test_frames_of_a_bus_of_python_can_are_recorded(
     require_lane("integration", not missing, "msgpack is missing: `pip install --group dev`")
     agent = EnrolledAgent(server, "multicast", tmp_path)
     group = f"239.74.{uuid.uuid4().int % 250 + 1}.{os.getpid() % 250 + 1}"
+    port = 20_000 + os.getpid() % 10_000  # whoever has the usual one hears all groups on it
     dongle = {
         "id": "multicast-bus",
         "interface": "udp_multicast",
         "channel": group,
         "mode": "normal",
         "fd": True,
+        "options": {"port": port},
     }
     with run_agent(agent, server.url, [dongle]) as process:
         said(process, "reading")
-        with can.Bus(group, "udp_multicast", fd=True, ignore_config=True) as bus:
+        with can.Bus(group, "udp_multicast", port=port, fd=True, ignore_config=True) as bus:
             for number in range(400):
                 data = number.to_bytes(2, "big") * (1 if number % 2 else 8)
                 extended, is_fd = number % 3 == 0, len(data) > 8

@@ -32,6 +32,7 @@ from edge_agent.simulation.messages import simulated_messages
 from edge_agent.simulation.payloads import SimulatedMessage
 from edge_agent.simulation.traffic import Traffic
 from edge_agent.simulation.values import Limits
+from tests.helpers.multicast import multicast_bus
 from tests.helpers.processes import Process
 from tests.helpers.shared_data import SHARED_DATA
 
@@ -75,7 +76,7 @@ def summary(output: str) -> dict[str, Any]:
 
 def received(bus: can.BusABC, count: int) -> list[can.Message]:
     messages: list[can.Message] = []
-    while len(messages) < count and (message := bus.recv(10)) is not None:
+    while len(messages) < count and (message := bus.recv(60)) is not None:
         messages.append(message)
     return messages
 
@@ -137,7 +138,7 @@ def test_another_process_receives_and_a_signal_ends_it_well(number: signal.Signa
     pytest.importorskip("msgpack", reason="python-can's udp_multicast needs msgpack (python-can[multicast])")
     channel = f"239.74.163.{70 + number}"
     try:
-        bus = can.Bus(channel, "udp_multicast", ignore_config=True)
+        bus = multicast_bus(channel)
     except (OSError, can.CanError) as error:
         pytest.skip(f"no multicast here: {error}")
     databases = [part for path in DATABASES for part in ("--dbc", path)]
