@@ -67,18 +67,25 @@ async def test_a_flood_of_new_ids_does_not_hold_up_others(tmp_path: Path) -> Non
             await data.send_json({"type": "lanes", "start_id": HELLO["start_id"], "lanes": lanes})
             await data.receive_json(timeout=10)
             packets = packets_of_new_ids()
+
+            async def delay_seconds() -> float:
+                began = time.monotonic()
+                log = {"type": "log", "wall_ns": 1, "level": "info", "source": "x", "message": str(began)}
+                await honest.send_json(log)
+                assert (await next_event(quiet, "log"))["message"] == str(began)
+                return time.monotonic() - began
+
+            usual = [await delay_seconds() for _ in range(20)]
             stored = asyncio.create_task(all_acknowledged(data))
             for packet in packets:
                 await data.send_bytes(packet)
             delays: list[float] = []
             while not stored.done() or len(delays) < 40:
-                began = time.monotonic()
-                log = {"type": "log", "wall_ns": 1, "level": "info", "source": "x", "message": str(began)}
-                await honest.send_json(log)
-                assert (await next_event(quiet, "log"))["message"] == str(began)
-                delays.append(time.monotonic() - began)
+                delays.append(await delay_seconds())
             await stored
-            assert sorted(delays)[len(delays) * 9 // 10] < 0.25, delays
+            # A quarter of a second; on a machine that is slow without a flood, by as much slower.
+            bound_seconds = max(0.25, 2.5 * sorted(usual)[len(usual) * 9 // 10])
+            assert sorted(delays)[len(delays) * 9 // 10] < bound_seconds, (usual, delays)
             dongle = await viewer.get(f"{API}/dongles/van7-can0")
             assert dongle["recording"]["frames"] == PACKETS * FRAMES
             reset = await next_event(flooded, "stream_reset")
