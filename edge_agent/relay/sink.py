@@ -191,18 +191,21 @@ class Sink:
 
     def echoed(self, frames: FrameBatch, now_ns: int) -> int:
         """Own frames (FrameFlag.TX) that were read back from the bus: how many of them were the relay's."""
-        own = frames[(frames.flags & _TX) != 0]
+        keys = frame_keys(frames[(frames.flags & _TX) != 0])
+        burst, rows = self._driver.burst, self._driver.echoes(keys)
+        if burst is not None and rows:
+            self.latencies.add_all([now_ns - burst.born_ns[row] for row in rows])
+            self._confirm(burst, now_ns)
+            return len(rows)
         ours = 0
-        for key in frame_keys(own):
+        for key in keys:
             burst = self._driver.burst
             row = self._driver.echo(key)
             ours += row is not None
             if row is None or row < 0 or burst is None:
                 continue
             self.latencies.add(now_ns - burst.born_ns[row])
-            if not burst.awaited():
-                self._close(burst, _went(burst, 0), now_ns)
-                self._driver.confirmed()
+            self._confirm(burst, now_ns)
         return ours
 
     def emptied(self, now_ns: int) -> None:
@@ -263,7 +266,7 @@ class Sink:
                 return None
             items = self._waiting.next_items(_JUDGED_ROWS)
             behind = self._waiting.items()[len(items) :] if self._looks_behind else []
-            judged = self._judge.judge(items, behind, bus, now_ns)
+            judged = self._judge.judge(items, behind, bus, now_ns, _JUDGED_ROWS)
             rows = judged.may_go()
             refused = rows[0] if rows else len(judged.fates)
             if refused:
@@ -343,6 +346,12 @@ class Sink:
         if burst is not None and (at_once or now_ns >= burst.deadline_ns):
             doubt = self._driver.give_up()
             self._close(burst, _went(burst, doubt), now_ns)
+
+    def _confirm(self, burst: Burst, now_ns: int) -> None:
+        """Where all of it has had its echo."""
+        if not burst.has_awaited:
+            self._close(burst, _went(burst, 0), now_ns)
+            self._driver.confirmed()
 
     def _close(self, burst: Burst, totals: Totals, now_ns: int) -> None:
         self._settling.close(burst, totals, now_ns)
