@@ -92,7 +92,8 @@ class Judged(Struct, frozen=True):
         needed = []
         for batch in self.batches:
             if first < len(batch) and end > 0:
-                needed.append(batch[max(first, 0) : end])
+                is_whole = first <= 0 and end >= len(batch)
+                needed.append(batch if is_whole else batch[max(first, 0) : end])
             first, end = first - len(batch), end - len(batch)
         frames = concatenate(needed)
         return frames if len(frames) == len(rows) else frames[np.array(rows, np.intp) - rows[0]]

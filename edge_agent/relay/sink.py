@@ -176,7 +176,8 @@ class Sink:
             return
         if taken:
             busy_ns = self._load.taken_ns * taken // len(burst.frames)
-            self.loops.put(burst.frames[:taken], burst.keys[:taken], busy_ns, now_ns)
+            frames = burst.frames if taken == len(burst.frames) else burst.frames[:taken]
+            self.loops.put(frames, burst.keys[:taken], busy_ns, now_ns)
         if taken < len(burst.frames):
             self._load.give_back(burst.frames[taken:])
             self._not_before_ns = now_ns + TRY_AGAIN_NS
@@ -191,7 +192,8 @@ class Sink:
 
     def echoed(self, frames: FrameBatch, now_ns: int) -> int:
         """Own frames (FrameFlag.TX) that were read back from the bus: how many of them were the relay's."""
-        keys = frame_keys(frames[(frames.flags & _TX) != 0])
+        is_own = (frames.flags & _TX) != 0
+        keys = frame_keys(frames if is_own.all() else frames[is_own])
         burst, rows = self._driver.burst, self._driver.echoes(keys)
         if burst is not None and rows:
             self.latencies.add_all([now_ns - burst.born_ns[row] for row in rows])
