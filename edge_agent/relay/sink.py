@@ -195,19 +195,22 @@ class Sink:
         is_own = (frames.flags & _TX) != 0
         keys = frame_keys(frames if is_own.all() else frames[is_own])
         burst, rows = self._driver.burst, self._driver.echoes(keys)
-        if burst is not None and rows:
+        ours, rest = len(rows), [] if rows else keys
+        if burst is not None:
             self.latencies.add_all([now_ns - burst.born_ns[row] for row in rows])
-            self._confirm(burst, now_ns)
-            return len(rows)
-        ours = 0
-        for key in keys:
+        for key in rest:
             burst = self._driver.burst
             row = self._driver.echo(key)
             ours += row is not None
             if row is None or row < 0 or burst is None:
                 continue
             self.latencies.add(now_ns - burst.born_ns[row])
-            self._confirm(burst, now_ns)
+            if not burst.has_awaited:
+                self._close(burst, _went(burst, 0), now_ns)
+                self._driver.confirmed()
+        if rows and burst is not None and not burst.has_awaited:
+            self._close(burst, _went(burst, 0), now_ns)
+            self._driver.confirmed()
         return ours
 
     def emptied(self, now_ns: int) -> None:
@@ -348,12 +351,6 @@ class Sink:
         if burst is not None and (at_once or now_ns >= burst.deadline_ns):
             doubt = self._driver.give_up()
             self._close(burst, _went(burst, doubt), now_ns)
-
-    def _confirm(self, burst: Burst, now_ns: int) -> None:
-        """Where all of it has had its echo."""
-        if not burst.has_awaited:
-            self._close(burst, _went(burst, 0), now_ns)
-            self._driver.confirmed()
 
     def _close(self, burst: Burst, totals: Totals, now_ns: int) -> None:
         self._settling.close(burst, totals, now_ns)
