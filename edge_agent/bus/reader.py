@@ -37,7 +37,7 @@ class ReaderLimits(Struct, frozen=True):
     """`beat_seconds` lies between two reads of a busy bus, where its source does not say how long may;
 
     `hang_*` is how long a driver may not return. `prompt_*` hold where frames are relayed: a frame may seem
-    older than it is by as long as its driver was waited on.
+    older than it is by as long as its driver was waited on. `haste_*`: while an echo is awaited.
     """
 
     queue_frames: int = 100_000
@@ -45,6 +45,7 @@ class ReaderLimits(Struct, frozen=True):
     read_timeout_seconds: float = 0.25
     prompt_beat_seconds: float = 0.005
     prompt_at_once: int = 16
+    haste_beat_seconds: float = 0.002
     prompt_timeout_seconds: float = 0.02
     hang_read_seconds: float = 2.5
     hang_open_seconds: float = 30.0
@@ -70,7 +71,10 @@ class SourceReader:
         self.name = name
         self._open_source = open_source
         self._limits = limits or ReaderLimits()
-        self.beats = Beats(Pace(self._limits.prompt_beat_seconds, self._limits.prompt_at_once))
+        at_once = self._limits.prompt_at_once
+        self.beats = Beats(
+            Pace(self._limits.prompt_beat_seconds, at_once), Pace(self._limits.haste_beat_seconds, at_once)
+        )
         self._clock = clock or Clock()
         self._remark = remark
         self._queue = FrameQueue(self._limits.queue_frames)
@@ -249,7 +253,10 @@ class SourceReader:
             if not source.can_wait:
                 # What comes meanwhile waits in the driver: one wake-up for many frames. After silence the
                 # first frame has passed at once, since `read` was waiting for it.
-                self._nudge.rest(beats.pause_seconds(patience_seconds, self._clock.monotonic_seconds()))
+                now_seconds = self._clock.monotonic_seconds()
+                pause_seconds = beats.pause_seconds(patience_seconds, now_seconds)
+                haste_seconds = beats.haste_seconds(now_seconds) if self._nudge.is_in_haste else 0.0
+                self._nudge.rest(pause_seconds, haste_seconds)
 
     def _hand_over(self, item: Item | State, source: Source, born_ns: int) -> None:
         if isinstance(item, State):

@@ -13,8 +13,14 @@ class Nudge:
         self._monotonic_seconds = monotonic_seconds
         self._woken = threading.Event()
         self._hastened = threading.Event()
+        self._stopped = threading.Event()
         self._haste_until_seconds = 0.0
         self._has_stopped = False
+
+    @property
+    def is_in_haste(self) -> bool:
+        """Whether somebody said so, and that is not over."""
+        return self._monotonic_seconds() < self._haste_until_seconds
 
     def wait(self, seconds: float) -> None:
         """So long, or until `wake`; one from before counts."""
@@ -22,9 +28,11 @@ class Nudge:
         if not self._has_stopped:
             self._woken.clear()
 
-    def rest(self, seconds: float) -> None:
-        """So long, or until there is haste; not at all while there is."""
-        if self._monotonic_seconds() < self._haste_until_seconds:
+    def rest(self, seconds: float, haste_seconds: float = 0.0) -> None:
+        """So long, or until there is haste; while there is, `haste_seconds` at the most."""
+        if self.is_in_haste:
+            if haste_seconds > 0:
+                self._stopped.wait(min(seconds, haste_seconds))
             return
         self._hastened.wait(seconds)
         if not self._has_stopped:
@@ -43,5 +51,6 @@ class Nudge:
     def stop(self) -> None:
         """Nothing is waited for any more."""
         self._has_stopped = True
+        self._stopped.set()
         self._woken.set()
         self._hastened.set()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 from msgspec import Struct
 
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch, FrameFlag
@@ -19,12 +19,15 @@ from edge_agent.relay.record import OpenBurst
 # What another node of the bus could tell apart; ESI is the sender's own state.
 _SHAPE: Final = int(FrameFlag.EXTENDED | FrameFlag.REMOTE | FrameFlag.FD | FrameFlag.BRS)
 _FD: Final = int(FrameFlag.FD)
+_REMOTE: Final = int(FrameFlag.REMOTE)
+_KEY_HEAD: Final = struct.Struct("<IBB")
 
 
 class Cut(Struct, frozen=True):
     """`frames` at `positions` of their start, each read at `born_ns` at the earliest (CLOCK_BOOTTIME), and
     what is `refused` between and behind them, up to `through`. `sure_from`: the first position of what was
-    surely offered to nobody before; None: of none. `refused_ids`: by `id_keys`, of each."""
+    surely offered to nobody before; None: of none. `refused_ids`: by `id_keys`, of each. `ids`, `keys`: of
+    the frames, by `id_keys` and `frame_keys`, where they are known already."""
 
     frames: FrameBatch
     positions: list[int]
@@ -33,6 +36,8 @@ class Cut(Struct, frozen=True):
     refused: list[tuple[int, NotSent]]
     sure_from: int | None = None
     refused_ids: Sequence[int] = ()
+    ids: list[int] | None = None
+    keys: list[bytes] | None = None
 
 
 class Burst:
@@ -57,8 +62,10 @@ class Burst:
         self._positions = cut.positions
         self._refused = cut.refused
         self._id_at = dict(zip((at for at, _ in cut.refused), cut.refused_ids, strict=False))
-        self.keys = frame_keys(cut.frames)
-        self._awaited = [*enumerate(self.keys)]
+        self._ids = id_keys(cut.frames) if cut.ids is None else cut.ids
+        self.keys = frame_keys(cut.frames) if cut.keys is None else cut.keys
+        self._awaited_rows = list(range(len(self.keys)))
+        self._awaited = [*self.keys]
 
     def opened(self) -> OpenBurst:
         """What the record has to know of it."""
@@ -68,18 +75,18 @@ class Burst:
 
     def refused(self) -> dict[NotSent, int]:
         """What is settled with it, by reason."""
-        return dict(Counter(reason for _, reason in self._refused))
+        return dict(Counter(reason for _, reason in self._refused)) if self._refused else {}
 
     def fates(self, taken_as: str, *, doubt: bool) -> list[tuple[int, str]]:
         """The id and fate of each frame, and of what was refused with it.
 
         `taken_as`: what has become of the frames, but of those without an echo where there is `doubt`.
         """
-        awaited = {row for row, _ in self._awaited} if doubt else set()
-        rows = enumerate(id_keys(self.frames))
-        fates: list[tuple[int, str]] = [
-            (key, "in_doubt" if row in awaited else taken_as) for row, key in rows
-        ]
+        ids = self._ids[: len(self.frames)]
+        fates: list[tuple[int, str]] = [(key, taken_as) for key in ids]
+        if doubt:
+            for row in self._awaited_rows:
+                fates[row] = ids[row], "in_doubt"
         return fates + [(self._id_at[at], reason) for at, reason in self._refused if at in self._id_at]
 
     def keep(self, taken: int) -> None:
@@ -87,30 +94,45 @@ class Burst:
         self.through = self._positions[taken]
         self.frames = self.frames[:taken]
         self._refused = [(at, reason) for at, reason in self._refused if at < self.through]
-        self._awaited = [(row, key) for row, key in self._awaited if row < taken]
+        left = [(row, key) for row, key in zip(self._awaited_rows, self._awaited, strict=True) if row < taken]
+        self._awaited_rows, self._awaited = [row for row, _ in left], [key for _, key in left]
 
     def echo(self, key: bytes) -> int | None:
         """The row of the first frame of this content that has had no echo; None where there is none."""
-        for place, (row, awaited) in enumerate(self._awaited):
-            if awaited == key:
-                del self._awaited[place]
-                return row
-        return None
+        if key not in self._awaited:
+            return None
+        place = self._awaited.index(key)
+        del self._awaited[place]
+        return self._awaited_rows.pop(place)
+
+    def echo_in_order(self, keys: list[bytes]) -> list[int]:
+        """The rows of the frames that have had no echo for the longest, where these are theirs, all of them
+        and in their order; none else, and then nothing is matched."""
+        if self._awaited[: len(keys)] != keys:
+            return []
+        rows = self._awaited_rows[: len(keys)]
+        del self._awaited[: len(keys)], self._awaited_rows[: len(keys)]
+        return rows
+
+    @property
+    def has_awaited(self) -> bool:
+        """Whether some have had no echo."""
+        return bool(self._awaited)
 
     def awaited(self) -> list[bytes]:
         """The content of what has had no echo, in order."""
-        return [key for _, key in self._awaited]
+        return list(self._awaited)
 
 
 def frame_keys(frames: FrameBatch) -> list[bytes]:
     """What is the same of a frame and of its echo."""
-    rows = len(frames)
-    table = np.zeros((rows, 6 + frames.width), np.uint8)
-    table[:, :4] = frames.arbitration_id.astype("<u4").view(np.uint8).reshape(rows, 4)
-    table[:, 4] = frames.flags & _SHAPE
-    is_fd = (frames.flags & _FD) != 0
-    # A driver may say 8 for the length codes behind it. 1 more, so that nothing ends in a zero of its own.
-    table[:, 5] = np.where(is_fd, frames.length, np.minimum(frames.length, CLASSIC_DATA_BYTES)) + 1
-    inside = np.arange(frames.width) < frames.data_length()[:, None]
-    table[:, 6:] = np.where(inside, frames.data, 0)
-    return [row.tobytes().rstrip(b"\0") for row in table]
+    width, data = frames.width, frames.data.tobytes()
+    pack, keys, begin = _KEY_HEAD.pack, [], 0
+    shapes = zip(frames.arbitration_id.tolist(), frames.flags.tolist(), frames.length.tolist(), strict=True)
+    for arbitration_id, flags, length in shapes:
+        # A driver may say 8 for the length codes behind it.
+        size = length if flags & _FD or length < CLASSIC_DATA_BYTES else CLASSIC_DATA_BYTES
+        end = begin if flags & _REMOTE else begin + min(size, width)
+        keys.append(pack(arbitration_id, flags & _SHAPE, size) + data[begin:end])
+        begin += width
+    return keys

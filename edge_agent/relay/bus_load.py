@@ -5,7 +5,8 @@ Bits by ISO 11898-1, with as many stuff bits as there can be, and the intermissi
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _FD_SHORT_CRC_BITS: Final = 4 + 17 + 6
 _FD_LONG_CRC_BITS: Final = 4 + 21 + 7
 _LONGEST_SHORT_CRC: Final = 16
 _WINDOW_NS: Final = 100_000_000
+Costs: TypeAlias = Sequence[int] | NDArray[np.int64]
 
 
 def bus_times_ns(frames: FrameBatch, bit_rate: int, data_bit_rate: int | None = None) -> NDArray[np.int64]:
@@ -59,21 +61,25 @@ class Meter:
         self._left_ns = float(_WINDOW_NS)
         self._at_ns: int | None = None
 
-    def fitting(self, costs_ns: NDArray[np.int64], share: float, now_ns: int) -> int:
+    def fitting(self, costs_ns: Costs, share: float, now_ns: int) -> int:
         """How many of these, in order, may begin now."""
         passed_ns = 0 if self._at_ns is None else max(0, now_ns - self._at_ns)
         self._at_ns = max(now_ns, self._at_ns or now_ns)
         self._left_ns = min(share * _WINDOW_NS, self._left_ns + share * passed_ns)
-        before = np.cumsum(costs_ns) - costs_ns
-        return int(np.count_nonzero(before < self._left_ns))
+        left_ns = self._left_ns
+        for row, cost_ns in enumerate(costs_ns):
+            if left_ns <= 0:
+                return row
+            left_ns -= cost_ns
+        return len(costs_ns)
 
-    def use(self, costs_ns: NDArray[np.int64]) -> None:
+    def use(self, costs_ns: Costs) -> None:
         """These have begun."""
-        self._left_ns -= int(costs_ns.sum())
+        self._left_ns -= int(sum(costs_ns))
 
-    def give_back(self, costs_ns: NDArray[np.int64]) -> None:
+    def give_back(self, costs_ns: Costs) -> None:
         """These have not, after all."""
-        self._left_ns += int(costs_ns.sum())
+        self._left_ns += int(sum(costs_ns))
 
     def wait_ns(self, share: float) -> int:
         """How long until something may begin, at this share of the time."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Final
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
 
-_NOT_OTHERS = FrameFlag.TX | FrameFlag.ERROR
+_TX: Final = int(FrameFlag.TX)
+_NOT_OTHERS: Final = int(FrameFlag.TX | FrameFlag.ERROR)
 
 
 class BusWatch:
@@ -19,9 +20,10 @@ class BusWatch:
 
     def hear(self, frames: FrameBatch, now_ns: int) -> bool:
         """What was read now; whether frames of our own are among it. Those prove nobody awake."""
-        if bool(np.any((frames.flags & _NOT_OTHERS) == 0)):
+        kinds = set(frames.flags.tolist())
+        if any(not kind & _NOT_OTHERS for kind in kinds):
             self._heard_ns = now_ns
-        return bool(np.any((frames.flags & FrameFlag.TX) != 0))
+        return any(kind & _TX for kind in kinds)
 
     def is_asleep(self, now_ns: int) -> bool:
         """Nobody has said anything for a while, or since the start."""

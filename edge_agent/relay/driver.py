@@ -58,6 +58,15 @@ class Driver:
         self._heard |= row is not None
         return row
 
+    def echoes(self, keys: list[bytes]) -> list[int]:
+        """The rows of the burst that these are the echoes of, where they come in order and nothing that was
+        given up may be among them; none else, and then each is to be told to `echo`."""
+        if self._left or self.burst is None or not keys:
+            return []
+        rows = self.burst.echo_in_order(keys)
+        self._heard |= bool(rows)
+        return rows
+
     def took_late(self, taken: int) -> None:
         """So many frames that were given up were taken after all: where nothing but that ever confirms them,
         they wait no more."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from can_stream.frames.batches import FrameBatch
 from edge_agent.relay.bus_load import Meter, bus_times_ns
 
@@ -25,6 +22,7 @@ class LoadLimits:
         self._time, self._rate = Meter(), Meter()
         self._bit_rates: tuple[int, int | None] | None = None
         self._catching_up = False
+        self._times_ns: dict[tuple[int, int], int] = {}
         self.taken_ns = 0
         """How long what was taken last takes the bus, at its worst."""
 
@@ -35,7 +33,10 @@ class LoadLimits:
 
     def set_bus(self, bit_rate: int | None, data_bit_rate: int | None) -> None:
         """How fast the bus is; None: that is not known, and nothing fits."""
-        self._bit_rates = None if not bit_rate else (bit_rate, data_bit_rate)
+        bit_rates = None if not bit_rate else (bit_rate, data_bit_rate)
+        if bit_rates != self._bit_rates:
+            self._bit_rates = bit_rates
+            self._times_ns.clear()
 
     def take(self, frames: FrameBatch, oldest_ns: int, now_ns: int) -> int:
         """How many of these may begin now, in order; those are sent. The first was read at `oldest_ns`."""
@@ -47,7 +48,7 @@ class LoadLimits:
         fitting_rate = self._rate.fitting(by_rate, 1.0, now_ns)
         if self._catching_up:
             fitting = min(fitting, fitting_rate)
-        self.taken_ns = int(times[:fitting].sum())
+        self.taken_ns = sum(times[:fitting])
         self._time.use(times[:fitting])
         self._rate.use(by_rate[:fitting])
         return fitting
@@ -70,9 +71,18 @@ class LoadLimits:
     def _share(self) -> float:
         return self._shares[self._catching_up]
 
-    def _times(self, frames: FrameBatch) -> NDArray[np.int64]:
-        return bus_times_ns(frames, *self._bit_rates) if self._bit_rates else np.zeros(len(frames), np.int64)
+    def _times(self, frames: FrameBatch) -> list[int]:
+        """By kind and length, which are all that it depends on: few, each computed once."""
+        if not self._bit_rates:
+            return [0] * len(frames)
+        known = self._times_ns
+        shapes = list(zip(frames.flags.tolist(), frames.length.tolist(), strict=True))
+        try:
+            return [known[shape] for shape in shapes]
+        except KeyError:
+            known.update(zip(shapes, bus_times_ns(frames, *self._bit_rates).tolist(), strict=True))
+        return [known[shape] for shape in shapes]
 
 
-def _by_rate(frames: FrameBatch) -> NDArray[np.int64]:
-    return np.full(len(frames), 10**9 // CATCHING_UP_FRAMES_PER_SECOND, np.int64)
+def _by_rate(frames: FrameBatch) -> list[int]:
+    return [10**9 // CATCHING_UP_FRAMES_PER_SECOND] * len(frames)

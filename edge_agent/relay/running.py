@@ -28,6 +28,7 @@ MOST_BURSTS: Final = 8
 # How long echoes are looked for without the reader's beat: a burst is in doubt by then.
 HURRY_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.5
+_TX: Final = int(FrameFlag.TX)
 _logger: Final = logging.getLogger(__name__)
 _EMPTY_LOOK_SECONDS: Final = 0.02
 _WRITE_AGAIN_SECONDS: Final = 0.001
@@ -128,7 +129,7 @@ class SinkRunner:
             self._on_reports()
             self._wake.set()
         if self._watch.hear(frames, now_ns):
-            own = frames[(frames.flags & FrameFlag.TX) != 0]
+            own = frames[(frames.flags & _TX) != 0]
             if self._unanswered:
                 self._answered(len(own), now_ns)
             self.sink.echoed(own, now_ns)

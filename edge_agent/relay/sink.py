@@ -173,7 +173,8 @@ class Sink:
             return
         if taken:
             busy_ns = self._load.taken_ns * taken // len(burst.frames)
-            self.loops.put(burst.frames[:taken], burst.keys[:taken], busy_ns, now_ns)
+            frames = burst.frames if taken == len(burst.frames) else burst.frames[:taken]
+            self.loops.put(frames, burst.keys[:taken], busy_ns, now_ns)
         if taken < len(burst.frames):
             self._load.give_back(burst.frames[taken:])
             self._not_before_ns = now_ns + TRY_AGAIN_NS
@@ -188,18 +189,25 @@ class Sink:
 
     def echoed(self, frames: FrameBatch, now_ns: int) -> int:
         """Own frames (FrameFlag.TX) that were read back from the bus: how many of them were the relay's."""
-        own = frames[(frames.flags & _TX) != 0]
-        ours = 0
-        for key in frame_keys(own):
+        is_own = (frames.flags & _TX) != 0
+        keys = frame_keys(frames if is_own.all() else frames[is_own])
+        burst, rows = self._driver.burst, self._driver.echoes(keys)
+        ours, rest = len(rows), [] if rows else keys
+        if burst is not None:
+            self.latencies.add_all([now_ns - burst.born_ns[row] for row in rows])
+        for key in rest:
             burst = self._driver.burst
             row = self._driver.echo(key)
             ours += row is not None
             if row is None or row < 0 or burst is None:
                 continue
             self.latencies.add(now_ns - burst.born_ns[row])
-            if not burst.awaited():
+            if not burst.has_awaited:
                 self._close(burst, _went(burst, 0), now_ns)
                 self._driver.confirmed()
+        if rows and burst is not None and not burst.has_awaited:
+            self._close(burst, _went(burst, 0), now_ns)
+            self._driver.confirmed()
         return ours
 
     def emptied(self, now_ns: int) -> None:
@@ -260,7 +268,7 @@ class Sink:
                 return None
             items = self._waiting.next_items(_JUDGED_ROWS)
             behind = self._waiting.items()[len(items) :] if self._judge.looks_behind else []
-            judged = self._judge.judge(items, behind, bus, now_ns)
+            judged = self._judge.judge(items, behind, bus, now_ns, _JUDGED_ROWS)
             rows = judged.may_go()
             refused = rows[0] if rows else len(judged.fates)
             if refused:

@@ -6,22 +6,37 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.relay_items import Counts
 from edge_agent.relay.account.hop_ages import Arrival
+from edge_agent.transmit.policy import TargetBus
 
 # Rows of counts between frames: credit bounds the frames, and one row may stand between any two.
 MAX_ENTRIES: Final = 8_192
 
 
+class Rows(Struct, eq=False):
+    """What of an item's frames does not change while they wait, from `position` on; nothing is known where
+    `target` is None. Plain lists: a burst is too short for columns.
+
+    `codes`: what `judging` makes of each for the bus `target`. `ids`, `keys`: by `id_keys`, `frame_keys`.
+    """
+
+    position: int = 0
+    target: TargetBus | None = None
+    codes: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+
+
 class WaitingItem(Struct, frozen=True):
     """Frames of one start from `position` on. `born_ns`: when the oldest may have been read, at the earliest,
     on this machine's CLOCK_BOOTTIME; None: not known. `fresh`: never offered to anybody before. `arrival`:
-    for the figures alone."""
+    for the figures alone. `rows`: what is found of its frames, for as long as some of them wait."""
 
     start_id: str
     position: int
@@ -29,6 +44,7 @@ class WaitingItem(Struct, frozen=True):
     born_ns: int | None
     fresh: bool
     arrival: Arrival | None = None
+    rows: Rows = field(default_factory=Rows)
 
     @property
     def end(self) -> int:

@@ -15,6 +15,8 @@ ComeBack = Literal["marked", "unmarked", "never"]
 # Own frames come back in the order of writing, unless they are lost: what was written so long before is.
 _MAX_EXPECTED: Final = 256
 
+_TX: Final = int(FrameFlag.TX)
+
 _Key = tuple[int, int, int, bytes]
 
 
@@ -29,7 +31,7 @@ class OwnFrames:
     def written(self, frame: FrameBatch) -> None:
         """This one frame is about to be written, and may come back from now on."""
         if self._come_back == "unmarked":
-            self._expected.append(_key(frame, 0))
+            self._expected += _keys(frame)
 
     def taken(self, frame: FrameBatch) -> None:
         """The driver has taken it."""
@@ -38,7 +40,7 @@ class OwnFrames:
 
     def refused(self, frame: FrameBatch) -> None:
         """The driver has not taken it, and it will not come back."""
-        if self._expected and self._expected[-1] == _key(frame, 0):
+        if self._expected and [self._expected[-1]] == _keys(frame):
             self._expected.pop()
 
     def marked(self, frames: FrameBatch, now_ns: int) -> FrameBatch:
@@ -50,10 +52,11 @@ class OwnFrames:
             return self._with_taken(frames, now_ns)
         if not self._expected or not len(frames):
             return frames
+        own = [row for row, key in enumerate(_keys(frames)) if self._is_expected(key)]
+        if not own:
+            return frames
         flags = frames.flags.copy()
-        for row in range(len(frames)):
-            if self._is_expected(_key(frames, row)):
-                flags[row] |= np.uint8(FrameFlag.TX)
+        flags[own] |= np.uint8(_TX)
         return FrameBatch(frames.timestamp_ns, frames.arbitration_id, flags, frames.length, frames.data)
 
     def _is_expected(self, key: _Key) -> bool:
@@ -74,6 +77,12 @@ class OwnFrames:
         return concatenate([others, back]) if len(others) else back
 
 
-def _key(frames: FrameBatch, row: int) -> _Key:
-    flags, length = int(frames.flags[row]) & ~int(FrameFlag.TX), int(frames.length[row])
-    return int(frames.arbitration_id[row]), flags, length, frames.data[row, : min(length, 64)].tobytes()
+def _keys(frames: FrameBatch) -> list[_Key]:
+    """What is the same of a frame and of what came back of it."""
+    width, data = frames.width, frames.data.tobytes()
+    columns = (frames.arbitration_id, frames.flags, frames.length)
+    rows = zip(*(column.tolist() for column in columns), range(0, len(data), width), strict=True)
+    return [
+        (one, flags & ~_TX, length, data[begin : begin + min(length, width)])
+        for one, flags, length, begin in rows
+    ]

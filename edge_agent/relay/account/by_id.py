@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-import numpy as np
-
 from can_stream.frames.batches import EXTENDED_ID_MASK, FrameBatch, FrameFlag, id_text
 from edge_agent.relay.account.counted import IdCounts
 
 MOST_IDS: Final = 512
 _EXTENDED_BIT: Final = EXTENDED_ID_MASK + 1
+_EXTENDED: Final = int(FrameFlag.EXTENDED)
 
 
 class CountsById:
@@ -46,9 +45,8 @@ class CountsById:
 
 def id_keys(frames: FrameBatch) -> list[int]:
     """A number for the id of each frame; those of 29 bits are others than those of 11."""
-    extended = (frames.flags & FrameFlag.EXTENDED) != 0
-    keys: list[int] = (frames.arbitration_id + np.uint32(_EXTENDED_BIT) * extended).tolist()
-    return keys
+    rows = zip(frames.arbitration_id.tolist(), frames.flags.tolist(), strict=True)
+    return [one | _EXTENDED_BIT if flags & _EXTENDED else one for one, flags in rows]
 
 
 def _text(key: int) -> str:

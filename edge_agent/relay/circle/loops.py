@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import numpy as np
+
 from can_stream.frames.batches import FrameBatch, FrameFlag
 from edge_agent.relay.burst import frame_keys
 
@@ -35,7 +37,8 @@ class OwnOnBus:
 
     def __init__(self) -> None:
         self._times: dict[bytes, deque[int]] = {}
-        self._order: deque[tuple[int, bytes]] = deque()
+        self._order: deque[tuple[int, Sequence[bytes]]] = deque()
+        self._count = 0
 
     def __len__(self) -> int:
         return len(self._times)
@@ -43,9 +46,14 @@ class OwnOnBus:
     def put(self, keys: Sequence[bytes], now_ns: int) -> None:
         """These are put there now."""
         self.forget(now_ns)
+        self._order.append((now_ns, keys))
+        self._count += len(keys)
         for key in keys:
-            self._order.append((now_ns, key))
-            self._times.setdefault(key, deque()).append(now_ns)
+            times = self._times.get(key)
+            if times is None:
+                self._times[key] = deque((now_ns,))
+            else:
+                times.append(now_ns)
 
     def find(self, key: bytes) -> bool:
         """Whether one of this content was put there, and not found yet. To be asked after `forget`."""
@@ -58,12 +66,14 @@ class OwnOnBus:
 
     def forget(self, now_ns: int) -> None:
         """What was put there longer ago."""
-        while self._order and (self._order[0][0] <= now_ns - WINDOW_NS or len(self._order) > MAX_OWN):
-            put_ns, key = self._order.popleft()
-            times = self._times.get(key)
-            if times and times[0] <= put_ns:
-                times.popleft()
-                self._drop_empty(key, times)
+        while self._order and (self._order[0][0] <= now_ns - WINDOW_NS or self._count > MAX_OWN):
+            put_ns, keys = self._order.popleft()
+            self._count -= len(keys)
+            for key in keys:
+                times = self._times.get(key)
+                if times and times[0] <= put_ns:
+                    times.popleft()
+                    self._drop_empty(key, times)
 
     def _drop_empty(self, key: bytes, times: deque[int]) -> None:
         if not times:
@@ -79,6 +89,7 @@ class Growth:
     def __init__(self) -> None:
         self.load = 0.0
         self.frames = 0
+        self._busy_ns = 0
         self._steps: deque[tuple[int, int, int]] = deque()
         self._first_ns: int | None = None
         self._base: list[tuple[int, int]] = []
@@ -88,16 +99,18 @@ class Growth:
         if self._first_ns is None:
             self._first_ns = now_ns
         step = now_ns // _STEP_NS
+        self.frames += frames
+        self._busy_ns += busy_ns
         if self._steps and self._steps[-1][0] == step:
             _, more, longer = self._steps.pop()
             frames, busy_ns = frames + more, busy_ns + longer
         elif WINDOW_NS <= now_ns - self._first_ns <= BASE_NS:
-            self._base.append((now_ns - self._first_ns, self.frames))
+            self._base.append((now_ns - self._first_ns, self.frames - frames))
         self._steps.append((step, frames, busy_ns))
         while self._steps[0][0] <= step - WINDOW_NS // _STEP_NS:
-            self._steps.popleft()
-        self.frames = sum(one for _, one, _ in self._steps)
-        self.load = sum(busy for *_, busy in self._steps) / WINDOW_NS
+            _, gone, shorter = self._steps.popleft()
+            self.frames, self._busy_ns = self.frames - gone, self._busy_ns - shorter
+        self.load = self._busy_ns / WINDOW_NS
 
     def has_grown(self, distinct: int, now_ns: int) -> bool:
         """Whether it has run away. `distinct`: how many contents the frames of the last second have.
@@ -149,10 +162,10 @@ class LoopWatch:
         """What was read from the bus; whether it shows a loop that was not known."""
         if self.found or not len(self._own):
             return False
-        ids = frames.arbitration_id.tolist()
-        if len(self._ids) <= MOST_IDS and self._ids.isdisjoint(ids):
+        rows = self._suspects(frames)
+        if not rows:
             return False
-        others = frames[(frames.flags & _NOT_OTHERS) == 0]
+        others = frames if len(rows) == len(frames) else frames[np.array(rows, np.intp)]
         self._own.forget(now_ns)
         self._returned.extend(now_ns for key in frame_keys(others) if self._own.find(key))
         while self._returned and self._returned[0] <= now_ns - WINDOW_NS:
@@ -161,6 +174,16 @@ class LoopWatch:
             return False
         self._find(f"{MOST_RETURNED} frames that were put on this bus came back from others within 1 s")
         return True
+
+    def _suspects(self, frames: FrameBatch) -> list[int]:
+        """The rows that others have sent, with ids that were put on the bus."""
+        ids, flags = frames.arbitration_id.tolist(), frames.flags.tolist()
+        if len(self._ids) > MOST_IDS:
+            return [row for row, one in enumerate(flags) if not one & _NOT_OTHERS]
+        known = self._ids
+        if known.isdisjoint(ids):
+            return []
+        return [row for row, one in enumerate(ids) if one in known and not flags[row] & _NOT_OTHERS]
 
     def _find(self, what: str) -> None:
         if not self.found:

@@ -80,3 +80,16 @@ def test_once_stopped_nothing_is_waited_for() -> None:
     nudge = Nudge(Hands())
     nudge.stop()
     assert all(takes_no_time(nudge, name) for name in ("wait", "rest", "wait", "rest"))
+
+
+def test_in_haste_a_rest_is_as_short_as_was_said_whoever_hurries() -> None:
+    hands = Hands()
+    nudge = Nudge(hands)
+    nudge.hurry(1.0)
+    began = time.monotonic()
+    nudge.rest(LONG_SECONDS, 0.05)
+    assert 0.05 <= time.monotonic() - began < LONG_SECONDS / 2
+    nudge.stop()
+    began = time.monotonic()
+    nudge.rest(LONG_SECONDS, LONG_SECONDS)
+    assert time.monotonic() - began < LONG_SECONDS / 2

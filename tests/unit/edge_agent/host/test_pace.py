@@ -52,3 +52,9 @@ def test_who_must_hurry_never_waits_longer_than_the_driver_is_patient() -> None:
     beats.is_prompt = True
     beats.longest_seconds = 0.02
     assert beats.pause_seconds(0.05, 1.0) == 0.02
+
+
+def test_in_haste_a_frame_alone_is_read_at_once_and_a_stream_in_one_go() -> None:
+    beats = Beats(Pace(0.005, 2), Pace(0.002, 3))
+    assert [beats.haste_seconds(1.0) for _ in range(4)] == pytest.approx([0.0, 0.0, 0.002, 0.002])
+    assert beats.haste_seconds(1.1) == 0.0

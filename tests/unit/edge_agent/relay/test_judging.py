@@ -112,3 +112,37 @@ def test_what_is_refused_is_told_by_id() -> None:
     judged = judge(item(10, (1, 0), (3, TX), (4, FD), (3, 0), (1, 0)))
     assert judged.told(3) == [(1, "never"), (4, "unsupported")]
     assert judged.cut([3]).refused_ids == [1]
+
+
+def test_a_look_at_some_rows_says_of_them_what_a_look_at_all_says() -> None:
+    head = [item(0, (3, 0), (1, 0), (3, TX)), item(3, (3, 0), (4, FD), (2, 0), age=2.5), item(6, (2, 0))]
+    for section in (ALL, RelaySection(transmit="all", max_age_seconds=2)):
+        whole = judge(*head, section=section)
+        for rows in range(1, 8):
+            some = Judge(RelayPolicy(section), lambda item: not item.fresh).judge(head, [], UP, NOW, rows)
+            assert some.fates == whole.fates[:rows]
+            assert some.positions == whole.positions[:rows]
+            assert some.keys == whole.keys[:rows]
+
+
+def test_a_frame_that_waited_is_judged_as_things_are_at_the_last_moment() -> None:
+    """What is known of it from an earlier look is none of age, doubt and how the bus stands."""
+    one = item(0, (3, 0), (1, 0), (3, TX), (3, FD))
+    doubtful = [False]
+    judged = Judge(RelayPolicy(ALL), lambda _: doubtful[0])
+
+    def look(now_ns: int = NOW, bus: BusFacts = UP) -> list[Fate]:
+        return judged.judge([one], [], bus, now_ns).fates
+
+    assert look() == ["may_go", "never", "no_part", "unsupported"]
+    assert look(bus=replace(UP, disabled=True)) == ["disabled", "never", "no_part", "unsupported"]
+    assert look(NOW + 3 * SECOND) == ["too_old", "never", "no_part", "unsupported"]
+    fd = TargetBus(listen_only=False, fd=True)
+    assert look(bus=replace(UP, target=fd)) == ["may_go", "never", "no_part", "may_go"]
+    rest = replace(one, position=3, frames=one.frames[3:])
+    assert judged.judge([rest], [], UP, NOW).fates == ["unsupported"]
+    assert look(bus=replace(UP, target=replace(fd, listen_only=True)))[:2] == ["listen_only"] * 2
+    doubtful[0] = True
+    assert look() == ["in_doubt", "in_doubt", "no_part", "in_doubt"]
+    doubtful[0] = False
+    assert look() == ["may_go", "never", "no_part", "unsupported"]
