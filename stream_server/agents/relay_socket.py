@@ -150,7 +150,8 @@ class SinkConnection:
     def _state(self, said: SinkState) -> None:
         self._check_own(said.sink_dongle_id)
         link = self._links.get(said.sink_dongle_id)
-        if link is not None:
+        # What was on its way while the group was activated again speaks of what is over, and must not stop it.
+        if link is not None and (said.activation or "") == link.direction.activation:
             link.state(said)
             if said.waits_for.startswith("loop"):
                 self._relay.loop_found(link, said.waits_for)

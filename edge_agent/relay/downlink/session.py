@@ -172,7 +172,9 @@ class RelaySession:
     def _states(self) -> list[FromSink]:
         changed: list[FromSink] = []
         for dongle_id, sink in self._sinks.items():
-            state = SinkState(dongle_id, sink.waits_for, sink.take_latency_ms())
+            direction = self.directions.get(dongle_id)
+            activation = None if direction is None else direction.activation
+            state = SinkState(dongle_id, sink.waits_for, sink.take_latency_ms(), activation)
             if state != self._states_told.get(dongle_id):
                 self._states_told[dongle_id] = state
                 changed.append(state)

@@ -225,7 +225,7 @@ def test_how_a_sink_stands_is_said_each_second_where_it_has_changed() -> None:
     sides.session.reports(0)
     sides.sinks["van-a"].waits_for = "lease"
     assert sides.session.reports(STATE_NS - 1) == []
-    assert sides.session.reports(STATE_NS) == [SinkState("van-a", "lease")]
+    assert sides.session.reports(STATE_NS) == [SinkState("van-a", "lease", None, ON)]
     assert sides.session.reports(2 * STATE_NS) == []
 
 
@@ -233,14 +233,14 @@ def test_a_loop_is_said_at_once_and_again_for_another_activation() -> None:
     sides = Sides()
     sides.direct("van-a")
     sides.session.reports(0)
-    loop = SinkState("van-a", "loop: 20 frames")
+    loop, other = SinkState("van-a", "loop: 20 frames", None, ON), "ab" * 16 + "-99"
     sides.sinks["van-a"].waits_for = loop.waits_for
     assert loop in sides.session.reports(1)
     assert loop not in sides.session.reports(2)
     sides.direct("van-a")  # of the same activation: the server knows
     assert loop not in sides.session.reports(3)
-    sides.say(Directions([Direction("van-a", "truck-c", "ab" * 16 + "-99")], 9))
-    assert loop in sides.session.reports(4)
+    sides.say(Directions([Direction("van-a", "truck-c", other)], 9))
+    assert SinkState("van-a", "loop: 20 frames", None, other) in sides.session.reports(4)
 
 
 def test_an_error_of_the_server_is_told_and_an_end_disconnects_every_sink() -> None:
