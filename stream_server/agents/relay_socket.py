@@ -150,7 +150,7 @@ class SinkConnection:
     def _state(self, said: SinkState) -> None:
         self._check_own(said.sink_dongle_id)
         link = self._links.get(said.sink_dongle_id)
-        # What was on its way while the group was activated again speaks of what is over, and must not stop it.
+        # What was on its way while the group was activated again speaks of what is over: it stops nothing.
         if link is not None and (said.activation or "") == link.direction.activation:
             link.state(said)
             if said.waits_for.startswith("loop"):
