@@ -26,7 +26,7 @@ Fate: TypeAlias = NotSent | Literal["may_go", "no_part", "in_doubt"]
 
 # Whoever sent an own echo back would have two gateways send it to each other for ever.
 _NO_PART: Final = int(FrameFlag.TX | FrameFlag.ERROR)
-# These are told before `unconfirmed`.
+# These are told before `unconfirmed`, and before that frames come from a log.
 _BEFORE_UNCONFIRMED: Final = (Verdict.LISTEN_ONLY, Verdict.ERROR_FRAME, Verdict.UNSUPPORTED)
 
 
@@ -113,6 +113,8 @@ class Judge:
         ages = np.repeat([_age_seconds(item, now_ns) for item in items], lengths)
         fates: list[Fate] = np.where(no_part, NO_PART, "in_doubt").tolist()
         verdicts = self._policy.decide(frames[asked], bus.target, ages[asked])
+        refused = np.repeat([item.from_log and not self._policy.takes_logs for item in items], lengths)
+        verdicts[refused[asked] & ~np.isin(verdicts, _BEFORE_UNCONFIRMED)] = Verdict.NOT_ALLOWED
         for row, verdict in zip(asked.tolist(), verdicts.tolist(), strict=True):
             fates[row] = _fate(Verdict(verdict), bus)
         return fates

@@ -126,10 +126,11 @@ class Sink:
         fresh: bool,
         now_ns: int,
         transit_ns: int | None = None,
+        from_log: bool = False,
     ) -> None:
         """Frames to be sent. Raises SessionError beyond the credit, or without a direction."""
         arrival = None if transit_ns is None else Arrival(now_ns, transit_ns)
-        self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh, arrival))
+        self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh, arrival, from_log))
         self._has_more = True
 
     def take_counts(self, counts: Counts, now_ns: int) -> None:

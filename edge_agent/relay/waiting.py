@@ -21,7 +21,7 @@ MAX_ENTRIES: Final = 8_192
 class WaitingItem(Struct, frozen=True):
     """Frames of one start from `position` on. `born_ns`: when the oldest may have been read, at the earliest,
     on this machine's CLOCK_BOOTTIME; None: not known. `fresh`: never offered to anybody before. `arrival`:
-    for the figures alone."""
+    for the figures alone. `from_log`: no bus gave them, a log is played."""
 
     start_id: str
     position: int
@@ -29,6 +29,7 @@ class WaitingItem(Struct, frozen=True):
     born_ns: int | None
     fresh: bool
     arrival: Arrival | None = None
+    from_log: bool = False
 
     @property
     def end(self) -> int:

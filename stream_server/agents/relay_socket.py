@@ -224,7 +224,7 @@ class SinkConnection:
                         dwell_seconds = (now_ns - handed.came_ns) / 1e9
                         self._metrics.relay_hop_seconds.labels("server").observe(dwell_seconds)
                 age = self._heard.age(handed.born_ns, now_ns)
-                await self._hand(Item(index, age, handed.fresh, handed.packet))
+                await self._hand(Item(index, age, handed.fresh, handed.packet, link.from_log))
             else:
                 self._metrics.relay_counted.labels(handed.reason).inc(handed.frames)
                 await self._hand(

@@ -152,7 +152,9 @@ class RelaySession:
         transit_ns = None
         if born_ns is not None and item.age.age_us is not None:
             transit_ns = now_ns - born_ns - item.age.age_us * 1000
-        sink.take_item(start_id, packet.position, packet.body, born_ns, item.fresh, now_ns, transit_ns)
+        sink.take_item(
+            start_id, packet.position, packet.body, born_ns, item.fresh, now_ns, transit_ns, item.from_log
+        )
 
     def _credit(self, dongle_id: str, sink: Sink) -> list[FromSink]:
         told = self._credit_told.get(dongle_id)

@@ -86,10 +86,13 @@ def test_an_item_reaches_the_sink_of_its_direction_with_the_moment_it_was_read()
     sides = Sides()
     sides.direct("van-b", "van-a")
     ping = sides.session.ping(100 * MS)
-    item = Item(0, Age(2_000, ping.number, 1_000), fresh=True, packet=packet())
+    item = Item(0, Age(2_000, ping.number, 1_000), fresh=True, packet=packet(), from_log=True)
     sides.hand(item, 110 * MS)
-    ((start_id, position, batch, born_ns, fresh, now_ns, transit_ns),) = sides.sinks["van-b"].of("item")
+    ((start_id, position, batch, born_ns, fresh, now_ns, transit_ns, from_log),) = sides.sinks["van-b"].of(
+        "item"
+    )
     assert (start_id, position, len(batch), fresh, now_ns) == (START, 7, 3, True, 110 * MS)
+    assert from_log
     assert born_ns == 99 * MS
     assert transit_ns == now_ns - born_ns - 2 * MS, (
         "what it was old when it was sent, and its way, are its age"
