@@ -187,6 +187,8 @@ class Sink:
                 self._driver.cancel()
             self._record.open(burst.opened() if taken else None)
         if taken and burst.confirms != "bus":
+            for born_ns in burst.born_ns[:taken]:
+                self.latencies.add(now_ns - born_ns)
             self._close(burst, _went(burst, 0), now_ns)
             self._driver.confirmed()
 
@@ -250,7 +252,7 @@ class Sink:
         return self._driver.must_empty
 
     def take_latency_ms(self) -> tuple[float, float] | None:
-        """Ages at the echo since the last call: p50 and p99; None where nothing was sent."""
+        """Ages since the last call of what was confirmed: p50 and p99; None where nothing was."""
         return self.latencies.take_ms()
 
     # -- what is at the head
