@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import RelaySource
 from can_stream.service_manager import ServiceManager
+from can_stream.strict_config import ConfigError, Problem
 from edge_agent.announcing import Announcer, Hearers
 from edge_agent.config.scoping import relayed_to
 from edge_agent.config.sections import AgentConfig
@@ -71,7 +72,9 @@ class Agent:
         inventory = inventory_for(config.dongles)
         self._dongles = self._make_dongles(start_id, inventory)
         lanes = [lane for dongle in self._dongles for lane in dongle.pipeline.lanes]
-        self._databases = DatabaseKeeper(self._dongles, news.databases_loaded, self._manager.ready)
+        self._refused: list[Problem] | None = None
+        self._stop = asyncio.Event()
+        self._databases = DatabaseKeeper(self._dongles, news.databases_loaded, self._have_databases)
         self._uplink = self._make_uplink(lanes)
         self._spool = self._make_spool()
         self._relay = self._make_relay(start_id)
@@ -116,11 +119,17 @@ class Agent:
         self._databases.load_again()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all."""
+        """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all.
+
+        ConfigError where the databases show at the start that the file cannot be meant so.
+        """
+        self._stop = stop
         path = socket_path(self._config.agent.status_socket, self._config.agent_id)
         with self._forwarder.attached():
             async with serving_status(path, self._reporter.snapshot):
                 await self._run(stop)
+        if self._refused:
+            raise ConfigError(self._refused)
 
     async def _run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -197,6 +206,26 @@ class Agent:
         if self._relay is not None:
             self._relay.hear(dongle_id, frames)
         self._new_ids.look(dongle_id, frames)
+
+    def _have_databases(self) -> None:
+        """A gate that could never be known ends the agent at its start: nothing would ever come."""
+        is_start, self._refused = self._refused is None, self._refused or []
+        if self._config.relay.gate:
+            self._check_gates(is_start=is_start)
+        self._manager.ready()
+
+    def _check_gates(self, *, is_start: bool) -> None:
+        # Not at the top: an agent without gates has no memory for decoding.
+        from edge_agent.transmit.gate_names import unknown_signals  # noqa: PLC0415
+
+        loaded = [(one.dongle_id, one.databases) for one in self._dongles]
+        tables = {name: one.table for name, one in loaded if one is not None and not one.problems}
+        problems = list(unknown_signals(self._config.relay, self._config.dongles, tables))
+        if problems and is_start:
+            self._refused = problems
+            self._stop.set()
+        for problem in problems:
+            _logger.error("nothing is relayed while this gate is there: %s", problem)
 
     # -- made once
 

@@ -119,14 +119,16 @@ class Credit(ControlMessageBase, frozen=True, tag="credit"):
 
 
 class SinkState(ControlMessageBase, frozen=True, tag="sink_state"):
-    """How a sink stands. `waits_for`: why it sends nothing now ("" where it does): lease, bus_load, queue...
+    """How a sink stands for `activation`, None where nothing is relayed to it; of others it says nothing.
 
-    `latency_ms`: age at the echo since the last one, p50 and p99; None where nothing was sent.
+    `waits_for`: why it sends nothing now ("" where it does): lease, bus_load, queue... `latency_ms`: age at
+    the echo since the last one, p50 and p99; None where nothing was sent.
     """
 
     sink_dongle_id: Identifier
     waits_for: Text = ""
     latency_ms: tuple[Milliseconds, Milliseconds] | None = None
+    activation: ActivationName | None = None
 
 
 class Direction(msgspec.Struct, frozen=True, omit_defaults=True):

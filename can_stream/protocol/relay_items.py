@@ -21,16 +21,18 @@ MAX_DIRECTION: Final = 4095
 _COUNTS: Final = 1  # in the first byte
 _FRESH: Final = 2
 _COUNTS_IN_DOUBT: Final = 3
+_FROM_LOG: Final = 4
 
 
 class Item(Struct, frozen=True):
     """A packet of frames for direction `direction`, as it was received. `fresh`: it came live to this process
-    of the server, and was never offered to anybody before."""
+    of the server, and was never offered to anybody before. `from_log`: its source plays a log."""
 
     direction: int
     age: Age
     fresh: bool
     packet: bytes
+    from_log: bool = False
 
 
 class Counts(Struct, frozen=True):
@@ -61,7 +63,7 @@ class ItemEncoder:
         out = bytearray((0,))
         put_varint(out, handed.direction)
         if isinstance(handed, Item):
-            out[0] = _FRESH if handed.fresh else 0
+            out[0] = (_FRESH if handed.fresh else 0) | (_FROM_LOG if handed.from_log else 0)
             put_age(out, handed.age)
             out += handed.packet
         else:
@@ -83,13 +85,14 @@ class ItemDecoder:
         """Raises PacketError; the connection is then of no more use. The packet itself is not judged."""
         reader = Reader(self._inflater.unpack(message))
         first = reader.byte()
-        if first > _COUNTS_IN_DOUBT:
+        if first > _COUNTS_IN_DOUBT and first & ~_FRESH != _FROM_LOG:
             raise PacketError(f"kind {first} of what is handed over is unknown", 0)
         direction = reader.varint("direction", MAX_DIRECTION)
         if first & _COUNTS:
             return _take_counts(reader, direction, in_doubt=first == _COUNTS_IN_DOUBT)
         age = take_age(reader)
-        return Item(direction, age, first == _FRESH, reader.data[reader.offset :])
+        fresh, from_log = bool(first & _FRESH), bool(first & _FROM_LOG)
+        return Item(direction, age, fresh, reader.data[reader.offset :], from_log)
 
 
 def _take_counts(reader: Reader, direction: int, *, in_doubt: bool) -> Counts:

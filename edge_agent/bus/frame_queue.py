@@ -53,7 +53,7 @@ class FrameQueue:
     def put(self, batch: FrameBatch, born_ns: int = 0) -> int:
         """Appends `batch` as far as there is room; returns how many frames had to be dropped."""
         with self._lock:
-            self._born_ns = born_ns if self._born_ns is None else min(self._born_ns, born_ns)
+            self._note_born(born_ns)
             self._read += len(batch)
             room = max(self._limit_frames - self._frames, 0)
             if room:
@@ -68,11 +68,12 @@ class FrameQueue:
         with self._lock:
             self._drop(loss)
 
-    def put_when_room(self, batch: FrameBatch, stop: threading.Event) -> None:
+    def put_when_room(self, batch: FrameBatch, stop: threading.Event, born_ns: int = 0) -> None:
         """Appends `batch` once little enough waits in the queue; gives up when `stop` is set."""
         with self._lock:
             while self._frames >= self._ready_frames and not stop.is_set():
                 self._lock.wait(0.1)
+            self._note_born(born_ns)
             self._read += len(batch)
             self._append(batch)
 
@@ -85,6 +86,9 @@ class FrameQueue:
             self._frames = 0
             self._lock.notify_all()
             return items
+
+    def _note_born(self, born_ns: int) -> None:
+        self._born_ns = born_ns if self._born_ns is None else min(self._born_ns, born_ns)
 
     def _append(self, batch: FrameBatch) -> None:
         self._items.append(batch)

@@ -266,7 +266,7 @@ class SourceReader:
             self._queue.put_loss(item)
             return
         if source.can_wait:
-            self._queue.put_when_room(item, self._stop)
+            self._queue.put_when_room(item, self._stop, born_ns)
         else:
             self._queue.put(item, born_ns)
 

@@ -22,7 +22,7 @@ from edge_agent.bus.socketcan_frames import (
     Received,
     ReceiveSlots,
 )
-from edge_agent.bus.source import Dropped, FoundEmpty, Item
+from edge_agent.bus.source import Dropped, FoundEmpty, Item, Source
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.errors import LinkError, SourceError
@@ -128,6 +128,11 @@ class SocketCanBus:
         """See `Aged`."""
         return self._found_empty.born_ns
 
+    def follows(self, before: Source) -> None:
+        """See `Following`."""
+        if isinstance(before, SocketCanBus) and before.writer is not None and self._writer is not None:
+            self._writer.follows(before.writer)
+
     def give_everything(self) -> None:
         """The kernel filters no more. Raises SourceError."""
         every = struct.pack("=II", 0, 0)
@@ -138,6 +143,8 @@ class SocketCanBus:
 
     def read(self, timeout_seconds: float) -> list[Item]:
         """What has arrived, losses in their places: waits for the first frame only. Raises SourceError."""
+        if self._writer is not None:
+            self._writer.prove()
         items = self._drain()
         if not items and self._pending is None:
             self._poll.poll(timeout_seconds * 1000)
@@ -174,8 +181,8 @@ class SocketCanBus:
             if call >= _MAX_CALLS and looked_ns - found_empty.last_ns < _LONGEST_UNPROVEN_NS:
                 break
             count = self._receive()
-            if count and self._writer is not None and self._slots.has_neighbours(count):
-                self._writer.has_neighbours = True
+            if count and self._writer is not None:
+                self._tell(self._writer, count)
             if count:
                 if not items:
                     found_empty.reads()
@@ -184,6 +191,14 @@ class SocketCanBus:
                 found_empty.empty(looked_ns)
                 break
         return items
+
+    def _tell(self, writer: SocketCanWriter, count: int) -> None:
+        """Its writer, of the first `count` frames in the slots: how many are its own, whether others send."""
+        own, is_neighbour = self._slots.sent_here(count)
+        if own:
+            writer.echoed(own)
+        if is_neighbour:
+            writer.has_neighbours = True
 
     def _receive(self) -> int:
         """How many frames are in the slots now. An error is kept: frames may still be queued behind it."""
@@ -194,6 +209,8 @@ class SocketCanBus:
         if self._writer is not None and self._writer.failed_by:
             number = self._writer.failed_by
         if number not in (errno.EAGAIN, errno.EINTR):
+            if self._writer is not None:
+                self._writer.failed_by = number
             self._pending = _read_failure(OSError(number, os.strerror(number)), self._dongle)
         return 0
 

@@ -125,10 +125,11 @@ class ReceiveSlots:
         self._written[:count] = self.control.itemsize
         return received
 
-    def has_neighbours(self, count: int) -> bool:
-        """Whether another program of this machine has sent one of the first `count` frames."""
+    def sent_here(self, count: int) -> tuple[int, bool]:
+        """How many of the first `count` frames this socket has sent, and whether another program of this
+        machine has sent any."""
         flags = self.messages["header"]["flags"][:count] & (MSG_DONTROUTE | MSG_CONFIRM)
-        return bool(np.count_nonzero(flags == MSG_DONTROUTE))
+        return int(np.count_nonzero(flags & MSG_CONFIRM)), bool(np.count_nonzero(flags == MSG_DONTROUTE))
 
     def _are_usual(self, count: int) -> bool:
         """Whether all are classic, foreign, whole, with a timestamp and nothing else to say."""

@@ -69,6 +69,14 @@ class Filtering(Protocol):
 
 
 @runtime_checkable
+class Following(Protocol):
+    """A source that may find in its device what an earlier opening has left there."""
+
+    def follows(self, before: Source) -> None:
+        """That was the opening before this one; it is closed."""
+
+
+@runtime_checkable
 class Exemplary(Protocol):
     """A source that keeps an example of what is malformed."""
 

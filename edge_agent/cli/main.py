@@ -79,7 +79,7 @@ COMMANDS: Final = {
         _MACHINE,
         "edge_agent.cli.look.doctor:doctor",
         "Say why there is no data, and what to do about it.",
-        ("edge-agent doctor --config agent.toml",),
+        ("edge-agent doctor --config agent.toml", "edge-agent doctor --relay --config agent.toml"),
     ),
     "enroll": Listed(
         _SET_UP,

@@ -57,8 +57,8 @@ _SERVER: Final = _UPLINK | {*_IN_THE_WAY}
 _DONGLES: Final = frozenset({"unplugged", "down", "no_permission", "silent", "busy", "no_driver"})
 # What may be meant so: whoever asks why nothing is relayed learns it all the same.
 RELAY_NOTES: Final = (
-    "relay_off", "relay_listen_only", "relay_log", "relay_no_source", "relay_stopped", "relay_no_group",
-    "relay_inactive", "relay_catching_up", "relay_dry_run", "relay_asleep", "relay_burst",
+    "relay_off", "relay_listen_only", "relay_log", "relay_no_source", "relay_from_log", "relay_stopped",
+    "relay_no_group", "relay_inactive", "relay_catching_up", "relay_dry_run", "relay_asleep", "relay_burst",
     "relay_helper", "relay_refused",
 )  # fmt: skip
 

@@ -33,7 +33,9 @@ def relay_facts(
             if dongle_id not in relays:
                 yield _not_permitted(config, section, runs=status is not None)
             if not may_be_source(config, section):
-                yield _no_source(dongle_id, section)
+                yield _no_source(dongle_id)
+            elif section.interface == "log":
+                yield _from_log(dongle_id)
         if config.relay.dry_run:
             yield Fact("relay_dry_run", "relay", "`dry_run = true` in [relay]: nothing is sent; leave it out")
     elif config is None and status is not None and everything:
@@ -75,13 +77,20 @@ def _not_permitted(config: AgentConfig, section: DongleSection, *, runs: bool) -
     return Fact("relay_no_record", dongle_id, text)
 
 
-def _no_source(dongle_id: str, section: DongleSection) -> Fact:
-    text = "its frames are not relayed to anybody: "
-    if section.interface == "log":
-        text += "it plays a log, which can be played again"
-    else:
-        text += "set `source = true` in [relay] where they may be, also what the file leaves out else"
+def _no_source(dongle_id: str) -> Fact:
+    text = (
+        "its frames are not relayed to anybody: set `source = true` in [relay] where they may be, also what "
+        "the file leaves out else"
+    )
     return Fact("relay_no_source", dongle_id, text)
+
+
+def _from_log(dongle_id: str) -> Fact:
+    text = (
+        "it plays a log: its frames are relayed only to a gateway whose [relay] says `from_logs = true`, "
+        "which is for a bench, never for a vehicle"
+    )
+    return Fact("relay_from_log", dongle_id, text)
 
 
 def _facts_of_sink(one: RelayFigures, *, is_open: bool) -> Iterator[Fact]:

@@ -13,7 +13,7 @@ from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.control import MAX_TABLES, DongleInfo, RelaySide
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import Dropped, Exemplary, Filtering, Source
+from edge_agent.bus.source import Dropped, Exemplary, Filtering, Following, Source
 from edge_agent.config.dongle import PLUGGABLE, DongleSection
 from edge_agent.dongles.pipeline import Heard, LaneSections, Pipeline
 from edge_agent.dongles.whereabouts import Whereabouts
@@ -156,13 +156,18 @@ class Dongle:
         if self._activation and section.filters_in_kernel:
             section = msgspec.structs.replace(section, frame_filters=[])
         if self._inventory is None or at is None:
-            self._source = open_source(section, self._clock, self._answered)
-            return self._source
+            return self._opened(open_source(section, self._clock, self._answered))
         channel = at.locate(self._inventory.adapters())
         located = msgspec.structs.replace(section, channel=channel, device_id=None)
-        self._source = open_source(located, self._clock, self._answered)
+        source = self._opened(open_source(located, self._clock, self._answered))
         at.opened(self._inventory.adapters())
-        return self._source
+        return source
+
+    def _opened(self, source: Source) -> Source:
+        before, self._source = self._source, source
+        if before is not None and isinstance(source, Following):
+            source.follows(before)
+        return source
 
     def _remark(self) -> str:
         """What is to be said of its source while it is read."""

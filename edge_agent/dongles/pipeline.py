@@ -196,9 +196,9 @@ class Pipeline:
         return min(seconds for seconds in due if seconds is not None)
 
     def _put_marker(self, marker: Marker) -> None:
-        """Behind what was gathered by the rules of before. A log can be played again: it is never marked."""
+        """Behind what was gathered by the rules of before."""
         self._due_marker = None
-        if self._can_wait or marker.activation == self.frames.activation:
+        if marker.activation == self.frames.activation:
             return
         now_seconds = self._clock.monotonic_seconds()
         self._flush_frames(now_seconds)
@@ -299,7 +299,7 @@ class Pipeline:
         now_seconds = self._clock.monotonic_seconds()
         lane.take_loss(GapReason.START, None, now_seconds)
         activation = self._sections.activations.get(self._section.id, "")
-        if activation and name == "frames" and not self._can_wait:
+        if activation and name == "frames":
             lane.take_marker(Marker(activation), now_seconds)
         if not self._clock_watch.record.synchronised:
             lane.take_clock(self._clock_watch.record, now_seconds)

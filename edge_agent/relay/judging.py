@@ -29,7 +29,7 @@ Fate: TypeAlias = NotSent | Literal["may_go", "no_part", "in_doubt"]
 _NO_PART: Final = int(FrameFlag.TX | FrameFlag.ERROR)
 _ALLOWED, _TOO_OLD, _SUPERSEDED = map(int, (Verdict.ALLOWED, Verdict.TOO_OLD, Verdict.SUPERSEDED))
 _NO_PART_CODE, _DOUBT_CODE = len(Verdict), len(Verdict) + 1
-# These are told before `unconfirmed`.
+# These are told before `unconfirmed`, and before that frames come from a log.
 _BEFORE_UNCONFIRMED: Final = (Verdict.LISTEN_ONLY, Verdict.ERROR_FRAME, Verdict.UNSUPPORTED)
 
 
@@ -163,6 +163,8 @@ class Judge:
         """What does not change of an item."""
         frames, known = item.frames, item.rows
         verdicts = self._fixed.of(frames, bus.target)
+        if item.from_log and not self._policy.takes_logs:
+            verdicts = [one if one in _BEFORE_UNCONFIRMED else Verdict.NOT_ALLOWED for one in verdicts]
         flags = zip(frames.flags.tolist(), verdicts, strict=True)
         known.codes = [_NO_PART_CODE if flag & _NO_PART else verdict for flag, verdict in flags]
         known.ids, known.keys = id_keys(frames), frame_keys(frames)

@@ -91,6 +91,7 @@ class SinkRunner:
         self._on_reports = on_reports
         self._on_change = on_change
         self._failed: Writer | None = None
+        self._empties = ""
         self._unanswered = self._taken = 0
         self._is_broken = False
         self._wake = asyncio.Event()
@@ -207,8 +208,9 @@ class SinkRunner:
     def _look(self) -> None:
         """At what a person or a plug may have changed."""
         stopped, writer = self.switches.stopped(), self._port.writer
-        if (stopped, writer) != (self.stopped, self.writer):
-            self.stopped, self.writer = stopped, writer
+        empties = "" if writer is None else writer.can_empty_queue
+        if (stopped, writer, empties) != (self.stopped, self.writer, self._empties):
+            self.stopped, self.writer, self._empties = stopped, writer, empties
             self._on_change()
 
     @property

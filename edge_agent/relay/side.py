@@ -10,11 +10,9 @@ from edge_agent.config.sections import AgentConfig
 def may_be_source(config: AgentConfig, dongle: DongleSection) -> bool:
     """Whether its frames may be relayed, and uploaded in full for that.
 
-    Where `source` is not said: only where all of them are sent anyway. A log can be played again: its frames
-    are carried for no activation.
+    Where `source` is not said: only where all of them are sent anyway. A log that an agent plays is another
+    start each time; whether it may be relayed is for the receiving gateway to say (`from_logs`).
     """
-    if dongle.interface == "log":
-        return False
     if config.relay.source is not None:
         return config.relay.source
     return dongle.frames == "all" and not dongle.frame_filters and not config.uplink.max_bytes_per_day

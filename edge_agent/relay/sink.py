@@ -123,10 +123,11 @@ class Sink:
         fresh: bool,
         now_ns: int,
         transit_ns: int | None = None,
+        from_log: bool = False,
     ) -> None:
         """Frames to be sent. Raises SessionError beyond the credit, or without a direction."""
         arrival = None if transit_ns is None else Arrival(now_ns, transit_ns)
-        self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh, arrival))
+        self._waiting.add(WaitingItem(start_id, position, frames, born_ns, fresh, arrival, from_log))
         self._has_more = True
 
     def take_counts(self, counts: Counts, now_ns: int) -> None:
@@ -184,6 +185,8 @@ class Sink:
                 self._driver.cancel()
             self._record.open(burst.opened() if taken else None)
         if taken and burst.confirms != "bus":
+            for born_ns in burst.born_ns[:taken]:
+                self.latencies.add(now_ns - born_ns)
             self._close(burst, _went(burst, 0), now_ns)
             self._driver.confirmed()
 
@@ -254,7 +257,7 @@ class Sink:
         return self._driver.must_empty
 
     def take_latency_ms(self) -> tuple[float, float] | None:
-        """Ages at the echo since the last call: p50 and p99; None where nothing was sent."""
+        """Ages since the last call of what was confirmed: p50 and p99; None where nothing was."""
         return self.latencies.take_ms()
 
     # -- what is at the head

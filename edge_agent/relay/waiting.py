@@ -36,7 +36,8 @@ class Rows(Struct, eq=False):
 class WaitingItem(Struct, frozen=True):
     """Frames of one start from `position` on. `born_ns`: when the oldest may have been read, at the earliest,
     on this machine's CLOCK_BOOTTIME; None: not known. `fresh`: never offered to anybody before. `arrival`:
-    for the figures alone. `rows`: what is found of its frames, for as long as some of them wait."""
+    for the figures alone. `from_log`: no bus gave them, a log is played. `rows`: what is found of its frames,
+    for as long as some of them wait."""
 
     start_id: str
     position: int
@@ -44,6 +45,7 @@ class WaitingItem(Struct, frozen=True):
     born_ns: int | None
     fresh: bool
     arrival: Arrival | None = None
+    from_log: bool = False
     rows: Rows = field(default_factory=Rows)
 
     @property

@@ -136,10 +136,11 @@ class CommandPolicy:
 
 
 class RelayPolicy:
-    """What a group's other side may put on one bus, by [relay]."""
+    """What a group's other side may put on one bus, by [relay]. `takes_logs`: also frames of a log."""
 
     def __init__(self, section: RelaySection) -> None:
         self._permission = FramePermission(section.transmit, section.allow)
+        self.takes_logs: Final = section.from_logs
         self._max_age_seconds = section.max_age_seconds or 0.0
         keys: dict[Replay, list[int]] = {"all": [], "latest": [], "never": []}
         for rule in section.policy:

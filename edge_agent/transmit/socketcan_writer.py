@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Final
 
 import numpy as np
-from msgspec import Struct
 
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch, FrameFlag
 from can_stream.protocol.control import CanEmptyQueue, Confirms
@@ -29,6 +28,7 @@ from edge_agent.host.kernel_frames import (
     NATIVE,
     addresses,
 )
+from edge_agent.transmit.interface_books import InterfaceBooks, Standing
 from edge_agent.transmit.writer import MAX_FRAMES, check_frames, closed, write_failure
 
 _CAN_EFF_FLAG: Final = np.uint32(0x8000_0000)
@@ -37,6 +37,8 @@ _SO_MEMINFO: Final = 55
 _SK_MEMINFO_WMEM_ALLOC: Final = 2  # linux/sock_diag.h
 # Longer than any beat in which a busy bus is read.
 _STEADY_SECONDS: Final = 0.1
+# An interface that was set down, or taken away, has thrown away what was in it.
+_WENT_DOWN: Final = frozenset({errno.ENETDOWN, errno.ENODEV, errno.ENXIO})
 # The queue of the interface, or what this socket may have in it, is full.
 _FULL: Final = frozenset({errno.ENOBUFS, errno.EAGAIN, errno.EINTR, errno.ENOMEM})
 
@@ -80,19 +82,11 @@ class SendSlots:
         self._vectors["length"][:count] = np.where(is_fd, CANFD_MTU, CAN_MTU)
 
 
-class _Before(Struct, frozen=True):
-    """How the interface stood before anything was written: which one it is, and what had left it."""
-
-    index: int
-    gone_frames: int
-    troubles: tuple[int, int]
-
-
 class SocketCanWriter:
     """A raw CAN socket, and whether it may still be written to: nobody closes it while it is used.
 
-    `failed_by` is the error number that writing has failed with, 0 as long as it has not: the kernel tells
-    an error once, and here it was told to the writer. `has_neighbours` is set by the source once it reads
+    `failed_by` is the error number that writing or reading has failed with, 0 as long as neither has: the
+    kernel tells an error once, to whoever asks first. `has_neighbours` is set by the source once it reads
     frames of another program of this machine: the counters do not say whose frames they count.
     """
 
@@ -115,9 +109,9 @@ class SocketCanWriter:
         self._lock = threading.Lock()
         self._is_open = True
         self._slots = SendSlots()
-        self._taken = 0
         self._echoes = link is not None and link.echoes
-        self._before = None if link is None else _state_of(link)
+        self._opened_at = None if link is None else _standing(link)
+        self._books = InterfaceBooks()
 
     @property
     def confirms(self) -> Confirms:
@@ -126,9 +120,38 @@ class SocketCanWriter:
 
     @property
     def can_empty_queue(self) -> CanEmptyQueue:
-        """The counters tell where they count what was on the bus, and count ours alone; else a probe."""
-        can_count = self._echoes and self._before is not None and not self.has_neighbours
+        """The counters tell where they count what was on the bus, and ours alone, and it is known what was
+        inside before; else a probe does, whose echo makes that known.
+        """
+        can_count = self._echoes and self._books.is_known and not self.has_neighbours
         return "counters" if can_count else "probe"
+
+    def follows(self, before: SocketCanWriter) -> None:
+        """It is the next one on this interface: what the one before has put into it may be there still."""
+        if self._opened_at is not None:
+            went_down = before.failed_by in _WENT_DOWN
+            self._books.follow(before._books, self._opened_at, went_down=went_down)
+
+    def echoed(self, frames: int) -> None:
+        """So many of its frames were read back. Called, like `prove`, by the thread that reads."""
+        self._books.echoes += frames
+        self._books.echoed_seconds = self._monotonic_seconds()
+
+    def prove(self) -> None:
+        """Where all that was written has come back: how the interface stands with nothing inside."""
+        books = self._books
+        if not self._echoes or self.has_neighbours or not books.is_proof_due(self._monotonic_seconds()):
+            return
+        taken = books.taken
+        try:
+            link, waiting = read_can_link(self._channel), 1
+            if link is not None:
+                waiting = read_waiting_frames(link.index)
+        except LinkError:
+            return
+        with self._lock:  # nothing was written meanwhile
+            if link is not None and not waiting and books.taken == books.echoes == taken:
+                books.begin(_standing(link))
 
     def write(self, frames: FrameBatch) -> int:
         """As `Writer.write`: at once, or not at all."""
@@ -142,35 +165,35 @@ class SocketCanWriter:
                 self._socket.fileno(), self._slots.address, len(frames), socket.MSG_DONTWAIT
             )
             number = ctypes.get_errno() if count < 0 else 0
+            self._books.taken += max(count, 0)
         if number and number not in _FULL:
             self.failed_by = number
             raise self._failure(number)
-        self._taken += max(count, 0)
         return max(count, 0)
 
     def is_empty(self) -> bool | None:
-        """By what waits in the kernel's queue, and by what the driver has sent since the socket was opened.
+        """By what waits in the kernel's queue, and by what the driver has sent since nothing was inside.
 
         True is said where it has been so for 0.1 s: a frame of another program is counted before it is read
         here. From a bus-off on, which empties queues unseen, or once another program sends there, it is not
-        known any more.
+        known any more; nor is it before it is known what was inside when the socket was opened.
         """
         held_bytes = self._held_bytes()
-        if held_bytes is None or self.can_empty_queue != "counters" or self._before is None:
+        if held_bytes is None or self.can_empty_queue != "counters":
             return None
         try:
-            left = 1 if held_bytes else self._left_frames(self._before)
+            left = 1 if held_bytes else self._left_frames()
         except LinkError:
             return None
         if left is None or left < 0:
-            self._before = None
+            self._books.doubt()
             return None
         return self._has_been_empty() if left == 0 else False
 
     def _has_been_empty(self) -> bool:
         now_seconds = self._monotonic_seconds()
-        if self._empty is None or self._empty[0] != self._taken:
-            self._empty = self._taken, now_seconds
+        if self._empty is None or self._empty[0] != self._books.taken:
+            self._empty = self._books.taken, now_seconds
         return now_seconds - self._empty[1] >= _STEADY_SECONDS
 
     def close(self) -> None:
@@ -179,16 +202,13 @@ class SocketCanWriter:
             self._is_open = False
             self._socket.close()
 
-    def _left_frames(self, before: _Before) -> int | None:
-        """How many frames have not left the interface, negative where others' have; None where its counters
-        do not tell. LinkError.
-        """
+    def _left_frames(self) -> int | None:
+        """As `InterfaceBooks.left`, and what waits for whomever. LinkError."""
         link = read_can_link(self._channel)
-        now = None if link is None else _state_of(link)
-        if link is None or now is None or (now.index, now.troubles) != (before.index, before.troubles):
-            return None
-        left = self._taken - (now.gone_frames - before.gone_frames)
-        return left if left < 0 else max(left, read_waiting_frames(link.index))
+        left = None if link is None else self._books.left(_standing(link))
+        if link is None or left is None or left < 0:
+            return left
+        return max(left, read_waiting_frames(link.index))
 
     def _held_bytes(self) -> int | None:
         """How much memory of what this socket has sent waits in the interface's queue; None once closed."""
@@ -207,9 +227,9 @@ class SocketCanWriter:
         return write_failure(os.strerror(number), self._channel)
 
 
-def _state_of(link: CanLink) -> _Before:
+def _standing(link: CanLink) -> Standing:
     gone_frames = link.counters.tx_packets + link.counters.tx_dropped
-    return _Before(link.index, gone_frames, _troubles(link.statistics))
+    return Standing(link.index, gone_frames, _troubles(link.statistics))
 
 
 def _troubles(statistics: DeviceStatistics | None) -> tuple[int, int]:

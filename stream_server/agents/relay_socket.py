@@ -151,7 +151,8 @@ class SinkConnection:
     def _state(self, said: SinkState) -> None:
         self._check_own(said.sink_dongle_id)
         link = self._links.get(said.sink_dongle_id)
-        if link is not None:
+        # What was on its way while the group was activated again speaks of what is over: it stops nothing.
+        if link is not None and (said.activation or "") == link.direction.activation:
             link.state(said)
             if said.waits_for.startswith("loop"):
                 self._relay.loop_found(link, said.waits_for)
@@ -219,7 +220,7 @@ class SinkConnection:
                 link.handed_frames += handed.frames
                 self._metrics.handed(handed.frames, *_ages(handed, now_ns))
                 age = self._heard.age(handed.born_ns, now_ns)
-                await self._hand(Item(index, age, handed.fresh, handed.packet))
+                await self._hand(Item(index, age, handed.fresh, handed.packet, link.from_log))
             else:
                 self._metrics.counted(handed.frames, handed.reason)
                 await self._hand(

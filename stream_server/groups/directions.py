@@ -7,6 +7,8 @@ from typing import Final
 from stream_server.fleet.side import Facts, Side
 
 OPEN: Final = "open"
+LOG: Final = "log"
+"""The interface of a dongle that plays one."""
 CLOSED: Final = "closed"
 """Where nobody has looked yet."""
 _NAMES: Final = {
@@ -56,7 +58,7 @@ def _closed_by_sink(sink: Side) -> str:
 
 
 def _closed_by_log(source: Side, sink: Side) -> str:
-    if source.facts.interface == "log" and not sink.allows.from_logs:
+    if source.facts.interface == LOG and not sink.allows.from_logs:
         return (
             f"from_logs: {source.dongle_id} plays a log; set `from_logs = true` in the [relay] of the "
             f"gateway of {sink.dongle_id} if that is meant"

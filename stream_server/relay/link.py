@@ -14,7 +14,8 @@ from stream_server.relay.values import Served
 class Link:
     """`wake` is set whenever there may be something to hand. `credit_frames`: how many may be handed since
     directions of number `since`; `handed_frames`: how many were. `owner`: the
-    connection that it is handed on. `is_asked`: its sink has heard these directions.
+    connection that it is handed on. `is_asked`: its sink has heard these directions. `from_log`: its source
+    plays a log, as the activation has pinned it.
     """
 
     def __init__(self, way: Way, group_id: str, direction: RelayDirection) -> None:
@@ -24,6 +25,7 @@ class Link:
         self.wake = asyncio.Event()
         self.owner: object | None = None
         self.is_asked = False
+        self.from_log = False
         self.waits_for = ""
         self.latency_ms: tuple[float, float] | None = None
         self.handed_frames = 0

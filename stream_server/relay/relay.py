@@ -24,7 +24,7 @@ from stream_server import clock
 from stream_server.fleet.fleet import Fleet
 from stream_server.groups.activation import loop
 from stream_server.groups.activations import Activations
-from stream_server.groups.directions import OPEN, direction
+from stream_server.groups.directions import LOG, OPEN, direction
 from stream_server.groups.group_state import DirectionBooks
 from stream_server.groups.groups import Groups
 from stream_server.groups.memberships import Group
@@ -86,12 +86,13 @@ class Relay:
         """An activation, or what a gateway allows, may be another: from this moment on."""
         on = self.activations.on(group)
         a, b = self.activations.sides(group)
-        for source, sink in ((a, b), (b, a)):
+        for pinned, source, sink in ((0, a, b), (1, b, a)):
             way = Way(source.dongle_id, sink.dongle_id)
             link = self._links.get(way)
             is_open = direction(source, sink) == OPEN
             if on is not None and is_open:
                 link = link or self._add(way, group, Stored())
+                link.from_log = LOG in (on.pins[pinned].interface, source.facts.interface)
                 link.direction.max_age_ns = int((sink.allows.max_age_seconds or _NO_AGE_SECONDS) * NS)
                 if link.direction.activation != on.name:
                     link.direction.activate(on.name, dry_run=on.asked.dry_run)

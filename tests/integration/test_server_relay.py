@@ -354,17 +354,21 @@ async def test_a_side_that_closes_stops_the_direction_and_nothing_comes_to_it(br
     assert state["activation"] == activation
 
 
-async def test_a_loop_that_a_sink_finds_stops_the_group(bridge: Bridge) -> None:
+async def test_a_loop_that_a_sink_finds_stops_the_group_but_no_later_activation(bridge: Bridge) -> None:
     _, sink, activation = await relaying(bridge)
+    loop = "loop: 20 own frames came back within a second"
     assert await sink.leases(1) == [activation]
-    await sink.say(SinkState("can8", "loop: 20 own frames came back within a second"))
+    for other in (None, activation.partition("-")[0] + "-99"):
+        await sink.say(SinkState("can8", loop, None, other))
+    assert await sink.leases(2) == [activation], "it was on its way while the group was activated again"
+    await sink.say(SinkState("can8", loop, None, activation))
 
     async def stopped() -> bool:
         state = await bridge.state()
         return bool(state["mode"] == "degraded" and state["reason"].startswith("loop: "))
 
     await eventually(stopped)
-    assert await sink.leases(2) == []
+    assert await sink.leases(3) == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -14,13 +13,13 @@ from can_stream.errors import LogError
 from can_stream.strict_config import ConfigError, Problem
 from edge_agent.cli.parameters import config_option, told_in_one_sentence, warn
 from edge_agent.config.dongle import DongleSection
-from edge_agent.config.scoping import named_signals, relay_for, transmit_for
+from edge_agent.config.scoping import relay_for, transmit_for
 from edge_agent.config.sections import AgentConfig
 from edge_agent.config.transmit import transmit_sentence
 from edge_agent.diagnosis.dongle_probe import check_driver
 from edge_agent.errors import SourceError, UplinkError
 from edge_agent.logs.selected_frames import check_logs
-from edge_agent.transmit.gates import signal_names
+from edge_agent.transmit.gate_names import unknown_signals
 from edge_agent.uplink.credentials import token_for_others
 from edge_agent.uplink.enrolled import load_config
 from edge_agent.uplink.keys import trusting
@@ -42,7 +41,9 @@ def check_config(path: Path, file: Path | None) -> None:
         config = load_config(path)
         problems: list[Problem] = list(_problems_outside(config))
         loaded = [_databases(index, section, problems) for index, section in enumerate(config.dongles)]
-        problems.extend(_unknown_signals(config, loaded))
+        names = (section.id or "" for section in config.dongles)
+        tables = {name: None if one is None else one.table for name, one in zip(names, loaded, strict=True)}
+        problems.extend(unknown_signals(config.relay, config.dongles, tables))
         if problems:
             raise ConfigError(problems, path)
     click.echo(f"{path} is valid: agent {config.agent_id} streams to {config.server.url}")
@@ -89,19 +90,3 @@ def _databases(index: int, section: DongleSection, problems: list[Problem]) -> C
     databases = load_configured(section.databases, section.database_options)
     problems.extend(Problem(f"dongles[{index}].databases", problem) for problem in databases.problems)
     return databases
-
-
-def _unknown_signals(config: AgentConfig, loaded: Sequence[ConfiguredDatabases | None]) -> Iterator[Problem]:
-    """Gates that could never be known, for the databases do not have their signal, or have it twice."""
-    sections = zip(config.dongles, loaded, strict=True)
-    tables = {section.id: one.table for section, one in sections if one is not None}
-    for place, dongle_id, gate in named_signals(config.relay, config.dongles):
-        table = tables.get(dongle_id)
-        names = [] if table is None else list(signal_names(table))
-        count = names.count(gate.signal)
-        if count > 1:
-            yield Problem(place, f"is {gate.signal}, which the databases of {dongle_id} have {count} times")
-        elif not count:
-            near = get_close_matches(gate.signal, names, 3, 0.4)
-            like = f": do you mean {' or '.join(near)}?" if near else ""
-            yield Problem(place, f"is {gate.signal}, which no database of {dongle_id} has{like}")

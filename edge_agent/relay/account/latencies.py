@@ -1,4 +1,4 @@
-"""How old frames were when their echoes came."""
+"""How old frames were when they were confirmed: when their echoes came, or adapter or queue took them."""
 
 from __future__ import annotations
 

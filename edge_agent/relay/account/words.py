@@ -30,7 +30,8 @@ REASONS: Final[dict[NotSent, str]] = {
     "error_frame": "these describe the other bus, and are no frames: nothing is to be done",
     "unsupported": "this bus cannot carry them: set `fd = true` of the dongle where its adapter and bus are for CAN FD",
     "unconfirmed": "this adapter does not tell what it has sent: use one that acknowledges, see docs/relay.md",
-    "not_allowed": "their ids are not in `allow` of [relay]: add those that may be sent",
+    "not_allowed": "their ids are not in `allow` of [relay], or a log is played and `from_logs` is not set: say what "
+    "may be sent",
     "data_mismatch": "`allow` of [relay] has their ids with other data: correct `data`, where these may be sent",
     "never": "`policy` of [relay] says `never` for their ids: change that where they may be sent",
     "superseded": "newer frames of their ids waited behind them, and `policy` says `latest`: as configured",

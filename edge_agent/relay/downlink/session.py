@@ -152,7 +152,9 @@ class RelaySession:
         transit_ns = None
         if born_ns is not None and item.age.age_us is not None:
             transit_ns = now_ns - born_ns - item.age.age_us * 1000
-        sink.take_item(start_id, packet.position, packet.body, born_ns, item.fresh, now_ns, transit_ns)
+        sink.take_item(
+            start_id, packet.position, packet.body, born_ns, item.fresh, now_ns, transit_ns, item.from_log
+        )
 
     def _credit(self, dongle_id: str, sink: Sink) -> list[FromSink]:
         told = self._credit_told.get(dongle_id)
@@ -172,7 +174,9 @@ class RelaySession:
     def _states(self) -> list[FromSink]:
         changed: list[FromSink] = []
         for dongle_id, sink in self._sinks.items():
-            state = SinkState(dongle_id, sink.waits_for, sink.take_latency_ms())
+            direction = self.directions.get(dongle_id)
+            activation = None if direction is None else direction.activation
+            state = SinkState(dongle_id, sink.waits_for, sink.take_latency_ms(), activation)
             if state != self._states_told.get(dongle_id):
                 self._states_told[dongle_id] = state
                 changed.append(state)

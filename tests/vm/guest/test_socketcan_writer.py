@@ -88,6 +88,18 @@ def assert_back(frames: FrameBatch, written: FrameBatch) -> None:
     assert back.equals(written)
 
 
+def proven(source: SocketCanBus, writer: SocketCanWriter) -> None:
+    """One frame has come back: from here on the counters tell."""
+    assert writer.write(FRAMES[:1]) == 1
+    read(source, 1)
+
+    def known() -> bool:
+        source.read(0.001)
+        return writer.can_empty_queue == "counters"
+
+    eventually(known, "the counters tell what is inside")
+
+
 def check_write_and_echo(channel: str, confirms: str, can_empty_queue: str) -> SocketCanWriter:
     """All frames are written: candump beside it sees each once and in order, and each comes back as sent."""
     source, writer = opened(channel)
@@ -111,20 +123,26 @@ def test_without_the_flag_echo_the_kernel_gives_back_what_it_has_queued() -> Non
 
 
 def test_with_the_flag_echo_the_driver_gives_back_what_it_has_sent(echoing_link: str) -> None:
-    check_write_and_echo(echoing_link, "bus", "counters")
+    check_write_and_echo(echoing_link, "bus", "probe")
 
 
 def test_an_echoing_interface_is_known_to_be_empty_by_its_counters(echoing_link: str) -> None:
     source, writer = opened(echoing_link)
+    assert (writer.is_empty(), writer.can_empty_queue) == (None, "probe"), "what is inside nobody knows"
+    proven(source, writer)
     for _ in range(3):
         assert writer.write(FRAMES) == len(FRAMES)
         assert eventually(writer.is_empty, "nothing waits in the driver")
     read(source, 3 * len(FRAMES))
+    source.close()
+    again, writer = opened(echoing_link)
+    again.follows(source)
+    assert eventually(writer.is_empty, "as it was")
     send(echoing_link, "001#")
     assert writer.is_empty() is None, "more has been sent than was written"
-    source.close()
+    again.close()
     source, writer = opened(echoing_link)
-    assert writer.can_empty_queue == "counters"
+    proven(source, writer)
     send(echoing_link, "001#")
     read(source, 1)
     assert writer.write(FRAMES[:1]) == 1
@@ -137,8 +155,9 @@ def test_frames_that_wait_are_seen_and_those_that_the_queue_does_not_take_are_no
     echoing_link: str,
 ) -> None:
     queue = ["netem", "delay", "500ms", "limit", "10"]
-    subprocess.run(["tc", "qdisc", "add", "dev", echoing_link, "root", *queue], check=True)
     source, writer = opened(echoing_link, fd=False)
+    proven(source, writer)
+    subprocess.run(["tc", "qdisc", "add", "dev", echoing_link, "root", *queue], check=True)
     link = read_can_link(echoing_link)
     assert link is not None
     batch = batch_of([(0, number, 0, 8, bytes(8)) for number in range(60)])

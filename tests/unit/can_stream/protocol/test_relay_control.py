@@ -131,6 +131,7 @@ def test_any_text_is_a_message_or_a_message_error(text: str | bytes) -> None:
         (SinkState("b"), "latency_ms", [1.0, 1e11]),
         (SinkState("b"), "latency_ms", [1.0]),
         (SinkState("b"), "waits_for", "x" * 513),
+        (SinkState("b"), "activation", "x-1"),
         (Settled("b", Cursor("a", START, 5)), "cursor", {"source_dongle_id": "a", "start_id": START}),
         (RelayHello(START, []), "start_id", START.upper()),
         (RelayHello(START, []), "sinks", [{"dongle_id": "b", "record_id": "f" * 31}]),

@@ -21,7 +21,7 @@ MOST = 2**53
 microseconds = st.integers(0, 2**62 - 1) | st.integers(0, 300)
 ages = st.builds(Age, st.none() | microseconds, st.integers(0, MOST), microseconds)
 directions = st.sampled_from([0, 1, 127, 128, MAX_DIRECTION])
-items = st.builds(Item, directions, ages, st.booleans(), st.binary(max_size=80))
+items = st.builds(Item, directions, ages, st.booleans(), st.binary(max_size=80), st.booleans())
 
 
 @st.composite
@@ -48,7 +48,7 @@ def test_whatever_is_handed_arrives_as_it_is(sent: list[Handed]) -> None:
     assert [decoder.decode(encoder.encode(one)) for one in sent] == sent
 
 
-@given(st.binary(max_size=60), st.integers(0, 3), st.booleans())
+@given(st.binary(max_size=60), st.integers(0, 7), st.booleans())
 def test_any_bytes_are_handed_or_a_packet_error(data: bytes, first: int, framed: bool) -> None:
     with suppress(PacketError):
         handed = ItemDecoder().decode(deflated(bytes((first,)) + data) if framed else data)
@@ -78,7 +78,8 @@ def test_the_longest_packet_has_room() -> None:
     [
         ("", "1 byte expected"),
         ("05 00 01 00 00", "kind 5"),
-        ("04 00 01 00 00", "kind 4"),
+        ("07 00 01 00 00", "kind 7"),
+        ("08 00 01 00 00", "kind 8"),
         ("00 8020 01 00 00", "direction is 4096"),
         ("00 00 01 00", "1 byte expected"),
         (f"01 00 {START} 81808080808080 10 00 00 08", "position is"),
@@ -93,6 +94,15 @@ def test_the_longest_packet_has_room() -> None:
 def test_what_no_server_may_send_is_refused_with_its_reason(data: str, why: str) -> None:
     with pytest.raises(PacketError, match=why):
         decoded(data)
+
+
+@pytest.mark.parametrize(
+    ("first", "fresh", "from_log"), [(0, False, False), (4, False, True), (6, True, True)]
+)
+def test_an_item_says_whether_it_is_fresh_and_whether_a_log_is_played(
+    first: int, fresh: bool, from_log: bool
+) -> None:
+    assert decoded(f"{first:02x} 00 01 00 00 ff") == Item(0, Age(0, 0, 0), fresh, b"\xff", from_log)
 
 
 def test_beside_what_is_refused_the_least_row_passes() -> None:

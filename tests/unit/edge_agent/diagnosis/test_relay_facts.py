@@ -144,13 +144,14 @@ def test_what_the_file_does_not_permit_is_said_where_it_is_asked_for(
         assert list(relay_facts(status(mode=mode), None, everything=True)) == [fact]
 
 
-def test_a_log_has_no_bus_and_is_no_source(tmp_path: Path) -> None:
+def test_a_log_has_no_bus_and_is_a_source_for_a_bench_alone(tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
     text = FILE.format(mode="listen_only", more="").replace('"virtual"', '"log"')
     (tmp_path / "a").write_text("")
     path.write_text(text.replace('channel = "a"', f'channel = "{tmp_path / "a"}"'))
     facts = list(relay_facts(status(), load_agent_config(path), everything=True))
-    assert [fact.fault for fact in facts] == ["relay_log", "relay_no_source"]
+    assert [fact.fault for fact in facts] == ["relay_log", "relay_from_log"]
+    assert "`from_logs = true`" in facts[1].text
 
 
 def test_what_keeps_frames_from_being_a_source_and_a_dry_run_of_the_file_are_said(tmp_path: Path) -> None:

@@ -265,13 +265,14 @@ async def test_a_start_marks_itself_with_its_second_packet() -> None:
     assert test.bodies() == ["START None", FIRST, [0, 1]]
 
 
-async def test_a_log_is_never_marked() -> None:
-    """It can be played again."""
+async def test_a_log_that_an_agent_plays_is_marked_as_a_bus_is() -> None:
+    """Each start plays it under another id: it cannot be taken up again."""
     async with feeding(DongleSection("drive.log", id="van7-can0", interface="log"), FIRST) as test:
         test.pipeline.begin()
-        test.pipeline.mark(SECOND)
         await test.read(2)
-    assert test.bodies() == ["START None", [0, 1]]
+        await test.mark(SECOND)
+        await test.read(1)
+    assert test.bodies() == ["START None", FIRST, [0, 1], SECOND, [2]]
 
 
 async def test_a_spent_budget_leaves_out_nothing_of_what_is_relayed() -> None:

@@ -65,6 +65,13 @@ def test_what_waits_behind_the_head_supersedes_too() -> None:
     assert judge(item(0, (2, 0)), item(1, (2, 0)), behind=1).fates == ["superseded"]
 
 
+def test_what_comes_from_a_log_goes_only_where_the_file_says_so() -> None:
+    log = replace(item(0, (3, 0), (1, 0), (3, FD), (3, TX)), from_log=True)
+    assert fates(log, item(4, (3, 0))) == ["not_allowed", "not_allowed", "unsupported", "no_part", "may_go"]
+    assert fates(log, bus=replace(UP, confirms="none"))[0] == "unconfirmed"
+    assert fates(log, section=replace(ALL, from_logs=True)) == ["may_go", "never", "unsupported", "no_part"]
+
+
 def test_the_bus_refuses_what_the_policy_does_not() -> None:
     rows = item(0, (3, 0), (1, 0))
     assert fates(rows, bus=replace(UP, asleep=True)) == ["asleep", "never"]

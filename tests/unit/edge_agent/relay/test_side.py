@@ -30,7 +30,7 @@ def config_of(relay: RelaySection | None = None, **more: Any) -> AgentConfig:
         (LISTENER, 1_000_000, False),
         (DongleSection("can0", frames="off"), 0, False),
         (DongleSection("can0", frame_filters=[FrameFilter(0x7DF)]), 0, False),
-        (LOG, 0, False),
+        (LOG, 0, True),
     ],
 )
 def test_frames_are_uploaded_in_full_only_where_they_are_anyway_or_somebody_said_so(
@@ -39,7 +39,7 @@ def test_frames_are_uploaded_in_full_only_where_they_are_anyway_or_somebody_said
     uplink = UplinkSection(max_bytes_per_day=max_bytes_per_day)
     assert may_be_source(config_of(uplink=uplink), dongle) is may
     said = RelaySection(source=True)
-    assert may_be_source(config_of(said, uplink=uplink), dongle) is (dongle.interface != "log")
+    assert may_be_source(config_of(said, uplink=uplink), dongle)
     assert not may_be_source(config_of(RelaySection(source=False), uplink=uplink), dongle)
 
 

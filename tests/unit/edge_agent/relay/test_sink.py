@@ -451,6 +451,22 @@ def test_the_age_at_the_echo_is_told() -> None:
     assert one.sink.take_latency_ms() is None
 
 
+@pytest.mark.parametrize("confirms", ["queue", "adapter"])
+def test_where_no_echo_confirms_the_age_is_that_when_it_was_taken(confirms: Confirms) -> None:
+    one = Gateway(facts=replace(UP, confirms=confirms))
+    one.hand(10, 11, age_ns=7 * MS)
+    one.next()
+    one.sink.written(0, one.now_ns)
+    assert one.sink.take_latency_ms() is None, "the queue was full"
+    one.passes(5 * MS)
+    one.next()
+    one.passes(3 * MS)
+    one.sink.written(1, one.now_ns)
+    one.passes(40 * MS)
+    one.sink.echoed(echoes([10]), one.now_ns)
+    assert one.sink.take_latency_ms() == (15.0, 15.0)
+
+
 @pytest.mark.parametrize("confirms", ["bus", "queue"])
 def test_the_hops_of_what_was_confirmed_add_up_to_its_age(confirms: Confirms) -> None:
     """Driven by hand: 7 ms before it was sent here, 2 on its way, 4 in the queue, 3 in the driver."""

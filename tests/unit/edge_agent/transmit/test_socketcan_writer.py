@@ -55,6 +55,17 @@ class Pair:
             self.ours, "can0", fd=fd, link=link, monotonic_seconds=lambda: self.seconds
         )
 
+    def prove(self) -> None:
+        """One frame is written and comes back: what was inside before it has come out too."""
+        assert self.writer.write(numbered(1)) == 1
+        self.arrived(1)
+        self.writer.prove()
+        self.writer.echoed(1)
+        self.writer.prove()
+        assert self.writer.can_empty_queue == "probe", "it may not be counted yet"
+        self.seconds += 0.01
+        self.writer.prove()
+
     def is_empty(self) -> bool | None:
         """What the writer says when it was asked for long enough."""
         first = self.writer.is_empty()
@@ -243,8 +254,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_an_interface_that_echoes_confirms_by_the_bus_and_any_other_by_its_queue(pair: Pair) -> None:
+    """What a controller was given before the socket was opened, no counter of the interface knows."""
     for link, confirms, can_empty in (
-        (echoing(), "bus", "counters"),
+        (echoing(), "bus", "probe"),
         (virtual_link(), "queue", "probe"),
         (None, "queue", "probe"),
     ):
@@ -253,8 +265,10 @@ def test_an_interface_that_echoes_confirms_by_the_bus_and_any_other_by_its_queue
 
 
 def test_the_queue_is_empty_once_as_many_have_left_as_were_written(kernel: dict[str, Any]) -> None:
-    pair = Pair(link=echoing(tx_packets=100, tx_dropped=3))
+    pair = Pair(link=echoing(tx_packets=90, tx_dropped=3))
     kernel["link"] = echoing(100, 3)
+    assert pair.is_empty() is None, "nobody knows what was inside when the socket was opened"
+    pair.prove()
     assert pair.is_empty() is True
     for taken, left in ((4, (104, 3)), (8, (106, 5))):
         assert pair.writer.write(numbered(4)) == 4
@@ -286,6 +300,7 @@ def test_where_the_counters_prove_nothing_nobody_says_that_it_is_empty(
     kernel: dict[str, Any], link: object, waiting: object
 ) -> None:
     pair = Pair(link=echoing())
+    pair.prove()
     pair.writer.write(numbered(4))
     pair.arrived(4)
     kernel.update(link=echoing(4))
@@ -299,6 +314,7 @@ def test_a_bus_off_empties_queues_unseen(kernel: dict[str, Any]) -> None:
     for statistics in ((0, 0, 0, 1, 0, 0), (0, 0, 0, 0, 0, 1)):
         pair = Pair(link=echoing())
         kernel["link"] = controller_link()
+        pair.prove()
         assert pair.is_empty() is True
         kernel["link"] = controller_link(statistics=statistics)
         assert pair.writer.is_empty() is None
@@ -311,6 +327,7 @@ def test_a_bus_off_empties_queues_unseen(kernel: dict[str, Any]) -> None:
 def test_beside_another_program_the_counters_prove_nothing(kernel: dict[str, Any]) -> None:
     pair = Pair(link=echoing())
     kernel["link"] = echoing()
+    pair.prove()
     assert pair.is_empty() is True
     pair.writer.has_neighbours = True
     assert (pair.is_empty(), pair.writer.can_empty_queue) == (None, "probe")
@@ -322,3 +339,70 @@ def test_without_echo_the_counters_say_only_what_was_handed_on(kernel: dict[str,
     kernel["link"] = virtual_link()
     assert pair.writer.is_empty() is None
     pair.close()
+
+
+def opened_again(kernel: dict[str, Any], before: Pair) -> Pair:
+    before.close()
+    pair = Pair(link=kernel["link"])
+    pair.writer.follows(before.writer)
+    return pair
+
+
+def test_a_frame_that_is_stuck_is_not_taken_for_gone_when_the_socket_is_opened_again(
+    kernel: dict[str, Any],
+) -> None:
+    first = Pair(link=echoing())
+    first.prove()
+    first.writer.write(numbered(1))
+    first.arrived(1)
+    second = opened_again(kernel, first)
+    assert second.is_empty() is False, "the one of before is still in the controller"
+    kernel["link"] = echoing(1)
+    assert second.is_empty() is True
+    second.close()
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_what_was_not_known_of_one_socket_is_not_known_of_the_next(kernel: dict[str, Any], left: int) -> None:
+    first = Pair(link=echoing())
+    first.writer.write(numbered(left))
+    second = opened_again(kernel, first)
+    assert (second.is_empty(), second.writer.can_empty_queue) == (None, "probe")
+    second.writer.write(numbered(1))
+    kernel["link"] = echoing(1)
+    assert second.is_empty() is None, "that may be the one of before"
+    second.close()
+
+
+@pytest.mark.parametrize("failed_by", [errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.EIO])
+def test_an_interface_that_went_down_has_thrown_away_what_it_had(
+    kernel: dict[str, Any], failed_by: int
+) -> None:
+    first = Pair(link=echoing())
+    first.writer.write(numbered(3))
+    first.writer.failed_by = failed_by
+    second = opened_again(kernel, first)
+    assert second.is_empty() is (None if failed_by == errno.EIO else True)
+    second.close()
+
+
+def test_another_interface_of_the_name_has_never_had_it(kernel: dict[str, Any]) -> None:
+    first = Pair(link=echoing())
+    first.prove()
+    first.writer.write(numbered(3))
+    kernel["link"] = echoing(index=9)
+    second = opened_again(kernel, first)
+    assert second.is_empty() is True
+    second.close()
+
+
+def test_nothing_is_proven_while_something_waits_or_the_kernel_does_not_tell(kernel: dict[str, Any]) -> None:
+    for says in ({"waiting": 1}, {"link": None}, {"link": LinkError("no")}, {"waiting": LinkError("no")}):
+        pair = Pair(link=echoing())
+        kernel.update({"link": echoing(), "waiting": 0} | says)
+        pair.prove()
+        kernel.update({"link": echoing(), "waiting": 0})
+        assert pair.is_empty() is None
+        pair.writer.prove()
+        assert pair.is_empty() is True
+        pair.close()

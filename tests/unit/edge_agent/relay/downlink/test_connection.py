@@ -86,7 +86,7 @@ async def test_items_come_and_what_became_of_them_goes_back() -> None:
         await both.until("leased", 2)
         assert (await both.server.until_relay_says(Credit))[0].frames == both.sink.credit
         await both.server.hand_frames(frames(3), 0)
-        ((start_id, position, batch, born_ns, fresh, now_ns, _),) = await both.until("item")
+        ((start_id, position, batch, born_ns, fresh, now_ns, *_),) = await both.until("item")
         assert (start_id, position, len(batch), fresh) == (START, 0, 3, True)
         assert 0 <= now_ns - born_ns < 2e9
         both.sink.cursors = [Cursor("truck-c", START, 3, Totals(sent=3))]

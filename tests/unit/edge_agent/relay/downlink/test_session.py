@@ -86,10 +86,13 @@ def test_an_item_reaches_the_sink_of_its_direction_with_the_moment_it_was_read()
     sides = Sides()
     sides.direct("van-b", "van-a")
     ping = sides.session.ping(100 * MS)
-    item = Item(0, Age(2_000, ping.number, 1_000), fresh=True, packet=packet())
+    item = Item(0, Age(2_000, ping.number, 1_000), fresh=True, packet=packet(), from_log=True)
     sides.hand(item, 110 * MS)
-    ((start_id, position, batch, born_ns, fresh, now_ns, transit_ns),) = sides.sinks["van-b"].of("item")
+    ((start_id, position, batch, born_ns, fresh, now_ns, transit_ns, from_log),) = sides.sinks["van-b"].of(
+        "item"
+    )
     assert (start_id, position, len(batch), fresh, now_ns) == (START, 7, 3, True, 110 * MS)
+    assert from_log
     assert born_ns == 99 * MS
     assert transit_ns == now_ns - born_ns - 2 * MS, (
         "what it was old when it was sent, and its way, are its age"
@@ -225,7 +228,7 @@ def test_how_a_sink_stands_is_said_each_second_where_it_has_changed() -> None:
     sides.session.reports(0)
     sides.sinks["van-a"].waits_for = "lease"
     assert sides.session.reports(STATE_NS - 1) == []
-    assert sides.session.reports(STATE_NS) == [SinkState("van-a", "lease")]
+    assert sides.session.reports(STATE_NS) == [SinkState("van-a", "lease", None, ON)]
     assert sides.session.reports(2 * STATE_NS) == []
 
 
@@ -233,14 +236,14 @@ def test_a_loop_is_said_at_once_and_again_for_another_activation() -> None:
     sides = Sides()
     sides.direct("van-a")
     sides.session.reports(0)
-    loop = SinkState("van-a", "loop: 20 frames")
+    loop, other = SinkState("van-a", "loop: 20 frames", None, ON), "ab" * 16 + "-99"
     sides.sinks["van-a"].waits_for = loop.waits_for
     assert loop in sides.session.reports(1)
     assert loop not in sides.session.reports(2)
     sides.direct("van-a")  # of the same activation: the server knows
     assert loop not in sides.session.reports(3)
-    sides.say(Directions([Direction("van-a", "truck-c", "ab" * 16 + "-99")], 9))
-    assert loop in sides.session.reports(4)
+    sides.say(Directions([Direction("van-a", "truck-c", other)], 9))
+    assert SinkState("van-a", "loop: 20 frames", None, other) in sides.session.reports(4)
 
 
 def test_an_error_of_the_server_is_told_and_an_end_disconnects_every_sink() -> None:
