@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 require_chromium()
 
 THERE: Final = DirectionBooks(
-    12, 81_230, 7, 3, {"too_old": 40, "asleep": 2, "never": 0}, (4.24, 9.06), waits_for="bus_load"
+    12,
+    81_230,
+    7,
+    3,
+    {"too_old": 40, "asleep": 2, "never": 0},
+    (4.24, 9.06),
+    waits_for="bus_load",
+    missing_frames=5,
+    counted={"too_old": 1},
 )
 BUTTONS: Final = ("#group-activate", "#group-dry-run", "#group-deactivate")
 
@@ -116,9 +124,9 @@ def test_both_buses_and_what_became_of_each_ways_frames_are_seen(
         assert page.locator("#frames td:nth-child(2)").all_inner_texts() == ["A rx", "B tx"]
         page.wait_for_selector("#log li:has-text('B: gap: 5 frames missing')")
         page.wait_for_selector("#presence:text-is('A online · B online')")
-        there = ["12", "81,230", "7", "3", "42 (too_old 40, asleep 2)", "p50 4.2 ms, p99 9.1 ms"]
+        there = ["81,300", "17", "81,230", "7", "3", "43 (too_old 41, asleep 2)", "p50 4.2 ms, p99 9.1 ms"]
         assert figures(page, "a_to_b") == there
-        assert figures(page, "b_to_a") == ["0", "0", "0", "0", "0", "none yet"]
+        assert figures(page, "b_to_a") == ["0", "0", "0", "0", "0", "0", "none yet"]
         assert page.locator(".way p.good").all_inner_texts() == ["open", "open"]
         page.screenshot(path=tmp_path / "group.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -7,7 +7,7 @@ const REASONS = {
   replaying: () => "What is handed over has waited for more than a second.",
   bus_load: () => "A bus is as full as its gateway's file allows: frames wait.",
 };
-const FIGURES = ["Waiting", "Sent", "Accepted", "In doubt", "Not sent", "Age on the bus"];
+const FIGURES = ["Made", "Waiting", "Sent", "Accepted", "In doubt", "Not sent", "Age on the bus"];
 
 // What is shown; its `sides`: dongle id -> A or B; its `state`: what the server last told.
 let group = null;
@@ -97,15 +97,22 @@ function drawWay(card, state, way) {
   line.className = opened === "open" ? "good" : "";
   const latency = state[`latency_ms_${way}`];
   const texts = [
-    number.format(state[`buffered_frames_${way}`]), number.format(state[`sent_${way}`]),
-    number.format(state[`accepted_${way}`]), number.format(state[`in_doubt_${way}`]),
-    reasonsText(state[`not_sent_${way}`]),
+    number.format(state[`made_frames_${way}`]),
+    number.format(state[`buffered_frames_${way}`] + state[`missing_frames_${way}`]), number.format(state[`sent_${way}`]),
+    number.format(state[`accepted_${way}`]),
+    number.format(state[`in_doubt_${way}`] + (state[`counted_${way}`].in_doubt ?? 0)),
+    reasonsText(state[`not_sent_${way}`], state[`counted_${way}`]),
     latency === null ? "none yet" : `p50 ${latency.p50.toFixed(1)} ms, p99 ${latency.p99.toFixed(1)} ms`,
   ];
   card.querySelectorAll("dd").forEach((cell, index) => setText(cell, texts[index]));
 }
 
-function reasonsText(counts) {
+// `unsettled`: what its gateway has not been told of yet, or has not said that it was.
+function reasonsText(settled, unsettled) {
+  const counts = { ...settled };
+  for (const [reason, frames] of Object.entries(unsettled)) {
+    if (reason !== "in_doubt") counts[reason] = (counts[reason] ?? 0) + frames;
+  }
   const words = Object.entries(counts).filter(([, frames]) => frames > 0);
   const all = words.reduce((sum, [, frames]) => sum + frames, 0);
   const told = words.map(([reason, frames]) => `${reason} ${number.format(frames)}`).join(", ");
