@@ -165,7 +165,7 @@ async def running_services(
         services = Services(
             config, database, recording, metrics, access, front, hub, fanout, fleet, known_groups,
             activations, recorder, relay, tables, last_values, readiness, retention, long_answers,
-            _memory(config, fleet, hub, recorder, fanout, long_answers, front),
+            _memory(config, fleet, hub, recorder, relay, fanout, long_answers, front),
         )  # fmt: skip
         add_gauges(services)
         holes = HoleKeeper(recording, recorder, running, config.holes.max_age_seconds)
@@ -184,12 +184,14 @@ def _memory(
     fleet: Fleet,
     hub: StreamHub,
     recorder: Recorder,
+    relay: Relay,
     fanout: FanOut,
     long_answers: LongAnswers,
     front: Front,
 ) -> Memory:
     kinds = {
         "waiting_for_storage": lambda: recorder.held_bytes,
+        "relay": lambda: sum(link.direction.held.bytes for link in relay.unfinished()),
         "console_clients": lambda: fanout.unsent_bytes,
         "downloads": lambda: long_answers.held_bytes,
         "request_bodies": lambda: front.bodies.held,

@@ -71,6 +71,20 @@ def pressure(connection: Connection, group_id: str, now_ns: int, *, is_on: bool)
     _audit(connection, now_ns, "server", action, group_id, None, None)
 
 
+def mode(
+    connection: Connection,
+    group_id: str,
+    before: dict[str, Any] | None,
+    now: dict[str, Any],
+    now_ns: int,
+) -> None:
+    """The group's mode is another, or what it is degraded for."""
+    audit.record(
+        connection, now_ns, actor="server", action="group.mode", subject=f"group:{group_id}",
+        before=before, after=now,
+    )  # fmt: skip
+
+
 def went_back(connection: Connection, now_ns: int) -> None:
     """Another storage id, and every group that is on stops: what was named since is not known here."""
     kept_facts.put(connection, kept_facts.STORAGE_ID, _new_storage_id())

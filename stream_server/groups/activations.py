@@ -18,6 +18,7 @@ from stream_server.groups.directions import direction
 from stream_server.groups.group_state import DirectionBooks, Standing
 from stream_server.groups.groups import Groups
 from stream_server.groups.memberships import Group
+from stream_server.groups.mode_history import ModeHistory
 from stream_server.storage.database import Database
 
 _T = TypeVar("_T")
@@ -44,6 +45,7 @@ class Activations:
         self._ends_at: dict[str, int] = {}
         self._unsaved: dict[str, str] = {}
         self._pressed: set[str] = set()
+        self._modes = ModeHistory(database)
         self._changing = asyncio.Lock()
         groups.standing_of = self.standing
         groups.refuse_deletion = self._refuse_deletion
@@ -110,8 +112,11 @@ class Activations:
                 await self._alone(partial(self._end, group, BY_TIME, None))
         for group_id, reason in list(self._unsaved.items()):
             await self._save_stop(group_id, reason)
-        for group in self._groups.all():
+        groups = self._groups.all()
+        for group in groups:
             await self._audit_pressure(group)
+        self._modes.forget(group.group_id for group in groups)
+        await self._modes.look(map(self._groups.state, groups))
 
     async def _audit_pressure(self, group: Group) -> None:
         """What begins and ends between two ticks is in `buffer_pressure` for longer than that."""

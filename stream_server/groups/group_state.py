@@ -24,6 +24,8 @@ class DirectionBooks(Struct, frozen=True):
 
     `replaying`: what is handed over waited longer than a second. `pressure`: more waited than there is room
     for. `waits_for`: why its sink sends nothing now. `latency_ms`: age at the echo, p50 and p99.
+    `missing_frames`: known of and not here yet. `counted`: will not be handed, by reason; that many its sink
+    has still to settle.
     """
 
     buffered_frames: int = 0
@@ -35,6 +37,14 @@ class DirectionBooks(Struct, frozen=True):
     replaying: bool = False
     pressure: bool = False
     waits_for: str = ""
+    missing_frames: int = 0
+    counted: Mapping[str, int] = {}
+
+    @property
+    def made_frames(self) -> int:
+        """Every frame of others that the source has made behind the marker, as far as is known here."""
+        settled = self.sent + self.accepted + self.in_doubt + sum(self.not_sent.values())
+        return settled + sum(self.counted.values()) + self.buffered_frames + self.missing_frames
 
 
 class Standing(Struct, frozen=True):
@@ -111,7 +121,10 @@ def offline_side(presences: Sequence[Mapping[str, Any]]) -> OfflineSide | None:
 def _books(way: str, books: DirectionBooks) -> dict[str, Any]:
     latency = None if books.latency_ms is None else dict(zip(("p50", "p99"), books.latency_ms, strict=True))
     return {
+        f"made_frames_{way}": books.made_frames,
+        f"missing_frames_{way}": books.missing_frames,
         f"buffered_frames_{way}": books.buffered_frames,
+        f"counted_{way}": dict(books.counted),
         f"sent_{way}": books.sent,
         f"accepted_{way}": books.accepted,
         f"not_sent_{way}": dict(books.not_sent),

@@ -112,7 +112,8 @@ class LatencyView(_Answer, frozen=True):
 
 class GroupView(_Answer, frozen=True):
     """Two dongles as one. `offline_side`: which of them cannot be reached now. `reason`: why the group is not
-    active, or why nothing is relayed. Counts are of frames, in all activations."""
+    active, or why nothing is relayed. Counts are of frames, in all activations: what was made is missing,
+    buffered, counted, sent, accepted, in doubt or not sent."""
 
     group_id: str
     dongle_a_id: str
@@ -126,8 +127,14 @@ class GroupView(_Answer, frozen=True):
     directions: DirectionsView
     buffer_pressure: bool
     replaying: bool
+    made_frames_a_to_b: int
+    made_frames_b_to_a: int
+    missing_frames_a_to_b: int
+    missing_frames_b_to_a: int
     buffered_frames_a_to_b: int
     buffered_frames_b_to_a: int
+    counted_a_to_b: dict[str, int]
+    counted_b_to_a: dict[str, int]
     sent_a_to_b: int
     sent_b_to_a: int
     accepted_a_to_b: int

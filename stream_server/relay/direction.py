@@ -39,6 +39,7 @@ from stream_server.relay.values import (
     Books,
     Bounds,
     Changes,
+    Held,
     RelayCounts,
     RelayItem,
     Served,
@@ -156,7 +157,8 @@ class RelayDirection:
         for _, line in self._lines.places():
             if line.start_id in changes.versions:
                 line.stored_version = changes.versions[line.start_id]
-                note_stored(line, rows.get(line.start_id, ()), self.bounds.body_bytes)
+                room = self.bounds.body_bytes - self._lines.kept_bytes
+                note_stored(line, rows.get(line.start_id, ()), line.kept_bytes + room)
         self._lines.gone = [one for one in self._lines.gone if one not in changes.gone]
 
     def restored(
@@ -263,11 +265,18 @@ class RelayDirection:
         self._arrivals = 0
         self._hand_out.aged(now_ns)
 
+    @property
+    def held(self) -> Held:
+        """What waits here."""
+        frames = sum(line.others for line in self._lines)
+        return Held(frames, sum(line.held_bytes for line in self._lines))
+
     def books(self, now_ns: int) -> Books:
         """How it stands."""
-        buffered = sum(line.waiting for line in self._lines)
+        missing, counted = self._lines.unsettled()
         oldest = next((one for line in self._lines if (one := line.oldest) is not None), None)
         born_ns = None if oldest is None else oldest.born_ns
         is_old = oldest is not None and (born_ns is None or now_ns - born_ns > NS)
         age_ns = None if born_ns is None else now_ns - born_ns
-        return Books(self._lines.totals(), buffered, age_ns, is_old, self._hand_out.has_pressure)
+        pressure = self._hand_out.has_pressure
+        return Books(self._lines.totals(), self.held.frames, missing, counted, age_ns, is_old, pressure)

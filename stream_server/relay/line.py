@@ -20,6 +20,8 @@ from stream_server.relay.stretches import Stretch, Stretches
 from stream_server.relay.values import StoredMark
 
 MAX_MARKS: Final = 64
+ROW_BYTES: Final = 350
+"""About what a row takes in memory without its body."""
 _SEQ: Final = attrgetter("seq")
 _POSITION: Final = attrgetter("position")
 
@@ -44,6 +46,11 @@ class Row(Struct, eq=False):
     is_gone: bool = False
     came_ns: int | None = None
 
+    @property
+    def others(self) -> int:
+        """How many of its frames are part of a count."""
+        return others_from(self.own, self.position, self.first, self.through)
+
 
 Tile: TypeAlias = Row | Stretch
 
@@ -51,7 +58,8 @@ Tile: TypeAlias = Row | Stretch
 class Line(Struct, eq=False):
     """`handed`: what is below was handed on this connection. `exposed`: what is below was ever handed, so
     that a sink may have settled any part of it. `aged`: what is below counts already. `has_offered`: frames
-    of it, not counts alone, were handed. `unsaved`: rows by number whose row in storage is not as it is here.
+    of it, not counts alone, were handed. `waiting`: frames in rows, `others` of them part of a count.
+    `unsaved`: rows by number whose row in storage is not as it is here.
     """
 
     start_id: str
@@ -68,6 +76,7 @@ class Line(Struct, eq=False):
     unsaved: dict[int, Row] = field(default_factory=dict)
     deleted: IntervalSet = field(default_factory=IntervalSet)
     waiting: int = 0
+    others: int = 0
     kept_bytes: int = 0
     version: int = 1
     stored_version: int = 0
@@ -134,6 +143,7 @@ class Line(Struct, eq=False):
             self.stretches.take_out(row.first, row.through)
         self.rows[row.first] = row
         self.waiting += row.through - row.first
+        self.others += row.others
         self.unsaved[row.seq] = row
         self.end = max(self.end, row.through)
         self.version += 1
@@ -147,7 +157,7 @@ class Line(Struct, eq=False):
             return
         self._take_out(tile)
         was_exposed = tile.first < self.exposed
-        whole = [(tile.first, tile.through, others_from(tile.own, tile.position, tile.first, tile.through))]
+        whole = [(tile.first, tile.through, tile.others)]
         for first, through, frames in _split(tile) if was_exposed and tile.own else whole:
             made = Stretch(first, through, frames, reason, None, tile.fresh, tile.in_doubt)
             self.stretches.put(made, self.exposed)
@@ -195,20 +205,28 @@ class Line(Struct, eq=False):
             self._take_out(tile)
         else:
             self.waiting -= position - tile.first
+            self.others -= tile.others
             del self.rows[tile.first]
             tile.first = position
+            self.others += tile.others
             self.rows[position] = tile
 
     def _take_out(self, row: Row) -> None:
         del self.rows[row.first]
         self.waiting -= row.through - row.first
+        self.others -= row.others
         self.unsaved.pop(row.seq, None)
         self.drop_body(row)
         row.is_gone = True
         if row.is_stored:
             self.deleted.add(row.seq, row.seq)
 
-    # -- bytes of packets in memory
+    # -- bytes in memory
+
+    @property
+    def held_bytes(self) -> int:
+        """About what it takes, without bodies that are not committed: those are the recorder's."""
+        return self.kept_bytes + ROW_BYTES * (len(self.rows) + len(self.stretches))
 
     def drop_body(self, row: Row) -> None:
         """A packet that is in the recording is read from there when it is needed."""

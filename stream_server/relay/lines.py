@@ -95,12 +95,29 @@ class Lines:
         moved = [line for line in self._order if line.settled][-MAX_STARTS:]
         return [Cursor(source_dongle_id, line.start_id, line.settled, line.totals) for line in moved]
 
+    @property
+    def kept_bytes(self) -> int:
+        """Of bodies of packets that are in the recording."""
+        return sum(line.kept_bytes for line in self._order)
+
     def totals(self) -> Totals:
         """Of all starts together."""
         total = self.retired.totals
         for line in self._order:
             total = both(total, line.totals)
         return total
+
+    def unsettled(self) -> tuple[int, dict[str, int]]:
+        """Frames in holes; and those that count already, by what for."""
+        missing, counted = 0, dict[str, int]()
+        for line in self._order:
+            for one in line.stretches:
+                if one.reason == "hole":
+                    missing += one.frames
+                elif one.is_count:
+                    why = "in_doubt" if one.in_doubt else str(one.reason)
+                    counted[why] = counted.get(why, 0) + one.frames
+        return missing, counted
 
     def places(self) -> Iterator[tuple[int, Line]]:
         """Every line that is stored, with its place."""

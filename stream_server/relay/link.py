@@ -98,4 +98,6 @@ class Link:
             books.replaying,
             books.buffer_pressure,
             self.waits_for,
+            books.missing_frames,
+            books.counted,
         )

@@ -186,10 +186,9 @@ class Relay:
         links = [link for way, link in self._links.items() if way.sink_dongle_id in dongle_ids]
         return [link for link in links if not link.direction.is_finished]
 
-    def all_books(self) -> list[DirectionBooks]:
-        """Of every direction in which something is relayed, or waits."""
-        now_ns = clock.boottime_ns()
-        return [link.books(now_ns) for link in self._links.values() if not link.direction.is_finished]
+    def unfinished(self) -> list[Link]:
+        """Every direction in which something is relayed, or waits."""
+        return [link for link in self._links.values() if not link.direction.is_finished]
 
     def is_on(self, link: Link) -> bool:
         """Whether its sink may send now."""

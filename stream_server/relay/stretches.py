@@ -70,8 +70,8 @@ class Stretches:
     def __iter__(self) -> Iterator[Stretch]:
         return iter(self._all)
 
-    def __bool__(self) -> bool:
-        return bool(self._all)
+    def __len__(self) -> int:
+        return len(self._all)
 
     def at(self, position: int) -> Stretch | None:
         """The one that this position is in."""

@@ -20,6 +20,7 @@ Reason: TypeAlias = NotSent | Literal["hole", "out"]
 class Bounds(Struct, frozen=True):
     """How much waits for one sink: for what age (besides its own limit), and how many frames.
 
+    `body_bytes`: of packets that are in the recording, so many are kept in memory too.
     `hold_ns`: for so long nothing is handed of a source whose hello does not list all it holds.
     """
 
@@ -145,14 +146,26 @@ class Changes(Struct, frozen=True):
         return bool(self.deleted or self.rows or self.lines or self.gone)
 
 
-class Books(Struct, frozen=True):
-    """How a direction stands, for `group_state`: totals as its sink last said, and what waits here.
+class Held(Struct, frozen=True):
+    """Frames of others that wait here, and about what all that is known of a direction takes in memory."""
 
-    `replaying`: the oldest that waits is older than a second. `oldest_ns`: its age, None: unknown or none.
+    frames: int
+    bytes: int
+
+
+class Books(Struct, frozen=True):
+    """How a direction stands, for `group_state`: totals as its sink last said, and what it has not settled.
+
+    `buffered_frames` are here, `missing_frames` known of and not here yet, `counted` what will not be handed,
+    by reason, whose number alone its sink has still to settle. With the totals that is every frame of others
+    that the source has made behind the marker, as far as it has come to this server. `replaying`: the oldest
+    that waits is older than a second. `oldest_ns`: its age, None: unknown or none.
     """
 
     totals: Totals
     buffered_frames: int
+    missing_frames: int
+    counted: dict[str, int]
     oldest_ns: int | None
     replaying: bool
     buffer_pressure: bool

@@ -92,6 +92,9 @@ async def test_marked_frames_come_out_in_order_and_are_settled(bridge: Bridge) -
     sent = [await source.frame() for _ in range(20)]
     assert await sink.positions(20) == sent == list(range(1, 21)), "what waited before is not relayed"
     assert await sink.leases(1) == [activation]
+    state, ledger = await bridge.state(), bridge.server.services.memory.ledger
+    assert (state["made_frames_a_to_b"], state["buffered_frames_a_to_b"]) == (20, 20)
+    assert ledger()["relay"] > 20 * 100
     await sink.settle("can0", START, 21, Totals(sent=20))
 
     async def settled() -> bool:
@@ -99,7 +102,9 @@ async def test_marked_frames_come_out_in_order_and_are_settled(bridge: Bridge) -
         return bool(state["sent_a_to_b"] == 20 and state["buffered_frames_a_to_b"] == 0)
 
     await eventually(settled)
-    assert (await bridge.state())["mode"] == "active"
+    assert ledger()["relay"] < 20 * 100
+    state = await bridge.state()
+    assert (state["mode"], state["made_frames_a_to_b"]) == ("active", 20)
 
 
 async def test_the_hops_of_what_is_handed_add_up_to_its_age(bridge: Bridge) -> None:

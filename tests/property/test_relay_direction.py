@@ -99,10 +99,12 @@ def _any_activation(monkeypatch: pytest.MonkeyPatch) -> None:
     """activation = server: what comes while one is on is relayed, whatever it was made for."""
     arrived = Intake.arrived
 
-    def all_come(self: Intake, packet: Packet, body: bytes, born_ns: int | None, *, live: bool) -> bool:
+    def all_come(
+        self: Intake, packet: Packet, body: bytes, born_ns: int | None, *, live: bool, came_ns: int | None
+    ) -> bool:
         if self._terms.activation:
             self._lines.line(packet.number.start_id)
-        return arrived(self, packet, body, born_ns, live=live)
+        return arrived(self, packet, body, born_ns, live=live, came_ns=came_ns)
 
     monkeypatch.setattr(Intake, "arrived", all_come)
     monkeypatch.setattr(Terms, "is_on", lambda self, activation: bool(self.activation))

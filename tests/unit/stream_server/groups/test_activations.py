@@ -79,7 +79,7 @@ async def restarted(world: World) -> World:
 async def audited(world: World) -> list[tuple[str, str]]:
     query = select(schema.audit.c.actor, schema.audit.c.action).order_by(schema.audit.c.id)
     found = await world.parts.database.read(lambda one: one.execute(query).all())
-    return [tuple(row) for row in found if row[1].startswith("group.")]
+    return [tuple(row) for row in found if row[1].startswith("group.") and row[1] != "group.mode"]
 
 
 async def test_an_activation_is_named_once_kept_and_ended(world: World) -> None:
@@ -230,7 +230,7 @@ async def test_the_audit_says_once_when_too_much_waits_and_when_that_is_over(wor
         ("server", "group.buffer_pressure"),
         ("server", "group.buffer_pressure_over"),
     ]
-    query = select(schema.audit.c.times).order_by(schema.audit.c.id.desc()).limit(2)
+    query = select(schema.audit.c.times).where(schema.audit.c.action.startswith("group.buffer_pressure"))
     assert await world.parts.database.read(lambda one: one.execute(query).scalars().all()) == [1, 1]
 
 

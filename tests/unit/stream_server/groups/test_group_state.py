@@ -46,14 +46,20 @@ def test_the_side_that_is_away_is_named_and_no_relaying_is_claimed(
 
 
 def test_everything_of_an_active_group_is_said_by_direction() -> None:
-    books = DirectionBooks(7, sent=5, accepted=1, in_doubt=2, not_sent={"too_old": 3}, latency_ms=(1.5, 9.0))
+    books = DirectionBooks(
+        7, sent=5, accepted=1, in_doubt=2, not_sent={"too_old": 3}, latency_ms=(1.5, 9.0),
+        missing_frames=4, counted={"gap": 1},
+    )  # fmt: skip
     said = state(Standing(ON, OPEN, (books, DirectionBooks())))
     assert said == {
         "group_id": "bridge", "dongle_a_id": "can0", "dongle_b_id": "can1", "offline_side": None,
         "mode": "active", "reason": None, "activation": NAME, "dry_run": True,
         "directions": {"a_to_b": OPEN[0], "b_to_a": OPEN[1]},
         "buffer_pressure": False, "replaying": False,
+        "made_frames_a_to_b": 23, "made_frames_b_to_a": 0,
+        "missing_frames_a_to_b": 4, "missing_frames_b_to_a": 0,
         "buffered_frames_a_to_b": 7, "buffered_frames_b_to_a": 0,
+        "counted_a_to_b": {"gap": 1}, "counted_b_to_a": {},
         "sent_a_to_b": 5, "sent_b_to_a": 0, "accepted_a_to_b": 1, "accepted_b_to_a": 0,
         "not_sent_a_to_b": {"too_old": 3}, "not_sent_b_to_a": {},
         "in_doubt_a_to_b": 2, "in_doubt_b_to_a": 0,
