@@ -64,6 +64,10 @@ SOAKS: Final[Mapping[str, Soak]] = {
         ("tests/property/test_fuzz.py", "tests/property/test_relay_fuzz.py", "--timeout", "3000"),
         {"FUZZ_MESSAGES": "430000"},
     ),
+    "hostile-relay": Soak(
+        ("tests/property/test_relay_hostile.py", "-k", "nothing_forbidden", "--timeout", "3000"),
+        {"RELAY_HOSTILE_MESSAGES": "100000"},
+    ),
     "properties": Soak(("tests/property",), {"HYPOTHESIS_PROFILE": "thorough"}),
 }
 

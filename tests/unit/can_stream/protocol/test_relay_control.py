@@ -302,3 +302,11 @@ def test_totals_only_rise(one: Totals, sent: int, refused: dict[Any, int]) -> No
     assert (more.accepted, more.in_doubt) == (one.accepted, one.in_doubt)
     for reason in NOT_SENT:
         assert more.not_sent.get(reason, 0) == one.not_sent.get(reason, 0) + refused.get(reason, 0)
+
+
+def test_totals_that_were_lied_about_can_still_be_said() -> None:
+    most = Totals(2**53, 2**53, 2**53, {"gap": 2**53})
+    more = plus(most, sent=1, accepted=16, in_doubt=2**53, not_sent={"gap": 1, "never": 3})
+    assert more == Totals(2**53, 2**53, 2**53, {"gap": 2**53, "never": 3})
+    said = Settled("van-can0", Cursor("truck-can0", "0123456789abcdef", 1, more))
+    assert decode_from_sink(encode_control_message(said)) == said
