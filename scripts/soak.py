@@ -64,6 +64,17 @@ SOAKS: Final[Mapping[str, Soak]] = {
         ("tests/property/test_fuzz.py", "tests/property/test_relay_fuzz.py", "--timeout", "3000"),
         {"FUZZ_MESSAGES": "430000"},
     ),
+    "relay-kills": Soak(
+        ("tests/integration/test_relay_kills.py", "--timeout", "3000"), {"RELAY_KILLS": "100"}
+    ),
+    "relay-stops": Soak(
+        ("tests/integration/test_relay_stops.py", "--timeout", "6000"), {"RELAY_STOPS": "1000"}
+    ),
+    "relay-loops": Soak(("tests/integration/test_relay_loops.py",), {"RELAY_LOOPS": "1"}),
+    "hostile-relay": Soak(
+        ("tests/property/test_relay_hostile.py", "-k", "nothing_forbidden", "--timeout", "3000"),
+        {"RELAY_HOSTILE_MESSAGES": "100000"},
+    ),
     "properties": Soak(("tests/property",), {"HYPOTHESIS_PROFILE": "thorough"}),
 }
 

@@ -48,6 +48,7 @@ NOT_SENT: Final[tuple[NotSent, ...]] = get_args(NotSent)
 RecordId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(?!\n)$")]
 PingNumber = Annotated[int, Meta(ge=1, le=2**53)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e10)]
+_MAX_FRAMES: Final = 2**53
 MAX_CURSORS: Final = 256
 """In all lists of one message: with the longest names and numbers they take four fifths of what it may."""
 
@@ -215,9 +216,12 @@ def _check_cursors(lists: Sequence[Sequence[Cursor]]) -> None:
 
 
 def plus(one: Totals, **more: Any) -> Totals:
-    """Totals with so many more `sent`, `accepted`, `in_doubt`, and of each reason in `not_sent`."""
+    """Totals with so many more `sent`, `accepted`, `in_doubt`, and of each reason in `not_sent`.
+
+    Each stays within its bound: who was lied to about totals must still be able to say and to store them.
+    """
     not_sent = dict(one.not_sent)
     for reason, frames in more.pop("not_sent", {}).items():
-        not_sent[reason] = not_sent.get(reason, 0) + frames
-    counts = {name: getattr(one, name) + frames for name, frames in more.items()}
+        not_sent[reason] = min(_MAX_FRAMES, not_sent.get(reason, 0) + frames)
+    counts = {name: min(_MAX_FRAMES, getattr(one, name) + frames) for name, frames in more.items()}
     return msgspec.structs.replace(one, not_sent=not_sent, **counts)

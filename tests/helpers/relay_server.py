@@ -95,6 +95,11 @@ class RelayServer(UplinkServer):
         assert self._relay is not None
         await self._relay.send(said if isinstance(said, str | bytes) else encode_control_message(said))
 
+    def cut(self) -> None:
+        """The connection is gone without a goodbye; the next one is welcome."""
+        assert self._relay is not None
+        self._relay.transport.abort()
+
     async def hand_over(self, handed: Handed) -> None:
         """In its turn."""
         await self.say_to_sink(self._encoder.encode(handed))

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import can
 
-from tests.helpers.agents import agent_configuration, agent_environment
+from tests.helpers.agents import TokenHolder, agent_configuration, agent_environment
 from tests.helpers.conditions import eventually
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer, installed_command
 
@@ -80,7 +80,7 @@ class RelayedGroup:
         self.channels = {
             side: f"239.74.{numbers[at]}.{os.getpid() % 250 + 1}" for at, side in enumerate(SIDES)
         }
-        self.enrolled = {
+        self.enrolled: dict[str, TokenHolder] = {
             side: EnrolledAgent(self.server, f"van-{side}", self._place(directory, side)) for side in SIDES
         }
         self.nodes: dict[str, Node] = {}

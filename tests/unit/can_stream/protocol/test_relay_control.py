@@ -297,9 +297,20 @@ def test_a_side_of_version_1_hears_of_no_activation_and_no_ages() -> None:
 
 
 @given(totals, st.integers(0, 9), st.dictionaries(st.sampled_from(NOT_SENT), st.integers(0, 9)))
-def test_totals_only_rise(one: Totals, sent: int, refused: dict[Any, int]) -> None:
+def test_totals_only_rise_and_stay_within_their_bound(
+    one: Totals, sent: int, refused: dict[Any, int]
+) -> None:
     more = plus(one, sent=sent, not_sent=refused)
-    assert more.sent == one.sent + sent
+    assert more.sent == min(2**53, one.sent + sent)
     assert (more.accepted, more.in_doubt) == (one.accepted, one.in_doubt)
     for reason in NOT_SENT:
-        assert more.not_sent.get(reason, 0) == one.not_sent.get(reason, 0) + refused.get(reason, 0)
+        whole = one.not_sent.get(reason, 0) + refused.get(reason, 0)
+        assert more.not_sent.get(reason, 0) == min(2**53, whole)
+
+
+def test_totals_that_were_lied_about_can_still_be_said() -> None:
+    most = Totals(2**53, 2**53, 2**53, {"gap": 2**53})
+    more = plus(most, sent=1, accepted=16, in_doubt=2**53, not_sent={"gap": 1, "never": 3})
+    assert more == Totals(2**53, 2**53, 2**53, {"gap": 2**53, "never": 3})
+    said = Settled("van-can0", Cursor("truck-can0", "0123456789abcdef", 1, more))
+    assert decode_from_sink(encode_control_message(said)) == said

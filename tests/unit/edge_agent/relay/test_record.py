@@ -79,6 +79,39 @@ def test_wherever_a_kill_tears_a_write_what_was_true_before_it_is_true() -> None
             assert known(record(torn, 9_000, new_id=NEXT_ID)) in (states[write], known(one))
 
 
+def test_torn_at_every_byte_of_what_is_written_the_state_before_it_is_true() -> None:
+    memory = Memory(RECORD_BYTES)
+    begun = record(memory)
+    begun.settle(cursor(10), 2_000, Totals(sent=10))
+    for number in range(3):  # as long as it gets with other starts beside it
+        begun.adopt(Cursor("van-can9", f"{number:016x}", 7, Totals(7, not_sent={"too_old": 1})), 2_000)
+    before, old = bytes(memory), known(begun)
+    begun.open(BURST)
+    after, new = bytes(memory), known(begun)
+    first = next(at for at in range(RECORD_BYTES) if before[at] != after[at])
+    last = next(at for at in reversed(range(RECORD_BYTES)) if before[at] != after[at])
+    found = []
+    for torn_at in range(first, last + 2):
+        torn = Memory(after[:torn_at] + before[torn_at:])
+        found.append(known(record(torn, 9_000, new_id=NEXT_ID)))
+        assert found[-1] in (old, new)
+    assert (found[0], found[-1]) == (old, new)
+
+
+def test_one_slot_with_any_byte_changed_is_not_believed() -> None:
+    memory = Memory(RECORD_BYTES)
+    begun = record(memory)
+    begun.settle(cursor(10), 2_000, Totals(sent=10))
+    before = bytes(memory), known(begun)
+    begun.open(BURST)
+    slot = next(at for at in range(RECORD_BYTES) if before[0][at] != memory[at]) // SLOT_BYTES * SLOT_BYTES
+    length = len(bytes(memory[slot : slot + SLOT_BYTES]).rstrip(b"\0"))
+    for at in range(length):
+        wrong = Memory(memory)
+        wrong[slot + at : slot + at + 1] = bytes([wrong[slot + at] ^ 1])
+        assert known(record(wrong, 9_000, new_id=NEXT_ID)) == before[1]
+
+
 def test_whatever_a_power_cut_leaves_is_read_or_begun_anew() -> None:
     memory = Memory(RECORD_BYTES)
     one = record(memory)
