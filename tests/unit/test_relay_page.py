@@ -9,7 +9,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "relay.md"
-_ROW: Final = re.compile(r"^\| .*\| `(?:counters|probe|helper)` \| (.+) \|$", re.MULTILINE)
+_ROW: Final = re.compile(r"^\| .*\| [^|]*`(?:counters|probe|helper)`[^|]*\| (.+) \|$", re.MULTILINE)
 _TEST: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 

@@ -9,7 +9,7 @@ from can_stream.protocol.relay_control import Totals
 from edge_agent.config.transmit import AllowEntry, RelaySection, ReplayRule
 from edge_agent.relay.bus_facts import BusFacts
 from edge_agent.relay.judging import Fate, Judge, Judged
-from edge_agent.relay.waiting import WaitingItem
+from edge_agent.relay.waiting import Rows, WaitingItem
 from edge_agent.transmit.policy import RelayPolicy, TargetBus
 
 SECOND = 10**9
@@ -66,10 +66,12 @@ def test_what_waits_behind_the_head_supersedes_too() -> None:
 
 
 def test_what_comes_from_a_log_goes_only_where_the_file_says_so() -> None:
-    log = replace(item(0, (3, 0), (1, 0), (3, FD), (3, TX)), from_log=True)
-    assert fates(log, item(4, (3, 0))) == ["not_allowed", "not_allowed", "unsupported", "no_part", "may_go"]
-    assert fates(log, bus=replace(UP, confirms="none"))[0] == "unconfirmed"
-    assert fates(log, section=replace(ALL, from_logs=True)) == ["may_go", "never", "unsupported", "no_part"]
+    def log() -> WaitingItem:  # what is found of an item holds for one policy
+        return replace(item(0, (3, 0), (1, 0), (3, FD), (3, TX)), from_log=True, rows=Rows())
+
+    assert fates(log(), item(4, (3, 0))) == ["not_allowed", "not_allowed", "unsupported", "no_part", "may_go"]
+    assert fates(log(), bus=replace(UP, confirms="none"))[0] == "unconfirmed"
+    assert fates(log(), section=replace(ALL, from_logs=True)) == ["may_go", "never", "unsupported", "no_part"]
 
 
 def test_the_bus_refuses_what_the_policy_does_not() -> None:
