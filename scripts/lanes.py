@@ -50,8 +50,8 @@ class Lane(NamedTuple):
 
 LANES: Final[Mapping[str, Lane]] = {
     "lint": Lane(30, ([str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."])),
-    "types": Lane(120, ([str(BIN / "mypy")],)),
-    "unit": Lane(300, tests=(*TWO_AT_A_TIME, "tests/unit"), measured=True),
+    "types": Lane(80, ([str(BIN / "mypy")],)),
+    "unit": Lane(340, tests=(*TWO_AT_A_TIME, "tests/unit"), measured=True),
     "property": Lane(240, tests=(*TWO_AT_A_TIME, "tests/property"), measured=True),
     "integration": Lane(
         1200,
