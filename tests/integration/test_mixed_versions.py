@@ -145,6 +145,7 @@ def test_both_releases_under_kills_lose_no_more_than_a_kill_may_cost(
                     and may_cost.issuperset(found.missing(fed + 100))
                 ),
                 "all that is on the disk is there, and no more is missing",
+                _CONNECT_SECONDS,
             )
         finally:
             process.close()
