@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test dev vm roots bench soak lock clean
+.PHONY: help demo demo-relay test dev vm roots bench soak lock clean
 
 help:
 	@echo "make demo   a stream server and an agent that loops a demo drive (HOST=0.0.0.0: for other machines; PORT=8081)"
+	@echo "make demo-relay   two agents, two buses and a group that makes them one (HOST=, PORT= as above)"
 	@echo "make test   all test lanes that can run here"
 	@echo "make dev    .venv with all tools, without running anything"
 	@echo "make vm     the guest of the vm lane (needs root and apt; VM=qemu for the second way)"
@@ -17,6 +18,9 @@ help:
 
 demo: $(VENV)/.run
 	@$(BIN)/python scripts/demo.py
+
+demo-relay: $(VENV)/.dev
+	@$(BIN)/python scripts/demo_relay.py
 
 test: $(VENV)/.dev
 	@$(BIN)/python scripts/lanes.py
@@ -61,4 +65,4 @@ lock:
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements/lowest.txt
 
 clean:
-	rm -rf $(VENV) demo-data
+	rm -rf $(VENV) demo-data demo-relay-data

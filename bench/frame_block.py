@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from edge_agent.bus.socketcan_frames import FRAME, NATIVE
+from edge_agent.host.kernel_frames import FRAME, NATIVE
 
 _MAX_BURST: Final = 64
 _END_SECONDS: Final = 2.0

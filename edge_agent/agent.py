@@ -6,13 +6,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from can_stream.lanes.sender import LaneSender
+from can_stream.protocol.control import RelaySource
 from can_stream.service_manager import ServiceManager
+from can_stream.strict_config import ConfigError, Problem
 from edge_agent.announcing import Announcer, Hearers
+from edge_agent.config.scoping import relayed_to
 from edge_agent.config.sections import AgentConfig
 from edge_agent.discovery.new_ids import NewIds
 from edge_agent.dongles.database_keeper import DatabaseKeeper
@@ -26,6 +31,8 @@ from edge_agent.host.inventory import Inventory
 from edge_agent.host.network_watch import NetworkWatch
 from edge_agent.host.state_directory import state_directory
 from edge_agent.lanes.spooled_window import SpooledWindow
+from edge_agent.relay.side import may_be_source, relay_side
+from edge_agent.relay.told import ToldActivations
 from edge_agent.spool.spool import Spool
 from edge_agent.status.log_forwarding import LogForwarder
 from edge_agent.status.reporting import Reporter
@@ -37,7 +44,9 @@ from edge_agent.uplink.hello import new_start_id
 from edge_agent.uplink.uplink import Uplink
 
 if TYPE_CHECKING:
+    from can_stream.frames.batches import FrameBatch
     from edge_agent.budget.budget_keeper import BudgetKeeper
+    from edge_agent.relay.relaying import Relay
 
 # How long the first hello waits for the databases that it is to name.
 DATABASES_SECONDS: Final = 10.0
@@ -56,23 +65,19 @@ class Agent:
         self._clock = clock or Clock()
         self._manager = manager or ServiceManager()
         start_id = new_start_id()
+        self._told = ToldActivations(state_directory() / f"activations-{config.agent_id}.json")
         news = self._announcer = Announcer(config.agent_id, start_id, self._clock)
         seen_file = state_directory() / f"seen-ids-{config.agent_id}.json"
         self._new_ids = NewIds(seen_file, news.new_id, self._clock)
         inventory = inventory_for(config.dongles)
         self._dongles = self._make_dongles(start_id, inventory)
         lanes = [lane for dongle in self._dongles for lane in dongle.pipeline.lanes]
-        self._databases = DatabaseKeeper(self._dongles, news.databases_loaded, self._manager.ready)
-        self._uplink = Uplink(
-            config.server.url,
-            read_agent_token(config.server.token_file),
-            Answers(news.hello, news.table, news.uplink_changed, news.heartbeat, self._spool_is_read),
-            lanes,
-            clock=self._clock,
-            ca_file=None if config.server.ca_file is None else Path(config.server.ca_file),
-            token_files=token_files(config.server.token_file),
-        )
+        self._refused: list[Problem] | None = None
+        self._stop = asyncio.Event()
+        self._databases = DatabaseKeeper(self._dongles, news.databases_loaded, self._have_databases)
+        self._uplink = self._make_uplink(lanes)
         self._spool = self._make_spool()
+        self._relay = self._make_relay(start_id)
         self._link_polling = LinkPolling(self._dongles)
         self._network = NetworkWatch(self._uplink.network_changed)
         self._plugs = self._make_plug_watch(inventory)
@@ -83,10 +88,7 @@ class Agent:
             self._clock,
             lambda: [dongle.bus.state for dongle in self._dongles],
         )
-        budget = None if self._budget is None else self._budget.budget
-        self._reporter = Reporter(
-            config, start_id, self._dongles, self._uplink, self._clock, budget, self._spool
-        )
+        self._reporter = self._make_reporter(start_id)
         self._forwarder = LogForwarder(self._uplink.say, self._clock)
         news.hearers = Hearers(self._dongles, lanes, self._uplink, self._reporter, self._watchdog)
 
@@ -117,11 +119,17 @@ class Agent:
         self._databases.load_again()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all."""
+        """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all.
+
+        ConfigError where the databases show at the start that the file cannot be meant so.
+        """
+        self._stop = stop
         path = socket_path(self._config.agent.status_socket, self._config.agent_id)
         with self._forwarder.attached():
             async with serving_status(path, self._reporter.snapshot):
                 await self._run(stop)
+        if self._refused:
+            raise ConfigError(self._refused)
 
     async def _run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -159,6 +167,8 @@ class Agent:
         yield self._link_polling.run()
         yield self._network.run()
         yield self._uplink.keep_keys()
+        if self._relay is not None:
+            yield self._relay.run()
         if self._plugs is not None:
             yield self._plugs.run()
         if self._budget is not None:
@@ -178,24 +188,106 @@ class Agent:
         if self._spool is not None:
             await self._spool.opened.wait()
 
+    def _carry(self, source: RelaySource) -> None:
+        """The server says what a dongle's frames are carried for; this gateway's file says if they may be."""
+        dongle = next((one for one in self._dongles if one.dongle_id == source.dongle_id), None)
+        if dongle is None or not may_be_source(self._config, dongle.section):
+            return
+        if self._told.take(source.dongle_id, source.activation):
+            asyncio.get_running_loop().run_in_executor(None, self._told.write)
+        dongle.carry(source.activation or "")
+
     async def _played(self, feeds: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(feeds)
         await acknowledged(self._uplink, self._uplink.lanes)
 
+    def _hear(self, dongle_id: str, frames: FrameBatch) -> None:
+        """What was read, where a sink may wait for its own among it."""
+        if self._relay is not None:
+            self._relay.hear(dongle_id, frames)
+        self._new_ids.look(dongle_id, frames)
+
+    def _have_databases(self) -> None:
+        """A gate that could never be known ends the agent at its start: nothing would ever come."""
+        is_start, self._refused = self._refused is None, self._refused or []
+        if self._config.relay.gate:
+            self._check_gates(is_start=is_start)
+        self._manager.ready()
+
+    def _check_gates(self, *, is_start: bool) -> None:
+        # Not at the top: an agent without gates has no memory for decoding.
+        from edge_agent.transmit.gate_names import unknown_signals  # noqa: PLC0415
+
+        loaded = [(one.dongle_id, one.databases) for one in self._dongles]
+        tables = {name: one.table for name, one in loaded if one is not None and not one.problems}
+        problems = list(unknown_signals(self._config.relay, self._config.dongles, tables))
+        if problems and is_start:
+            self._refused = problems
+            self._stop.set()
+        for problem in problems:
+            _logger.error("nothing is relayed while this gate is there: %s", problem)
+
     # -- made once
+
+    def _make_uplink(self, lanes: list[LaneSender]) -> Uplink:
+        config, news = self._config, self._announcer
+        return Uplink(
+            config.server.url,
+            read_agent_token(config.server.token_file),
+            Answers(
+                news.hello, news.table, news.uplink_changed, news.heartbeat, self._spool_is_read, self._carry
+            ),
+            lanes,
+            clock=self._clock,
+            ca_file=None if config.server.ca_file is None else Path(config.server.ca_file),
+            token_files=token_files(config.server.token_file),
+        )
 
     def _make_dongles(self, start_id: str, inventory: Inventory | None) -> list[Dongle]:
         config, news = self._config, self._announcer
-        sections = LaneSections(start_id, config.uplink, config.spool)
-        events = DongleEvents(news.unknown_id, self._new_ids.look, news.bus_changed)
+        sections = LaneSections(start_id, config.uplink, config.spool, self._activations())
+        hear = self._hear if self._is_relayed_to() else self._new_ids.look
+        events = DongleEvents(news.unknown_id, hear, news.bus_changed)
         claimed = [section.channel for section in config.dongles]
         dongles = [
             Dongle(section, sections, self._clock, events, inventory, claimed) for section in config.dongles
         ]
         for dongle in dongles:
+            dongle.relay_side = partial(relay_side, config, dongle.section)
             if dongle.section.databases:
                 dongle.pipeline.add_decoder()
         return dongles
+
+    def _activations(self) -> dict[str, str]:
+        """What this start is carried for from its beginning, also without a network."""
+        may = {one.id for one in self._config.dongles if may_be_source(self._config, one)}
+        return {dongle_id: name for dongle_id, name in self._told.activations.items() if dongle_id in may}
+
+    def _is_relayed_to(self) -> bool:
+        """Whether the file lets groups put frames on the bus of any dongle."""
+        return bool(relayed_to(self._config.relay, self._config.dongles))
+
+    def _make_relay(self, start_id: str) -> Relay | None:
+        """None where nothing may be put on any bus: there is no way in then."""
+        if not self._is_relayed_to():
+            return None
+        # Not at the top: an agent that nothing is relayed to has no memory for it.
+        from edge_agent.dongles.relayed import relay_of  # noqa: PLC0415
+
+        news = self._announcer
+        return relay_of(self._config, self._dongles, self._uplink, start_id, self._clock, news.relay_changed)
+
+    def _make_reporter(self, start_id: str) -> Reporter:
+        return Reporter(
+            self._config,
+            start_id,
+            self._dongles,
+            self._uplink,
+            self._clock,
+            None if self._budget is None else self._budget.budget,
+            self._spool,
+            list if self._relay is None else self._relay.figures,
+        )
 
     def _make_plug_watch(self, inventory: Inventory | None) -> PlugWatch | None:
         """None where nothing is plugged in anywhere."""

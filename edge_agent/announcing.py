@@ -96,6 +96,10 @@ class Announcer:
         _log_of(dongle_id, logging.WARNING if bad else logging.INFO, state.message, state.fault)
         self._tell_devices()
 
+    def relay_changed(self) -> None:
+        """What the relay may put on a bus, or whether frames can come, is different."""
+        self._tell_devices()
+
     def adapters_changed(self) -> None:
         """Something was plugged in or out: whoever waits for an adapter looks at once."""
         for dongle in self.hearers.dongles:

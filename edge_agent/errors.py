@@ -5,12 +5,15 @@ EdgeAgentError
  |   +- SourceEndedError   a replayed log has come to its end
  +- LinkError         the kernel does not say how a CAN interface stands
  +- SetUpError        a CAN interface cannot be set up
+ +- HelperError       the helper is not there, or does not do what it is asked for
  +- CredentialError   a token file cannot be read or written
  +- EnrollError       the server has not registered this agent
  +- UplinkError       the uplink cannot be set up at all
  +- ReplayError       a replay cannot be done as asked
  +- OutputError       what a command has to say cannot be written
  +- StatusError       the running agent cannot be asked, or cannot be made to answer
+ +- RelayError        what a server hands over for a bus cannot be, or the record of a bus cannot be kept
+ |   +- RelayStopError     the relay to a dongle cannot be stopped or started again
  +- OwnerError        another process is this agent already
  +- SpoolError        the spool cannot be used now, or what is there not at all
 """
@@ -27,7 +30,9 @@ class EdgeAgentError(CanStreamError):
     """Something the edge agent was asked to do cannot be done."""
 
 
-_FAULTS: Final = {"NO_DEVICE": "unplugged", "READ_FAILED": "unplugged", "DEAD": "dead_driver"}
+_FAULTS: Final = {
+    "NO_DEVICE": "unplugged", "READ_FAILED": "unplugged", "WRITE_FAILED": "unplugged", "DEAD": "dead_driver",
+}  # fmt: skip
 
 
 class SourceError(EdgeAgentError):
@@ -66,6 +71,10 @@ class SetUpError(EdgeAgentError):
         super().__init__(f"{channel}: {reason}: {remedy}" if channel else f"{reason}: {remedy}")
 
 
+class HelperError(EdgeAgentError):
+    """The agent and its helper do not come together: the message says why."""
+
+
 class CredentialError(EdgeAgentError):
     """The token file `path` cannot be used: `reason`. Its content is never part of the text."""
 
@@ -97,6 +106,10 @@ class ReplayError(EdgeAgentError):
     """A replay cannot be done as asked: the message says the remedy."""
 
 
+class RelayError(EdgeAgentError):
+    """Nothing can be relayed so: the message says why."""
+
+
 class StatusError(EdgeAgentError):
     """The status of a running agent is not to be had: `code` for programs, `reason`, `remedy` what to do."""
 
@@ -105,6 +118,16 @@ class StatusError(EdgeAgentError):
         self.reason = reason
         self.remedy = remedy
         super().__init__(f"{reason}: {remedy}" if remedy else reason)
+
+
+class RelayStopError(RelayError):
+    """The file `path` that stops the relay can be neither made nor taken away: `reason`."""
+
+    def __init__(self, path: PurePath, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        remedy = "run this command as the agent's user, or as root with sudo"
+        super().__init__(f"{path}: {reason}: {remedy}")
 
 
 class OwnerError(EdgeAgentError):

@@ -36,6 +36,7 @@ GUESTS: Mapping[str, tuple[Sequence[str], str]] = {
         ["--qemu"],
         "python bench/pipeline.py --database /src/dbc/demo-vehicle.dbc --seconds 8 --curve-seconds 0",
     ),
+    "relay": ([], "python bench/relay.py --rows whole,latency --rounds 1"),
 }
 
 

@@ -51,7 +51,7 @@ def main(data: Path) -> int:
     host, port = demo_place.address()
     demo_place.empty(data)
     with contextlib.ExitStack() as parts:
-        _run(data, held, _server_command(data, host, port), parts)
+        _run(data, held, server_command(data, host, port), parts)
     return 1
 
 
@@ -64,8 +64,8 @@ def _run(data: Path, held: int, serve: list[object], parts: contextlib.ExitStack
     agent = Part.start(parts, _agent_command(data, url), data / "agent.log", ended, [held])
     agent.after("streaming to ")
     header = data / "viewer.header"
-    token = _secret(data, "token", "create", "--role", "viewer")
-    _write_secret(header, f"Authorization: Bearer {token}")
+    token = secret(data, "token", "create", "--role", "viewer")
+    write_secret(header, f"Authorization: Bearer {token}")
     stream = f"{url}/api/v1/streams/dongles/{DONGLE}/console"
     _wait_for_frame(stream, token)
     _explain(data, link, f"curl -N -H @{shown(header)} {stream}")
@@ -75,7 +75,8 @@ def _run(data: Path, held: int, serve: list[object], parts: contextlib.ExitStack
         print(f"\n{part.last_lines()}")
 
 
-def _server_command(data: Path, host: str, port: int) -> list[object]:
+def server_command(data: Path, host: str, port: int) -> list[object]:
+    """A server with its files in this directory."""
     # A configuration of its own, lest it take that of a server that is installed here.
     config = data / "server.toml"
     config.touch()
@@ -84,28 +85,41 @@ def _server_command(data: Path, host: str, port: int) -> list[object]:
 
 
 def _agent_command(data: Path, url: str) -> list[object]:
-    log, token, enrolment = data / "drive.log", data / "agent-token", data / "enrolment-token"
+    log, token = data / "drive.log", data / "agent-token"
     log.write_text("".join(demo_drive.lines()))
-    _write_secret(enrolment, _secret(data, "enroll", "create"))
     # An id is one agent's per user, who may run a demo in each of several directories.
-    agent_id = f"demo-van-{hashlib.sha256(os.fsencode(data)).hexdigest()[:6]}"
-    enroll: list[object] = [BIN / "edge-agent", "enroll", "--server", url, "--agent-id", agent_id]
-    enroll += ["--allow-clear-text"]  # it is this machine by another of its addresses
-    files = ["--token-file", enrolment, "--out", token]
-    subprocess.run([str(part) for part in (*enroll, *files)], check=True, stdout=subprocess.DEVNULL)
+    agent_id = f"demo-van-{place_id(data)}"
+    enroll(data, url, agent_id, token)
     config = data / "agent.toml"
     places = {"url": url, "token": token, "log": log, "databases": ROOT / "dbc"}
     config.write_text(CONFIG.format(agent_id=agent_id, dongle=DONGLE, **places))
     return [BIN / "edge-agent", "run", "--config", config]
 
 
-def _secret(data: Path, *command: str) -> str:
+def place_id(data: Path) -> str:
+    """Short, and another for each directory."""
+    return hashlib.sha256(os.fsencode(data)).hexdigest()[:6]
+
+
+def enroll(data: Path, url: str, agent_id: str, token: Path) -> None:
+    """An agent whose token lies in `token`."""
+    enrolment = data / "enrolment-token"
+    write_secret(enrolment, secret(data, "enroll", "create"))
+    command: list[object] = [BIN / "edge-agent", "enroll", "--server", url, "--agent-id", agent_id]
+    command += ["--allow-clear-text"]  # it is this machine by another of its addresses
+    files = ["--token-file", enrolment, "--out", token]
+    subprocess.run([str(part) for part in (*command, *files)], check=True, stdout=subprocess.DEVNULL)
+
+
+def secret(data: Path, *command: str) -> str:
+    """What this command of the server makes."""
     return subprocess.run(
         [BIN / "stream-server", *command, "--data-dir", data / "server"],
         check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
 
 
-def _write_secret(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str) -> None:
+    """For this user's eyes."""
     path.touch(mode=0o600)
     path.write_text(text)
 

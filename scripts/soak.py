@@ -60,7 +60,21 @@ SOAKS: Final[Mapping[str, Soak]] = {
     "attacks": Soak(("tests/integration/test_under_attack.py",), {"ATTACK_SECONDS": "60"}),
     "damaged-logs": Soak(("tests/property/test_damaged_logs.py",), {"LOG_MUTATIONS": "2300"}),
     "log-memory": Soak(("tests/integration/test_log_memory.py",), {"LOG_MEGABYTES": "64"}),
-    "fuzz": Soak(("tests/property/test_fuzz.py", "--timeout", "3000"), {"FUZZ_MESSAGES": "430000"}),
+    "fuzz": Soak(
+        ("tests/property/test_fuzz.py", "tests/property/test_relay_fuzz.py", "--timeout", "3000"),
+        {"FUZZ_MESSAGES": "430000"},
+    ),
+    "relay-kills": Soak(
+        ("tests/integration/test_relay_kills.py", "--timeout", "3000"), {"RELAY_KILLS": "100"}
+    ),
+    "relay-stops": Soak(
+        ("tests/integration/test_relay_stops.py", "--timeout", "6000"), {"RELAY_STOPS": "1000"}
+    ),
+    "relay-loops": Soak(("tests/integration/test_relay_loops.py",), {"RELAY_LOOPS": "1"}),
+    "hostile-relay": Soak(
+        ("tests/property/test_relay_hostile.py", "-k", "nothing_forbidden", "--timeout", "3000"),
+        {"RELAY_HOSTILE_MESSAGES": "100000"},
+    ),
     "properties": Soak(("tests/property",), {"HYPOTHESIS_PROFILE": "thorough"}),
 }
 

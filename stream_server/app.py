@@ -15,7 +15,7 @@ from aiohttp import web
 from stream_server import clock
 from stream_server.access import audit
 from stream_server.access.access import Access
-from stream_server.agents import control_socket, data_socket
+from stream_server.agents import control_socket, data_socket, relay_socket
 from stream_server.agents.gap_telling import GapTelling
 from stream_server.config import ServerConfig
 from stream_server.descriptors import connections_possible
@@ -23,6 +23,7 @@ from stream_server.errors import StartError, StorageError
 from stream_server.fleet.fleet import Fleet
 from stream_server.fleet.memory import Memory
 from stream_server.gauges import add_gauges
+from stream_server.groups.activations import Activations
 from stream_server.groups.groups import Groups
 from stream_server.http import openapi
 from stream_server.http.api import (
@@ -43,9 +44,10 @@ from stream_server.metrics import Metrics
 from stream_server.own_address import is_every_address, own_address
 from stream_server.recording.block_store import fill_in
 from stream_server.recording.hole_keeper import HoleKeeper, load_running_time
-from stream_server.recording.recorder import Recorder
+from stream_server.recording.recorder import PARTS, Recorder
 from stream_server.recording.retention import Retention
 from stream_server.recording.running_time import RunningTime
+from stream_server.relay.relay import Relay
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut, FanOutSettings
@@ -73,6 +75,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *operations.ROUTES,
     *control_socket.ROUTES,
     *data_socket.ROUTES,
+    *relay_socket.ROUTES,
 )
 
 
@@ -144,23 +147,25 @@ async def running_services(
         hub = await _hub(config, database, tables)
         fanout = await _started_fanout(config, database, hub)
         stack.push_async_callback(fanout.close)
+        fleet, known_groups, activations = await _loaded_fleet(database, hub, last_values)
         await tell_of_restore(database)
         await tell_of_damage(database, recording)
-        fleet, known_groups = await _loaded_fleet(database, hub, last_values)
         access = Access(database, config.limits, metrics, trust_forwarded=config.server.trust_forwarded)
         running = await load_running_time(recording)
-        recorder = _started_recorder(recording, metrics, running, fleet)
+        relay = Relay(recording, fleet, known_groups, activations)
+        await relay.load()
+        recorder = _started_recorder(recording, metrics, running, fleet, relay)
         stack.push_async_callback(recorder.close)
-        retention = _retention(config, database, recording, metrics, fleet)
+        retention = _retention(config, database, recording, metrics, fleet, relay)
         readiness = Readiness([(database, kept_facts.SERVER_READY), (recording, kept_facts.RECORDING_READY)])
         stack.push_async_callback(readiness.close)
         long_answers = LongAnswers(access, config.console.send_timeout_seconds)
         stack.callback(long_answers.close)
         front = _front(config, metrics)
         services = Services(
-            config, database, recording, metrics, access, front, hub, fanout, fleet, known_groups, recorder,
-            tables, last_values, readiness, retention, long_answers,
-            _memory(config, fleet, hub, recorder, fanout, long_answers, front),
+            config, database, recording, metrics, access, front, hub, fanout, fleet, known_groups,
+            activations, recorder, relay, tables, last_values, readiness, retention, long_answers,
+            _memory(config, fleet, hub, recorder, relay, fanout, long_answers, front),
         )  # fmt: skip
         add_gauges(services)
         holes = HoleKeeper(recording, recorder, running, config.holes.max_age_seconds)
@@ -179,12 +184,14 @@ def _memory(
     fleet: Fleet,
     hub: StreamHub,
     recorder: Recorder,
+    relay: Relay,
     fanout: FanOut,
     long_answers: LongAnswers,
     front: Front,
 ) -> Memory:
     kinds = {
         "waiting_for_storage": lambda: recorder.held_bytes,
+        "relay": lambda: sum(link.direction.held.bytes for link in relay.unfinished()),
         "console_clients": lambda: fanout.unsent_bytes,
         "downloads": lambda: long_answers.held_bytes,
         "request_bodies": lambda: front.bodies.held,
@@ -206,24 +213,39 @@ async def _loaded(
 
 async def _loaded_fleet(
     database: Database, hub: StreamHub, last_values: LastValueStore
-) -> tuple[Fleet, Groups]:
+) -> tuple[Fleet, Groups, Activations]:
     fleet, known_groups = Fleet(database, hub, last_values), Groups(database, hub)
+    activations = Activations(database, fleet, known_groups)
     await fleet.load()
     await known_groups.load()
-    return fleet, known_groups
+    await activations.load()
+    return fleet, known_groups, activations
 
 
-def _started_recorder(recording: Database, metrics: Metrics, running: RunningTime, fleet: Fleet) -> Recorder:
-    recorder = Recorder(recording, metrics, lambda: running.at(clock.monotonic_seconds()))
+def _started_recorder(
+    recording: Database, metrics: Metrics, running: RunningTime, fleet: Fleet, relay: Relay
+) -> Recorder:
+    parts = (*PARTS, relay.part)
+    recorder = Recorder(recording, metrics, lambda: running.at(clock.monotonic_seconds()), parts)
+    relay.commits = recorder.commits
+    recorder.on_stored, recorder.on_given_up = relay.committed, relay.became_gaps
     recorder.tell_gaps = GapTelling(fleet).tell
     recorder.start()
     return recorder
 
 
 def _retention(
-    config: ServerConfig, database: Database, recording: Database, metrics: Metrics, fleet: Fleet
+    config: ServerConfig,
+    database: Database,
+    recording: Database,
+    metrics: Metrics,
+    fleet: Fleet,
+    relay: Relay,
 ) -> Retention:
-    return Retention(recording, config.recording, metrics, partial(clock_news, database), fleet.owner_of)
+    tell = partial(clock_news, database)
+    retention = Retention(recording, config.recording, metrics, tell, fleet.owner_of)
+    retention.on_deleted = relay.pruned
+    return retention
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -263,6 +285,8 @@ def _keep_house(services: Services) -> list[Coroutine[Any, Any, None]]:
     access = services.access
     return [
         _every(1.0, partial(_tick, services)),
+        _every(1.0, services.activations.tick),
+        _every(1.0, services.relay.tick),
         _every(1.0, access.end_void),
         _every(5.0, access.tidy),
         services.front.run(),

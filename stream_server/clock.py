@@ -18,6 +18,11 @@ wall_ns: Final = time.time_ns
 """Nanoseconds UTC since 1970, as far as this machine knows."""
 
 
+def boottime_ns() -> int:
+    """Nanoseconds of this boot, those too in which the machine slept: what ages are counted on."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 def boot_id() -> str:
     """The kernel's random name of this boot; "unknown" where it cannot be read."""
     try:

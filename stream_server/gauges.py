@@ -22,6 +22,13 @@ def _of_clients(services: Services) -> None:
     )
     metrics.gauge("agents_online", "Agents that are online", fleet.presence.online_count)
     metrics.gauge("groups", "Groups of two dongles", lambda: len(services.groups))
+    links = services.relay.unfinished
+    metrics.gauge("relay_directions", "Directions that are active, or left to settle", lambda: len(links()))
+    metrics.gauge(
+        "relay_waiting_frames",
+        "Frames that wait for gateways",
+        lambda: sum(one.direction.held.frames for one in links()),
+    )
     metrics.gauge("sse_subscribers", "Open console streams", lambda: fanout.subscribers)
     metrics.gauge(
         "sse_send_timeouts", "Console clients cut off for reading nothing", lambda: fanout.send_timeouts

@@ -3,11 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class RelayMetrics:
+    """What is handed to gateways for their buses, and how long it took up to there."""
+
+    _BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 3, 10)
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._handed = Counter(
+            "stream_server_relay_handed_frames",
+            "Frames handed to gateways for their buses",
+            registry=registry,
+        )
+        self._counted = Counter(
+            "stream_server_relay_counted_frames",
+            "Frames that were not handed but counted, by reason",
+            ("reason",),
+            registry=registry,
+        )
+        self._age_seconds = Histogram(
+            "stream_server_relay_age_seconds",
+            "Age of fresh packets when they are handed to a gateway: all hops up to here",
+            buckets=self._BUCKETS,
+            registry=registry,
+        )
+        self._hop_seconds = Histogram(
+            "stream_server_relay_hop_seconds",
+            "How long fresh packets were on each hop up to a gateway",
+            ("hop",),
+            buckets=self._BUCKETS,
+            registry=registry,
+        )
+
+    def came(self, source_ns: int, uplink_ns: int) -> None:
+        """A fresh packet, so long after it was on the bus of its source: at its gateway, and on its way."""
+        self._hop_seconds.labels("source").observe(source_ns / 1e9)
+        self._hop_seconds.labels("uplink").observe(uplink_ns / 1e9)
+
+    def handed(self, frames: int, age_ns: int | None, dwell_ns: int | None) -> None:
+        """A packet; how old it is and how long it was here, None where that says nothing of the way."""
+        self._handed.inc(frames)
+        if age_ns is not None:
+            self._age_seconds.observe(age_ns / 1e9)
+        if dwell_ns is not None:
+            self._hop_seconds.labels("server").observe(dwell_ns / 1e9)
+
+    def counted(self, frames: int, reason: str) -> None:
+        """Frames of which only the number is handed."""
+        self._counted.labels(reason).inc(frames)
 
 
 class Metrics:
@@ -33,6 +83,7 @@ class Metrics:
         self.connections_ended = self._counter(
             "connections_ended", "Connections and bodies that were refused or ended, by reason", ("reason",)
         )
+        self.relay = RelayMetrics(self.registry)
         self.commit_seconds = Histogram(
             "stream_server_database_commit_seconds",
             "Duration of one group commit",

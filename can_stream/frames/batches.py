@@ -74,9 +74,9 @@ class FrameBatch(Struct, frozen=True, eq=False):
 
     def data_length(self) -> NDArray[np.uint8]:
         """uint8[N]: how many bytes of each row of `data` are data."""
-        classic = (self.flags & FrameFlag.FD) == 0
+        classic = (self.flags & int(FrameFlag.FD)) == 0
         bounded = np.where(classic, np.minimum(self.length, CLASSIC_DATA_BYTES), self.length)
-        return np.where((self.flags & FrameFlag.REMOTE) != 0, 0, bounded).astype(np.uint8)
+        return np.where((self.flags & int(FrameFlag.REMOTE)) != 0, 0, bounded).astype(np.uint8)
 
     def dlc(self) -> NDArray[np.uint8]:
         """uint8[N]: the length code of each frame, 0 to 15."""

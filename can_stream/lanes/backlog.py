@@ -18,7 +18,8 @@ class Stretch(Struct):
 
     `position` is that of the first, None where they are of version 1. `frames` counts those of gaps too,
     `lost_frames` these alone. `oldest_seconds` is when the oldest was made (monotonic), None where that was
-    in another boot. `first_row` and `last_row`: where it is on disk; 0: not.
+    in another boot. `first_row` and `last_row`: where it is on disk; 0: not. `activation`: what its frames
+    are carried for, as the marker before them or at their head says; "": for none.
     """
 
     start_id: str
@@ -31,6 +32,7 @@ class Stretch(Struct):
     packets: int = 1
     first_row: int = 0
     last_row: int = 0
+    activation: str = ""
 
     @property
     def data_frames(self) -> int:
@@ -50,7 +52,13 @@ class Stretch(Struct):
         oldest = self.oldest_seconds
         age_seconds = None if oldest is None else max(0.0, round(now_seconds - oldest, 3))
         return BacklogRange(
-            self.start_id, self.first_seq, self.last_seq, self.position, self.frames, age_seconds
+            self.start_id,
+            self.first_seq,
+            self.last_seq,
+            self.position,
+            self.frames,
+            age_seconds,
+            self.activation or None,
         )
 
 
@@ -76,6 +84,8 @@ def listing(stretches: list[Stretch], max_ranges: int) -> tuple[list[Stretch], b
 def follows(last: Stretch, stretch: Stretch) -> bool:
     """Whether one range may hold both."""
     if last.start_id != stretch.start_id or last.last_seq + 1 != stretch.first_seq:
+        return False
+    if last.activation != stretch.activation:
         return False
     if last.position is None or stretch.position is None:
         return last.position is stretch.position

@@ -16,7 +16,9 @@ class Held(Struct):
     """`gap` where that is what it holds, `position` None where it is of version 1.
 
     `row` and `replaces`: where it is on disk, and what it takes the place of there; 0: not. `is_stored`:
-    certainly there. `was_sent`: on the current connection; `was_tried`: on any.
+    certainly there. `was_sent`: on the current connection; `was_tried`: on any. `activation`: what its frames
+    are carried for, "" for none. `born_ns`: a moment of CLOCK_BOOTTIME before any of its frames was on the
+    bus; 0 where none is known.
     """
 
     number: PacketNumber
@@ -31,6 +33,8 @@ class Held(Struct):
     is_stored: bool = False
     replaces: int = 0
     was_tried: bool = False
+    activation: str = ""
+    born_ns: int = 0
 
     @property
     def first_seq(self) -> int:
@@ -52,6 +56,7 @@ class Held(Struct):
             start_id, self.first_seq, seq, self.position, frames, lost_frames, self.made_at_seconds
         )
         stretch.first_row = stretch.last_row = self.row
+        stretch.activation = self.activation
         return stretch
 
     def as_gap(self, reason: GapReason) -> Held:
@@ -65,7 +70,9 @@ def lost_stretch(stretch: Stretch, now_seconds: float) -> Held:
     number = PacketNumber(stretch.start_id, stretch.last_seq)
     gap = Gap(GapReason.SPOOL, stretch.first_seq, stretch.frames)
     packet = encode_gap(number, gap, stretch.position)
-    return Held(number, stretch.position, packet, stretch.frames, gap, None, now_seconds)
+    held = Held(number, stretch.position, packet, stretch.frames, gap, None, now_seconds)
+    held.activation = stretch.activation
+    return held
 
 
 def may_merge(before: Gap | None, after: Gap | None) -> bool:

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec import Struct, field
+
 from can_stream.frames.batches import FrameBatch, SignalBatch
 from can_stream.lanes.held import Held, SpanNs
 from can_stream.lanes.ledger import Ledger
@@ -19,6 +21,7 @@ from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import MAX_RANGES, LaneName
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import MAX_STARTS, LaneHello, StartBooks
+from can_stream.protocol.marker import Marker
 from can_stream.protocol.packet_head import PacketNumber, span_of
 from can_stream.protocol.packets import (
     Gap,
@@ -26,6 +29,7 @@ from can_stream.protocol.packets import (
     encode_clock,
     encode_frames,
     encode_gap,
+    encode_marker,
     encode_signals,
 )
 
@@ -34,12 +38,20 @@ from can_stream.protocol.packets import (
 MAX_BACKLOG_FRAMES: Final = 65_536
 
 
+class _OnItsWay(Struct):
+    """What was sent in one range of the connection, each with its frames, and these together."""
+
+    numbers: deque[tuple[PacketNumber, int]] = field(default_factory=deque)
+    frames: int = 0
+
+
 class LaneSender:
     """One lane of one dongle at the agent.
 
     `max_backlog_frames` is its share of MAX_BACKLOG_FRAMES: so many of its backlog may be on their way.
     `on_unsent` is called when there is something to send on this connection, `on_freed` after acks.
-    `difference`: what the server's books said at the last hello that listed everything.
+    `difference`: what the server's books said at the last hello that listed everything. `activation`: what
+    the frames from here on are carried for, "" for none.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class LaneSender:
         self.difference = Difference()
         self.next_seq = 1
         self.next_frame = 0
+        self.activation = ""
         self.paused = False
         self.on_unsent: Callable[[], None] = _nobody_asks
         self.on_freed: Callable[[], None] = _nobody_asks
@@ -69,14 +82,13 @@ class LaneSender:
         self._is_connected = False
         self._at_hello: AtHello | None = None
         self._live: deque[PacketNumber] = deque()
-        self._sent: dict[RangeKind, deque[tuple[PacketNumber, int]]] = {kind: deque() for kind in RangeKind}
-        self._backlog_frames = 0  # on their way
+        self._sent = {kind: _OnItsWay() for kind in RangeKind}
 
     # -- what the agent produces
 
-    def take_frames(self, batch: FrameBatch, now_seconds: float) -> None:
-        """Number a batch of 1 to MAX_ROWS frames."""
-        self._hold(self.packed(batch, now_seconds))
+    def take_frames(self, batch: FrameBatch, now_seconds: float, born_ns: int = 0) -> None:
+        """Number a batch of 1 to MAX_ROWS frames; `born_ns`: see `Held`."""
+        self._hold(self.packed(batch, now_seconds, born_ns))
 
     def take_signals(self, batch: SignalBatch, now_seconds: float) -> None:
         """Number a batch of 1 to MAX_ROWS values, each of which counts as a frame does in a frames lane."""
@@ -96,11 +108,16 @@ class LaneSender:
         """Number what is said of the clock that stamps the frames behind it. It is never trimmed."""
         self._hold(self._held(encode_clock(self._number, record, self.next_frame), 0, now_seconds))
 
-    def packed(self, batch: FrameBatch, made_at_seconds: float) -> Held:
+    def take_marker(self, marker: Marker, now_seconds: float) -> None:
+        """Number what says which activation the frames behind it are carried for. It is never trimmed."""
+        self.activation = marker.activation
+        self._hold(self._held(encode_marker(self._number, marker, self.next_frame), 0, now_seconds))
+
+    def packed(self, batch: FrameBatch, made_at_seconds: float, born_ns: int = 0) -> Held:
         """What a batch of 1 to MAX_ROWS frames would be as the next packet."""
         span_ns = span_of(batch.timestamp_ns)
         packet = encode_frames(self._number, batch, self.resolution_ns, self.next_frame, span_ns)
-        return self._held(packet, len(batch), made_at_seconds, span_ns=span_ns)
+        return self._held(packet, len(batch), made_at_seconds, span_ns=span_ns, born_ns=born_ns)
 
     def send_more(self) -> None:
         """There may be something to send that was not there before."""
@@ -169,9 +186,7 @@ class LaneSender:
         """The connection is gone; acks for it no longer count."""
         self._is_connected = False
         self._live.clear()
-        for sent in self._sent.values():
-            sent.clear()
-        self._backlog_frames = 0
+        self._sent = {kind: _OnItsWay() for kind in RangeKind}
         self.window.close()
 
     def accepted(self, taken_through: int, books: Sequence[StartBooks] = ()) -> None:
@@ -190,25 +205,32 @@ class LaneSender:
 
     def next_packet(self) -> tuple[RangeKind, bytes] | None:
         """What to send now, live before backlog; None while `paused`, all is on its way or nothing waits."""
+        sent = self.next_held()
+        return None if sent is None else (sent[0], sent[1].packet)
+
+    def next_held(self) -> tuple[RangeKind, Held] | None:
+        """The same with all that is known of it."""
         if self.paused:
             return None
-        while self._live and len(self._sent[RangeKind.LIVE]) < self.limits.max_in_flight:
+        while self._live and len(self._sent[RangeKind.LIVE].numbers) < self.limits.max_in_flight:
             held = self.window.find(self._live.popleft())
             if held is not None:
                 return self._send(RangeKind.LIVE, held)
-        if self._has_room_for_backlog() and (held := self.window.next_backlog()) is not None:
+        backlog = self._sent[RangeKind.BACKLOG]
+        is_full = len(backlog.numbers) >= self.limits.max_in_flight
+        is_full = is_full or backlog.frames >= self.max_backlog_frames
+        if not is_full and (held := self.window.next_backlog()) is not None:
             return self._send(RangeKind.BACKLOG, held)
         return None
 
     def acknowledged(self, kind: RangeKind, number: PacketNumber) -> None:
         """An ack of the current connection: cumulative over what was sent in that range."""
         sent = self._sent[kind]
-        if not any(one == number for one, _ in sent):
+        if not any(one == number for one, _ in sent.numbers):
             return
         while True:
-            first, frames = sent.popleft()
-            if kind is RangeKind.BACKLOG:
-                self._backlog_frames -= frames
+            first, frames = sent.numbers.popleft()
+            sent.frames -= frames
             held = self.window.release(first)
             if held is not None:
                 self.ledger.acknowledged(held)
@@ -229,8 +251,11 @@ class LaneSender:
         now_seconds: float,
         gap: Gap | None = None,
         span_ns: SpanNs | None = None,
+        born_ns: int = 0,
     ) -> Held:
-        return Held(self._number, self.next_frame, packet, frames, gap, span_ns, now_seconds)
+        held = Held(self._number, self.next_frame, packet, frames, gap, span_ns, now_seconds)
+        held.activation, held.born_ns = self.activation, born_ns
+        return held
 
     def _hold(self, held: Held) -> None:
         self.next_seq += 1
@@ -243,16 +268,12 @@ class LaneSender:
             self._live.append(held.number)
             self.on_unsent()
 
-    def _send(self, kind: RangeKind, held: Held) -> tuple[RangeKind, bytes]:
+    def _send(self, kind: RangeKind, held: Held) -> tuple[RangeKind, Held]:
         held.was_sent = held.was_tried = True
-        if kind is RangeKind.BACKLOG:
-            self._backlog_frames += held.frames or 0
-        self._sent[kind].append((held.number, held.frames or 0))
-        return kind, held.packet
-
-    def _has_room_for_backlog(self) -> bool:
-        is_within = self._backlog_frames < self.max_backlog_frames
-        return is_within and len(self._sent[RangeKind.BACKLOG]) < self.limits.max_in_flight
+        sent, frames = self._sent[kind], held.frames or 0
+        sent.numbers.append((held.number, frames))
+        sent.frames += frames
+        return kind, held
 
 
 def _nobody_asks() -> None:

@@ -234,4 +234,5 @@ def merged(before: Held, after: Held) -> Held:
         gap=gap,
         span_ns=span_ns,
         made_at_seconds=before.made_at_seconds,
+        born_ns=min(before.born_ns, after.born_ns),
     )

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from can_stream.protocol.errors import ControlMessageError
 from can_stream.protocol.identity import Identifier, StartId
+from can_stream.protocol.marker import ActivationName
 
 PROTOCOL_VERSION: Final = 2
 SUBPROTOCOLS: Final = ("can-edge-agent.v2", "can-edge-agent.v1")
@@ -48,6 +49,33 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 StatusCode = Annotated[int, Meta(ge=0, le=5)]
 
 
+Confirms = Literal["bus", "adapter", "queue", "none"]
+"""What tells that a frame was sent: its echo from the bus; the adapter's or the queue's word; nothing."""
+
+CanEmptyQueue = Literal["counters", "helper", "probe"]
+"""How it is known that nothing waits in a driver: by its counters, by a helper, by one probing frame."""
+
+
+class RelaySide(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a dongle's gateway lets a relay do with it, by its own configuration and interface.
+
+    `source`: its frames may be relayed; `transmit`: others' frames may be put on its bus, at most
+    `max_age_seconds` old, up to the shares of its bit rate that the loads say. `can_empty_queue`: how it is
+    known that nothing waits in the driver any more. `stopped`: why it lets nothing through now, or "".
+    """
+
+    source: bool = False
+    transmit: bool = False
+    confirms: Confirms = "none"
+    can_empty_queue: CanEmptyQueue = "probe"
+    max_age_seconds: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    max_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    max_live_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    dry_run: bool = False
+    from_logs: bool = False
+    stopped: Text = ""
+
+
 class DongleInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """A dongle as its gateway describes it.
 
@@ -65,6 +93,7 @@ class DongleInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     data_bitrate: UInt | None = None
     frames: Literal["all", "off"] = "all"
     signal_tables: Annotated[list[TableHash], Meta(max_length=MAX_TABLES)] = []
+    relay: RelaySide | None = None
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
@@ -86,7 +115,10 @@ class ControlMessageBase(msgspec.Struct, frozen=True, tag_field="type", omit_def
 
 
 class Hello(ControlMessageBase, frozen=True, tag="hello"):
-    """First message of a control connection: who this is, since when, by which clocks, with which dongles."""
+    """First message of a control connection: who this is, since when, by which clocks, with which dongles.
+
+    `relay`: it knows `relay_source`.
+    """
 
     agent_id: Identifier
     start_id: StartId
@@ -97,6 +129,7 @@ class Hello(ControlMessageBase, frozen=True, tag="hello"):
     version: Text
     dongles: Annotated[list[DongleInfo], Meta(max_length=MAX_DONGLES)] = []
     protocol: Version = 1
+    relay: bool = False
 
 
 class Heartbeat(ControlMessageBase, frozen=True, tag="heartbeat"):
@@ -176,6 +209,13 @@ class TablesWanted(ControlMessageBase, frozen=True, tag="tables_wanted"):
     hashes: Annotated[list[TableHash], Meta(max_length=MAX_DONGLES * MAX_TABLES)]
 
 
+class RelaySource(ControlMessageBase, frozen=True, tag="relay_source"):
+    """What this dongle's frames are carried for from now on; None: for no activation any more."""
+
+    dongle_id: Identifier
+    activation: ActivationName | None = None
+
+
 class Command(ControlMessageBase, frozen=True, tag="command"):
     """The server asks for something; it is void `expires_in_seconds` after it was received."""
 
@@ -197,7 +237,7 @@ class Error(ControlMessageBase, frozen=True, tag="error"):
 AgentControlMessage = (
     Hello | Heartbeat | DevicesReport | Status | Log | Discovery | SignalTablePart | CommandStatus
 )
-ServerControlMessage = Welcome | TablesWanted | Command | Error
+ServerControlMessage = Welcome | TablesWanted | RelaySource | Command | Error
 ControlMessage = AgentControlMessage | ServerControlMessage
 
 _encoder: Final = msgspec.json.Encoder()
@@ -233,11 +273,12 @@ def decode_server_control_message(text: str | bytes) -> ServerControlMessage:
 
 def decode_control_text(decoder: msgspec.json.Decoder[_T], text: str | bytes) -> _T:
     """A message within the bound of its size. Raises ControlMessageError."""
-    if len(text) > MAX_CONTROL_MESSAGE_BYTES:
-        raise ControlMessageError(
-            f"message of {len(text)} bytes, at most {MAX_CONTROL_MESSAGE_BYTES} are allowed"
-        )
     try:
+        size = len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode())
+        if size > MAX_CONTROL_MESSAGE_BYTES:
+            raise ControlMessageError(
+                f"message of {size} bytes, at most {MAX_CONTROL_MESSAGE_BYTES} are allowed"
+            )
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ControlMessageError(str(error)) from error

@@ -22,6 +22,7 @@ from can_stream.protocol.control import (
     encode_control_message,
 )
 from can_stream.protocol.identity import Identifier, StartId
+from can_stream.protocol.marker import ActivationName
 
 MAX_STARTS: Final = 64
 # Of frames: a place in a lane, or how many.
@@ -35,7 +36,8 @@ class BacklogRange(msgspec.Struct, frozen=True, array_like=True):
     """Packets of one start that wait at the agent: numbers first to last, their frames, age of the oldest.
 
     `position`: how many frames the start had put into the lane before them; None where that is not known,
-    because they were made by an agent that did not count them.
+    because they were made by an agent that did not count them. `activation`: what they are carried for, as
+    the last marker before them says, None where that is none; no range has packets of two.
     """
 
     start_id: StartId
@@ -44,6 +46,7 @@ class BacklogRange(msgspec.Struct, frozen=True, array_like=True):
     position: Position | None
     frames: Position
     age_seconds: AgeSeconds | None
+    activation: ActivationName | None = None
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -73,11 +76,15 @@ class LaneHello(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LanesHello(ControlMessageBase, frozen=True, tag="lanes"):
-    """Opens lanes on a data connection; a lane's index is its place in all lanes opened so far."""
+    """Opens lanes on a data connection; a lane's index is its place in all lanes opened so far.
+
+    `ages`: the agent answers pings there by the ages of its packets.
+    """
 
     start_id: StartId
     lanes: Annotated[list[LaneHello], Meta(max_length=MAX_LANES)]
     protocol: Version = 1
+    ages: bool = False
 
 
 class StartBooks(msgspec.Struct, frozen=True, array_like=True):
@@ -96,11 +103,13 @@ class LanesWelcome(ControlMessageBase, frozen=True, tag="lanes_welcome"):
     """For each lane just opened: each number of this start up to `taken_through` is stored for good.
 
     `books`: for each lane, what the server has of each start that its hello named; nothing in version 1.
+    `ages`: it pings, and takes ages.
     """
 
     taken_through: Annotated[list[TakenThrough], Meta(max_length=MAX_LANES)]
     max_packet_bytes: PacketBytes
     books: Annotated[list[LaneBooks], Meta(max_length=MAX_LANES)] = msgspec.field(default_factory=list)
+    ages: bool = False
 
 
 class _Range1(msgspec.Struct, frozen=True, array_like=True):

@@ -35,6 +35,7 @@ class PacketKind(IntEnum):
     SIGNALS = 2
     GAP = 3
     CLOCK = 4
+    MARKER = 5
 
 
 class PacketNumber(NamedTuple):

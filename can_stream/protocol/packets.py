@@ -38,6 +38,7 @@ from can_stream.protocol.columns import (
     take_slots,
 )
 from can_stream.protocol.errors import PacketError
+from can_stream.protocol.marker import Marker, put_marker, take_marker
 from can_stream.protocol.packet_head import (
     LAST_TIME_NS,
     MAX_PACKET_BYTES,
@@ -47,6 +48,7 @@ from can_stream.protocol.packet_head import (
     PacketKind,
     PacketNumber,
     Times,
+    head_of,
     put_batch_header,
     put_header,
     take_head,
@@ -124,7 +126,7 @@ class Gap(Struct, frozen=True):
     last_ns: int | None = None
 
 
-Body: TypeAlias = FrameBatch | SignalBatch | Gap | ClockRecord
+Body: TypeAlias = FrameBatch | SignalBatch | Gap | ClockRecord | Marker
 
 
 class Packet(Struct, frozen=True):
@@ -149,7 +151,7 @@ class Packet(Struct, frozen=True):
         """Rows of a batch, frames missing in a gap (None: unknown), 0 of what is neither."""
         if isinstance(self.body, Gap):
             return self.body.frames
-        return 0 if isinstance(self.body, ClockRecord) else len(self.body)
+        return 0 if isinstance(self.body, ClockRecord | Marker) else len(self.body)
 
 
 _KINDS: Final = {
@@ -157,6 +159,7 @@ _KINDS: Final = {
     SignalBatch: PacketKind.SIGNALS,
     Gap: PacketKind.GAP,
     ClockRecord: PacketKind.CLOCK,
+    Marker: PacketKind.MARKER,
 }
 
 
@@ -244,6 +247,23 @@ def encode_clock(number: PacketNumber, record: ClockRecord, position: int | None
     return bytes(out)
 
 
+def encode_marker(number: PacketNumber, marker: Marker, position: int | None = None) -> bytes:
+    """A packet that says which activation the frames behind it are carried for."""
+    out = put_header(PacketKind.MARKER, number, position)
+    if position is not None:
+        put_varint(out, 0)
+    put_marker(out, marker)
+    return bytes(out)
+
+
+def without_marker(data: bytes) -> bytes:
+    """The same packet for a side that knows no markers: a gap of nothing in the place of one. PacketError."""
+    if data[1:2] != bytes((PacketKind.MARKER,)):
+        return data
+    head = head_of(data)
+    return encode_gap(head.number, Gap(GapReason.SOURCE, head.number.seq, 0), head.position)
+
+
 def decode_packet(data: bytes) -> Packet:
     """Any packet. Raises PacketError."""
     if len(data) > MAX_PACKET_BYTES:
@@ -257,8 +277,8 @@ def decode_packet(data: bytes) -> Packet:
         body = _take_signals(reader, times)
     elif head.kind == PacketKind.GAP:
         body = _take_gap(reader, head)
-    elif head.kind == PacketKind.CLOCK:
-        body = take_clock(reader)
+    elif head.kind in (PacketKind.CLOCK, PacketKind.MARKER):
+        body = _take_record(reader, head)
     else:
         raise PacketError(f"packet kind {head.kind} is unknown", 1)
     reader.end()
@@ -324,6 +344,12 @@ def _take_gap(reader: Reader, head: PacketHead) -> Gap:
     if head.position is not None and head.rows != (frames or 0):
         raise PacketError(f"gap of {frames} frames, {head.rows} by its header", at)
     return Gap(GapReason(reason), first_seq, frames, first_ns, last_ns)
+
+
+def _take_record(reader: Reader, head: PacketHead) -> ClockRecord | Marker:
+    if head.rows:
+        raise PacketError(f"a record that stands for {head.rows} frames")
+    return take_clock(reader) if head.kind == PacketKind.CLOCK else take_marker(reader)
 
 
 def _take_optional(reader: Reader) -> int | None:

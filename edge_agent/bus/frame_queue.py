@@ -29,7 +29,10 @@ class QueueCounts(Struct, frozen=True):
 
 
 class FrameQueue:
-    """Batches from the reading thread to the event loop, bounded in frames; what does not fit is counted."""
+    """Batches from the reading thread to the event loop, bounded in frames; what does not fit is counted.
+
+    `taken_born_ns`: no frame that was taken last came before that moment of CLOCK_BOOTTIME; 0: unknown.
+    """
 
     def __init__(self, limit_frames: int) -> None:
         self._limit_frames = limit_frames
@@ -38,6 +41,8 @@ class FrameQueue:
         self._frames = 0
         self._read = 0
         self._lost: dict[LossPlace, int] = dict.fromkeys(LOSS_PLACES, 0)
+        self._born_ns: int | None = None
+        self.taken_born_ns = 0
         self._lock = threading.Condition()
 
     def counts(self) -> QueueCounts:
@@ -45,9 +50,10 @@ class FrameQueue:
         with self._lock:
             return QueueCounts(self._read, dict(self._lost), self._frames)
 
-    def put(self, batch: FrameBatch) -> int:
+    def put(self, batch: FrameBatch, born_ns: int = 0) -> int:
         """Appends `batch` as far as there is room; returns how many frames had to be dropped."""
         with self._lock:
+            self._note_born(born_ns)
             self._read += len(batch)
             room = max(self._limit_frames - self._frames, 0)
             if room:
@@ -62,11 +68,12 @@ class FrameQueue:
         with self._lock:
             self._drop(loss)
 
-    def put_when_room(self, batch: FrameBatch, stop: threading.Event) -> None:
+    def put_when_room(self, batch: FrameBatch, stop: threading.Event, born_ns: int = 0) -> None:
         """Appends `batch` once little enough waits in the queue; gives up when `stop` is set."""
         with self._lock:
             while self._frames >= self._ready_frames and not stop.is_set():
                 self._lock.wait(0.1)
+            self._note_born(born_ns)
             self._read += len(batch)
             self._append(batch)
 
@@ -75,9 +82,13 @@ class FrameQueue:
         with self._lock:
             items = list(self._items)
             self._items.clear()
+            self.taken_born_ns, self._born_ns = self._born_ns or 0, None
             self._frames = 0
             self._lock.notify_all()
             return items
+
+    def _note_born(self, born_ns: int) -> None:
+        self._born_ns = born_ns if self._born_ns is None else min(self._born_ns, born_ns)
 
     def _append(self, batch: FrameBatch) -> None:
         self._items.append(batch)

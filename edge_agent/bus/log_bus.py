@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from can_stream.errors import LogError
 from can_stream.frames.batches import FrameBatch, empty_batch
 from can_stream.logs.log_reader import open_log
+from edge_agent.bus.source import FoundEmpty
 from edge_agent.config.dongle import LogOptions
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.clock import Clock
@@ -45,6 +46,8 @@ class LogBus:
         self._last_read_seconds = float("-inf")
         self._wall_offset_ns: int | None = None
         self._earlier_malformed = 0
+        self._found_empty = FoundEmpty()
+        self._found_empty.empty(self._clock.boottime_ns())
         self._begin_lap()
 
     @property
@@ -57,6 +60,11 @@ class LogBus:
         """Lines that could not be read, over all laps."""
         return self._earlier_malformed + self._reader.unreadable
 
+    @property
+    def born_ns(self) -> int:
+        """See `Aged`: what it plays comes to be when it is due."""
+        return self._found_empty.born_ns
+
     def read(self, timeout_seconds: float) -> FrameBatch:
         """The frames that are due by now. Raises SourceEndedError after the last, or SourceError."""
         if not len(self._rest):
@@ -65,8 +73,12 @@ class LogBus:
         self._wait_for_beat(timeout_seconds)
         window = self._rest[:_MAX_ROWS]
         while True:
-            now_seconds = self._clock.monotonic_seconds()
+            looked_ns, now_seconds = self._clock.boottime_ns(), self._clock.monotonic_seconds()
             rows, wait_seconds, due_ns = self._pacer.due_rows(window.timestamp_ns, now_seconds)
+            if rows:
+                self._found_empty.reads()
+            if rows < len(window) or self._pacer.speed is None:  # else more of it may be due
+                self._found_empty.empty(looked_ns)
             if rows or now_seconds >= deadline_seconds:
                 break
             self._clock.sleep(min(wait_seconds, deadline_seconds - now_seconds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,17 +17,25 @@ from can_stream.frames.batches import (
 )
 from edge_agent.bus.driver_errors import open_failure, read_failure, unknown_interface
 from edge_agent.bus.driver_times import TimestampMapper
+from edge_agent.bus.source import FoundEmpty
 from edge_agent.config.dongle import LISTEN_ONLY_OPTIONS, DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.transmit.own_frames import ComeBack
 
 if TYPE_CHECKING:
     import can
+
+    from edge_agent.transmit.python_can_writer import PythonCanWriter
 
 _MAX_ROWS: Final = 2_000
 _MAX_GARBAGE: Final = 10
 _MAX_STAMP_SECONDS: Final = 9e9  # the year 2255; int64 nanoseconds end in 2262
 _FD_LENGTHS: Final = frozenset(FD_LENGTHS)
+
+# Of interfaces where it was tried; of any other, what the driver takes is given back by us, as taken.
+COME_BACK: Final[Mapping[str, ComeBack]] = {"virtual": "marked", "udp_multicast": "unmarked"}
+_LOOK_AGAIN_SECONDS: Final = 0.02
 
 Row = tuple[int, int, int, int, bytes]
 
@@ -34,8 +43,8 @@ Row = tuple[int, int, int, int, bytes]
 class PythonCanBus:
     """An opened bus of python-can. The constructor opens it and raises SourceError.
 
-    Own messages are not received: this version transmits nothing. Timestamps are the driver's, brought
-    to the wall clock by `TimestampMapper`, to the microsecond that python-can's floats can hold.
+    Timestamps are the driver's, brought to the wall clock by `TimestampMapper`, to the microsecond that
+    python-can's floats can hold. Frames that its writer has written have `FrameFlag.TX`.
     """
 
     can_wait = False
@@ -45,9 +54,17 @@ class PythonCanBus:
         self._clock = clock or Clock()
         self._mapper = TimestampMapper()
         self._pending: SourceError | None = None
+        self._found_empty = FoundEmpty()
         self._garbage_in_a_row = 0
         self._malformed = 0
         self._bus = _open_bus(dongle)
+        self._come_back = COME_BACK.get(dongle.interface, "never")
+        self._writer = self._new_writer(dongle) if dongle.mode == "normal" else None
+
+    @property
+    def writer(self) -> PythonCanWriter | None:
+        """Who writes to it; None where the dongle only listens."""
+        return self._writer
 
     @property
     def info(self) -> str:
@@ -59,11 +76,29 @@ class PythonCanBus:
         """Frames with too little data or impossible ids or lengths, and what the driver could not parse."""
         return self._malformed
 
+    @property
+    def born_ns(self) -> int:
+        """See `Aged`."""
+        return self._found_empty.born_ns
+
     def read(self, timeout_seconds: float) -> FrameBatch:
         """What has arrived: waits for the first frame, takes what else is there. Raises SourceError."""
+        if self._writer is None:
+            return self._read(timeout_seconds)
+        if self._come_back == "never":  # what the driver has taken wakes nobody
+            timeout_seconds = min(timeout_seconds, _LOOK_AGAIN_SECONDS)
+        return self._writer.marked(self._read(timeout_seconds), self._clock.wall_ns())
+
+    def _new_writer(self, dongle: DongleSection) -> PythonCanWriter:
+        from edge_agent.transmit.python_can_writer import PythonCanWriter  # noqa: PLC0415 - memory
+
+        return PythonCanWriter(self._bus, dongle.channel, fd=dongle.fd, come_back=self._come_back)
+
+    def _read(self, timeout_seconds: float) -> FrameBatch:
         self._raise_pending()
         messages: list[can.Message] = []
         message = self._receive(timeout_seconds)
+        self._found_empty.reads()
         while message is not None:
             messages.append(message)
             message = self._receive(0) if len(messages) < _MAX_ROWS else None
@@ -73,7 +108,9 @@ class PythonCanBus:
         return self._batch_of(messages)
 
     def close(self) -> None:
-        """Closes the bus, whatever its driver says."""
+        """Closes the bus, whatever its driver says, when nobody is writing to it."""
+        if self._writer is not None:
+            self._writer.close()
         with suppress(Exception):  # the device may be gone, which was told when reading failed
             self._bus.shutdown()
         # python-can's slcan leaves a port that is gone open, and then it comes back under a new name.
@@ -88,6 +125,7 @@ class PythonCanBus:
             raise self._pending
 
     def _receive(self, timeout_seconds: float) -> can.Message | None:
+        looked_ns = self._clock.boottime_ns()
         try:
             message = self._bus.recv(timeout_seconds)
         except (ValueError, LookupError) as error:  # what the driver could not parse
@@ -99,7 +137,9 @@ class PythonCanBus:
         except Exception as error:  # drivers raise what they like
             self._pending = read_failure(error, self._interface, self._channel)
             return None
-        if message is not None:
+        if message is None:
+            self._found_empty.empty(looked_ns)
+        else:
             self._garbage_in_a_row = 0
         return message
 
@@ -153,6 +193,8 @@ def bus_arguments(dongle: DongleSection) -> dict[str, Any]:
     if dongle.mode == "listen_only" and dongle.interface in LISTEN_ONLY_OPTIONS:
         option, value = LISTEN_ONLY_OPTIONS[dongle.interface]
         arguments[option] = value
+    if dongle.mode == "normal" and COME_BACK.get(dongle.interface) == "marked":
+        arguments["receive_own_messages"] = True
     return arguments
 
 

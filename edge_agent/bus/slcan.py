@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from can_stream.frames.batches import FrameBatch, FrameFlag, empty_batch
 from edge_agent.bus.slcan_codec import Parsed, SlcanParser
 from edge_agent.bus.slcan_flags import LOSSES, AdapterFlag, trouble, trouble_of_state
-from edge_agent.bus.slcan_lines import ReplyKind
+from edge_agent.bus.slcan_lines import Reply, ReplyKind
 from edge_agent.bus.slcan_port import SlcanPort
 from edge_agent.bus.slcan_words import Unread, form_text
-from edge_agent.bus.source import Dropped, Item
+from edge_agent.bus.source import Dropped, Item, LinesBorn
 from edge_agent.config.bit_rates import BITRATE_COMMANDS, DATA_BITRATE_COMMANDS
 from edge_agent.config.dongle import DongleSection
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
 from edge_agent.state import State, StatusCode
+
+if TYPE_CHECKING:
+    from edge_agent.transmit.slcan_writer import SlcanWriter
 
 _PATIENCE_SECONDS: Final = 0.2
 # For an adapter that has left a command unanswered.
@@ -37,6 +41,7 @@ _GARBAGE_SECONDS: Final = 10.0
 
 # CR or BELL in a line of its own; the same, or a line with something in it.
 _ACKNOWLEDGEMENT: Final = re.compile(rb"(?<![^\r\n\a])[\r\a]")
+_LINE_ENDS: Final = (b"\r", b"\n", b"\a")
 # What is said to `V` and `N`: a line that begins so, for frames may come meanwhile.
 _SENTENCES: Final = {
     command: re.compile(
@@ -76,8 +81,10 @@ class SlcanBus:
         self._trouble: tuple[str, str] | None = None
         self._unanswered = 0
         self._answers_status = False
+        self._lines_born = LinesBorn()
         self._answered = set() if answered is None else answered
         self._port = self._opened_port()
+        self._writer = self._new_writer() if dongle.mode == "normal" else None
         try:
             self._set_up()
             if self._is_mute and dongle.channel in self._answered:
@@ -109,6 +116,11 @@ class SlcanBus:
         return text
 
     @property
+    def writer(self) -> SlcanWriter | None:
+        """Who writes to the adapter; None where the dongle only listens."""
+        return self._writer
+
+    @property
     def malformed(self) -> int:
         """Lines that are no frame and no reply: what noise has hit, and impossible frames."""
         return self._unread.lines
@@ -117,6 +129,11 @@ class SlcanBus:
     def malformed_example(self) -> str:
         """The newest of them, "" where there is none."""
         return self._unread.example
+
+    @property
+    def born_ns(self) -> int:
+        """See `Aged`."""
+        return self._lines_born.born_ns
 
     def read(self, timeout_seconds: float) -> list[Item | State]:
         """What has arrived: waits for the first of it only. Raises SourceError."""
@@ -131,27 +148,37 @@ class SlcanBus:
         self._ask_status(now_seconds)
         received = self._port.read(timeout_seconds)
         if not received:
-            return items + self._changes(now_seconds)
+            return items + self._back((), empty_batch()) + self._changes(now_seconds)
         if self._answers_status:
             self._unanswered = 0
         if self._unread.fault != "garbage":
             self._again_at_seconds = None
         now_ns = self._clock.wall_ns()
         parsed = self._parser.parse(received, now_ns)
+        self._lines_born.read(
+            self._port.found_empty.born_ns,
+            ends_line=any(end in received for end in _LINE_ENDS),
+            is_inside_line=self._parser.is_inside_line,
+        )
         if len(parsed.frames):
             items.append(parsed.frames)
+        items += self._back(parsed.replies, parsed.frames)
         items += self._news(parsed, now_ns)
         self._take_unread(parsed, received)
         return items + self._changes(now_seconds)
 
     def close(self) -> None:
-        """Takes the adapter off the bus and closes the port."""
+        """Takes the adapter off the bus and closes the port, when nobody is writing to it."""
+        if self._writer is not None:
+            self._writer.close()
         with suppress(SourceError):  # it may be gone, which was told when reading failed
             self._port.write("C")
         self._port.close()
 
     def _set_up(self) -> None:
         self._is_mute, self._patience_seconds = True, _PATIENCE_SECONDS
+        if self._writer is not None:
+            self._writer.pause()
         self._acknowledged("C")
         self._port.discard(_QUIET_SECONDS)
         self._version = self._sentence("V")
@@ -167,6 +194,8 @@ class SlcanBus:
         self._status_at_seconds = self._clock.monotonic_seconds()
         self._unread.begin(self._status_at_seconds)
         self._status_ns = self._clock.wall_ns()
+        if self._writer is not None:
+            self._writer.resume(is_mute=self._is_mute)
 
     def _steps(self) -> Iterator[_Step]:
         dongle = self._dongle
@@ -216,7 +245,31 @@ class SlcanBus:
             return
         self._status_at_seconds = now_seconds + _ANSWER_SECONDS
         self._unanswered += 1
-        self._port.write("F")
+        if self._writer is None:
+            self._port.write("F")
+        else:
+            self._writer.ask(self._port.write)
+
+    def _new_writer(self) -> SlcanWriter:
+        from edge_agent.transmit.slcan_writer import SlcanWriter  # noqa: PLC0415 - memory
+
+        clock, dongle = self._clock, self._dongle
+        return SlcanWriter(dongle.channel, self._port.put, clock.monotonic_seconds, fd=dongle.fd)
+
+    def _back(self, replies: Sequence[Reply], frames: FrameBatch) -> list[Item | State]:
+        """What was written, and the adapter has taken by what it says."""
+        if self._writer is None:
+            return []
+        from edge_agent.transmit.slcan_writer import Answer  # noqa: PLC0415 - as above
+
+        kinds = {
+            ReplyKind.SENT: Answer.TAKEN, ReplyKind.DONE: Answer.DONE,
+            ReplyKind.REFUSED: Answer.REFUSED, ReplyKind.STATUS: Answer.STATUS,
+        }  # fmt: skip
+        answers = [kinds[reply.kind] for reply in replies if reply.kind in kinds]
+        own = frames[(frames.flags & FrameFlag.TX) != 0]
+        back = self._writer.take(answers, own, self._clock.wall_ns())
+        return [back] if len(back) else []
 
     def _news(self, parsed: Parsed, now_ns: int) -> Iterator[Item | State]:
         """What the adapter's answers to `F` tell, and what it tells unasked."""

@@ -158,10 +158,14 @@ class _Columns(Struct, frozen=True, eq=False):
 
 
 class _Others(Struct):
-    """The lines that are no frames in plain form, and those of them that are frames all the same."""
+    """The lines that are no frames in plain form, and those of them that are frames all the same.
+
+    `own`: the lines whose frames the adapter has sent itself.
+    """
 
     replies: list[Reply]
     frames: dict[int, bytes]
+    own: set[int]
     unread: list[bytes]
     remarks: list[bytes]
 
@@ -181,6 +185,11 @@ class SlcanParser:
         self._unfinished = b""
         self._digits = 0
 
+    @property
+    def is_inside_line(self) -> bool:
+        """Whether a line has begun that has not ended."""
+        return bool(self._unfinished)
+
     def parse(self, received: bytes, now_ns: int) -> Parsed:
         """The lines that end in `received`, which arrived at this time of the wall clock.
 
@@ -195,7 +204,9 @@ class SlcanParser:
             return Parsed(self._frames(columns, now_ns), ())
         others = _look_at(text, block, columns.rows)
         if others.frames:
-            columns = _frames_in(_in_plain_form(text, columns.rows, others.frames), self._digits)
+            is_frame = columns.rows
+            columns = _frames_in(_in_plain_form(text, is_frame, others.frames), self._digits)
+            _mark_own(columns, is_frame, others)
             self._take(others.remarks)
         return Parsed(self._frames(columns, now_ns), tuple(others.replies), tuple(others.unread))
 
@@ -306,7 +317,7 @@ def _tails(
 
 def _look_at(text: TextBlock, block: bytes, is_frame: Mask) -> _Others:
     """What the lines are that are no frames in plain form."""
-    others = _Others([], {}, [], [])
+    others = _Others([], {}, set(), [], [])
     for index in np.flatnonzero(~is_frame).tolist():
         line, end = text.line(index), int(text.line_feed[index] - text.start[0])
         reply = reply_in(line, block[end : end + 1])
@@ -316,6 +327,7 @@ def _look_at(text: TextBlock, block: bytes, is_frame: Mask) -> _Others:
             found = plain_frame(line)
             if found is not None and _is_possible(found.line):
                 others.frames[index] = found.line
+                others.own |= {index} if found.is_own else set()
                 others.remarks += [found.remark] if found.remark else []
             if index not in others.frames or found is None or found.hides_another:
                 others.unread.append(line[:_MAX_EXAMPLE_BYTES])
@@ -335,3 +347,11 @@ def _in_plain_form(text: TextBlock, is_frame: Mask, others: dict[int, bytes]) ->
         if is_frame[index] or index in others
     ]
     return TextBlock(b"\n".join(lines) + b"\n")
+
+
+def _mark_own(columns: _Columns, is_frame: Mask, others: _Others) -> None:
+    """Those that the adapter has sent itself have `FrameFlag.TX`."""
+    if others.own:
+        lines = [index for index in range(len(is_frame)) if is_frame[index] or index in others.frames]
+        is_own = np.isin(np.array(lines)[columns.rows], list(others.own))
+        columns.flags[is_own] |= np.uint8(FrameFlag.TX)

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FD_LENGTHS
 
@@ -76,11 +77,13 @@ class PlainFrame(Struct, frozen=True):
     """`line`: letter, identifier, length code, data and digits behind it, without anything between.
 
     `remark`: what else stands behind it. `hides_another`: that looks like a frame whose line end was lost.
+    `is_own`: the adapter says of it that it has sent it itself.
     """
 
     line: bytes
     remark: bytes
     hides_another: bool
+    is_own: bool = False
 
 
 def reply_in(line: bytes, terminator: bytes) -> Reply | None:
@@ -100,8 +103,13 @@ def reply_in(line: bytes, terminator: bytes) -> Reply | None:
 def plain_frame(line: bytes) -> PlainFrame | None:
     """The frame in a line; None where there is none."""
     text = line.lstrip(_LEFTOVERS)
-    if text[:1] in (b"z", b"Z") and text[1:2] in _STANDARD + _EXTENDED:
-        text = text[1:]
+    if text[:1] in (b"z", b"Z") and text[1:2] and text[1:2] in _STANDARD + _EXTENDED:
+        found = _frame(text[1:])
+        return None if found is None else replace(found, is_own=True)
+    return _frame(text)
+
+
+def _frame(text: bytes) -> PlainFrame | None:
     letter = text[:1]
     if not letter or letter not in _STANDARD + _EXTENDED:
         return None

@@ -14,8 +14,10 @@ from typing import Final
 import serial
 
 from edge_agent.bus.driver_errors import open_failure, read_failure
+from edge_agent.bus.source import FoundEmpty
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
+from edge_agent.transmit.writer import write_failure
 
 _READ_BYTES: Final = 65_536
 _MAX_READS: Final = 64
@@ -32,6 +34,7 @@ class SlcanPort:
         self._clock = clock
         self._held = b""
         self._gone: BaseException | None = None
+        self.found_empty = FoundEmpty()
         try:
             self._port = serial.Serial(
                 channel, serial_baudrate, timeout=0, write_timeout=_WRITE_TIMEOUT_SECONDS, exclusive=True
@@ -49,9 +52,12 @@ class SlcanPort:
         That the port has gone is said once what came before has been read.
         """
         pieces, self._held = [self._held], b""
-        wait_ms = 0.0 if pieces[0] else timeout_seconds * 1000
+        if pieces[0]:  # it was there before the last look
+            self.found_empty.empty(0)
+        wait_ms = 0.0 if pieces[0] or self._is_there() else timeout_seconds * 1000
+        self.found_empty.reads()
         for _ in range(_MAX_READS):
-            if self._gone is not None or not self._poll.poll(wait_ms):
+            if self._gone is not None or not (self._poll.poll(wait_ms) if wait_ms else self._is_there()):
                 break
             pieces.append(self._read_piece())
             wait_ms = 0.0
@@ -66,6 +72,15 @@ class SlcanPort:
             self._port.write(command.encode("ascii") + b"\r")
         except OSError as error:  # those of pyserial are of this kind
             raise read_failure(error, "slcan", self._channel) from error
+
+    def put(self, content: bytes) -> int:
+        """How many of these bytes there is room for; it does not wait. Raises SourceError."""
+        try:
+            return os.write(self._port.fileno(), content) if content else 0
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise write_failure(error.strerror or str(error), self._channel) from error
 
     def ask(self, command: str, answer: re.Pattern[bytes], timeout_seconds: float) -> re.Match[bytes] | None:
         """Sends a command; its answer, or None after silence. Raises SourceError.
@@ -95,6 +110,13 @@ class SlcanPort:
         """Closes the port, gone or not."""
         with suppress(OSError):
             self._port.close()
+
+    def _is_there(self) -> bool:
+        looked_ns = self._clock.boottime_ns()
+        if self._poll.poll(0):
+            return True
+        self.found_empty.empty(looked_ns)
+        return False
 
     def _read_piece(self) -> bytes:
         try:

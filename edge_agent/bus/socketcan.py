@@ -11,25 +11,28 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from can_stream.frames.batches import EXTENDED_ID_MASK, STANDARD_ID_MASK
 from edge_agent.bus.driver_errors import open_failure, read_failure
 from edge_agent.bus.socketcan_frames import (
-    CANFD_MTU,
     SO_RXQ_OVFL,
     SO_TIMESTAMPNS,
     OverflowCounter,
     Received,
     ReceiveSlots,
 )
-from edge_agent.bus.source import Dropped, Item
+from edge_agent.bus.source import Dropped, FoundEmpty, Item, Source
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.errors import LinkError, SourceError
 from edge_agent.host.can_link import read_can_link
 from edge_agent.host.can_set_up import set_up_by_hand
 from edge_agent.host.clock import Clock
+from edge_agent.host.kernel_frames import CANFD_MTU
+
+if TYPE_CHECKING:
+    from edge_agent.transmit.socketcan_writer import SocketCanWriter
 
 # linux/can/raw.h, linux/can.h; Python 3.11 does not name all of them.
 _CAN_RAW_FILTER: Final = 1
@@ -45,6 +48,9 @@ _SIOCGIFMTU: Final = 0x8921
 # A beat of a full bus.
 _SLOTS: Final = 512
 _MAX_CALLS: Final = 8
+# A buffer that was not found empty for so long is read until it is: how old its frames are would be unknown.
+_LONGEST_UNPROVEN_NS: Final = 100_000_000
+_MOST_CALLS: Final = 64
 # The kernel doubles it and counts some 770 bytes per frame: 2.7 s of a full bus of 1 Mbit/s.
 _RECEIVE_BUFFER_BYTES: Final = 8 << 20
 _BEAT_SECONDS: Final = 0.05
@@ -77,6 +83,7 @@ class SocketCanBus:
         self._clock = clock or Clock()
         self._slots = ReceiveSlots(_SLOTS)
         self._overflows = OverflowCounter()
+        self._found_empty = FoundEmpty()
         self._last_ns: int | None = None
         self._pending: SourceError | None = None
         self._malformed = 0
@@ -90,6 +97,12 @@ class SocketCanBus:
         self._buffer_bytes = _raise_receive_buffer(self._socket)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+        self._writer = self._opened_writer() if dongle.mode == "normal" else None
+
+    @property
+    def writer(self) -> SocketCanWriter | None:
+        """Who writes to its socket; None where the dongle or its interface only listens."""
+        return self._writer
 
     @property
     def info(self) -> str:
@@ -110,8 +123,28 @@ class SocketCanBus:
         """Frames of impossible length, which other programs may send on a virtual interface."""
         return self._malformed
 
+    @property
+    def born_ns(self) -> int:
+        """See `Aged`."""
+        return self._found_empty.born_ns
+
+    def follows(self, before: Source) -> None:
+        """See `Following`."""
+        if isinstance(before, SocketCanBus) and before.writer is not None and self._writer is not None:
+            self._writer.follows(before.writer)
+
+    def give_everything(self) -> None:
+        """The kernel filters no more. Raises SourceError."""
+        every = struct.pack("=II", 0, 0)
+        try:
+            self._socket.setsockopt(socket.SOL_CAN_RAW, _CAN_RAW_FILTER, every)
+        except OSError as error:
+            raise _read_failure(error, self._dongle) from error
+
     def read(self, timeout_seconds: float) -> list[Item]:
         """What has arrived, losses in their places: waits for the first frame only. Raises SourceError."""
+        if self._writer is not None:
+            self._writer.prove()
         items = self._drain()
         if not items and self._pending is None:
             self._poll.poll(timeout_seconds * 1000)
@@ -122,20 +155,50 @@ class SocketCanBus:
         return items
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Closes the socket, when nobody is writing to it."""
+        if self._writer is not None:
+            self._writer.close()
         with suppress(OSError):
             self._socket.close()
 
+    def _opened_writer(self) -> SocketCanWriter | None:
+        from edge_agent.transmit.socketcan_writer import SocketCanWriter  # noqa: PLC0415 - memory
+
+        try:
+            link = read_can_link(self._channel)
+        except LinkError:
+            link = None
+        if link is not None and link.listen_only:
+            return None
+        return SocketCanWriter(self._socket, self._channel, fd=self._dongle.fd, link=link)
+
     def _drain(self) -> list[Item]:
         items: list[Item] = []
-        for _ in range(_MAX_CALLS):
+        found_empty = self._found_empty
+        for call in range(_MOST_CALLS):
             had_failed = self._pending is not None
+            looked_ns = self._clock.boottime_ns()
+            if call >= _MAX_CALLS and looked_ns - found_empty.last_ns < _LONGEST_UNPROVEN_NS:
+                break
             count = self._receive()
+            if count and self._writer is not None:
+                self._tell(self._writer, count)
             if count:
+                if not items:
+                    found_empty.reads()
                 items += self._items(self._slots.take_received(count, self._clock.wall_ns()))
             if count < _SLOTS and (had_failed or self._pending is None):
+                found_empty.empty(looked_ns)
                 break
         return items
+
+    def _tell(self, writer: SocketCanWriter, count: int) -> None:
+        """Its writer, of the first `count` frames in the slots: how many are its own, whether others send."""
+        own, is_neighbour = self._slots.sent_here(count)
+        if own:
+            writer.echoed(own)
+        if is_neighbour:
+            writer.has_neighbours = True
 
     def _receive(self) -> int:
         """How many frames are in the slots now. An error is kept: frames may still be queued behind it."""
@@ -143,7 +206,11 @@ class SocketCanBus:
         if count >= 0:
             return count
         number = ctypes.get_errno()
+        if self._writer is not None and self._writer.failed_by:
+            number = self._writer.failed_by
         if number not in (errno.EAGAIN, errno.EINTR):
+            if self._writer is not None:
+                self._writer.failed_by = number
             self._pending = _read_failure(OSError(number, os.strerror(number)), self._dongle)
         return 0
 

@@ -1,13 +1,11 @@
 """What recvmmsg(2) leaves in memory for a raw CAN socket, as batches of frames.
 
-Layouts: recvmmsg(2), cmsg(3), linux/can.h. `long`, `size_t` and pointers have one size on every Linux ABI
-that Python runs on, and aligned numpy structures are laid out as C lays them out, so the same descriptions
-hold for 64 and 32 bit: see `kernel_layouts`.
+Layouts: `kernel_frames`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
@@ -23,62 +21,28 @@ from can_stream.frames.batches import (
     FrameFlag,
 )
 from can_stream.protocol.clock_record import WALL_PERIOD_SECONDS
+from edge_agent.host.kernel_frames import (
+    CAN_MTU,
+    CANFD_BRS,
+    CANFD_ESI,
+    CANFD_MTU,
+    FRAME,
+    MSG_CONFIRM,
+    MSG_DONTROUTE,
+    NATIVE,
+    KernelLayouts,
+    Rows,
+    addresses,
+)
 
-CAN_MTU: Final = 16  # struct can_frame
-CANFD_MTU: Final = 72  # struct canfd_frame
 SOL_SOCKET: Final = 1
 # asm-generic/socket.h: SO_TIMESTAMPNS_OLD, whose timestamps are two `long`; _NEW has 64 bits everywhere.
 SO_TIMESTAMPNS: Final = 35
 SO_RXQ_OVFL: Final = 40
 MSG_TRUNC: Final = 0x20
-MSG_CONFIRM: Final = 0x800  # on a CAN socket: the echo of a frame that this socket sent
 
 _MAX_LENGTH_CODE: Final = 15
-_CANFD_BRS: Final = 1
-_CANFD_ESI: Final = 2
 
-Rows = NDArray[Any]
-
-
-class KernelLayouts(Struct, frozen=True):
-    """`message` is struct mmsghdr, `vector` struct iovec, `control` a message's room for control messages."""
-
-    message: np.dtype[np.void]
-    vector: np.dtype[np.void]
-    control: np.dtype[np.void]
-
-
-def kernel_layouts(word: type[np.unsignedinteger[Any]], long: type[np.signedinteger[Any]]) -> KernelLayouts:
-    """The structures of an ABI with these types for `size_t` and `long`."""
-    header = [("length", word), ("level", np.int32), ("type", np.int32)]
-    stamp = [*header, ("seconds", long), ("nanoseconds", long)]
-    overflow = [*header, ("frames", np.uint32)]
-    message = [
-        ("name", word), ("name_length", np.uint32), ("vectors", word), ("vector_count", word),
-        ("control", word), ("control_length", word), ("flags", np.int32),
-    ]  # fmt: skip
-    # The kernel writes the timestamp first. On 32 bit glibc adds the same with 64 bits at the end.
-    control = [
-        ("stamp", np.dtype(stamp, align=True)),
-        ("overflow", np.dtype(overflow, align=True)),
-        ("rest", np.uint8, 64),
-    ]
-    return KernelLayouts(
-        np.dtype([("header", np.dtype(message, align=True)), ("size", np.uint32)], align=True),
-        np.dtype([("base", word), ("length", word)], align=True),
-        np.dtype(control, align=True),
-    )
-
-
-NATIVE: Final = kernel_layouts(np.uintp, np.intp)
-# struct canfd_frame; struct can_frame is its beginning, with the raw length code in the last byte before
-# the data and nothing in `flags`.
-FRAME: Final = np.dtype(
-    [
-        ("can_id", np.uint32), ("length", np.uint8), ("flags", np.uint8), ("reserved", np.uint8),
-        ("raw_dlc", np.uint8), ("data", np.uint8, FD_DATA_BYTES),
-    ]
-)  # fmt: skip
 
 # The bits of a frame's first 8 bytes that are set in impossible frames and those with a raw length code.
 _ODD_HEAD: Final = np.array((0, 0xF0, 0, 0, 0xFF, [0] * 64), FRAME).reshape(1).view(np.uint64)[0]
@@ -97,9 +61,7 @@ _ID_MASK_OF_KIND: Final = np.array(
 )
 _FLAGS_OF_FD: Final = np.array(
     [
-        FrameFlag.FD
-        | (FrameFlag.BRS if bits & _CANFD_BRS else 0)
-        | (FrameFlag.ESI if bits & _CANFD_ESI else 0)
+        FrameFlag.FD | (FrameFlag.BRS if bits & CANFD_BRS else 0) | (FrameFlag.ESI if bits & CANFD_ESI else 0)
         for bits in range(4)
     ],
     np.uint8,
@@ -139,12 +101,12 @@ class ReceiveSlots:
         self.control = np.zeros(count, layouts.control)
         self.messages = np.zeros(count, layouts.message)
         self._vectors = np.zeros(count, layouts.vector)
-        self._vectors["base"] = _addresses(self.frames)
+        self._vectors["base"] = addresses(self.frames)
         self._vectors["length"] = FRAME.itemsize
         header = self.messages["header"]
-        header["vectors"] = _addresses(self._vectors)
+        header["vectors"] = addresses(self._vectors)
         header["vector_count"] = 1
-        header["control"] = _addresses(self.control)
+        header["control"] = addresses(self.control)
         header["control_length"] = self.control.itemsize
         self.address = int(self.messages.ctypes.data)
         self._stamp_end, self._overflow_end = _data_ends(layouts.control)
@@ -162,6 +124,12 @@ class ReceiveSlots:
         received = self._take_usual(count) if self._are_usual(count) else self._take_any(count, now_ns)
         self._written[:count] = self.control.itemsize
         return received
+
+    def sent_here(self, count: int) -> tuple[int, bool]:
+        """How many of the first `count` frames this socket has sent, and whether another program of this
+        machine has sent any."""
+        flags = self.messages["header"]["flags"][:count] & (MSG_DONTROUTE | MSG_CONFIRM)
+        return int(np.count_nonzero(flags & MSG_CONFIRM)), bool(np.count_nonzero(flags == MSG_DONTROUTE))
 
     def _are_usual(self, count: int) -> bool:
         """Whether all are classic, foreign, whole, with a timestamp and nothing else to say."""
@@ -264,10 +232,6 @@ def _data_ends(control: np.dtype[np.void]) -> tuple[int, int]:
     (stamp, stamp_at, *_), (overflow, overflow_at, *_) = control.fields["stamp"], control.fields["overflow"]
     assert overflow.fields is not None
     return stamp_at + stamp.itemsize, overflow_at + overflow.fields["frames"][1] + 4
-
-
-def _addresses(rows: Rows) -> NDArray[np.uintp]:
-    return np.uintp(rows.ctypes.data) + np.arange(len(rows), dtype=np.uintp) * np.uintp(rows.itemsize)
 
 
 def _usual_message(layouts: KernelLayouts, stamp_end: int) -> tuple[Rows, Rows]:

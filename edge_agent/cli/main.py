@@ -62,11 +62,24 @@ COMMANDS: Final = {
         "Say how the running agent stands, and where frames were lost.",
         ("edge-agent status", "edge-agent status --prometheus"),
     ),
+    "relay": Listed(
+        _MACHINE,
+        "edge_agent.cli.look.relay:relay",
+        "Say what groups put on the buses of this machine, or stop it.",
+        ("edge-agent relay", "edge-agent relay stop"),
+    ),
+    "relay show": Listed(
+        _MACHINE, "", "Say what is relayed to each dongle, or why not.", ("edge-agent relay show",)
+    ),
+    "relay stop": Listed(
+        _MACHINE, "", "Stop it, until it is started again.", ("edge-agent relay stop van7-can0",)
+    ),
+    "relay start": Listed(_MACHINE, "", "Let it go on.", ("edge-agent relay start van7-can0",)),
     "doctor": Listed(
         _MACHINE,
         "edge_agent.cli.look.doctor:doctor",
         "Say why there is no data, and what to do about it.",
-        ("edge-agent doctor --config agent.toml",),
+        ("edge-agent doctor --config agent.toml", "edge-agent doctor --relay --config agent.toml"),
     ),
     "enroll": Listed(
         _SET_UP,
@@ -88,6 +101,12 @@ COMMANDS: Final = {
         "edge_agent.cli.set_up.set_up_can:set_up_can",
         "Set CAN interfaces up as the configuration says.",
         ("edge-agent set-up-can --dry-run --config agent.toml",),
+    ),
+    "can-helper": Listed(
+        _SET_UP,
+        "edge_agent.cli.set_up.can_helper:can_helper",
+        "Empty queues of interfaces for the service, for systemd.",
+        ("edge-agent can-helper --config /etc/edge-agent/agent.toml",),
     ),
     "install": Listed(
         _SET_UP,

@@ -55,7 +55,10 @@ async def _run(config: AgentConfig, path: Path, signals: StopSignals) -> None:
     agent = Agent(config)
     signals.listen(stop.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, agent, path)
-    await agent.run(stop)
+    try:
+        await agent.run(stop)
+    except ConfigError as error:
+        raise ConfigError(error.problems, path) from None
 
 
 def _reload(agent: Agent, path: Path) -> None:

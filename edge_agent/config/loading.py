@@ -18,6 +18,7 @@ from can_stream.databases.options import DatabaseOptions
 from can_stream.protocol.identity import identifier_from, is_identifier
 from can_stream.strict_config import ConfigError, Problem
 from edge_agent.config.enrolling import enrol_command
+from edge_agent.config.scoping import scope_problems
 from edge_agent.config.sections import AgentConfig, AgentSection, dongle_id
 
 
@@ -57,7 +58,10 @@ def load_agent_config(
         raise ConfigError(error.problems + problems, path) from None
     if problems:
         raise ConfigError(problems, path)
-    return _with_ids(config, config.agent.id or default_agent_id, path.parent)
+    named = _with_ids(config, config.agent.id or default_agent_id, path.parent)
+    if found := [Problem(*one) for one in scope_problems(named.transmit, named.relay, named.dongles)]:
+        raise ConfigError(found, path)
+    return named
 
 
 def _token_file(document: Mapping[str, Any]) -> str | None:
@@ -104,9 +108,12 @@ def _with_ids(config: AgentConfig, agent_id: str, directory: Path) -> AgentConfi
         )
         for one in config.dongles
     ]
+    relay = config.relay
+    if relay.enable_file is not None:
+        relay = replace(relay, enable_file=str(directory / relay.enable_file))
     socket = config.agent.status_socket
     agent = AgentSection(agent_id, None if socket is None else str(directory / socket))
-    return replace(config, agent=agent, dongles=dongles)
+    return replace(config, agent=agent, dongles=dongles, relay=relay)
 
 
 def _database(directory: Path, named: str) -> str:

@@ -15,7 +15,10 @@ from can_stream.frames.batches import (
     STANDARD_ID_MASK,
     id_text,
 )
+from can_stream.protocol.control import MAX_DONGLES
+from can_stream.protocol.identity import Identifier
 from edge_agent.config.frame_filters import FrameFilter
+from edge_agent.config.gates import MAX_GATES, GateEntry
 
 MAX_ENTRIES: Final = 256
 _DIGITS: Final = frozenset("0123456789ABCDEFabcdef*")
@@ -29,10 +32,11 @@ class AllowEntry(FrameFilter, frozen=True):
     """Frames that may be transmitted: those of these ids, with this `data` where that is given.
 
     `data` is a byte per pair of digits, `*` in the place of a digit that may be any: "02 01 ** 0*". It fits
-    frames of exactly so many bytes, and no remote frame.
+    frames of exactly so many bytes, and no remote frame. `dongle`: to whose bus, None: to every one.
     """
 
     data: Annotated[str, Meta(max_length=256)] | None = None
+    dongle: Identifier | None = None
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """What is unclear: a permission must not mean more than it seems to."""
@@ -73,11 +77,12 @@ class AllowEntry(FrameFilter, frozen=True):
 
 
 class ReplayRule(msgspec.Struct, frozen=True):
-    """How relayed frames of one id are treated when they have waited."""
+    """How relayed frames of one id are treated when they have waited for `dongle`, None: for any."""
 
     id: int | str
     replay: Replay
     extended: bool | None = None
+    dongle: Identifier | None = None
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """What is no arbitration id."""
@@ -94,14 +99,16 @@ class ReplayRule(msgspec.Struct, frozen=True):
 
 
 Allow = Annotated[list[AllowEntry], Meta(max_length=MAX_ENTRIES)]
+Chosen = Annotated[list[Identifier], Meta(min_length=1, max_length=MAX_DONGLES)]
 
 
 class TransmitSection(msgspec.Struct, frozen=True):
-    """[transmit]: what commands may put on a bus of this gateway."""
+    """[transmit]: what commands may put on a bus of this gateway; `dongles`: on whose, None: on each."""
 
     mode: Permission = "off"
     allow: Allow = []
     max_frames_per_second: Annotated[float, Meta(gt=0, le=20_000)] = 100.0
+    dongles: Chosen | None = None
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """A list that contradicts the mode."""
@@ -109,13 +116,27 @@ class TransmitSection(msgspec.Struct, frozen=True):
 
 
 class RelaySection(msgspec.Struct, frozen=True):
-    """[relay]: what a group's other side may put on a bus of this gateway."""
+    """[relay]: what a group's other side may put on a bus of this gateway, and whether it gets its frames.
+
+    `source` None: where all of a dongle's frames are sent anyway. `dongles`: on whose bus, None: on each.
+    Where `gate` has entries, all of them must hold.
+    """
 
     transmit: Permission = "off"
     allow: Allow = []
     max_age_seconds: Annotated[float, Meta(gt=0, le=3600)] | None = None
     max_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    max_live_bus_load: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    source: bool | None = None
+    lease_seconds: Annotated[float, Meta(ge=0.5, le=10)] = 2.0
+    dry_run: bool = False
+    from_logs: bool = False
+    wake: bool = False
+    asleep_after_seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+    enable_file: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     policy: Annotated[list[ReplayRule], Meta(max_length=MAX_ENTRIES)] = []
+    gate: Annotated[list[GateEntry], Meta(max_length=MAX_GATES)] = []
+    dongles: Chosen | None = None
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """A list that contradicts `transmit`, no age, two rules for one id."""
@@ -126,20 +147,29 @@ class RelaySection(msgspec.Struct, frozen=True):
                 "is required where `transmit` is not off: old frames on a live bus are dangerous, "
                 "and only you know how old is too old",
             )
-        first: dict[tuple[int, bool], int] = {}
-        for index, rule in enumerate(self.policy):
-            if not list(rule.problems()) and first.setdefault(rule.key(), index) != index:
-                yield f"policy[{index}].id", f"has a rule already, policy[{first[rule.key()]}]"
+        yield from _policy_problems(self.policy)
 
 
 def permission_problems(
     transmit: TransmitSection, relay: RelaySection, modes: Iterable[tuple[str, str]]
 ) -> Iterable[tuple[str, str]]:
-    """A permission that no dongle could use, where `modes` are (interface, mode) of each.
+    """A permission that no dongle could use, and one for all of several, where `modes` are (interface, mode)
+    of each.
 
     One dongle in normal mode is enough: what of the others is listen-only never transmits all the same.
     """
-    if any(may_transmit(interface, mode) for interface, mode in modes):
+    able = sum(may_transmit(interface, mode) for interface, mode in modes)
+    if able > 1:
+        for name, permission, chosen in (
+            ("transmit", transmit.mode, transmit.dongles),
+            ("relay", relay.transmit, relay.dongles),
+        ):
+            if permission == "all" and chosen is None:
+                yield (
+                    f"{name}.dongles",
+                    f'is required: {able} dongles are in normal mode, and "all" must say for which of them',
+                )
+    if able:
         return
     for key, permission in (("transmit.mode", transmit.mode), ("relay.transmit", relay.transmit)):
         if permission != "off":
@@ -151,20 +181,25 @@ def may_transmit(interface: str, mode: str) -> bool:
     return mode == "normal" and interface != "log"
 
 
-NOT_IN_FORCE: Final = "not in force yet, for this version puts nothing on a bus"
+def is_relayed_to(relay: RelaySection, interface: str, mode: str) -> bool:
+    """Whether a group may put frames on the bus of a dongle: else nothing ever listens for any."""
+    return relay.transmit != "off" and may_transmit(interface, mode)
+
+
+NOT_IN_FORCE: Final = "which is not in force yet, for this version runs none"
 
 
 def transmit_sentence(transmit: TransmitSection, relay: RelaySection, interface: str, mode: str) -> str:
-    """What this gateway's configuration lets others put on the bus of one dongle."""
+    """What this gateway's configuration, as it holds for a dongle, lets others put on its bus."""
     said = []
-    if may_transmit(interface, mode):
-        if transmit.mode != "off":
-            limit = f"at most {transmit.max_frames_per_second:g} frames/s by commands"
-            said.append(f"{_ids(transmit.mode, transmit.allow)}, {limit}")
-        if relay.transmit != "off":
-            limit = f"none older than {relay.max_age_seconds:g} s, by the relay"
-            said.append(f"{_ids(relay.transmit, relay.allow)}, {limit}")
-    return f"may transmit {'; and '.join(said)}; {NOT_IN_FORCE}" if said else "never transmits"
+    if may_transmit(interface, mode) and transmit.mode != "off":
+        limit = f"at most {transmit.max_frames_per_second:g} frames/s by commands, {NOT_IN_FORCE}"
+        said.append(f"{_ids(transmit.mode, transmit.allow)}, {limit}")
+    if is_relayed_to(relay, interface, mode):
+        limit = f"none older than {relay.max_age_seconds:g} s, by the relay"
+        dry = ", as a dry run: nothing is sent" if relay.dry_run else ""
+        said.append(f"{_ids(relay.transmit, relay.allow)}, {limit}{_gates(relay.gate)}{dry}")
+    return f"may transmit {'; and '.join(said)}" if said else "never transmits"
 
 
 def _ids(permission: Permission, allow: Sequence[AllowEntry]) -> str:
@@ -173,6 +208,25 @@ def _ids(permission: Permission, allow: Sequence[AllowEntry]) -> str:
     shown = [_entry_text(entry) for entry in allow[:_SHOWN_IDS]]
     more = len(allow) - len(shown)
     return f"ids {', '.join(shown)}{f' and {more} more entries' if more else ''}"
+
+
+def _gates(gates: Sequence[GateEntry]) -> str:
+    said = " and ".join(f"{gate.signal} of {gate.dongle} is {gate.bounds}" for gate in gates)
+    return f", while {said}" if said else ""
+
+
+def _policy_problems(policy: Sequence[ReplayRule]) -> Iterable[tuple[str, str]]:
+    """Two rules that would both hold for an id on one bus."""
+    seen: dict[tuple[int, bool], list[tuple[int, str | None]]] = {}
+    for index, rule in enumerate(policy):
+        if list(rule.problems()):
+            continue
+        earlier = seen.setdefault(rule.key(), [])
+        for other, dongle_id in earlier:
+            if rule.dongle is None or dongle_id in (None, rule.dongle):
+                yield f"policy[{index}].id", f"has a rule already, policy[{other}]"
+                break
+        earlier.append((index, rule.dongle))
 
 
 def _entry_text(entry: AllowEntry) -> str:

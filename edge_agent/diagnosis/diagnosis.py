@@ -45,7 +45,9 @@ class Finding(Struct, frozen=True):
     because: str | None = None
 
 
-_UPLINK: Final = frozenset({"uplink_failed", "disconnected"})
+_RELAY_CUT: Final = frozenset({"relay_unreachable", "relay_lease"})
+_UPLINK: Final = frozenset({"uplink_failed", "disconnected"}) | _RELAY_CUT
+_RELAY_BUS: Final = frozenset({"relay_bus", "relay_queue", "relay_burst"})
 _IN_THE_WAY: Final = (
     "name_not_resolved", "proxy", "unreachable", "mute", "tls", "tls_time", "portal", "firewall", "gateway",
     "redirected", "no_upgrade", "not_a_stream_server", "server_error", "rate_limited", "wrong_agent",
@@ -53,6 +55,12 @@ _IN_THE_WAY: Final = (
 )  # fmt: skip
 _SERVER: Final = _UPLINK | {*_IN_THE_WAY}
 _DONGLES: Final = frozenset({"unplugged", "down", "no_permission", "silent", "busy", "no_driver"})
+# What may be meant so: whoever asks why nothing is relayed learns it all the same.
+RELAY_NOTES: Final = (
+    "relay_off", "relay_listen_only", "relay_log", "relay_no_source", "relay_from_log", "relay_stopped",
+    "relay_no_group", "relay_inactive", "relay_catching_up", "relay_dry_run", "relay_asleep", "relay_burst",
+    "relay_helper", "relay_refused",
+)  # fmt: skip
 
 # The most fundamental first. A fault without a rule comes behind those that have one.
 RULES: Final = (
@@ -60,37 +68,46 @@ RULES: Final = (
     Rule("token_missing", frozenset({"not_running", "refused"}) | _UPLINK),
     Rule("bad_ca_file", frozenset({"not_running"}) | _UPLINK),
     Rule("disk_full", frozenset({"not_running", "spool"})),
-    Rule("not_running"),
+    Rule("not_running", _RELAY_CUT),
     Rule("agent_hangs", _UPLINK | _DONGLES),
     Rule("no_socketcan"),
     Rule("no_driver"),
     Rule("unknown_interface"),
-    Rule("unplugged"),
+    Rule("unplugged", _RELAY_BUS),
     Rule("no_permission"),
     Rule("busy"),
     Rule("dead_driver"),
-    Rule("down"),
-    Rule("bus_off"),
-    Rule("wrong_bitrate"),
-    Rule("error_passive"),
-    Rule("no_ack"),
+    *(Rule(fault, _RELAY_BUS) for fault in ("down", "bus_off", "wrong_bitrate", "error_passive", "no_ack")),
     Rule("unreadable"),
     Rule("overrun"),
     Rule("all_left_out"),
     Rule("clock_and_tls", frozenset({"tls_time", "clock_unsynchronised"}) | _UPLINK),
     Rule("no_network", _SERVER),
     *(Rule(fault, _UPLINK) for fault in _IN_THE_WAY),
-    Rule("uplink_failed"),
-    Rule("disconnected"),
+    *(Rule(fault, _RELAY_CUT) for fault in ("uplink_failed", "disconnected")),
     Rule("stalled"),
     Rule("clear_text"),
     Rule("decoder"),
+    Rule("relay_broken"),
+    Rule("relay_no_record"),
+    Rule("relay_unreachable"),
+    Rule("relay_degraded"),
+    Rule("relay_closed"),
+    Rule("relay_unconfirmed"),
+    Rule("relay_bit_rate"),
+    Rule("relay_lease"),
+    Rule("relay_bus"),
+    Rule("relay_queue"),
+    Rule("relay_bus_load"),
+    Rule("relay_gate"),
+    Rule("relay_loop"),
     Rule("silent", note=True),
     Rule("lost", note=True),
     Rule("noise", note=True),
     Rule("clock_unsynchronised", note=True),
     Rule("clear_text_allowed", note=True),
     Rule("not_looked_at", note=True),
+    *(Rule(fault, note=True) for fault in RELAY_NOTES),
 )
 _BY_FAULT: Final = {rule.fault: rule for rule in RULES}
 _RANKS: Final = {rule.fault: rank for rank, rule in enumerate(RULES)}
@@ -107,8 +124,10 @@ def diagnose(facts: Iterable[Fact]) -> list[Finding]:
 def facts_of(status: AgentStatus) -> Iterator[Fact]:
     """What a running agent's own view says."""
     dongles = {f"bus.{dongle.dongle_id}": dongle for dongle in status.dongles}
+    # Of these `relay_facts` says more.
+    relays = {f"relay.{one.dongle_id}" for one in status.relays}
     for service in status.services:
-        if service.status_code not in _ILL:
+        if service.status_code not in _ILL or service.agent_service_id in relays:
             continue
         dongle = dongles.get(service.agent_service_id)
         if dongle is not None:

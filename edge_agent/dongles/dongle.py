@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch
-from can_stream.protocol.control import MAX_TABLES, DongleInfo
+from can_stream.protocol.control import MAX_TABLES, DongleInfo, RelaySide
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.reader import SourceReader
-from edge_agent.bus.source import Dropped, Exemplary, Source
+from edge_agent.bus.source import Dropped, Exemplary, Filtering, Following, Source
 from edge_agent.config.dongle import PLUGGABLE, DongleSection
 from edge_agent.dongles.pipeline import Heard, LaneSections, Pipeline
 from edge_agent.dongles.whereabouts import Whereabouts
@@ -44,7 +44,8 @@ class Dongle:
     """`reader` reads its bus, `pipeline` moves what is read into its lanes, `bus` is how its bus stands.
 
     `whereabouts` is which adapter of the inventory it is, None for what is plugged in nowhere. `tables` are
-    the signal tables that it is or was decoded by, packed, by their hash.
+    the signal tables that it is or was decoded by, packed, by their hash. `link`: what the kernel said last
+    of its interface. `relay_side`: what a relay may do with it.
     """
 
     def __init__(
@@ -61,6 +62,9 @@ class Dongle:
         self.section = section
         self.databases: ConfiguredDatabases | None = None
         self.tables: dict[str, bytes] = {}
+        self.link: CanLink | None = None
+        self.relay_side: Callable[[], RelaySide | None] = lambda: None
+        self._activation = sections.activations.get(section.id, "")
         self._clock = clock
         self._inventory = inventory
         self._answered: set[str] = set()
@@ -91,10 +95,28 @@ class Dongle:
     @property
     def info(self) -> DongleInfo:
         """The dongle as the server is told of it."""
-        info = msgspec.structs.replace(self.section.info(), signal_tables=list(self.tables))
+        more = {"signal_tables": list(self.tables), "relay": self.relay_side()}
+        info = msgspec.structs.replace(self.section.info(), **more)
         at = self.whereabouts
         return (
             info if at is None else msgspec.structs.replace(info, channel=at.channel, device_id=at.device_id)
+        )
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether its frames are carried for an activation."""
+        return bool(self._activation)
+
+    def carry(self, activation: str) -> None:
+        """Its frames are carried for that from here on, "" for none: all of them, whatever its section says.
+
+        What the kernel does not filter any more, it filters again when the bus is opened again.
+        """
+        self._activation = activation
+        give = activation and self.section.filters_in_kernel
+        # The newest, for a source may take its time.
+        self.reader.in_source(
+            _give_everything if give else _leave, lambda: self.pipeline.mark(self._activation)
         )
 
     async def feed(self) -> None:
@@ -118,6 +140,7 @@ class Dongle:
         """What the kernel says of its interface; a bus that is dead for all it says is opened again."""
         if self.bus.health is None:
             return
+        self.link = link
         counts, now_ns = self.reader.counts, self._clock.wall_ns()
         frames_seen = counts.read + counts.lost["kernel"] + counts.lost["driver"] + self.reader.malformed
         overruns, failure = self.bus.health.take_link(link, frames_seen, self._clock.monotonic_seconds())
@@ -130,15 +153,31 @@ class Dongle:
     def _open_source(self) -> Source:
         """Opens the bus or log; called in the reading thread. Raises SourceError."""
         at, section = self.whereabouts, self.section
+        if self._activation and section.filters_in_kernel:
+            section = msgspec.structs.replace(section, frame_filters=[])
         if self._inventory is None or at is None:
-            self._source = open_source(section, self._clock, self._answered)
-            return self._source
+            return self._opened(open_source(section, self._clock, self._answered))
         channel = at.locate(self._inventory.adapters())
         located = msgspec.structs.replace(section, channel=channel, device_id=None)
-        self._source = open_source(located, self._clock, self._answered)
+        source = self._opened(open_source(located, self._clock, self._answered))
         at.opened(self._inventory.adapters())
-        return self._source
+        return source
+
+    def _opened(self, source: Source) -> Source:
+        before, self._source = self._source, source
+        if before is not None and isinstance(source, Following):
+            source.follows(before)
+        return source
 
     def _remark(self) -> str:
         """What is to be said of its source while it is read."""
         return "" if self.whereabouts is None else self.whereabouts.remark
+
+
+def _give_everything(source: Source) -> None:
+    if isinstance(source, Filtering):
+        source.give_everything()
+
+
+def _leave(_: Source) -> None:
+    """It filters nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +14,7 @@ from can_stream.frames.batches import FrameBatch
 from can_stream.lanes.sender import LaneSender
 from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.control import LaneName
+from can_stream.protocol.marker import Marker
 from can_stream.protocol.packets import GapReason
 from edge_agent.budget.budget import Stage, rules_at
 from edge_agent.bus.reader import SourceReader
@@ -43,11 +44,12 @@ _VALUES_SECONDS: Final = 0.2
 
 class LaneSections(Struct, frozen=True):
     """What the lanes of one start of an agent share. A log can be played again: without `spool` it is kept
-    in memory alone."""
+    in memory alone. `activations`: what the frames of each dongle are carried for from the beginning."""
 
     start_id: str
     uplink: UplinkSection
     spool: SpoolSection | None = None
+    activations: Mapping[str, str] = {}
 
 
 class Heard(Struct, frozen=True):
@@ -62,7 +64,7 @@ class Pipeline:
 
     `left_out_frames` counts what `frames` and `frame_filters` of the section keep from being sent, and
     `uncounted_losses` how often some were lost without anybody knowing how many. A log waits while its lanes
-    are full.
+    are full. While `is_marked` the frames lane carries every frame, whatever the section or a budget says.
     """
 
     def __init__(self, section: DongleSection, sections: LaneSections, clock: Clock, heard: Heard) -> None:
@@ -84,10 +86,17 @@ class Pipeline:
         self._may_begin, self._freed = asyncio.Event(), asyncio.Event()
         self._stage = Stage.EVERYTHING
         self._rules: Sequence[SignalRule] = section.signals
+        self._due_marker: Marker | None = None
         self.frames: Final = self._lane("frames")
+        self._batcher.is_prompt = self.is_marked
         if isinstance(self.frames.window, SpooledWindow):
             self.frames.window.writer.open_batch = self._open_batch
         self._frames_gate = LaneGate(self.frames)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether frames are carried for an activation."""
+        return bool(self.frames.activation)
 
     @property
     def lanes(self) -> list[LaneSender]:
@@ -123,6 +132,10 @@ class Pipeline:
         """Databases have come, or none will: a log, which loses nothing by waiting for them, may begin."""
         self._may_begin.set()
 
+    def mark(self, activation: str) -> None:
+        """What is read from here on is carried for that, "" for none; `feed` says so behind what was read."""
+        self._due_marker = Marker(activation)
+
     def limit(self, stage: Stage) -> None:
         """Sends what the budget allows at this stage; call it again from time to time."""
         now_seconds = self._clock.monotonic_seconds()
@@ -131,8 +144,9 @@ class Pipeline:
             self._flush()
         if self.decoder is not None and (stage < Stage.SLOW_SIGNALS) != (before < Stage.SLOW_SIGNALS):
             self.decoder.use(self.decoder.table, rules_at(stage, self._rules), now_seconds)
-        for gate, closed_from in zip(self.gates, (Stage.NO_FRAMES, Stage.NO_SIGNALS), strict=False):
-            gate.set_closed(now_seconds, closed=stage >= closed_from)
+        limits = (not self.is_marked and self._stage >= Stage.NO_FRAMES, self._stage >= Stage.NO_SIGNALS)
+        for gate, closed in zip(self.gates, limits, strict=False):
+            gate.set_closed(now_seconds, closed=closed)
 
     def take_loss(self, loss: Dropped) -> None:
         """Frames that were lost before they came here: a gap in their place."""
@@ -149,14 +163,18 @@ class Pipeline:
         if self._can_wait:
             await self._may_begin.wait()
         beats = [self._sections.uplink.flush_seconds] + ([reading_seconds(spool)] if spool else [])
-        reader.longest_beat_seconds = min(beats)
+        reader.beats.longest_seconds, reader.beats.is_prompt = min(beats), self.is_marked
         clock = self._clock
         try:
             while (items := await reader.read_within(self._due_in())) != []:
                 # Behind the reading: what was read before a look that finds nothing is of the same clock.
                 self._clock_watch.look(clock.monotonic_ns(), clock.wall_offset_ns(), clock.synchronised)
                 if items is not None:
-                    self._take_items(chain.from_iterable(map(judged, items)))
+                    self._take_items(chain.from_iterable(map(judged, items)), reader.born_ns)
+                if self._due_marker is not None:
+                    self._put_marker(self._due_marker)
+                    reader.beats.is_prompt = self.is_marked
+                if items is not None:
                     await self._until_room(reader)
                 if self._clock_watch.is_due:
                     self._tell_clock()
@@ -177,7 +195,19 @@ class Pipeline:
         due = (self._batcher.due_in(now_seconds), self._undecoded.due_in(now_seconds), held, LOOK_SECONDS)
         return min(seconds for seconds in due if seconds is not None)
 
-    def _take_items(self, items: Iterable[Item]) -> None:
+    def _put_marker(self, marker: Marker) -> None:
+        """Behind what was gathered by the rules of before."""
+        self._due_marker = None
+        if marker.activation == self.frames.activation:
+            return
+        now_seconds = self._clock.monotonic_seconds()
+        self._flush_frames(now_seconds)
+        self._frames_gate.tell(now_seconds)
+        self.frames.take_marker(marker, now_seconds)
+        self._batcher.is_prompt = self.is_marked
+        self.limit(self._stage)
+
+    def _take_items(self, items: Iterable[Item], born_ns: int) -> None:
         arrived_seconds = self._clock.monotonic_seconds()
         for item in items:
             if isinstance(item, Dropped):
@@ -185,14 +215,14 @@ class Pipeline:
                 continue
             self._heard.frames(item)
             before = self._clock_watch.split(item.timestamp_ns)
-            self._gather(item[:before], arrived_seconds)
+            self._gather(item[:before], arrived_seconds, born_ns)
             if before < len(item):
                 self._tell_clock()
-                self._gather(item[before:], arrived_seconds)
+                self._gather(item[before:], arrived_seconds, born_ns)
 
-    def _gather(self, frames: FrameBatch, arrived_seconds: float) -> None:
-        if self._section.frames == "all":
-            self._batcher.add_frames(frames, arrived_seconds)
+    def _gather(self, frames: FrameBatch, arrived_seconds: float, born_ns: int) -> None:
+        if self._section.frames == "all" or self.is_marked:
+            self._batcher.add_frames(frames, arrived_seconds, born_ns)
         else:
             self.left_out_frames += len(frames)
         if self.decoder is not None:
@@ -241,10 +271,11 @@ class Pipeline:
     def _flush_frames(self, now_seconds: float) -> None:
         since_seconds = self._batcher.since_seconds
         for batch in self._batcher.take_batches(now_seconds):
-            kept = keep_matching(batch, self._section.frame_filters)
+            kept = batch if self.is_marked else keep_matching(batch, self._section.frame_filters)
             self.left_out_frames += len(batch) - len(kept)
             if len(kept):
-                self._frames_gate.pass_on(kept, now_seconds if since_seconds is None else since_seconds)
+                since = now_seconds if since_seconds is None else since_seconds
+                self._frames_gate.pass_on(kept, since, self._batcher.born_ns)
 
     def _flush_values(self, decoder: Decoder, now_seconds: float) -> None:
         for batch in self._undecoded.take_batches(now_seconds):
@@ -254,8 +285,9 @@ class Pipeline:
         since_seconds = self._batcher.since_seconds
         if since_seconds is None or self.frames.paused:
             return None
-        kept = keep_matching(self._batcher.waiting, self._section.frame_filters)
-        return (kept, since_seconds) if len(kept) else None
+        batch = self._batcher.waiting
+        kept = batch if self.is_marked else keep_matching(batch, self._section.frame_filters)
+        return (kept, since_seconds, self._batcher.born_ns) if len(kept) else None
 
     def _lane(self, name: LaneName) -> LaneSender:
         uplink, spool = self._sections.uplink, None if self._can_wait else self._sections.spool
@@ -266,6 +298,9 @@ class Pipeline:
         lane.on_freed = self._freed.set
         now_seconds = self._clock.monotonic_seconds()
         lane.take_loss(GapReason.START, None, now_seconds)
+        activation = self._sections.activations.get(self._section.id, "")
+        if activation and name == "frames":
+            lane.take_marker(Marker(activation), now_seconds)
         if not self._clock_watch.record.synchronised:
             lane.take_clock(self._clock_watch.record, now_seconds)
         return lane

@@ -1,4 +1,4 @@
-"""What the kernel knows of a CAN interface, asked with one rtnetlink request. It needs no privilege."""
+"""What the kernel knows of a CAN interface and its queue, asked by rtnetlink. It needs no privilege."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from edge_agent.host.rtnetlink import (
     link_request,
     parse_link,
 )
+from edge_agent.host.tx_queue import queue_request, waiting_frames
 
-__all__ = ["CanLink", "DeviceStatistics", "InterfaceCounters", "parse_link", "read_can_link"]
+__all__ = [
+    "CanLink", "DeviceStatistics", "InterfaceCounters", "parse_link", "read_can_link", "read_waiting_frames",
+]  # fmt: skip
 
 _MAX_ANSWER_BYTES: Final = 1 << 16
 # The answer is there when `sendto` returns.
@@ -40,3 +43,23 @@ def read_can_link(channel: str) -> CanLink | None:
     except OSError as error:
         reason = error.strerror or error
         raise LinkError(f"the kernel does not tell how {channel} stands: {reason}") from error
+
+
+def read_waiting_frames(index: int) -> int:
+    """How many frames wait in the kernel's queue of the interface with this number; 0 where it has no queue.
+
+    Raises LinkError where that cannot be known. As long as `read_can_link`, and as little for the event loop.
+    """
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+            netlink.settimeout(_PATIENCE_SECONDS)
+            netlink.sendto(queue_request(index), (0, 0))
+            answer = b""
+            while (waiting := waiting_frames(answer)) is None:
+                if len(answer) > _MAX_ANSWER_BYTES:
+                    raise LinkError("the kernel's answer about a queue has no end")
+                answer += netlink.recv(_MAX_ANSWER_BYTES)
+            return waiting
+    except OSError as error:
+        reason = error.strerror or error
+        raise LinkError(f"the kernel does not tell what waits in interface {index}: {reason}") from error

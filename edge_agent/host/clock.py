@@ -24,6 +24,10 @@ class Clock:
         """Seconds of the same clock."""
         return self.monotonic_ns() / 1e9
 
+    def boottime_ns(self) -> int:
+        """Nanoseconds since this machine was started; it runs on while the machine sleeps."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
     def sleep(self, seconds: float) -> None:
         """Blocks this thread for `seconds` of the monotonic clock."""
         time.sleep(seconds)

@@ -21,6 +21,7 @@ _RTM_GETLINK: Final = 18
 ARPHRD_CAN: Final = 280
 _IFF_UP: Final = 1
 IFF_LOWER_UP: Final = 1 << 16
+_IFF_ECHO: Final = 1 << 18
 MAX_NAME_BYTES: Final = 15
 
 HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
@@ -87,7 +88,9 @@ class CanLink(Struct, frozen=True):
     `index` is the kernel's number of it, another one after it was unplugged and plugged in again. `kind` is
     can (real controllers), vcan, vxcan, ..., or "" where the driver names none. `state` is one of `STATES`
     (or "unknown"), None without a controller. `fd`: it carries CAN FD frames. `tx_errors`, `rx_errors`: the
-    controller's error counters (ISO 11898-1), None where the driver does not read them.
+    controller's error counters (ISO 11898-1), None where the driver does not read them. `echoes`: the driver
+    itself gives back what is sent, once it is on the bus; without this flag (IFF_ECHO) the kernel makes the
+    echo when a frame is queued.
     """
 
     channel: str
@@ -109,6 +112,7 @@ class CanLink(Struct, frozen=True):
     tx_errors: int | None = None
     rx_errors: int | None = None
     statistics: DeviceStatistics | None = None
+    echoes: bool = False
 
     @property
     def has_controller(self) -> bool:
@@ -178,6 +182,7 @@ def _can_link(index: int, flags: int, attributes: Mapping[int, bytes]) -> CanLin
         tx_errors=tx_errors,
         rx_errors=rx_errors,
         statistics=_statistics(info) if kind == "can" else None,
+        echoes=bool(flags & _IFF_ECHO),
     )
 
 

@@ -101,6 +101,7 @@ class BacklogReader:
                 row.number, row.position, row.packet, row.frames, row.gap, row.span_ns, row.made_at_seconds
             )
             held.row, held.is_stored = row.row, True
+            held.activation, held.born_ns = row.activation, row.born_ns
             self._fetched[row.number] = held
             self._todo.append(row.number)
             self._through = (row.row, row.number.seq)

@@ -21,9 +21,12 @@ class LiveBatcher:
     """Gathers what a bus gives: a batch each `flush_seconds`, at once after silence or when MAX_ROWS wait.
 
     A batch ends where the clock passes a multiple of `flush_seconds`, so those of all buses end together.
+    `is_prompt`: each is due at once. `born_ns` of what waits: see `Held`.
     """
 
     def __init__(self, flush_seconds: float) -> None:
+        self.is_prompt = False
+        self.born_ns = 0
         self._flush_seconds = flush_seconds
         self._waiting: list[FrameBatch] = []
         self._waiting_rows = 0
@@ -40,9 +43,10 @@ class LiveBatcher:
         """What waits, up to MAX_ROWS."""
         return concatenate(self._waiting)[:MAX_ROWS]
 
-    def add_frames(self, batch: FrameBatch, now_seconds: float = 0.0) -> None:
+    def add_frames(self, batch: FrameBatch, now_seconds: float = 0.0, born_ns: int = 0) -> None:
         """Frames that have arrived."""
         if len(batch):
+            self.born_ns = min(self.born_ns, born_ns) if self._waiting else born_ns
             if not self._waiting:
                 self._waiting_since_seconds = now_seconds
             self._waiting.append(batch)
@@ -58,7 +62,7 @@ class LiveBatcher:
         if not self._waiting:
             return None
         due_seconds = self._due_at_seconds - now_seconds
-        is_due = due_seconds < _SOON_SECONDS or self._waiting_rows >= MAX_ROWS
+        is_due = self.is_prompt or due_seconds < _SOON_SECONDS or self._waiting_rows >= MAX_ROWS
         return 0.0 if is_due else due_seconds
 
     def take_batches(self, now_seconds: float) -> list[FrameBatch]:

@@ -18,7 +18,7 @@ MAX_STRETCHES: Final = 512
 class SpoolRow(Struct, frozen=True):
     """A packet on disk, or on its way there. `gap` where that is what it holds; `position` None where it is
     of version 1; `packet` is empty where only the rest is of interest; `age_seconds` None where it cannot be
-    known."""
+    known; `activation` and `born_ns`: see `Held`."""
 
     row: int
     number: PacketNumber
@@ -30,10 +30,13 @@ class SpoolRow(Struct, frozen=True):
     made_at_seconds: float
     packet: bytes = b""
     age_seconds: float | None = None
+    activation: str = ""
+    born_ns: int = 0
 
     @property
-    def is_clock(self) -> bool:
-        """Whether it only says by which clock the frames behind it are stamped: that is never let go."""
+    def is_record(self) -> bool:
+        """Whether it only says by which clock the frames behind it are stamped, or what they are carried for:
+        that is never let go."""
         return self.gap is None and self.frames == 0
 
 

@@ -25,12 +25,12 @@ class LaneGate:
         self._span_ns = (0, 0)
         self._since_seconds = 0.0
 
-    def pass_on(self, batch: FrameBatch | SignalBatch, now_seconds: float) -> None:
-        """1 to MAX_ROWS frames or values."""
+    def pass_on(self, batch: FrameBatch | SignalBatch, now_seconds: float, born_ns: int = 0) -> None:
+        """1 to MAX_ROWS frames or values; `born_ns` of frames: see `Held`."""
         if self.lane.paused:
             self._leave_out(batch, now_seconds)
         elif isinstance(batch, FrameBatch):
-            self.lane.take_frames(batch, now_seconds)
+            self.lane.take_frames(batch, now_seconds, born_ns)
         else:
             self.lane.take_signals(batch, now_seconds)
 

@@ -16,8 +16,8 @@ from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketNumber
 from can_stream.protocol.packets import GapReason
 from edge_agent.lanes.disk_backlog import SpoolRow, Unneeded
 
-OpenBatch = tuple[FrameBatch, float]
-"""Frames that are no packet yet, and when the first of them came."""
+OpenBatch = tuple[FrameBatch, float, int]
+"""Frames that are no packet yet, when the first of them came, and their `born_ns` as in `Held`."""
 
 
 class _Provisional(Struct, frozen=True):
@@ -37,7 +37,7 @@ class SpoolWriter:
 
     def __init__(self, memory: MemoryWindow, unneeded: Unneeded, patience_seconds: float) -> None:
         self.open_batch: Callable[[], OpenBatch | None] = lambda: None
-        self.pack: Callable[[FrameBatch, float], Held] | None = None
+        self.pack: Callable[[FrameBatch, float, int], Held] | None = None
         self.max_packet_bytes = MAX_PACKET_BYTES
         self.shrunk_frames = 0
         self._memory = memory
@@ -189,4 +189,7 @@ def row_of(held: Held) -> SpoolRow:
         held.span_ns,
         held.made_at_seconds,
         held.packet,
+        None,
+        held.activation,
+        held.born_ns,
     )

@@ -32,7 +32,7 @@ def trim(part: DiskPart, rows: Sequence[SpoolRow]) -> Trim:
     changed: dict[int, SpoolRow] = {}
     previous: SpoolRow | None = None
     for row in rows:
-        if part.is_in_memory(row) or row.is_clock:
+        if part.is_in_memory(row) or row.is_record:
             previous = None
             continue
         kept = row
@@ -67,6 +67,7 @@ def _merged(before: SpoolRow, after: SpoolRow) -> SpoolRow:
         frames=frames,
         span_ns=span_ns,
         made_at_seconds=before.made_at_seconds,
+        born_ns=min(before.born_ns, after.born_ns),
     )
     return _with_gap(merged, gap_of(merged))
 

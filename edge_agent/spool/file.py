@@ -18,7 +18,7 @@ from can_stream.private_files import make_private
 from edge_agent.errors import SpoolError
 from edge_agent.spool.directory import FILE_NAME, WAL_NAME, kept_files, others_bytes
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 PAGE_BYTES: Final = 512
 _LARGEST_LOG_BYTES: Final = 4 * 1024 * 1024
 _LARGEST_RESERVE_BYTES: Final = 256 * 1024 * 1024
@@ -40,6 +40,12 @@ ALTER TABLE packets ADD COLUMN position INTEGER;
 CREATE TABLE ledger (lane INTEGER NOT NULL, start INTEGER NOT NULL, last_seq INTEGER NOT NULL,
   frames INTEGER NOT NULL, acknowledged INTEGER NOT NULL, PRIMARY KEY (lane, start)) WITHOUT ROWID;
 DROP TABLE IF EXISTS marks;
+"""
+# Version 2 knew no activations: what it holds is carried for none, and of unknown age.
+_THIRD: Final = """
+ALTER TABLE packets ADD COLUMN carried INTEGER;
+ALTER TABLE packets ADD COLUMN born_ms INTEGER;
+CREATE TABLE activations (carried INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 """
 
 
@@ -179,11 +185,13 @@ class SpoolFile:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
-            _run(db, _SCHEMA + _SECOND)
+            _run(db, _SCHEMA + _SECOND + _THIRD)
         elif version == 1:
-            _run(db, _SECOND)
+            _run(db, _SECOND + _THIRD)
+        elif version == 2:
+            _run(db, _THIRD)
         elif version != SCHEMA_VERSION:
-            raise ValueError(f"its version is {version}, this agent reads 1 and {SCHEMA_VERSION}")
+            raise ValueError(f"its version is {version}, this agent reads 1 to {SCHEMA_VERSION}")
         (last,) = db.execute("SELECT max(id) FROM packets").fetchone()
         self.next_row = (last or 0) + 1
         db.execute("COMMIT")

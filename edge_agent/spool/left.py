@@ -13,7 +13,7 @@ from can_stream.protocol.lanes_control import LedgerEntry
 from edge_agent.lanes.disk_backlog import DiskBacklog
 from edge_agent.spool.changes import LaneKey, Moment
 from edge_agent.spool.lookup import LookupTables
-from edge_agent.spool.row_format import COLUMNS, row_of
+from edge_agent.spool.row_format import CARRIED, COLUMNS, row_of
 
 LeftStretch = tuple[LaneKey, Stretch]
 
@@ -22,13 +22,13 @@ _END_OF_PART: Final = "SELECT max(id) FROM (SELECT id FROM packets WHERE id>=? O
 _PART: Final = (
     "SELECT lane, start, min(first_seq), max(seq), sum(seq - first_seq + 1), total(frames),"
     " total(CASE WHEN gap IS NULL THEN 0 ELSE frames END), min(made_ms), count(*), min(id), max(id),"
-    " min(position), count(position), max(position + ifnull(frames, 0))"
-    " FROM packets WHERE id BETWEEN ? AND ? GROUP BY lane, start ORDER BY min(id)"
+    " min(position), count(position), max(position + ifnull(frames, 0)), carried"
+    " FROM packets WHERE id BETWEEN ? AND ? GROUP BY lane, start, carried ORDER BY min(id)"
 )
 _LEDGER: Final = "SELECT lane, start, last_seq, frames, acknowledged FROM ledger ORDER BY lane, start"
 _ROWS_OF_PART: Final = (
     f"SELECT {COLUMNS} FROM packets p"  # noqa: S608 - fixed text
-    " WHERE p.id BETWEEN ? AND ? AND p.lane=? AND p.start=? ORDER BY p.id"
+    " WHERE p.id BETWEEN ? AND ? AND p.lane=? AND p.start=? AND p.carried IS ? ORDER BY p.id"
 )
 
 
@@ -61,13 +61,14 @@ def _stretches(db: sqlite3.Connection, tables: LookupTables, now: Moment) -> Ite
             return
         for lane, start, first_seq, seq, numbers, *rest in db.execute(_PART, (first, last)).fetchall():
             key, start_id = keys[lane], tables.start_of(start).start_id
-            frames, lost_frames, made_ms, packets, first_row, last_row, position, places, end = rest
+            frames, lost_frames, made_ms, packets, first_row, last_row, position, places, end, carried = rest
             if numbers != seq - first_seq + 1 or not _is_one(places, packets, position, end, int(frames)):
-                for stretch in _single_stretches(db, tables, (first, last, lane, start), now):
+                for stretch in _single_stretches(db, tables, (first, last, lane, start, carried), now):
                     yield key, stretch
                 continue
             made_at = made_ms / 1000 if tables.is_of_this_boot(start) else None
-            counts = (int(frames), int(lost_frames), made_at, packets, first_row, last_row)
+            rows = (first_row, last_row, tables.activation_of(carried))
+            counts = (int(frames), int(lost_frames), made_at, packets, *rows)
             yield key, Stretch(start_id, int(first_seq), int(seq), position, *counts)
 
 
@@ -77,7 +78,7 @@ def _is_one(places: int, packets: int, position: int | None, end: int | None, fr
 
 
 def _single_stretches(
-    db: sqlite3.Connection, tables: LookupTables, part: tuple[int, ...], now: Moment
+    db: sqlite3.Connection, tables: LookupTables, part: tuple[int | None, ...], now: Moment
 ) -> Iterator[Stretch]:
     for columns in db.execute(_ROWS_OF_PART, part):
         start = columns[2]
@@ -85,5 +86,6 @@ def _single_stretches(
         frames = row.frames or 0
         lost_frames = frames if row.gap is not None else 0
         made_at = row.made_at_seconds if tables.is_of_this_boot(start) else None
-        counts = (frames, lost_frames, made_at, 1, row.row, row.row)
+        activation = tables.activation_of(columns[CARRIED])
+        counts = (frames, lost_frames, made_at, 1, row.row, row.row, activation)
         yield Stretch(row.number.start_id, row.first_seq, row.number.seq, row.position, *counts)

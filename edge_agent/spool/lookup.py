@@ -1,4 +1,5 @@
-"""The tables `lanes` and `starts`: which numbers stand for them in the other tables of the spool's file."""
+"""The tables `lanes`, `starts` and `activations`: which numbers stand for them in the other tables of the
+spool's file."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from can_stream.protocol.marker import is_activation
 from edge_agent.spool.changes import LaneKey, Moment
 
+_NO_BOOT_ID: Final = "unknown"
 _CLOCK_STEP_MS: Final = 1000
 
 
@@ -27,9 +30,13 @@ class Start(Struct):
             return None
         return max(0.0, (now.wall_ms - self.boot_wall_ms - made_ms) / 1000)
 
+    def is_of_boot(self, boot_id: str) -> bool:
+        """Whether it was certainly in this boot, so that a time of its clocks means something."""
+        return self.boot_id == boot_id != _NO_BOOT_ID
+
 
 class LookupTables:
-    """What is known of both tables, so that not each packet asks; it begins no transaction itself."""
+    """What is known of these tables, so that not each packet asks; it begins no transaction itself."""
 
     def __init__(self, db: sqlite3.Connection, boot_id: str) -> None:
         self.starts: dict[int, Start] = {}
@@ -37,6 +44,7 @@ class LookupTables:
         self._boot_id = boot_id
         self._lane_numbers: dict[LaneKey, int] = {}
         self._start_numbers: dict[str, int] = {}
+        self._activations: dict[int, str] = {}
 
     def keys(self) -> dict[int, LaneKey]:
         """All lanes that the file knows, by number."""
@@ -73,6 +81,25 @@ class LookupTables:
             self.read_starts()
         return self.starts[number]
 
+    def carried(self, activation: str) -> int | None:
+        """The number of an activation, which it has from now on if it had none; None for none."""
+        if not activation:
+            return None
+        for number, name in self._activations.items():
+            if name == activation:
+                return number
+        self._db.execute("INSERT OR IGNORE INTO activations (name) VALUES (?)", (activation,))
+        self._read_activations()
+        return self.carried(activation)
+
+    def activation_of(self, carried: int | None) -> str:
+        """The name of the activation of that number, "" for None. Raises KeyError where none has it."""
+        if carried is None:
+            return ""
+        if carried not in self._activations:
+            self._read_activations()
+        return self._activations[carried]
+
     def is_of_this_boot(self, start: int) -> bool:
         """Whether this boot's monotonic clock says when that start made a packet."""
         return self.starts[start].boot_id == self._boot_id
@@ -86,3 +113,10 @@ class LookupTables:
             if len(bytes.fromhex(start.start_id)) != 8 or start.boot_id is None or not is_known:
                 raise ValueError(f"start {start.start_id} is none")
         self._start_numbers = {start.start_id: number for number, start in self.starts.items()}
+
+    def _read_activations(self) -> None:
+        found = self._db.execute("SELECT carried, name FROM activations")
+        self._activations = {number: str(name) for number, name in found}
+        for name in self._activations.values():
+            if not is_activation(name):
+                raise ValueError(f"activation {name} is none")

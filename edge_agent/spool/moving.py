@@ -10,6 +10,7 @@ from typing import Any, Final
 _PACKETS_AT_ONCE: Final = 500
 _LANES: Final = "SELECT lane, dongle_id, name FROM lanes"
 _STARTS: Final = "SELECT start, start_id, boot_id, boot_wall_ms FROM starts"
+_ACTIVATIONS: Final = "SELECT carried, name FROM activations"
 _PART: Final = (
     "SELECT p.*, b.body FROM packets p JOIN bodies b ON b.id=p.id WHERE p.id>? ORDER BY p.id LIMIT ?"
 )
@@ -48,6 +49,7 @@ def copy_all(source: sqlite3.Connection, transaction: Transaction) -> int:
     """Into the file of `transaction`; by how much the numbers of its rows are greater there."""
     with transaction() as db:
         lanes, starts = _lanes(db, source), _starts(db, source)
+        activations = _mapped(db, source.execute(_ACTIVATIONS), "activations", "carried", ("name",), 1)
         for lane, start, *known in source.execute("SELECT * FROM ledger"):
             entry = (lanes[lane], starts[start], *known)
             db.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)", entry)
@@ -57,9 +59,10 @@ def copy_all(source: sqlite3.Connection, transaction: Transaction) -> int:
     after = 0
     while rows := source.execute(_PART, (after, _PACKETS_AT_ONCE)).fetchall():
         with transaction() as db:
-            for number, lane, start, *rest, body in rows:
-                packet = (number + offset, lanes[lane], starts[start], *rest)
-                db.execute("INSERT INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", packet)
+            for number, lane, start, *rest, carried, born_ms, body in rows:
+                place = (number + offset, lanes[lane], starts[start])
+                packet = (*place, *rest, activations.get(carried), born_ms)
+                db.execute("INSERT INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", packet)
                 db.execute("INSERT INTO bodies VALUES (?, ?)", (number + offset, body))
         after = rows[-1][0]
     return offset

@@ -11,7 +11,7 @@ from edge_agent.lanes.backlog_reader import Fetch
 from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.spool.changes import LaneKey, Moment
 from edge_agent.spool.lookup import LookupTables
-from edge_agent.spool.row_format import COLUMNS, Columns, row_of, with_body
+from edge_agent.spool.row_format import CARRIED, COLUMNS, Columns, row_of, with_body
 
 TRIM_ROWS: Final = 64
 _FETCH_PACKETS: Final = 64
@@ -84,7 +84,7 @@ def oldest_gaps(
 
 
 def _row(tables: LookupTables, columns: Columns, now: Moment) -> SpoolRow:
-    return row_of(columns, tables.start_of(columns[2]), now)
+    return row_of(columns, tables.start_of(columns[2]), now, tables.activation_of(columns[CARRIED]))
 
 
 def _by_lane(tables: LookupTables, found: Iterable[Columns], now: Moment) -> dict[int, list[SpoolRow]]:

@@ -31,6 +31,7 @@ from edge_agent.spool.row_format import body_of, columns_of
 __all__ = ["Changes", "LaneKey", "Moment", "SpoolStore"]
 
 _logger: Final = logging.getLogger(__name__)
+_PUT_PACKET: Final = "INSERT OR REPLACE INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _GAP_BYTES: Final = 160
 """What a gap takes on disk, its share of pages and indexes included."""
 # Of each lane the newest: more than a hello has room for is of no use.
@@ -41,6 +42,9 @@ _FORGET_OLD_ENTRIES: Final = (
 _FORGET_STARTS: Final = (
     "DELETE FROM starts WHERE start NOT IN (SELECT start FROM packets)"
     " AND start NOT IN (SELECT start FROM ledger)"
+)
+_FORGET_ACTIVATIONS: Final = (
+    "DELETE FROM activations WHERE carried NOT IN (SELECT carried FROM packets WHERE carried IS NOT NULL)"
 )
 _STRETCH: Final = "id BETWEEN ? AND ? AND lane=? AND start=? AND seq BETWEEN ? AND ?"
 
@@ -121,6 +125,7 @@ class SpoolStore:
             with self._file.transaction() as db:
                 db.execute(_FORGET_OLD_ENTRIES, (MAX_STARTS,))
                 db.execute(_FORGET_STARTS)
+                db.execute(_FORGET_ACTIVATIONS)
                 self._tables.read_starts()
             return left_lanes(self._file.db, self._tables, now)
 
@@ -162,8 +167,9 @@ def _write(db: sqlite3.Connection, tables: LookupTables, changes: Changes, now: 
     for key, stretch in changes.delete_stretches:
         _delete_stretch(db, tables, key, stretch)
     for key, row in changes.puts:
-        columns = columns_of(row, tables.lane(key), tables.start(row.number.start_id, now))
-        db.execute("INSERT OR REPLACE INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", columns)
+        place = tables.lane(key), tables.start(row.number.start_id, now)
+        columns = columns_of(row, *place, tables.carried(row.activation))
+        db.execute(_PUT_PACKET, columns)
         db.execute("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (row.row, body_of(row)))
     _put_entries(db, tables, changes.ledger, now)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from can_stream.protocol.control import ServiceStatus
 from edge_agent.errors import StatusError
+from edge_agent.relay.figures import RelayFigures
 from edge_agent.status.accounting import Books
 
 MAX_DOCUMENT_BYTES: Final = 4 << 20
@@ -18,6 +19,7 @@ class DongleStatus(msgspec.Struct, frozen=True):
 
     `frames_per_second` is the mean of the last seconds; `seconds_since_frame` is None before the first frame.
     `values` is None without databases. `mode` is that of the configuration; agents of before do not say it.
+    `carried`: whether its frames are relayed to the other side of an active group.
     """
 
     dongle_id: str
@@ -29,10 +31,11 @@ class DongleStatus(msgspec.Struct, frozen=True):
     frames: Books
     values: Books | None = None
     mode: str = ""
+    carried: bool = False
 
 
 class AgentStatus(msgspec.Struct, frozen=True):
-    """The whole document. Times are UTC."""
+    """The whole document. Times are UTC. `relays`: the dongles on whose buses a group may put frames."""
 
     agent_id: str
     version: str
@@ -46,6 +49,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
     dongles: list[DongleStatus]
     ca_file: str | None = None
     proxy: str | None = None
+    relays: list[RelayFigures] = []
 
     def service(self, agent_service_id: str) -> ServiceStatus | None:
         """The service of this name."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from edge_agent.relay.account.hop_ages import BOUNDS_MS, Histogram
 from edge_agent.state import StatusCode
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Books, Hop
 from edge_agent.status.document import AgentStatus
@@ -54,6 +56,8 @@ class _Metrics(Collector):
         yield from self._buses()
         for unit in _HOPS:
             yield from self._books(unit)
+        if self._status.relays:
+            yield from self._relays()
 
     def _agent(self) -> Iterator[Metric]:
         status = self._status
@@ -96,6 +100,32 @@ class _Metrics(Collector):
                 fault.add_metric([dongle.dongle_id, dongle.fault], 1)
         yield from (rate, silence, fault)
 
+    def _relays(self) -> Iterator[Metric]:
+        labels = ["dongle_id"]
+        text = "What has become of relayed frames; `reason` of those that were not sent"
+        frames = CounterMetricFamily("edge_agent_relay_frames", text, labels=["dongle_id", "fate", "reason"])
+        connected = GaugeMetricFamily("edge_agent_relay_connected", "1 where frames can come", labels=labels)
+        text = "Age at the echo in the last second, where any was sent"
+        age = GaugeMetricFamily("edge_agent_relay_age_seconds", text, labels=["dongle_id", "quantile"])
+        for one in self._status.relays:
+            for fate in ("sent", "accepted", "in_doubt"):
+                frames.add_metric([one.dongle_id, fate, ""], getattr(one.totals, fate))
+            for reason, count in one.totals.not_sent.items():
+                frames.add_metric([one.dongle_id, "not_sent", reason], count)
+            connected.add_metric([one.dongle_id], float(one.connected))
+            for quantile, latency_ms in zip(("0.5", "0.99"), one.latency_ms or (), strict=False):
+                age.add_metric([one.dongle_id, quantile], latency_ms / 1000)
+        yield from (frames, connected, age, self._relay_hops())
+
+    def _relay_hops(self) -> Metric:
+        text = "How long relayed frames were on each hop, and in all (echo)"
+        family = HistogramMetricFamily("edge_agent_relay_hop_seconds", text, labels=["dongle_id", "hop"])
+        for one in self._status.relays:
+            for hop, histogram in one.hops.items():
+                buckets = list(_cumulative(histogram))
+                family.add_metric([one.dongle_id, hop], buckets, histogram.sum_ms / 1000)
+        return family
+
     def _books(self, unit: Literal["frames", "values"]) -> Iterator[Metric]:
         taken_text = "Read from the bus" if unit == "frames" else "Decoded to be sent"
         taken = CounterMetricFamily(f"edge_agent_{unit}_taken", taken_text, labels=["dongle_id"])
@@ -118,3 +148,8 @@ class _Metrics(Collector):
                 if hop.fate != "waiting":
                     done.add_metric([dongle.dongle_id, hop.name], books.hops.get(hop.name, 0))
         yield from (taken, done, lost, uncounted, waiting)
+
+
+def _cumulative(histogram: Histogram) -> Iterator[tuple[str, float]]:
+    bounds = [*(str(bound_ms / 1000) for bound_ms in BOUNDS_MS), "+Inf"]
+    yield from zip(bounds, accumulate(histogram.counts), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from can_stream.protocol.control import ServiceStatus, Status
@@ -15,6 +15,7 @@ from edge_agent.budget.budget import Budget
 from edge_agent.config.sections import AgentConfig
 from edge_agent.dongles.dongle import Dongle
 from edge_agent.host.clock import Clock
+from edge_agent.relay.figures import RelayFigures
 from edge_agent.spool.spool import Spool
 from edge_agent.status.document import AgentStatus, DongleStatus
 from edge_agent.status.frame_rate import FrameRate
@@ -24,6 +25,7 @@ from edge_agent.status.services import (
     bus_service,
     decoder_service,
     frames_ledger,
+    relay_service,
     spool_service,
     uplink_service,
     values_ledger,
@@ -52,6 +54,7 @@ class Reporter:
         clock: Clock,
         budget: Budget | None = None,
         spool: Spool | None = None,
+        relays: Callable[[], list[RelayFigures]] = list,
     ) -> None:
         self._config = config
         self._start_id = start_id
@@ -60,6 +63,7 @@ class Reporter:
         self._clock = clock
         self._budget = budget
         self._spool = spool
+        self._relays = relays
         self._started_at_seconds = clock.monotonic_seconds()
         self._rates: dict[str, FrameRate] = {}
         self._told: dict[str, _Told] = {}
@@ -104,6 +108,7 @@ class Reporter:
             services.append(bus_service(maker, dongle, self._rate(dongle).per_second()))
             if dongle.pipeline.decoder is not None:
                 services.append(decoder_service(maker, dongle))
+        services += [relay_service(maker, one) for one in self._relays()]
         return services
 
     def snapshot(self) -> AgentStatus:
@@ -123,6 +128,7 @@ class Reporter:
             proxy=without_password(proxy_for(server.url)),
             services=self.services(),
             dongles=[self._dongle_status(dongle) for dongle in self._dongles],
+            relays=self._relays(),
         )
 
     def _dongle_status(self, dongle: Dongle) -> DongleStatus:
@@ -138,6 +144,7 @@ class Reporter:
             frames=frames_ledger(dongle).books(),
             values=None if values is None else values.books(),
             mode=dongle.info.mode,
+            carried=dongle.is_carried,
         )
 
     def _rate(self, dongle: Dongle) -> FrameRate:

@@ -15,9 +15,11 @@ from can_stream.version import VERSION
 from edge_agent.budget.budget import Budget
 from edge_agent.config.sections import ServerSection
 from edge_agent.dongles.dongle import Dongle
+from edge_agent.relay.figures import RelayFigures
 from edge_agent.spool.spool import Spool
 from edge_agent.state import StatusCode
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Ledger
+from edge_agent.status.relay_text import relay_sentence, totals_sentence
 from edge_agent.uplink.uplink import Uplink
 
 # An ack takes as long as a packet and a commit: on the slowest of links a few seconds.
@@ -104,6 +106,25 @@ def decoder_service(maker: ServiceMaker, dongle: Dongle) -> ServiceStatus:
     return maker.make(
         "decoder", f"Decoder {dongle.info.channel}", code, message, metrics, of=dongle.dongle_id
     )
+
+
+def relay_service(maker: ServiceMaker, one: RelayFigures) -> ServiceStatus:
+    """What groups put on the bus of one dongle, and why they do not."""
+    code = StatusCode.OK if one.connected else StatusCode.DEGRADED
+    code = StatusCode.STOPPED if one.stopped else code
+    message = f"{relay_sentence(one)}; {totals_sentence(one.totals)}"
+    metrics = {
+        "connected": one.connected,
+        "source_dongle_id": one.source_dongle_id,
+        "waits_for": one.waits_for,
+        "frames_sent": one.totals.sent,
+        "frames_accepted": one.totals.accepted,
+        "frames_in_doubt": one.totals.in_doubt,
+        "frames_not_sent": dict(one.totals.not_sent),
+        "latency_ms": one.latency_ms,
+        "malformed": one.malformed,
+    }
+    return maker.make("relay", f"Relay to {one.dongle_id}", code, message, metrics, of=one.dongle_id)
 
 
 def uplink_service(

@@ -66,7 +66,7 @@ class Watchdog:
     def standstill(self) -> str | None:
         """Why the agent does not get on; None while it does, also on a silent bus: its driver returns."""
         for reader in self._readers:
-            if (hang := reader.hang()) is not None:
+            if (hang := reader.driver.hang()) is not None:
                 return hang.message
         patience = uplink_patience_seconds(self._uplink)
         unchanged = self._clock.monotonic_seconds() - self._uplink_since_seconds

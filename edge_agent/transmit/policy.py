@@ -68,6 +68,11 @@ class FramePermission:
         self._permission = permission
         self._entries = [(entry.terms(), _byte_columns(entry)) for entry in allow]
 
+    @property
+    def reads_data(self) -> bool:
+        """Whether an entry asks for data."""
+        return any(columns is not None for _, columns in self._entries)
+
     def verdicts(self, batch: FrameBatch, bus: TargetBus) -> Verdicts:
         """A verdict for each frame."""
         found = self._by_list(batch)
@@ -131,10 +136,11 @@ class CommandPolicy:
 
 
 class RelayPolicy:
-    """What a group's other side may put on one bus, by [relay]."""
+    """What a group's other side may put on one bus, by [relay]. `takes_logs`: also frames of a log."""
 
     def __init__(self, section: RelaySection) -> None:
         self._permission = FramePermission(section.transmit, section.allow)
+        self.takes_logs: Final = section.from_logs
         self._max_age_seconds = section.max_age_seconds or 0.0
         keys: dict[Replay, list[int]] = {"all": [], "latest": [], "never": []}
         for rule in section.policy:
@@ -142,25 +148,43 @@ class RelayPolicy:
             keys[rule.replay].append(arbitration_id | (int(_EXTENDED_BIT) if extended else 0))
         self._never, self._latest = (np.array(keys[name], np.uint32) for name in ("never", "latest"))
 
+    @property
+    def looks_behind(self) -> bool:
+        """Whether a verdict depends on what waits behind a frame."""
+        return bool(len(self._latest))
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether frames of one id, kind and length may have different verdicts."""
+        return self._permission.reads_data
+
     def decide(self, queue: FrameBatch, bus: TargetBus, age_seconds: NDArray[np.float64]) -> Verdicts:
         """A verdict for each frame of all that waits for the bus, oldest first.
 
         `age_seconds` float64[N]: an upper bound of the age of each; NaN where it cannot be known. That, like
         an age below 0, is too old.
         """
-        found = self._permission.verdicts(queue, bus)
-        keys = queue.arbitration_id | np.where(_has(queue, FrameFlag.EXTENDED), _EXTENDED_BIT, np.uint32(0))
-        self._judge(found, np.isin(keys, self._never), Verdict.NEVER)
+        found = self.fixed(queue, bus)
         young = (age_seconds >= 0) & (age_seconds <= self._max_age_seconds)
         self._judge(found, ~young, Verdict.TOO_OLD)
-        self._judge(found, self._superseded(queue, keys, found == Verdict.ALLOWED), Verdict.SUPERSEDED)
+        if self.looks_behind:
+            self._judge(found, self.superseded(queue, found == Verdict.ALLOWED), Verdict.SUPERSEDED)
         return found
 
-    def _judge(self, found: Verdicts, rows: _Rows, verdict: Verdict) -> None:
-        found[rows & (found == Verdict.ALLOWED)] = verdict
+    def fixed(self, frames: FrameBatch, bus: TargetBus) -> Verdicts:
+        """What does not change while frames wait: a verdict for each, age and what is behind it aside."""
+        found = self._permission.verdicts(frames, bus)
+        if len(self._never):
+            self._judge(found, np.isin(_id_keys(frames), self._never), Verdict.NEVER)
+        return found
 
-    def _superseded(self, queue: FrameBatch, keys: NDArray[np.uint32], allowed: _Rows) -> _Rows:
+    def is_young(self, age_seconds: float) -> bool:
+        """Whether frames of this age may go; NaN, where it cannot be known, may not."""
+        return 0 <= age_seconds <= self._max_age_seconds
+
+    def superseded(self, queue: FrameBatch, allowed: _Rows) -> _Rows:
         """Rows of `latest` ids that are not the last of those that may go; a request is no newer value."""
+        keys = _id_keys(queue)
         rows = (allowed & np.isin(keys, self._latest)).nonzero()[0]
         kinds = keys[rows] | np.where(_has(queue, FrameFlag.REMOTE)[rows], _REMOTE_BIT, np.uint32(0))
         _, from_the_end = np.unique(kinds[::-1], return_index=True)
@@ -168,6 +192,9 @@ class RelayPolicy:
         older[rows] = True
         older[rows[len(rows) - 1 - from_the_end]] = False
         return older
+
+    def _judge(self, found: Verdicts, rows: _Rows, verdict: Verdict) -> None:
+        found[rows & (found == Verdict.ALLOWED)] = verdict
 
 
 def counts_by_word(verdicts: Verdicts) -> dict[str, int]:
@@ -199,6 +226,11 @@ def _byte_columns(entry: AllowEntry) -> tuple[NDArray[np.uint8], NDArray[np.uint
     return np.frombuffer(masks[0], np.uint8), np.frombuffer(masks[1], np.uint8)
 
 
+def _id_keys(frames: FrameBatch) -> NDArray[np.uint32]:
+    """Ids of 29 bits are others than those of 11."""
+    return frames.arbitration_id | np.where(_has(frames, FrameFlag.EXTENDED), _EXTENDED_BIT, np.uint32(0))
+
+
 def _has(batch: FrameBatch, flag: FrameFlag) -> _Rows:
-    rows: _Rows = (batch.flags & flag) != 0
+    rows: _Rows = (batch.flags & int(flag)) != 0
     return rows

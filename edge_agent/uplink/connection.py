@@ -18,13 +18,14 @@ from websockets.exceptions import ConnectionClosed
 
 from can_stream.lanes.sender import MAX_BACKLOG_FRAMES
 from can_stream.protocol.control import (
-    MAX_RANGES,
     PROTOCOL_VERSION,
+    AgentControlMessage,
     Command,
     CommandStatus,
     Error,
     Heartbeat,
     Hello,
+    RelaySource,
     TablesWanted,
     Welcome,
     decode_server_control_message,
@@ -33,7 +34,7 @@ from can_stream.protocol.control import (
     version_of,
 )
 from can_stream.protocol.errors import ControlMessageError, WireError
-from can_stream.protocol.hop import Envelope, HopEncoder, decode_ack
+from can_stream.protocol.hop import Envelope, HopEncoder, decode_ack, decode_ping
 from can_stream.protocol.lanes_control import (
     MAX_STARTS,
     LanesHello,
@@ -42,7 +43,10 @@ from can_stream.protocol.lanes_control import (
     encode_lanes,
 )
 from can_stream.protocol.packet_head import as_version_1
+from can_stream.protocol.packets import without_marker
 from edge_agent.host.clock import Clock
+from edge_agent.uplink.ages import SentAges
+from edge_agent.uplink.hello import as_version_1 as hello_as_version_1
 from edge_agent.uplink.lost import LostError, lost_by_closing, lost_by_error
 from edge_agent.uplink.opening import CLOSE_TIMEOUT_SECONDS, ServerDoor
 from edge_agent.uplink.state import UplinkState
@@ -53,8 +57,9 @@ ANSWER_TIMEOUT_SECONDS: Final = 20.0
 MOST_CLOSE_SECONDS: Final = CLOSE_TIMEOUT_SECONDS + 0.1
 # For the answer to a ping once the network has changed.
 STILL_THERE_SECONDS: Final = 2.5
-# Together they must fit into one message of at most 256 KiB: a range takes up to 75 bytes, a start up to 55.
-_RANGES_IN_ALL: Final = MAX_RANGES
+# Together they must fit into one message of at most 256 KiB: a range takes up to 131 bytes, 52 of them what
+# it is carried for; a start takes up to 60.
+_RANGES_IN_ALL: Final = 1200
 _STARTS_IN_ALL: Final = 1500
 _logger: Final = logging.getLogger(__name__)
 
@@ -68,7 +73,8 @@ class Answers(Struct, frozen=True):
 
     `hello`: what to say at each connection. `table`: the signal table of a hash that the server wants.
     `on_state` is told of each change, `on_beat` after each heartbeat. `spool_is_read` is waited for before a
-    server of version 1 is greeted: what is not listed to it, it takes for lost.
+    server of version 1 is greeted: what is not listed to it, it takes for lost. `on_source`: whose frames are
+    carried for what from now on.
     """
 
     hello: Callable[[], Hello]
@@ -76,6 +82,7 @@ class Answers(Struct, frozen=True):
     on_state: Callable[[UplinkState], None] = lambda _: None
     on_beat: Callable[[], None] = lambda: None
     spool_is_read: Callable[[], Awaitable[object]] = _at_once
+    on_source: Callable[[RelaySource], None] = lambda _: None
 
 
 class Connection:
@@ -97,6 +104,7 @@ class Connection:
         self._on_welcome = on_welcome
         self._version = PROTOCOL_VERSION
         self._tables_sent: set[str] = set()
+        self._ages = SentAges()
 
     async def run(self) -> None:
         """Until the server is to be greeted again. LostError when it ends otherwise."""
@@ -146,7 +154,7 @@ class Connection:
         if self._version == 1:
             await self._answers.spool_is_read()
         hello = replace(self._answers.hello(), protocol=self._version)
-        await control.send(encode_control_message(hello))
+        await control.send(self._encoded(hello))
         answer = decode_server_control_message(await _answer(control))
         if isinstance(answer, Welcome):
             self._traffic.server_offset_ns = answer.server_wall_ns - self._clock.monotonic_ns()
@@ -165,12 +173,14 @@ class Connection:
         hellos = [lane.connect(now_seconds, max_ranges, max_starts) for lane in self._lanes]
         if version_of(data.subprotocol) != self._version:
             raise ControlMessageError("one version on both connections expected")
-        await data.send(encode_lanes(LanesHello(self._answers.hello().start_id, hellos), self._version))
+        hello = LanesHello(self._answers.hello().start_id, hellos, ages=True)
+        await data.send(encode_lanes(hello, self._version))
         answer = decode_data_down(await _answer(data))
         if isinstance(answer, Error):
             raise lost_by_error(self._door.way, answer)
         if not isinstance(answer, LanesWelcome) or len(answer.taken_through) != len(hellos):
             raise ControlMessageError("lanes_welcome for every lane expected")
+        self._ages.is_wanted = answer.ages and self._version > 1
         books = answer.books or [[] for _ in hellos]
         if len(books) != len(hellos):
             raise ControlMessageError("books for every lane expected")
@@ -212,13 +222,16 @@ class Connection:
             has_unsent.clear()
             idle = True
             for index, lane in enumerate(self._lanes):
-                packet = None if self._traffic.is_spent else lane.next_packet()
-                if packet is not None:
+                # What is relayed goes whatever a budget says: its gateway's file wants that.
+                may_send = lane.activation or not self._traffic.is_spent
+                sent = lane.next_held() if may_send else None
+                if sent is not None:
                     idle = False
-                    kind, content = packet
-                    if self._version == 1:
-                        content = as_version_1(content)
-                    await data.send(encoder.encode(Envelope(index, kind, content)))
+                    kind, held = sent
+                    content = held.packet if self._ages.is_wanted else without_marker(held.packet)
+                    content = as_version_1(content) if self._version == 1 else content
+                    age = self._ages.of(held, self._clock.boottime_ns()) if lane.activation else None
+                    await data.send(encoder.encode(Envelope(index, kind, content, age)))
             if idle:
                 await has_unsent.wait()
 
@@ -231,6 +244,9 @@ class Connection:
                     if isinstance(answer, Error)
                     else ControlMessageError("ack expected")
                 )
+            if (ping := decode_ping(content)) is not None:
+                self._ages.take_ping(ping, self._clock.boottime_ns())
+                continue
             ack = decode_ack(content)
             if ack.lane_index >= len(self._lanes):
                 raise ControlMessageError(f"ack for lane {ack.lane_index}, which was not opened")
@@ -244,7 +260,10 @@ class Connection:
 
     async def _send_control(self, control: ClientConnection) -> None:
         while True:
-            await control.send(encode_control_message(await self._traffic.next_control_message()))
+            await control.send(self._encoded(await self._traffic.next_control_message()))
+
+    def _encoded(self, said: AgentControlMessage) -> str:
+        return encode_control_message(hello_as_version_1(said) if self._version == 1 else said)
 
     async def _take_control(self, control: ClientConnection) -> None:
         async for content in control:
@@ -253,6 +272,8 @@ class Connection:
                 raise lost_by_error(self._door.way, control_message)
             if isinstance(control_message, TablesWanted):
                 await self._send_tables(control, control_message.hashes)
+            if isinstance(control_message, RelaySource):
+                self._answers.on_source(control_message)
             if isinstance(control_message, Command):
                 refusal = "this version of the agent runs no commands"
                 self._traffic.say(CommandStatus(control_message.command_id, "rejected", error=refusal))

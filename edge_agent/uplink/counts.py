@@ -73,9 +73,9 @@ class CountedConnection(ClientConnection):
 
     counts: UplinkCounts
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, patience: Patience | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._patience = Patience()
+        self._patience = patience or Patience()
         self._has_given_up = False
 
     def process_event(self, event: Any) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from can_stream.protocol.control import DongleInfo, Hello
+from msgspec.structs import replace
+
+from can_stream.protocol.control import AgentControlMessage, DevicesReport, DongleInfo, Hello
 from can_stream.protocol.identity import START_ID_BYTES
 from can_stream.version import VERSION
 from edge_agent.host.clock import Clock
@@ -27,4 +29,14 @@ def hello_of(agent_id: str, start_id: str, dongles: Sequence[DongleInfo], clock:
         clock_synchronised=clock.synchronised(),
         version=VERSION,
         dongles=list(dongles),
+        relay=True,
     )
+
+
+def as_version_1(said: AgentControlMessage) -> AgentControlMessage:
+    """Without what a server of version 1 refuses."""
+    if isinstance(said, Hello):
+        said = replace(said, relay=False)
+    if isinstance(said, Hello | DevicesReport):
+        return replace(said, dongles=[replace(dongle, relay=None) for dongle in said.dongles])
+    return said

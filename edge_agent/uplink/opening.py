@@ -19,6 +19,7 @@ from edge_agent.uplink.counts import CountedConnection, UplinkCounts
 from edge_agent.uplink.keys import Keys
 from edge_agent.uplink.lost import OPEN_TIMEOUT_SECONDS, LostError, lost_by, obstacle_of
 from edge_agent.uplink.obstacle import Obstacle, Way, obstacle
+from edge_agent.uplink.patience import MOST_FRAMES, Patience
 from edge_agent.uplink.proxy import proxy_for, without_password
 
 MAX_DOWN_BYTES: Final = 256 * 1024
@@ -71,14 +72,19 @@ class ServerDoor:
             self.url, without_password(proxy_for(self.url)), self._keys.token_file, self._keys.agent_id
         )
 
-    async def open(self, path: str) -> ClientConnection:
-        """A new connection to `path`, counted. LostError."""
+    async def open(
+        self, path: str, max_down_bytes: int = MAX_DOWN_BYTES, most_frames: int = MOST_FRAMES
+    ) -> ClientConnection:
+        """A new connection to `path`, counted. LostError.
+
+        `max_down_bytes`: of one message of the server. `most_frames`: see `Patience`.
+        """
         self._counts.attempts += 1
         proxy, way = proxy_for(self.url), self.way
         made: list[_HeardConnection] = []
 
         def make(*arguments: Any, **options: Any) -> _HeardConnection:
-            made.append(_HeardConnection(*arguments, **options))
+            made.append(_HeardConnection(*arguments, patience=Patience(most_frames), **options))
             return made[-1]
 
         try:
@@ -86,7 +92,7 @@ class ServerDoor:
                 websocket_url(self.url, path),
                 additional_headers={"Authorization": f"Bearer {self._keys.token}"},
                 compression=None,  # the hop has its own, with a context that fits packets
-                max_size=MAX_DOWN_BYTES,
+                max_size=max_down_bytes,
                 write_limit=_WRITE_LIMIT_BYTES,
                 open_timeout=OPEN_TIMEOUT_SECONDS,
                 close_timeout=CLOSE_TIMEOUT_SECONDS,

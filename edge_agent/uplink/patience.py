@@ -9,14 +9,15 @@ PATIENCE_SECONDS: Final = 10.0
 
 
 class Patience:
-    """Bears 200 frames at once, and as many again in each ten seconds; and one for each that is `earned`.
+    """Bears `most_frames` at once, and as many again in each ten seconds; and one for each that is `earned`.
 
     A server has little to say of its own; what it acknowledges was sent to it before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_frames: int = MOST_FRAMES) -> None:
         self.earned = 0
-        self._left = float(MOST_FRAMES)
+        self._most = most_frames
+        self._left = float(most_frames)
         self._at_seconds = 0.0
 
     def bears(self, now_seconds: float, *, answers: bool) -> bool:
@@ -26,7 +27,7 @@ class Patience:
             return True
         since_seconds = max(0.0, now_seconds - self._at_seconds)
         self._at_seconds = now_seconds
-        self._left = min(MOST_FRAMES, self._left + since_seconds * MOST_FRAMES / PATIENCE_SECONDS)
+        self._left = min(self._most, self._left + since_seconds * self._most / PATIENCE_SECONDS)
         if self._left < 1:
             return False
         self._left -= 1

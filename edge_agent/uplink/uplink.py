@@ -57,7 +57,7 @@ class Uplink:
         self._answers = answers
         self._clock = clock
         self._keys = Keys(token, ca_file, token_files)
-        self._door = ServerDoor(url, self._keys, self.counts)
+        self.door: Final = ServerDoor(url, self._keys, self.counts)
         self._try_again = asyncio.Event()
         self._given_up = 0
         self._reconnecting = Reconnecting(url, backoff or Backoff(UPLINK_POLICY, random.random))
@@ -148,7 +148,7 @@ class Uplink:
     async def _connect(self) -> None:
         """One connection to its end; given up before it is welcomed where there is another way. LostError."""
         connection = Connection(
-            self._door, self._traffic, self._answers, self._clock, on_welcome=self._welcomed
+            self.door, self._traffic, self._answers, self._clock, on_welcome=self._welcomed
         )
         running = asyncio.create_task(connection.run())
         hurrying = asyncio.create_task(self._another_way())

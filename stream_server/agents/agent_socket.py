@@ -1,4 +1,4 @@
-"""What both WebSockets of an agent share: upgrade, the newest connection wins, errors said before closing."""
+"""What the WebSockets of an agent share: upgrade, the newest connection wins, errors said before closing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from can_stream.protocol.control import SUBPROTOCOLS, Error, Hello, encode_control_message, version_of
 from can_stream.protocol.errors import SessionError, WireError
 from can_stream.protocol.lanes_control import LanesHello
+from can_stream.protocol.relay_control import RelayHello
 from stream_server.errors import ApiError, StorageError
 from stream_server.fleet.connections import Endpoint
 from stream_server.fleet.fleet import TOKEN_VOID
@@ -119,7 +120,7 @@ class AgentSocket:
         self._loop = asyncio.get_running_loop()
         self._turns = Turns(self._loop)
 
-    def greeted(self, hello: Hello | LanesHello) -> None:
+    def greeted(self, hello: Hello | LanesHello | RelayHello) -> None:
         """What a greeting says its version is must be what the upgrade agreed on. SessionError."""
         self.services.fleet.connections.greeted(self.websocket, hello.start_id)
         if hello.protocol != self.version:

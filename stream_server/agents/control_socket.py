@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -41,8 +43,28 @@ async def _talk(socket: AgentSocket) -> None:
     await _greet(socket, hello)
     uploads = TableUploads()
     await _want_tables(socket, uploads, hello.dongles)
-    while (said := await _next(socket, SILENCE_SECONDS)) is not None:
-        await _take_control_message(socket, said, uploads)
+    marks = asyncio.create_task(_tell_marks(socket)) if hello.relay else None
+    try:
+        while (said := await _next(socket, SILENCE_SECONDS)) is not None:
+            await _take_control_message(socket, said, uploads)
+    finally:
+        if marks is not None:
+            marks.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await marks
+
+
+async def _tell_marks(socket: AgentSocket) -> None:
+    """For which activation each dongle carries its frames: at once, and at each change, until cancelled."""
+    told: dict[str, str | None] = {}
+    with socket.services.relay.bell() as bell:
+        while True:
+            bell.clear()
+            for dongle_id, activation in socket.services.relay.marks_of(socket.agent_id).items():
+                if dongle_id not in told or told[dongle_id] != activation:
+                    told[dongle_id] = activation
+                    await _send(socket, control.RelaySource(dongle_id, activation))
+            await bell.wait()
 
 
 async def _next(socket: AgentSocket, timeout_seconds: float) -> AgentControlMessage | None:

@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import WSMsgType, web
 
 from can_stream.protocol.control import encode_control_message
-from can_stream.protocol.hop import MAX_DEFLATED_BYTES
+from can_stream.protocol.deflate import MAX_DEFLATED_BYTES
 from can_stream.protocol.lanes_control import decode_data_up
 from stream_server.agents.agent_socket import HELLO_SECONDS, AgentSocket, WrongKindError, serve_agent
 from stream_server.agents.ingest import DataConnection
@@ -39,9 +39,11 @@ async def _talk(socket: AgentSocket) -> None:
         services.recorder,
         services.last_values,
         services.metrics,
+        services.relay,
     )
     await socket.websocket.send_str(encode_control_message(await connection.open(hello, socket.version)))
-    acks = asyncio.create_task(connection.send_acks(socket.websocket.send_bytes))
+    send = socket.websocket.send_bytes
+    beside = [asyncio.create_task(one(send)) for one in (connection.send_acks, connection.send_pings)]
     try:
         # Pings of the agent keep a silent bus's connection from timing out.
         while (received := await socket.next(SILENCE_SECONDS)) is not None:
@@ -49,9 +51,10 @@ async def _talk(socket: AgentSocket) -> None:
                 raise WrongKindError("only packets are spoken here, messages go to /ws/agent")
             await connection.receive(received.data)
     finally:
-        acks.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
-            await acks
+        for task in beside:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await task
 
 
 ROUTES: Final = (Route("GET", "/ws/data", "agent", data, "WebSocket: data packets of an agent"),)

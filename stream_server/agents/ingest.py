@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,7 +12,7 @@ from can_stream.lanes.receiver import LaneConnection
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import PROTOCOL_VERSION, ROWS_OF_LANE
 from can_stream.protocol.errors import SessionError
-from can_stream.protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack
+from can_stream.protocol.hop import Ack, Envelope, HopDecoder, RangeKind, encode_ack, encode_ping
 from can_stream.protocol.lanes_control import (
     LaneHello,
     LanesHello,
@@ -19,23 +20,27 @@ from can_stream.protocol.lanes_control import (
 )
 from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketKind
 from can_stream.protocol.packets import (
-    Gap,
     Packet,
     decode_packet,
 )
 from can_stream.text.frame_json import FrameOrigin
 from can_stream.text.timestamps import format_timestamp
 from stream_server import clock
+from stream_server.agents.pings import PING_SECONDS, Pings
 from stream_server.errors import ApiError
 from stream_server.fleet.fleet import Dongle, Fleet
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Lane, Recorder
+from stream_server.relay.relay import Relay
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.streams.dongle_feed import DongleFeed
 from stream_server.streams.hub import StreamHub
 
 _PROGRESS_SECONDS: Final = 5.0
-_KIND_OF_LANE: Final = {"frames": PacketKind.FRAMES, "signals": PacketKind.SIGNALS}
+_KINDS_OF_LANE: Final = {
+    "frames": {PacketKind.FRAMES, PacketKind.GAP, PacketKind.CLOCK, PacketKind.MARKER},
+    "signals": {PacketKind.SIGNALS, PacketKind.GAP, PacketKind.CLOCK},
+}
 
 SendBytes = Callable[[bytes], Awaitable[None]]
 
@@ -102,7 +107,12 @@ class DataConnection:
         recorder: Recorder,
         last_values: LastValueStore,
         metrics: Metrics,
+        relay: Relay,
     ) -> None:
+        self._relay = relay
+        self._began_ns = clock.boottime_ns()
+        self._pings = Pings()
+        self._sends_ages = False
         self.agent_id = agent_id
         self._fleet = fleet
         self._hub = hub
@@ -137,6 +147,8 @@ class DataConnection:
             if opening.went_back:
                 found = [(one.start_id, one.told_acknowledged, one.frames) for one in opening.went_back]
                 await self._fleet.server_went_back(dongle.dongle_id, lane_hello.lane, found)
+            if lane_hello.lane == "frames":
+                self._relay.heard(dongle.dongle_id, lane_hello, hello.start_id, opening, self._began_ns)
             feed = self._hub.feed(dongle.dongle_id)
             opened = OpenLane(lane, session, dongle, feed, Backlog(lane_hello, opening.listed_frames))
             self._lanes.append(opened)
@@ -144,7 +156,10 @@ class DataConnection:
             books.append(opening.books(lane_hello, hello.start_id))
             _show_clock(opened)
             self._announce_backlog(opened)
-        return LanesWelcome(taken_through, MAX_PACKET_BYTES, books if version > 1 else [])
+        self._sends_ages |= hello.ages and version > 1
+        return LanesWelcome(
+            taken_through, MAX_PACKET_BYTES, books if version > 1 else [], ages=self._sends_ages
+        )
 
     async def receive(self, data: bytes) -> None:
         """One packet in its envelope. PacketError, SessionError."""
@@ -160,8 +175,32 @@ class DataConnection:
             self._metrics.packets_duplicate.inc()
             self._recorder.wake(opened.lane)
             return
+        if opened.session.lane == "frames" and self._relay.is_source(opened.dongle.dongle_id):
+            self._relay_on(opened, packet, envelope)
         self._recorder.add_packet(opened.lane, packet, envelope.packet, envelope.range_kind)
         self._show(opened, packet, envelope)
+
+    def _relay_on(self, opened: OpenLane, packet: Packet, envelope: Envelope) -> None:
+        now_ns = clock.boottime_ns()
+        born_ns = self._pings.born_ns(envelope.age, now_ns)
+        live = envelope.range_kind is RangeKind.LIVE
+        age_us = None if envelope.age is None else envelope.age.age_us
+        if live and born_ns is not None and age_us is not None and isinstance(packet.body, FrameBatch):
+            source_ns = age_us * 1000
+            self._metrics.relay.came(source_ns, now_ns - born_ns - source_ns)
+        self._relay.arrived(opened.dongle.dongle_id, packet, envelope.packet, born_ns, now_ns, live=live)
+
+    async def send_pings(self, send: SendBytes) -> None:
+        """While anything of it is relayed, and its agent answers by ages, until cancelled."""
+        with self._relay.bell() as bell:
+            while True:
+                bell.clear()
+                is_source = any(self._relay.is_source(one.dongle.dongle_id) for one in self._lanes)
+                if self._sends_ages and is_source:
+                    await send(encode_ping(self._pings.next(clock.boottime_ns())))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PING_SECONDS if is_source else None):
+                        await bell.wait()
 
     def _count(self, packet: Packet) -> None:
         self._metrics.packets_received.inc()
@@ -188,7 +227,7 @@ class DataConnection:
         if isinstance(body, ClockRecord):
             if opened.note_clock(packet):
                 _show_clock(opened)
-        elif shown and not isinstance(body, Gap):  # gaps are told once they have their id
+        elif shown and isinstance(body, FrameBatch | SignalBatch):  # gaps are told once they have their id
             opened.feed.offer_packet(body, envelope.packet, opened.origin, clock.now())
         if not is_live:
             text = opened.backlog.received(packet.frames or 0, clock.monotonic_seconds())
@@ -229,5 +268,5 @@ def _show_clock(opened: OpenLane) -> None:
 
 
 def _check_lane(opened: OpenLane, packet: Packet) -> None:
-    if packet.kind not in (_KIND_OF_LANE[opened.session.lane], PacketKind.GAP, PacketKind.CLOCK):
+    if packet.kind not in _KINDS_OF_LANE[opened.session.lane]:
         raise SessionError(f"a packet of {packet.kind.name.lower()} in the {opened.session.lane} lane")

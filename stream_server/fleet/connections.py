@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeVar
 
 C = TypeVar("C", bound=Hashable)
-Endpoint = Literal["control", "data"]
+Endpoint = Literal["control", "data", "relay"]
 
 DUPLICATE_WINDOW_SECONDS: Final = 600.0
 _MOST_REMEMBERED: Final = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -24,6 +24,7 @@ from stream_server.fleet.agent_events import AgentEvents
 from stream_server.fleet.connections import Connections, Endpoint
 from stream_server.fleet.presence import Presence, Transition
 from stream_server.fleet.presence_payload import presence_payload
+from stream_server.fleet.side import Side, side_of
 from stream_server.moment import Moment
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.storage.database import Database
@@ -47,6 +48,7 @@ class Dongle:
     """What the streams need to know of a dongle; `bus` is its channel.
 
     `sends_frames`: whether its frames lane carries any. `signal_table`: the hash of its current table.
+    `side`: what it is to a relay.
     """
 
     dongle_id: str
@@ -55,12 +57,21 @@ class Dongle:
     listed: bool
     sends_frames: bool
     signal_table: str | None
+    side: Side
 
 
 class Fleet:
-    """All agents and dongles of one server, in memory, behind storage."""
+    """All agents and dongles of one server, in memory, behind storage.
+
+    Called with an agent's id: `on_listed` when its dongles are as it says from now on, before it is answered;
+    `on_duplicate` when two machines use its identity; `on_went_back`, with none, when its books say that this
+    server has lost what it had.
+    """
 
     def __init__(self, database: Database, hub: StreamHub, last_values: LastValueStore) -> None:
+        self.on_listed: Callable[[str], None] = _nobody_minds
+        self.on_duplicate: Callable[[str], None] = _nobody_minds
+        self.on_went_back: Callable[[], Awaitable[None]] = _nobody_waits
         self.presence: Final = Presence()
         self.connections: Final[Connections[web.WebSocketResponse]] = Connections()
         self.events: Final = AgentEvents(hub)
@@ -132,6 +143,7 @@ class Fleet:
         self.announce(self.presence.changes())
         if swap.replaced is not None and swap.duplicate_identity:
             self.dismiss([swap.replaced], DUPLICATE_IDENTITY, _duplicate_identity(agent_id))
+            self.on_duplicate(agent_id)
         elif swap.replaced is not None:
             self.dismiss([swap.replaced], REPLACED, "replaced by a newer connection of this agent")
         try:
@@ -163,7 +175,7 @@ class Fleet:
 
         def store(connection: Connection) -> tuple[list[str], list[Row[Any]]]:
             registry.started(connection, hello, now_ns, remote)
-            return _list_dongles(connection, hello.agent_id, hello.dongles, now_ns, remote)
+            return _list_dongles(connection, hello.agent_id, hello.dongles, now_ns, remote, hello.relay)
 
         refused, rows = await self._database.write(store)
         self._clocks[hello.agent_id] = hello.clock_synchronised
@@ -287,12 +299,14 @@ class Fleet:
             payload = {"level": "warning", "source": "server", "message": message, "details": details}
             self.log(dongle.agent_id, payload, dongle_id=dongle_id)
             await self._database.write(partial(_record_went_back, dongle_id=dongle_id, details=details))
+        await self.on_went_back()
 
     def _listed(self, agent_id: str, rows: Iterable[Row[Any]]) -> None:
         self._remember(rows)
         for dongle in self.dongles_of(agent_id):
             if dongle.listed:
                 self._last_values.declare(dongle.dongle_id, dongle.signal_table)
+        self.on_listed(agent_id)
         self.seen(agent_id)
         self.announce([self.presence.of(agent_id)])
 
@@ -306,6 +320,7 @@ class Fleet:
                 row.listed,
                 sends_frames=row.frames_mode != "off",
                 signal_table=row.signal_table,
+                side=side_of(row),
             )
             self._dongles[dongle.dongle_id] = dongle
             self._dongles_of.setdefault(dongle.agent_id, {})[dongle.dongle_id] = dongle
@@ -320,6 +335,14 @@ class Fleet:
         self._hub.feed(dongle.dongle_id).set_presence(payload, now)
 
 
+def _nobody_minds(_agent_id: str) -> None:
+    """Until somebody does."""
+
+
+async def _nobody_waits() -> None:
+    """Until somebody does."""
+
+
 def _duplicate_identity(agent_id: str) -> str:
     return f"two machines use the identity of agent {agent_id}: enrol one of them under another id"
 
@@ -331,7 +354,13 @@ def _record_went_back(connection: Connection, dongle_id: str, details: dict[str,
 
 
 def _list_dongles(
-    connection: Connection, agent_id: str, dongles: Sequence[DongleInfo], now_ns: int, remote: str
+    connection: Connection,
+    agent_id: str,
+    dongles: Sequence[DongleInfo],
+    now_ns: int,
+    remote: str,
+    knows_relay: bool | None = None,
 ) -> tuple[list[str], list[Row[Any]]]:
     refused = registry.list_dongles(connection, agent_id, dongles, now_ns, remote)
+    registry.store_relay_sides(connection, agent_id, dongles, knows_relay)
     return refused, registry.dongles_of(connection, agent_id)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from can_stream.protocol.control import (
     DongleInfo,
     Hello,
+    RelaySide,
     ServiceStatus,
 )
 from can_stream.protocol.registration import RegisterRequest
@@ -24,6 +25,17 @@ MAXIMUM_SERVICES: Final = 512
 MAXIMUM_DONGLES: Final = 512
 
 _DONGLE_FIELDS: Final = ("interface", "channel", "device_id", "mode", "bitrate", "fd", "data_bitrate")
+_DONGLE_ROWS: Final = (
+    select(
+        schema.dongles,
+        schema.agents.c.clock_synchronised,
+        schema.relay_sides.c.knows_relay,
+        schema.relay_sides.c.allows,
+    )
+    .join(schema.agents, schema.agents.c.agent_id == schema.dongles.c.agent_id)
+    .outerjoin(schema.relay_sides, schema.relay_sides.c.dongle_id == schema.dongles.c.dongle_id)
+    .order_by(schema.dongles.c.dongle_id)
+)
 
 
 def register(connection: Connection, request: RegisterRequest, now_ns: int, remote: str | None) -> str:
@@ -144,6 +156,22 @@ def list_dongles(
     return refused
 
 
+def store_relay_sides(
+    connection: Connection, agent_id: str, dongles: Sequence[DongleInfo], knows_relay: bool | None
+) -> None:
+    """What the agent's gateway lets a relay do with its dongles; `knows_relay` None: as it was."""
+    table, own = schema.relay_sides, schema.dongles
+    query = select(own.c.dongle_id, table.c.knows_relay).where(own.c.agent_id == agent_id)
+    known = {row.dongle_id: row for row in connection.execute(query.outerjoin(table))}
+    connection.execute(delete(table).where(table.c.dongle_id.in_(known)))
+    for dongle in {one.dongle_id: one for one in dongles}.values():
+        if dongle.dongle_id in known:
+            knows = bool(known[dongle.dongle_id].knows_relay) if knows_relay is None else knows_relay
+            allows = msgspec.json.encode(dongle.relay or RelaySide()).decode()
+            row = {"dongle_id": dongle.dongle_id, "knows_relay": knows, "allows": allows}
+            connection.execute(insert(table).values(**row))
+
+
 def dongle_conflict(refused: list[str]) -> ApiError:
     """409 DONGLE_CONFLICT: another agent listed these first."""
     named = ", ".join(refused[:10])
@@ -205,15 +233,10 @@ def service_rows(connection: Connection, agent_id: str) -> list[Row[Any]]:
 
 
 def dongle_rows(connection: Connection, dongle_id: str | None = None) -> list[Row[Any]]:
-    """Dongles and their agents' clock state; one query."""
-    dongles, agents = schema.dongles, schema.agents
-    query = (
-        select(dongles, agents.c.clock_synchronised)
-        .join(agents, agents.c.agent_id == dongles.c.agent_id)
-        .order_by(dongles.c.dongle_id)
-    )
+    """Dongles with their agents' clock state and whether they know of a relay; one query."""
+    query = _DONGLE_ROWS
     if dongle_id is not None:
-        query = query.where(dongles.c.dongle_id == dongle_id)
+        query = query.where(schema.dongles.c.dongle_id == dongle_id)
     return list(connection.execute(query).all())
 
 
@@ -227,9 +250,8 @@ def one_dongle(connection: Connection, dongle_id: str) -> Row[Any]:
 
 
 def dongles_of(connection: Connection, agent_id: str) -> list[Row[Any]]:
-    """The stored rows of an agent's dongles."""
-    table = schema.dongles
-    return list(connection.execute(select(table).where(table.c.agent_id == agent_id)).all())
+    """The rows of an agent's dongles, as `dongle_rows` has them."""
+    return list(connection.execute(_DONGLE_ROWS.where(schema.dongles.c.agent_id == agent_id)).all())
 
 
 def set_sampling(

@@ -59,7 +59,7 @@ def create(connection: Connection, wanted: Wanted, now_ns: int, actor: str, remo
 
 def remove(connection: Connection, group: Group, now_ns: int, actor: str, remote: str | None) -> None:
     """Delete the group; its dongles stay as they are."""
-    for table in (schema.dongle_group_members, schema.dongle_groups):
+    for table in (schema.group_activations, schema.dongle_group_members, schema.dongle_groups):
         connection.execute(delete(table).where(table.c.group_id == group.group_id))
     audit.record(
         connection,

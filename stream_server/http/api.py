@@ -80,7 +80,8 @@ class Route:
     """A path, who may use it, and what goes in and out.
 
     `request_type` is decoded into `Call.body`; `response_type` is a Struct, or the media type of an answer
-    that is no JSON, or None for a WebSocket. `query` names the query parameters.
+    that is no JSON, or None for a WebSocket. `query` names the query parameters. `empty_body`: a request
+    without a body is one of the defaults.
     """
 
     method: Method
@@ -92,6 +93,7 @@ class Route:
     response_type: type[msgspec.Struct] | str | None = None
     status: int = 200
     query: Mapping[str, str] = field(default_factory=dict)
+    empty_body: bool = False
 
     @property
     def refuses_unknown(self) -> bool:
@@ -125,7 +127,8 @@ def _adapted(route: Route, services: Services) -> Handler:
             body = None
             if decoder is not None:
                 remote = services.access.remote(request)
-                body = _decoded(decoder, await services.front.body(request, who, remote))
+                sent = await services.front.body(request, who, remote)
+                body = _decoded(decoder, b"{}" if route.empty_body and not sent else sent)
             call = Call(request, services, who, body)
             answer = await route.handler(call)
             if isinstance(answer, LongAnswer):

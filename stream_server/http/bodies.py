@@ -11,6 +11,7 @@ from can_stream.protocol.control import ServiceStatus, Text
 from can_stream.protocol.identity import Identifier
 from stream_server.access.roles import Role
 from stream_server.access.standing import Standing
+from stream_server.groups.activation import MAX_ACTIVE_SECONDS
 from stream_server.groups.group_state import Mode, OfflineSide
 
 
@@ -88,8 +89,31 @@ class GroupRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group_id: Identifier | None = None
 
 
+class ActivateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`dry_run`: all is done but put on the bus. `active_seconds`: when it ends by itself; null: never."""
+
+    dry_run: bool = False
+    active_seconds: Annotated[int, Meta(ge=1, le=MAX_ACTIVE_SECONDS)] | None = None
+
+
+class DirectionsView(_Answer, frozen=True):
+    """Of each direction "open", or why it is closed and what opens it."""
+
+    a_to_b: str
+    b_to_a: str
+
+
+class LatencyView(_Answer, frozen=True):
+    """Age of frames when their bus has them, in milliseconds, over the last moments."""
+
+    p50: float
+    p99: float
+
+
 class GroupView(_Answer, frozen=True):
-    """Two dongles as one. `offline_side`: which of them cannot be reached now."""
+    """Two dongles as one. `offline_side`: which of them cannot be reached now. `reason`: why the group is not
+    active, or why nothing is relayed. Counts are of frames, in all activations: what was made is missing,
+    buffered, counted, sent, accepted, in doubt or not sent."""
 
     group_id: str
     dongle_a_id: str
@@ -97,6 +121,30 @@ class GroupView(_Answer, frozen=True):
     mode: Mode
     offline_side: OfflineSide | None
     created_at: str
+    reason: str | None
+    activation: str | None
+    dry_run: bool
+    directions: DirectionsView
+    buffer_pressure: bool
+    replaying: bool
+    made_frames_a_to_b: int
+    made_frames_b_to_a: int
+    missing_frames_a_to_b: int
+    missing_frames_b_to_a: int
+    buffered_frames_a_to_b: int
+    buffered_frames_b_to_a: int
+    counted_a_to_b: dict[str, int]
+    counted_b_to_a: dict[str, int]
+    sent_a_to_b: int
+    sent_b_to_a: int
+    accepted_a_to_b: int
+    accepted_b_to_a: int
+    not_sent_a_to_b: dict[str, int]
+    not_sent_b_to_a: dict[str, int]
+    in_doubt_a_to_b: int
+    in_doubt_b_to_a: int
+    latency_ms_a_to_b: LatencyView | None
+    latency_ms_b_to_a: LatencyView | None
 
 
 class GroupList(_Answer, frozen=True):

@@ -56,7 +56,7 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.request_type is not None:
         content = {"application/json": {"schema": _reference(route.request_type)}}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": not route.empty_body, "content": content}
     return operation
 
 

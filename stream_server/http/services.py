@@ -8,12 +8,14 @@ from stream_server.access.access import Access
 from stream_server.config import ServerConfig
 from stream_server.fleet.fleet import Fleet
 from stream_server.fleet.memory import Memory
+from stream_server.groups.activations import Activations
 from stream_server.groups.groups import Groups
 from stream_server.http.front import Front
 from stream_server.http.long_answers import LongAnswers
 from stream_server.metrics import Metrics
 from stream_server.recording.recorder import Recorder
 from stream_server.recording.retention import Retention
+from stream_server.relay.relay import Relay
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.signals.tables import SignalTables
 from stream_server.sse.fanout import FanOut
@@ -36,7 +38,9 @@ class Services:
     fanout: FanOut
     fleet: Fleet
     groups: Groups
+    activations: Activations
     recorder: Recorder
+    relay: Relay
     signal_tables: SignalTables
     last_values: LastValueStore
     readiness: Readiness

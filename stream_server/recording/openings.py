@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from can_stream.lanes.counted import Counted
+from can_stream.lanes.holdings import NewGap
 from can_stream.lanes.opening import Opening, Start, named_starts, opened
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.control import LaneName
@@ -75,6 +76,7 @@ class GivenUp(NamedTuple):
 
     starts: dict[str, Start]
     news: list[GapNews]
+    gaps: list[NewGap]
 
 
 def give_up(connection: Connection, lane_id: int, listed_before_seconds: float) -> GivenUp:
@@ -92,7 +94,7 @@ def give_up(connection: Connection, lane_id: int, listed_before_seconds: float) 
     after = {start_id: start.copy() for start_id, start in before.items()}
     gaps = [gap for start in after.values() for gap in start.expired(listed_before_seconds)]
     keys = start_store.save(connection, lane_id, before, after)
-    return GivenUp(after, gap_store.add(connection, gaps, keys, clock.wall_ns()))
+    return GivenUp(after, gap_store.add(connection, gaps, keys, clock.wall_ns()), gaps)
 
 
 def lanes_with_holes(connection: Connection, listed_before_seconds: float) -> list[tuple[str, LaneName]]:

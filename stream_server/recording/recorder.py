@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Connection
 
+from can_stream.lanes.holdings import NewGap
 from can_stream.lanes.opening import Opening
 from can_stream.lanes.receiver import LaneConnection, LaneReceiver
 from can_stream.protocol.clock_record import ClockRecord
@@ -18,6 +19,7 @@ from can_stream.protocol.control import LaneName
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import LaneHello
+from can_stream.protocol.marker import Marker
 from can_stream.protocol.packet_head import PacketKind
 from can_stream.protocol.packets import Body, Gap, Packet
 from stream_server import clock
@@ -74,11 +76,21 @@ def _nobody_is_told(_dongle_id: str, _lane: LaneName, _news: Sequence[GapNews]) 
     """Until somebody shows gaps."""
 
 
+def _nothing_follows() -> None:
+    """Until something does."""
+
+
+def _nobody_counts(_dongle_id: str, _gaps: Sequence[NewGap]) -> None:
+    """Until somebody does."""
+
+
 class Recorder:
     """Commits what data connections hand over, every 60 ms, and calls `Lane.acknowledge` after the commit.
 
     While storage refuses, packets wait (bounded) and nothing is acknowledged. `running_seconds`: how long the
-    server has run, over all its starts. `tell_gaps` is called when gaps are recorded or have shrunk.
+    server has run, over all its starts. `tell_gaps` is called when gaps are recorded or have shrunk,
+    `on_stored` behind each commit that the parts took part in, while `commits` is held; `on_given_up` with a
+    dongle and holes of its frames lane that are gaps from now on.
     """
 
     def __init__(
@@ -89,6 +101,8 @@ class Recorder:
         parts: Sequence[Part] = PARTS,
     ) -> None:
         self.tell_gaps: TellGaps = _nobody_is_told
+        self.on_stored: Callable[[], None] = _nothing_follows
+        self.on_given_up: Callable[[str, Sequence[NewGap]], None] = _nobody_counts
         self._database = database
         self._metrics = metrics
         self._running_seconds = running_seconds
@@ -100,7 +114,7 @@ class Recorder:
         self._room = asyncio.Event()
         self._room.set()
         self._flushed = asyncio.Condition()
-        self._commits = asyncio.Lock()
+        self.commits: Final = asyncio.Lock()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -173,13 +187,15 @@ class Recorder:
         lane = await self._lane(*lane_key)
         if lane.opening.locked():
             return None
-        async with lane.opening, self._commits:
+        async with lane.opening, self.commits:
             gone = await self._database.write(
                 lambda connection: openings.give_up(connection, lane.lane_id, listed_before_seconds)
             )
             lane.receiver.starts.update(
                 {one: start for one, start in gone.starts.items() if one in lane.receiver.starts}
             )
+        if lane.name == "frames":
+            self.on_given_up(lane.dongle_id, gone.gaps)
         self._tell(lane, gone.news)
         return sum(news.frames or 0 for news in gone.news)
 
@@ -189,7 +205,7 @@ class Recorder:
         lane = await self._lane(*lane_key)
         total = Forgotten()
         while not lane.opening.locked():
-            async with lane.opening, self._commits:
+            async with lane.opening, self.commits:
                 job = partial(
                     retention_store.forget, lane_id=lane.lane_id, keep=list(lane.start_keys.values())
                 )
@@ -225,7 +241,7 @@ class Recorder:
             await asyncio.sleep(FLUSH_SECONDS)
             self._wake.clear()
             try:
-                async with self._commits:
+                async with self.commits:
                     await self._flush()
             except StorageError:
                 if self._closing:
@@ -280,6 +296,7 @@ class Recorder:
             return news
 
         news = await self._database.write(transaction)
+        self.on_stored()
         self._count([row for change in changes for row in change.stored])
         for (lane, group), change, told in zip(groups, changes, news, strict=True):
             lane.receiver.committed([packet for packet, _ in group], change.change)
@@ -314,7 +331,9 @@ def _change(lane: Lane, group: list[_Waiting], now_seconds: float) -> LaneChange
         if is_new and not isinstance(packet.body, Gap)
     ]
     starts = lane.receiver.starts
-    return LaneChange(lane.lane_id, lane.start_keys, stored, starts, change, clock.wall_ns())
+    return LaneChange(
+        lane.lane_id, lane.start_keys, stored, starts, change, clock.wall_ns(), lane.dongle_id, lane.name
+    )
 
 
 def _stored(packet: Packet, body: bytes, *, is_backlog: bool, received_ns: int) -> StoredPacket:
@@ -335,6 +354,6 @@ def _stored(packet: Packet, body: bytes, *, is_backlog: bool, received_ns: int) 
 
 
 def _span(body: Body, unknown_ns: int) -> tuple[int, int]:
-    if isinstance(body, ClockRecord | Gap):
+    if isinstance(body, ClockRecord | Gap | Marker):
         return unknown_ns, unknown_ns
     return int(body.timestamp_ns.min()), int(body.timestamp_ns.max())

@@ -58,6 +58,7 @@ class LaneChange:
     """What one commit changes in a lane: new packets, and what is known of their starts after them.
 
     `start_keys`: the key of each start concerned, from `start_store`. `before`: the starts as stored so far.
+    `dongle_id`, `lane`: which lane it is.
     """
 
     lane_id: int
@@ -66,6 +67,8 @@ class LaneChange:
     before: Mapping[str, Start]
     change: Change
     at_ns: int
+    dongle_id: str = ""
+    lane: str = ""
 
 
 def store(connection: Connection, changes: Sequence[LaneChange]) -> list[list[GapNews]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from can_stream.protocol.packet_head import PacketNumber
 from can_stream.wall_clock import is_synchronised
 from stream_server import clock
 from stream_server.config import RecordingSection
@@ -34,6 +35,9 @@ _logger: Final = logging.getLogger(__name__)
 
 Announce = Callable[[str, float], Awaitable[None]]
 """(what has happened to the clock, by how many seconds it has jumped): for the audit."""
+
+OnDeleted = Callable[[str, Sequence[PacketNumber]], None]
+"""(a dongle, numbers of its packets of frames that have gone): for those who point to them."""
 
 
 def reading() -> Reading:
@@ -68,6 +72,7 @@ class Retention:
         self._metrics = metrics
         self._announce = announce
         self._owner_of = owner_of
+        self.on_deleted: OnDeleted | None = None
 
     @property
     def warning(self) -> str | None:
@@ -125,6 +130,9 @@ class Retention:
         gone = await self._database.write(job)
         self._metrics.retention_packets.inc(gone.packets)
         self._metrics.retention_frames.inc(gone.frames)
+        if self.on_deleted is not None:
+            for dongle_id, numbers in gone.numbers.items():
+                self.on_deleted(dongle_id, numbers)
         return gone
 
     def _look(self, connection: Connection, now: Reading) -> _Look:

@@ -6,7 +6,7 @@ One connection, no rules.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 
 from can_stream.protocol.control import LaneName
-from can_stream.protocol.packet_head import PacketKind
+from can_stream.protocol.packet_head import PacketKind, PacketNumber
 from stream_server.recording import block_store, clock_store, gap_store
 from stream_server.storage.recording_schema import (
     clock_records,
@@ -70,11 +70,12 @@ def starts_with_packets(connection: Connection, lane_ids: Iterable[int]) -> list
 
 
 class Deleted(NamedTuple):
-    """What has gone, values counting as no frames."""
+    """What has gone, values counting as no frames. `numbers`: by dongle, of its packets of frames."""
 
     packets: int = 0
     frames: int = 0
     size_bytes: int = 0
+    numbers: Mapping[str, Sequence[PacketNumber]] = {}
 
 
 def delete_oldest(connection: Connection, through_id: int) -> Deleted:
@@ -137,7 +138,19 @@ def _delete(connection: Connection, due: Sequence[Any]) -> Deleted:
     for lane_id in {row.lane_id for row in due}:
         _add_to_totals(connection, lane_id, [row for row in due if row.lane_id == lane_id])
     frames = sum(row.frames for row in due if row.kind == PacketKind.FRAMES)
-    return Deleted(len(due), frames, sum(row.size_bytes for row in due))
+    return Deleted(len(due), frames, sum(row.size_bytes for row in due), _numbers(connection, due))
+
+
+def _numbers(connection: Connection, due: Sequence[Any]) -> dict[str, list[PacketNumber]]:
+    of_frames = [row for row in due if row.kind == PacketKind.FRAMES]
+    query = select(lane_starts.c.id, lane_starts.c.start_id, lanes.c.dongle_id).join_from(lane_starts, lanes)
+    query = query.where(lane_starts.c.id.in_({row.start_pk for row in of_frames}))
+    starts = {row.id: row for row in connection.execute(query)}
+    found: dict[str, list[PacketNumber]] = {}
+    for row in of_frames:
+        start = starts[row.start_pk]
+        found.setdefault(start.dongle_id, []).append(PacketNumber(start.start_id, row.seq))
+    return found
 
 
 def _frames(rows: Iterable[Any]) -> int:

@@ -21,6 +21,10 @@ ID_RESERVATION: Final = Key("id_reservation_us", server_state)
 SIGNED_IN: Final = Key("signed_in_at_ns", server_state)
 BACKUP_MADE_AT: Final = Key("backup_made_at_ns", server_state)
 """In a backup, and in what is restored from it until the server has said so: who opens it has gone back."""
+STORAGE_ID: Final = Key("storage_id", server_state)
+"""32 random hex digits, which name activations; drawn anew where the server finds that it went back."""
+LAST_ACTIVATION: Final = Key("last_activation", server_state)
+"""The number of the activation that was made last."""
 SALVAGE: Final = Key("salvage", recording_state)
 """A damaged file that is being read, as JSON: `file`, `reason`, `page`, the next to be read."""
 DAMAGE_REPORT: Final = Key("damage_report", recording_state)
@@ -34,6 +38,8 @@ RECORDING_READY: Final = Key("readyz", recording_state)
 LAST_VALUES_PACKET: Final = Key("last_values_packet", recording_state)
 BLOCKS_DUE: Final = Key("blocks_due", recording_state)
 """Packets up to this id may be in no block yet."""
+RELAY_BOOT: Final = Key("relay_boot", recording_state)
+"""The boot that the moments in the relay's tables are of."""
 RUNNING_SECONDS: Final = Key("running_seconds", recording_state)
 
 

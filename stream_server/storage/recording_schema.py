@@ -169,3 +169,38 @@ retention_totals: Final = Table(
     Column("frames", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
 )
+
+# What waits for the bus `sink_dongle_id`: each start of the source, as JSON of its Struct, and its packets.
+relay_lines: Final = Table(
+    "relay_lines",
+    metadata,
+    Column("source_dongle_id", Name, primary_key=True),
+    Column("sink_dongle_id", Name, primary_key=True),
+    Column("start_id", String(16), primary_key=True),
+    Column("line", Text, nullable=False),
+)
+
+relay_rows: Final = Table(
+    "relay_rows",
+    metadata,
+    Column("source_dongle_id", Name, primary_key=True),
+    Column("sink_dongle_id", Name, primary_key=True),
+    Column("start_id", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("frames", BigInteger, nullable=False),
+    # Of CLOCK_BOOTTIME; NULL: not known.
+    Column("born_ns", BigInteger),
+    Column("own", LargeBinary, nullable=False),
+    Column("in_doubt", Boolean, nullable=False),
+)
+
+# Which record of a gateway was handed items last.
+relay_served: Final = Table(
+    "relay_served",
+    metadata,
+    Column("source_dongle_id", Name, primary_key=True),
+    Column("sink_dongle_id", Name, primary_key=True),
+    Column("record_id", String(32), nullable=False),
+    Column("anew_ns", BigInteger),
+)

@@ -83,6 +83,31 @@ dongle_group_members: Final = Table(
     UniqueConstraint("group_id", "side"),
 )
 
+# What its gateway lets a relay do with a dongle, as JSON, and whether its agent knows of a relay.
+relay_sides: Final = Table(
+    "relay_sides",
+    metadata,
+    Column("dongle_id", Name, ForeignKey("dongles.dongle_id"), primary_key=True),
+    Column("knows_relay", Boolean, nullable=False),
+    Column("allows", Text, nullable=False),
+)
+
+# The last activation of each group; `ended_at_ns` is NULL while nobody has ended it.
+group_activations: Final = Table(
+    "group_activations",
+    metadata,
+    Column("group_id", Name, ForeignKey("dongle_groups.group_id"), primary_key=True),
+    Column("activation", String(64), nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("since_ns", BigInteger, nullable=False),
+    Column("active_seconds", BigInteger),
+    # What both sides were, as JSON.
+    Column("pins", Text, nullable=False),
+    # Why nothing is relayed until an operator activates again; "" while that is not so.
+    Column("stopped", Text, nullable=False),
+    Column("ended_at_ns", BigInteger),
+)
+
 signal_tables: Final = Table(
     "signal_tables",
     metadata,

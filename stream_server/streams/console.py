@@ -124,10 +124,11 @@ class ConsoleStream:
 
     def set_presence(self, payload: Mapping[str, Any], now: Moment) -> None:
         """A dongle's presence as it is now: an event where more than `seen_at` changed."""
-        if self._unseen.behind:
-            self._unseen.keep_event(partial(self._set_presence, payload, now), now)
-        else:
-            self._set_presence(payload, now)
+        self._state_changed(partial(self._state.set_presence, payload), now)
+
+    def summary_changed(self, now: Moment) -> None:
+        """What holds of a group as a whole may be different now: an event where it is."""
+        self._state_changed(self._state.summarise, now)
 
     def set_clock(self, dongle_id: str, now: Moment, *, synchronised: bool) -> None:
         """Whether a time service keeps the clock right that stamps what comes of the dongle from here on."""
@@ -141,8 +142,14 @@ class ConsoleStream:
         """The signal table that the dongle's frames are decoded with."""
         self._traffic.set_table(dongle_id, table_hash)
 
-    def _set_presence(self, payload: Mapping[str, Any], now: Moment) -> None:
-        changed = self._state.set_presence(payload)
+    def _state_changed(self, find: Callable[[], list[State]], now: Moment) -> None:
+        if self._unseen.behind:
+            self._unseen.keep_event(partial(self._tell_changes, find, now), now)
+        else:
+            self._tell_changes(find, now)
+
+    def _tell_changes(self, find: Callable[[], list[State]], now: Moment) -> None:
+        changed = find()
         for state in changed:
             self._tell(state, now)
         if changed:

@@ -41,10 +41,14 @@ class CurrentState:
         presence = self._presences[payload["dongle_id"]]
         before, presence.payload = presence.payload, dict(payload)
         changed = [presence] if _lasting(before) != _lasting(presence.payload) else []
-        if self._group is not None and self._group.payload != (summary := self._summary()):
-            self._group.payload = summary
-            changed.append(self._group)
-        return changed
+        return changed + self.summarise()
+
+    def summarise(self) -> list[State]:
+        """What holds of the group as a whole, where that has changed."""
+        if self._group is None or self._group.payload == (summary := self._summary()):
+            return []
+        self._group.payload = summary
+        return [self._group]
 
     def due(self, now_seconds: float) -> list[State]:
         """What is to be told again, since it was told 30 s ago."""

@@ -17,11 +17,13 @@ from yarl import URL
 from stream_server import clock
 from stream_server.access import credentials
 from stream_server.app import running_server
+from stream_server.groups.memberships import Wanted
 from stream_server.storage import data_directory
 from tests.helpers.api_server import Server, config, eventually
 from tests.helpers.candump_logs import write_log
 from tests.helpers.chromium import running_chromium
 from tests.helpers.processes import EnrolledAgent, StreamServer, replay_summary
+from tests.helpers.relay_agents import greets, listed
 from tests.helpers.signal_agent import SignalAgent
 
 if TYPE_CHECKING:
@@ -38,10 +40,12 @@ class ConsoleServer:
     """
 
     agent: SignalAgent
+    gateway: aiohttp.ClientWebSocketResponse
     url: str
     port: int
     sign_in_link: str
-    _services: Any
+    services: Any
+    _server: Server
     _loop: asyncio.AbstractEventLoop
     _stopping: asyncio.Event
 
@@ -68,9 +72,28 @@ class ConsoleServer:
         """Puts events on the dongle's console, all of them before any subscriber is written to."""
 
         async def emit_all() -> None:
-            stream = self._services.hub.get("van7-can0")
+            stream = self.services.hub.get("van7-can0")
             for payload in payloads:
                 stream.emit(event, {"dongle_id": "van7-can0"} | payload, clock.now())
+
+        self.call(emit_all())
+
+    def make_group(self) -> None:
+        """The group `bridge` of can8 and can9, both of van8, which allows the relay all: `gateway`."""
+
+        async def make() -> None:
+            dongles = [listed("can8"), listed("can9")]
+            self.gateway = await greets(await self._server.agent("van8"), "van8", dongles)
+            await self.services.groups.create(Wanted("bridge", "can8", "can9"), "token:1", "")
+
+        self.call(make())
+
+    def emit_to_group(self, event: str, *payloads: dict[str, Any]) -> None:
+        """Puts events on the console of `bridge`."""
+
+        async def emit_all() -> None:
+            for payload in payloads:
+                self.services.hub.group("bridge").emit(event, payload, clock.now())
 
         self.call(emit_all())
 
@@ -78,7 +101,7 @@ class ConsoleServer:
         """Until so many follow the dongle's console."""
 
         async def there() -> bool:
-            return bool(self._services.fanout.subscribers == number)
+            return bool(self.services.fanout.subscribers == number)
 
         self.call(eventually(there))
 
@@ -94,13 +117,14 @@ class ConsoleServer:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         directory = data_directory.prepare(self._directory)
         async with running_server(self._config, directory) as running, aiohttp.ClientSession() as session:
-            self._services = running.services
+            self.services = running.services
+            self._server = Server(running, session)
             self.url, self.port = running.url, URL(running.url).port or 0
             link = await running.services.database.write(
                 lambda connection: credentials.create_admin_link(connection, time.time_ns(), "test")
             )
             self.sign_in_link = f"{running.url}/#link={link}"
-            self.agent = SignalAgent(await Server(running, session).agent())
+            self.agent = SignalAgent(await self._server.agent())
             await self.agent.hello([])
             await self.agent.open_data()
             self._opened.set_result(None)

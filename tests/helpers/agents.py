@@ -62,21 +62,22 @@ def run_agent(
     url: str,
     dongles: Sequence[Dongle],
     *,
-    uplink: Mapping[str, Any] | None = None,
-    spool: Mapping[str, Any] | None = None,
     token_file: Path | None = None,
     ca_file: Path | None = None,
     program: Sequence[Argument] | None = None,
+    **sections: Mapping[str, Any] | None,
 ) -> Process:
     """`edge-agent run`, started; its configuration, its state and its status socket lie beside its token.
 
-    `program`: what the command begins with, where it is run elsewhere or is another release's.
+    `sections`: what else its file says. `program`: what the command begins with, where it is run elsewhere or
+    is another release's.
     """
     path = agent.token_file.with_suffix(".toml")
     server = {"url": url, "token_file": str(token_file or agent.token_file)}
     server |= {} if ca_file is None else {"ca_file": str(ca_file)}
-    kept = {"directory": str(agent.token_file.with_suffix(".spool")), **(spool or {})}
-    path.write_text(agent_configuration(agent.agent_id, server, dongles, spool=kept, uplink=uplink or {}))
+    spool = {"directory": str(agent.token_file.with_suffix(".spool")), **(sections.pop("spool", None) or {})}
+    given = {name: table for name, table in sections.items() if table is not None}
+    path.write_text(agent_configuration(agent.agent_id, server, dongles, spool=spool, **given))
     command = [*(program or installed_command("edge-agent")), "run", "--config", path]
     return Process(command, environment=agent_environment(agent.token_file.parent))
 

@@ -87,6 +87,9 @@ class Api:
     async def data(self, *subprotocols: str) -> aiohttp.ClientWebSocketResponse:
         return await self._websocket("/ws/data", subprotocols)
 
+    async def relay(self, *subprotocols: str) -> aiohttp.ClientWebSocketResponse:
+        return await self._websocket("/ws/relay", subprotocols)
+
     async def _websocket(self, path: str, subprotocols: tuple[str, ...]) -> aiohttp.ClientWebSocketResponse:
         url = f"{self.server.url}{path}"
         return await self.session.ws_connect(url, headers=self.headers, protocols=subprotocols)

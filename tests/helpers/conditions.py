@@ -23,6 +23,14 @@ def eventually(look: Callable[[], T], what: str, timeout_seconds: float = DEADLI
     return found
 
 
+async def soon(look: Callable[[], object], what: str, timeout_seconds: float = DEADLINE_SECONDS) -> None:
+    """`look` is true, or becomes so while the event loop runs. AssertionError that names `what` did not."""
+    deadline = time.monotonic() + timeout_seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_seconds} s, last seen: {found!r}"
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS / 4)
+
+
 @contextlib.asynccontextmanager
 async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
     """It runs meanwhile, and is cancelled in the end. What it raised is raised where it has ended itself."""

@@ -16,14 +16,16 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from sqlalchemy import select
 
+from can_stream.frames.batches import batch_of
 from can_stream.protocol.control import LaneName
-from can_stream.protocol.packets import Gap, GapReason, decode_packet
+from can_stream.protocol.packet_head import PacketNumber
+from can_stream.protocol.packets import Gap, GapReason, decode_packet, encode_frames
 from stream_server.recording import retention_store
 from stream_server.storage import migrations
 from stream_server.storage.database import open_engine
 from stream_server.storage.recording_schema import packets
 from tests.helpers import recordings
-from tests.helpers.server_parts import OTHER_START, START, frames_packet, gap_packet, values_packet
+from tests.helpers.server_parts import FIRST_NS, OTHER_START, START, gap_packet, values_packet
 
 PAGE: Final = 4096
 Number = tuple[str, str, str, int]
@@ -49,7 +51,7 @@ def lanes(seed: int, count: int) -> list[Lane]:
 
     def frames(start_id: str) -> list[bytes]:
         sizes = [chance.choice([1, 3, 40, 900]) for _ in range(count)]
-        return [frames_packet(seq, size, start_id) for seq, size in enumerate(sizes, 1)]
+        return [_frames_packet(seq, size, start_id) for seq, size in enumerate(sizes, 1)]
 
     def placed(start_id: str) -> list[bytes]:
         """With positions, and a gap in the middle."""
@@ -58,7 +60,7 @@ def lanes(seed: int, count: int) -> list[Lane]:
             size = 50 if seq == count // 2 else chance.choice([1, 3, 40, 900])
             gap = Gap(GapReason.SPOOL, seq, size)
             made = gap_packet(seq, gap, start_id, position) if seq == count // 2 else None
-            bodies.append(made or frames_packet(seq, size, start_id, position=position))
+            bodies.append(made or _frames_packet(seq, size, start_id, position))
             position += size
         return bodies
 
@@ -70,6 +72,21 @@ def lanes(seed: int, count: int) -> list[Lane]:
         Lane("can1", "frames", START, frames(START)),
         Lane("can2", "frames", START, placed(START)),
     ]
+
+
+def _frames_packet(seq: int, count: int, start_id: str, position: int | None = None) -> bytes:
+    """No two packets have pages alike: one in the place of another would be whole, but for its checksum."""
+    rows = [
+        (
+            FIRST_NS + seq * 1_000_000 + i * 1000,
+            0x100 + i % 0x100,
+            0,
+            8,
+            bytes([seq, i & 0xFF, i >> 8]) + bytes(5),
+        )
+        for i in range(count)
+    ]
+    return encode_frames(PacketNumber(start_id, seq), batch_of(rows), 1000, position)
 
 
 def make_recording(path: Path, recorded: Iterable[Lane], deleted: int = 0) -> None:

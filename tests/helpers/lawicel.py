@@ -16,6 +16,7 @@ from typing import Final, Self
 
 DONE: Final = b"\r"
 REFUSED: Final = b"\a"
+FRAMES: Final = frozenset("tTrRdDbB")
 _LOOK_AGAIN_SECONDS: Final = 0.02
 
 
@@ -24,7 +25,8 @@ class LawicelAdapter:
 
     `mute`: never answers. `refuses`: letters of commands answered with BELL. `flags`: the answer to `F`,
     None: BELL. `line_end` ends every answer. `answers`: by letter, others than a CANUSB's, None: silence.
-    `deaf`: drops what it hears, as while it restarts.
+    `deaf`: drops what it hears, as while it restarts. It takes frames where it was opened with `O`: `sent`
+    are their lines.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class LawicelAdapter:
         self._answers = answers or {}
         self.mute, self.refuses, self.flags, self.deaf = mute, refuses, flags, deaf
         self.commands: list[str] = []
+        self.sent: list[str] = []
+        self._may_send = False
         self.opened = threading.Event()
         self._line_end = line_end
         self._speaking = threading.Lock()
@@ -96,6 +100,10 @@ class LawicelAdapter:
         answer = REFUSED if command[:1] in self.refuses else self._answer(command)
         self.commands.append(command)
         is_opened = command[:1] in ("O", "L") and answer != REFUSED
+        if is_opened:
+            self._may_send = command[:1] == "O"
+        if command[:1] in FRAMES and answer != REFUSED:
+            self.sent.append(command)
         if command[:1] in self._answers:
             answer = self._answers[command[:1]] or b""
         with self._speaking:
@@ -113,15 +121,15 @@ class LawicelAdapter:
     def _answer(self, command: str) -> bytes:
         is_open = self.opened.is_set()
         match command[:1]:
-            case "V":
-                return b"V1013" + self._line_end
-            case "N":
-                return b"NA12F" + self._line_end
+            case "V" | "N":
+                return {"V": b"V1013", "N": b"NA12F"}[command[:1]] + self._line_end
             case "F" if self.flags is not None and is_open:
                 return b"F%02X" % self.flags + self._line_end
             case "C" if is_open:
                 self.opened.clear()
                 return self._line_end
+            case "t" | "r" | "d" | "b" | "T" | "R" | "D" | "B" if is_open and self._may_send:
+                return (b"z" if command[:1].islower() else b"Z") + self._line_end
             case "S" | "Y" | "Z" | "O" | "L" if not is_open:
                 return self._line_end
         return REFUSED

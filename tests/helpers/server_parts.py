@@ -29,9 +29,12 @@ from stream_server.access.machines import create_enrolment
 from stream_server.agents.gap_telling import GapTelling
 from stream_server.fleet import registry
 from stream_server.fleet.fleet import Fleet
+from stream_server.groups.activations import Activations
+from stream_server.groups.groups import Groups
 from stream_server.metrics import Metrics
 from stream_server.recording import block_store
 from stream_server.recording.recorder import Recorder
+from stream_server.relay.relay import Relay
 from stream_server.signals.last_value_store import LastValueStore
 from stream_server.storage import migrations, recording_schema
 from stream_server.storage.database import Database, T
@@ -106,6 +109,9 @@ class ServerParts:
         self.hub = StreamHub(ids, StreamLimits(max_frames_per_second=None), find_table)
         self.last_values = LastValueStore(database, recording)
         self.fleet = Fleet(database, self.hub, self.last_values)
+        self.groups = Groups(database, self.hub)
+        self.activations = Activations(database, self.fleet, self.groups)
+        self.relay = Relay(recording, self.fleet, self.groups, self.activations)
         self.recorder = Recorder(recording, self.metrics, clock.monotonic_seconds)
         self.recorder.tell_gaps = GapTelling(self.fleet).tell
 

@@ -26,7 +26,7 @@ from can_stream.protocol.control import (
     decode_agent_control_message,
     encode_control_message,
 )
-from can_stream.protocol.hop import Ack, Envelope, HopDecoder, encode_ack
+from can_stream.protocol.hop import Ack, Envelope, HopDecoder, encode_ack, encode_ping
 from can_stream.protocol.lanes_control import (
     LanesHello,
     LanesWelcome,
@@ -47,7 +47,8 @@ class UplinkServer:
     `acks`: whether it acknowledges; `refuses`: whether it turns whoever comes away. `offers`: which
     subprotocols agents named. `texts`: how lanes were opened, to the letter.
     `change_version`: whether its two connections speak different ones. `remembers_from`: how many greetings
-    of lanes it must have heard until its books have all that was made, and not nothing.
+    of lanes it must have heard until its books have all that was made, and not nothing. `wants_ages`: of
+    packets.
     """
 
     def __init__(self, *, acks: bool, version: int = PROTOCOL_VERSION) -> None:
@@ -62,6 +63,7 @@ class UplinkServer:
         self.refuses = False
         self.change_version = False
         self.remembers_from = math.inf
+        self.wants_ages = False
         self.url = ""
         self._control: ServerConnection | None = None
         self._data: ServerConnection | None = None
@@ -80,6 +82,11 @@ class UplinkServer:
         """Says this to the agent."""
         assert self._control is not None
         await self._control.send(encode_control_message(control_message))
+
+    async def ping(self, number: int) -> None:
+        """Asks to be named in ages."""
+        assert self._data is not None
+        await self._data.send(encode_ping(number))
 
     async def drop(self) -> None:
         """Ends the connection; the next one is welcome."""
@@ -141,13 +148,21 @@ class UplinkServer:
             for lane in opened.lanes
         ]
         taken_through = [0] * len(opened.lanes)
-        return LanesWelcome(taken_through, _MAX_PACKET_BYTES, [] if self.version == 1 else books)
+        known = [] if self.version == 1 else books
+        return LanesWelcome(taken_through, _MAX_PACKET_BYTES, known, self.wants_ages)
 
 
 @contextlib.asynccontextmanager
 async def listening(*, acks: bool = True, version: int = PROTOCOL_VERSION) -> AsyncIterator[UplinkServer]:
     """It listens at `url` meanwhile, and speaks this version alone."""
     server = UplinkServer(acks=acks, version=version)
+    async with serving(server):
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def serving(server: UplinkServer) -> AsyncIterator[None]:
+    """It listens at its `url` meanwhile."""
     async with serve(
         server.serve,
         "127.0.0.1",
@@ -157,7 +172,7 @@ async def listening(*, acks: bool = True, version: int = PROTOCOL_VERSION) -> As
         compression=None,
     ) as opened:
         server.url = f"http://127.0.0.1:{opened.sockets[0].getsockname()[1]}"
-        yield server
+        yield
 
 
 @contextlib.asynccontextmanager

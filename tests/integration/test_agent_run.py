@@ -233,3 +233,23 @@ def test_an_agent_whose_log_nobody_reads_streams(server: StreamServer, viewer: s
         os.close(reading)
         os.close(writing)
     assert recorded_frames(server, "unread-log", viewer) == 300
+
+
+def test_a_gate_on_a_signal_that_no_database_has_ends_the_agent_at_its_start(
+    server: StreamServer, tmp_path: Path
+) -> None:
+    agent = EnrolledAgent(server, "gated", tmp_path)
+    database = Path(__file__).parents[2] / "dbc" / "demo-vehicle.dbc"
+    place = {"id": "gated-can0", "interface": "virtual", "channel": "gated", "mode": "normal"}
+    dongle = {**place, "bitrate": 500_000, "databases": [str(database)]}
+    relay = {"transmit": "all", "max_age_seconds": 1}
+    wrong = {**relay, "gate": [{"signal": "Engine.VehicleSped", "max": 0}]}
+    with run_agent(agent, server.url, [dongle], relay=wrong) as process:
+        assert process.wait() == 1
+        said(process, "relay.gate[0].signal: is Engine.VehicleSped, which no database of gated-can0 has")
+        said(process, "do you mean Engine.VehicleSpeed")
+        assert "Traceback" not in process.errors
+    right = {**relay, "gate": [{"signal": "Engine.VehicleSpeed", "max": 0}]}
+    with run_agent(agent, server.url, [dongle], relay=right) as process:
+        said(process, "uplink: streaming to")
+        assert process.is_running

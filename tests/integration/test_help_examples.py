@@ -34,8 +34,9 @@ EXAMPLES: Final = {
     for example in row.examples
     if "stream-server run" not in example
 }
-# These say how things stand, with exit status 1 where not all is well; the machine of a test is as it is.
-JUDGING: Final = {"status", "doctor", "dongles", "books", "install"}
+# These say how things stand, with exit status 1 where not all is well, or where there is nothing to stop; the
+# machine of a test is as it is.
+JUDGING: Final = {"status", "doctor", "dongles", "books", "install", "relay", "relay stop", "relay start"}
 
 
 class Desk(NamedTuple):

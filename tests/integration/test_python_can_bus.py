@@ -236,3 +236,21 @@ def test_udp_multicast_reaches_between_two_buses() -> None:
         peer.send(can.Message(arbitration_id=5, is_extended_id=False, data=[1]))
         assert read_until(source, 1).arbitration_id.tolist() == [5]
     source.close()
+
+
+def test_how_old_frames_are_is_known_from_when_the_driver_was_last_empty(
+    peer: can.BusABC, source: PythonCanBus
+) -> None:
+    clock = Clock()
+    peer.send(can.Message(arbitration_id=1, is_extended_id=False))
+    assert len(read_until(source, 1)) == 1
+    assert source.born_ns == 0, "it was never empty"
+    before_ns = clock.boottime_ns()
+    peer.send(can.Message(arbitration_id=2, is_extended_id=False))
+    assert len(read_until(source, 1)) == 1
+    assert 0 < source.born_ns <= before_ns
+    assert len(source.read(0.01)) == 0
+    empty_ns = clock.boottime_ns()
+    peer.send(can.Message(arbitration_id=3, is_extended_id=False))
+    assert len(read_until(source, 1)) == 1
+    assert before_ns < source.born_ns <= empty_ns

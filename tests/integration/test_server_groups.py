@@ -58,7 +58,8 @@ async def test_a_group_is_made_seen_and_deleted_and_outlives_a_restart(tmp_path:
         assert await viewer.get(GROUPS) == {"groups": []}
         view = await made(operator, BRIDGE)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", view["created_at"])
-        assert view == BRIDGE | {"mode": "inactive", "offline_side": None, "created_at": view["created_at"]}
+        assert view.items() >= (BRIDGE | {"mode": "inactive", "offline_side": None}).items()
+        assert view["activation"] is None
         await eight.close()
 
         async def away() -> bool:
@@ -149,14 +150,31 @@ async def test_operators_change_groups_viewers_see_them_and_agents_neither(serve
     assert done == [(action, who_did) for action in ("group.delete", "sampling.set", "group.create")]
 
 
-async def test_there_is_no_relay_and_nothing_claims_one(server: Server) -> None:
+async def test_a_group_is_activated_ended_and_says_why_nothing_is_relayed(server: Server) -> None:
     await two_agents(server)
-    operator = await server.user("operator")
+    operator, viewer = await server.user("operator"), await server.user("viewer")
     await made(operator, BRIDGE)
-    for deed in ("activate", "deactivate"):
-        status, answer, _ = await operator.ask("POST", f"{GROUPS}/bridge/{deed}", {})
-        assert (status, answer["code"]) == (404, "NOT_FOUND")
-    assert (await operator.get(f"{GROUPS}/bridge"))["mode"] == "inactive"
+    events = await listen(viewer, "bridge", "groups")
+    assert (await next_event(events, "group_state"))["mode"] == "inactive"
+    status, view, _ = await operator.ask("POST", f"{GROUPS}/bridge/activate", data=b"")
+    assert (status, view["mode"], view["dry_run"]) == (200, "active", False)
+    assert all(way.startswith("version: ") for way in view["directions"].values())
+    told = await next_event(events, "group_state")
+    assert (told["mode"], told["activation"]) == ("active", view["activation"])
+    assert (await operator.ask("POST", f"{GROUPS}/bridge/activate", {}))[:2] == (200, view)
+    cases: list[tuple[str, str, Any, int, str]] = [
+        ("POST", "/activate", {"dry_run": True}, 409, "GROUP_ACTIVE"),
+        ("POST", "/activate", {"active_seconds": 0}, 400, "BAD_REQUEST"),
+        ("POST", "/activate", {"when": 0}, 400, "BAD_REQUEST"),
+        ("DELETE", "", None, 409, "GROUP_ACTIVE"),
+    ]
+    for method, path, body, wanted, code in cases:
+        status, answer, _ = await operator.ask(method, f"{GROUPS}/bridge{path}", body)
+        assert (status, answer["code"]) == (wanted, code), answer
+    assert (await viewer.ask("POST", f"{GROUPS}/bridge/deactivate"))[0] == 403
+    status, view, _ = await operator.ask("POST", f"{GROUPS}/bridge/deactivate")
+    assert (status, view["mode"], view["activation"]) == (200, "inactive", None)
+    assert (await next_event(events, "group_state"))["mode"] == "inactive"
 
 
 async def test_the_console_tells_of_both_sides_and_ends_with_the_group(server: Server) -> None:

@@ -472,3 +472,25 @@ def test_a_file_that_is_no_port_is_told(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("no port")
     assert failure_of(dongle(str(path))).code == "CANNOT_OPEN"
+
+
+def test_how_old_a_frame_is_counts_from_before_the_first_piece_of_its_line(
+    plug: Callable[..., LawicelAdapter],
+) -> None:
+    adapter, clock = plug(), Clock()
+    with closing(SlcanBus(dongle(adapter.path))) as source:
+        assert adapter.opened.wait(10)
+        for _ in range(3):
+            source.read(0.01)
+        first_ns = clock.boottime_ns()
+        adapter.send(b"t1")
+        for _ in range(5):
+            assert not len(frames_in(source.read(0.05)))
+        adapter.send(b"231AA\rt1231BB\r")
+        assert len(read_frames(source, 2)) == 2
+        assert 0 < source.born_ns <= first_ns, "found empty since, but a piece of it was here"
+        source.read(0.01)
+        second_ns = clock.boottime_ns()
+        adapter.send(b"t1231CC\r")
+        assert len(read_frames(source, 1)) == 1
+        assert first_ns < source.born_ns <= second_ns

@@ -96,6 +96,17 @@ def test_an_oversized_message_is_refused_unread() -> None:
         control.decode_agent_control_message(b"[" * (control.MAX_CONTROL_MESSAGE_BYTES + 1))
 
 
+@pytest.mark.parametrize("character", ["x", "é", "\U0001f697"])
+def test_a_message_is_measured_in_bytes_whatever_it_says(character: str) -> None:
+    room = control.MAX_CONTROL_MESSAGE_BYTES - len('{"type":"error","code":"x","message":"y","z":""}')
+    fits = character * (room // len(character.encode()))
+    text = '{"type":"error","code":"x","message":"y","z":"%s"}'
+    assert control.decode_server_control_message(text % fits) == control.Error("x", "y")
+    for larger in (text % (fits + character), (text % (fits + character)).encode()):
+        with pytest.raises(ControlMessageError, match="at most"):
+            control.decode_server_control_message(larger)
+
+
 @given(st.text(max_size=200))
 def test_a_default_id_is_always_an_id(text: str) -> None:
     assert is_identifier(identifier_from(text))

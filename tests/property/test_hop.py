@@ -13,17 +13,39 @@ from hypothesis import strategies as st
 from can_stream.frames.batches import FrameBatch, batch_of
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.errors import PacketError
-from can_stream.protocol.hop import Envelope, HopDecoder, HopEncoder, RangeKind
+from can_stream.protocol.hop import (
+    Age,
+    Envelope,
+    HopDecoder,
+    HopEncoder,
+    RangeKind,
+    decode_ack,
+    decode_ping,
+    encode_ping,
+    put_age,
+    take_age,
+)
 from can_stream.protocol.hop_heads import last_head
-from can_stream.protocol.packet_head import PacketNumber
-from can_stream.protocol.packets import Gap, GapReason, encode_clock, encode_frames, encode_gap
-from can_stream.protocol.varint import put_varint, take_varint
+from can_stream.protocol.marker import Marker
+from can_stream.protocol.packet_head import MAX_PACKET_BYTES, PacketNumber
+from can_stream.protocol.packets import (
+    Gap,
+    GapReason,
+    encode_clock,
+    encode_frames,
+    encode_gap,
+    encode_marker,
+)
+from can_stream.protocol.varint import Reader, put_varint, take_varint
 from tests.helpers.strategies import frame_batches
 
 LIVE = RangeKind.LIVE
 START_ID = "0011223344556677"
 NOON_NS = 1_700_000_000_000_000_000
 SYNC_TAIL = b"\x00\x00\xff\xff"
+MICROSECONDS = st.integers(0, 2**62 - 1) | st.integers(0, 300)
+PINGS = st.integers(0, 2**53) | st.integers(0, 3)
+ages = st.builds(Age, st.none() | MICROSECONDS, PINGS, st.just(2**62) | MICROSECONDS)
 whole_or_cut = st.sampled_from(["as it is"] * 20 + ["cut", "damaged", "lengthened"])
 
 
@@ -47,6 +69,12 @@ def deflated(envelopes: list[bytes]) -> list[bytes]:
     return [(stream.compress(one) + stream.flush(zlib.Z_SYNC_FLUSH))[:-4] for one in envelopes]
 
 
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    put_varint(out, value)
+    return bytes(out)
+
+
 @st.composite
 def starts_of_lanes(draw: st.DrawFn) -> list[bytes]:
     """What one start puts into a lane: any kinds and versions, some of it damaged."""
@@ -55,7 +83,8 @@ def starts_of_lanes(draw: st.DrawFn) -> list[bytes]:
     resolution_ns = draw(st.sampled_from([1, 1000, 10**9]))
     at_ns, packets = NOON_NS, []
     for _ in range(draw(st.integers(2, 8))):
-        number, kind = PacketNumber(start_id, seq), draw(st.sampled_from(["frames"] * 5 + ["gap", "clock"]))
+        number = PacketNumber(start_id, seq)
+        kind = draw(st.sampled_from(["frames"] * 5 + ["gap", "clock", "marker"]))
         said = draw(st.sampled_from([position] * 6 + [None]))
         rows = 0
         if kind == "frames":
@@ -67,6 +96,8 @@ def starts_of_lanes(draw: st.DrawFn) -> list[bytes]:
         elif kind == "gap":
             rows = draw(st.integers(0, 300))
             packet = encode_gap(number, Gap(GapReason.SOURCE, max(1, seq - 1), rows), said)
+        elif kind == "marker":
+            packet = encode_marker(number, Marker(draw(st.sampled_from(["", "ab" * 16 + "-3"]))), said)
         else:
             packet = encode_clock(number, ClockRecord("boot", 5, True), said)
         packets.append(_perhaps_hurt(draw, packet))
@@ -85,8 +116,8 @@ def _perhaps_hurt(draw: st.DrawFn, packet: bytes) -> bytes:
 
 
 @st.composite
-def envelopes(draw: st.DrawFn) -> list[Envelope]:
-    """Of several lanes and ranges, mixed."""
+def envelopes(draw: st.DrawFn, aged: bool = False) -> list[Envelope]:
+    """Of several lanes and ranges, mixed; some with their age where the connection carries ages."""
     lanes = draw(
         st.lists(
             st.tuples(
@@ -103,7 +134,8 @@ def envelopes(draw: st.DrawFn) -> list[Envelope]:
         at = 0
         for packet in packets:
             at = draw(st.integers(at, len(mixed)))
-            mixed.insert(at, Envelope(lane_index, kind, packet))
+            age = draw(st.none() | ages) if aged else None
+            mixed.insert(at, Envelope(lane_index, kind, packet, age))
             at += 1
     return mixed
 
@@ -115,7 +147,64 @@ def test_any_packets_arrive_as_they_were_sent(sent: list[Envelope]) -> None:
         assert decoder.decode(encoder.encode(envelope)) == envelope
 
 
-@given(envelopes())
+@given(envelopes(aged=True))
+def test_ages_arrive_with_their_packets_and_change_no_other_byte(sent: list[Envelope]) -> None:
+    encoder, decoder, plain = HopEncoder(2), HopDecoder(2), HopEncoder(2)
+    messages, without = [], []
+    for envelope in sent:
+        messages.append(encoder.encode(envelope))
+        without.append(plain.encode(Envelope(envelope.lane_index, envelope.range_kind, envelope.packet)))
+        assert decoder.decode(messages[-1]) == envelope
+    for envelope, data, less in zip(sent, inflated(messages), inflated(without), strict=True):
+        said = bytearray()
+        if envelope.age is not None:
+            put_age(said, envelope.age)
+        begin = 1 + len(_varint(envelope.lane_index))
+        assert data[0] == less[0] | (4 if said else 0)
+        assert data[1:] == less[1:begin] + said + less[begin:]
+
+
+@given(ages, st.binary(max_size=4))
+def test_an_age_ends_where_the_packet_begins(age: Age, behind: bytes) -> None:
+    out = bytearray()
+    put_age(out, age)
+    reader = Reader(bytes(out) + behind)
+    assert take_age(reader) == age
+    assert reader.data[reader.offset :] == behind
+    assert len(out) <= 26
+
+
+def test_the_longest_packet_has_room_for_the_longest_age() -> None:
+    age = Age(2**62 - 1, 2**53, 2**62)
+    longest = Envelope(4095, RangeKind.BACKLOG, bytes(MAX_PACKET_BYTES), age)
+    assert HopDecoder(2).decode(HopEncoder(2).encode(longest)) == longest
+
+
+@given(st.integers(1, 2**53))
+def test_a_ping_is_a_ping_and_no_ack(number: int) -> None:
+    message = encode_ping(number)
+    assert decode_ping(message) == number
+    with pytest.raises(PacketError, match="range kind 2 is unknown"):
+        decode_ack(message)
+
+
+@given(st.binary(max_size=30))
+def test_any_bytes_among_the_acks_are_a_ping_something_else_or_a_packet_error(data: bytes) -> None:
+    assert decode_ping(b"\0" + data) is None
+    assert decode_ping(b"\1" + data) is None
+    with suppress(PacketError):
+        number = decode_ping(b"\2" + data)
+        assert number is not None
+        assert 1 <= number <= 2**53
+
+
+@pytest.mark.parametrize("data", ["02", "0200", "02 81808080808080 20", "02 0100"])
+def test_a_ping_without_its_number_is_refused(data: str) -> None:
+    with pytest.raises(PacketError):
+        decode_ping(bytes.fromhex(data))
+
+
+@given(envelopes(aged=True))
 def test_envelopes_of_version_1_are_the_plain_packets(sent: list[Envelope]) -> None:
     encoder = HopEncoder()
     for envelope, data in zip(sent, inflated([encoder.encode(one) for one in sent]), strict=True):
@@ -162,7 +251,7 @@ def test_what_does_not_follow_travels_whole(between: str) -> None:
     assert inflated(messages)[1] == b"\0\0" + other
 
 
-@given(st.binary(max_size=60), st.integers(0, 3), st.booleans())
+@given(st.binary(max_size=60), st.integers(0, 8), st.booleans())
 def test_any_bytes_are_an_envelope_or_a_packet_error(data: bytes, first: int, framed: bool) -> None:
     decoder = HopDecoder(2)
     begun = deflated([b"\0\0" + next(packets_in_a_row(1)), bytes((first, 0)) + data])
@@ -194,7 +283,12 @@ def test_a_short_packet_is_refused_where_the_whole_one_was_not_seen(
     ("version", "data", "why"),
     [
         (1, "02 00 01", "range kind 2 is unknown"),
-        (2, "04 00 01", "range kind 4 is unknown"),
+        (1, "04 00 01", "range kind 4 is unknown"),
+        (2, "08 00 01", "range kind 8 is unknown"),
+        (2, "04 00 01 00", "1 byte expected"),
+        (2, "04 00 01 81808080808080 20 00", "ping is"),
+        (2, "04 00 82808080808080808001 00 00", "age is"),
+        (2, "06 00 01 00 00 01", "1 byte expected"),
         (2, "00 80 20 01", "lane index is 4096"),
         (2, "02 00", "1 byte expected"),
         (2, "02 00 81 40 00", "out of range"),  # 8193 rows

@@ -21,6 +21,7 @@ from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.errors import SessionError
 from can_stream.protocol.hop import RangeKind
+from can_stream.protocol.marker import Marker, activation_name
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import (
     Gap,
@@ -76,6 +77,7 @@ class World:
         self.starts = 0
         self.made = 0
         self.clocks = 0
+        self.markers = 0
         self.storage = Storage()
         self.restart_server()
         self.start_agent()
@@ -110,6 +112,10 @@ class World:
     def clock(self) -> None:
         self.clocks += 1
         self.sender.take_clock(ClockRecord("boot", self.clocks, synchronised=False), self.now)
+
+    def marker(self) -> None:
+        self.markers += 1
+        self.sender.take_marker(Marker(activation_name("ab" * 16, self.markers)), self.now)
 
     def now_ns(self) -> int:
         return int(self.now * 1e9)
@@ -170,6 +176,13 @@ class World:
         in_order = (self.storage.packets[number].body for number in sorted(self.storage.packets))
         return [body.offset_ns for body in in_order if isinstance(body, ClockRecord)]
 
+    def recorded_markers(self) -> list[Marker]:
+        in_order = (self.storage.packets[number].body for number in sorted(self.storage.packets))
+        return [body for body in in_order if isinstance(body, Marker)]
+
+    def all_markers(self) -> list[Marker]:
+        return [Marker(activation_name("ab" * 16, number + 1)) for number in range(self.markers)]
+
     def gaps(self) -> list[Gap]:
         return [
             p.body for p in [*self.storage.packets.values(), *self.storage.gaps] if isinstance(p.body, Gap)
@@ -199,6 +212,7 @@ STEPS = (
     "deliver_up",
     "deliver_up",
     "clock",
+    "marker",
     "commit",
     "deliver_down",
     "connect",
@@ -235,6 +249,7 @@ def test_without_agent_crashes_every_frame_is_recorded_once_in_order(schedule: l
     ids = [int(i) for p in in_order if isinstance(p.body, FrameBatch) for i in p.body.arbitration_id]
     assert ids == list(range(world.made))
     assert world.recorded_clocks() == list(range(1, world.clocks + 1))
+    assert world.recorded_markers() == world.all_markers()
     assert [gap.reason for gap in world.gaps()] == [GapReason.START]
 
 
@@ -251,6 +266,7 @@ def test_a_full_window_loses_exactly_what_its_gaps_say(
     assert len(recorded) + start.in_gaps == start.frames + start.in_gaps == world.made
     assert start.in_holes == 0
     assert world.recorded_clocks() == list(range(1, world.clocks + 1))
+    assert world.recorded_markers() == world.all_markers()
     assert all(
         world.storage.has(PacketNumber(world.sender.start_id, seq)) for seq in range(1, world.sender.next_seq)
     )

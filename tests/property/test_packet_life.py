@@ -150,7 +150,7 @@ class Lives:
 
     def _is_sent(self, number: PacketNumber) -> bool:
         sent = self.world.sender._sent.values()
-        return any(number == one for packets in sent for one, _ in packets)
+        return any(number == one for packets in sent for one, _ in packets.numbers)
 
 
 class LivesOnDisk(Lives):

@@ -16,16 +16,10 @@ from can_stream.protocol.clock_record import WALL_PERIOD_SECONDS
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import decode_packet, encode_frames
 from edge_agent.bus.socketcan import kernel_filters
-from edge_agent.bus.socketcan_frames import (
-    NATIVE,
-    KernelLayouts,
-    OverflowCounter,
-    Received,
-    ReceiveSlots,
-    kernel_layouts,
-)
+from edge_agent.bus.socketcan_frames import OverflowCounter, Received, ReceiveSlots
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.frame_filters import FrameFilter, keep_matching
+from edge_agent.host.kernel_frames import NATIVE, KernelLayouts, kernel_layouts
 from tests.helpers.strategies import frame_batches
 
 NOW_NS = 1_766_417_462_000_000_123

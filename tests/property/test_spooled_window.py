@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, batch_of
+from can_stream.lanes.held import Held
 from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import LaneHello
+from can_stream.protocol.marker import Marker, activation_name
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import GapReason, decode_packet
 from edge_agent.lanes.backlog_reader import Fetch
@@ -46,7 +48,8 @@ class World:
     def __init__(self, directory: Path, window_bytes: int, max_ranges: int) -> None:
         self.directory, self.window_bytes, self.max_ranges = directory, window_bytes, max_ranges
         self.server = HoldingsServer()
-        self.now, self.starts, self.frames, self.clocks = 0.0, 0, 0, 0
+        self.now, self.starts, self.frames, self.clocks, self.marks = 0.0, 0, 0, 0, 0
+        self.carried: dict[Position, str] = {}
         self.made: dict[str, list[int]] = {}
         self.store: SpoolStore | None = None
         self.next_row, self.covers = 1, 0
@@ -95,17 +98,23 @@ class World:
         """They are no packet yet."""
         ids = range(self.frames, self.frames + frames)
         self.frames += frames
+        self.carry(frames)
         self.made[self.sender.start_id] += ids
         self.open_since = self.open_since if self.open else self.now
         self.open += ids
 
     def open_batch(self) -> OpenBatch | None:
-        return (_batch(self.open), self.open_since) if self.open else None
+        return (_batch(self.open), self.open_since, born_ns(self.open[0])) if self.open else None
+
+    def carry(self, frames: int) -> None:
+        """What those are carried for that are made now."""
+        start_id, first = self.sender.start_id, len(self.made[self.sender.start_id])
+        self.carried |= {(start_id, first + i): self.sender.activation for i in range(frames)}
 
     def finish_batch(self) -> None:
         if self.open:
-            batch, self.open = _batch(self.open), []
-            self.sender.take_frames(batch, self.open_since)
+            batch, first, self.open = _batch(self.open), self.open[0], []
+            self.sender.take_frames(batch, self.open_since, born_ns(first))
 
     def produce(self, frames: int) -> None:
         self.gather(frames)
@@ -116,8 +125,16 @@ class World:
         self.clocks += 1
         self.sender.take_clock(ClockRecord("boot", self.clocks, synchronised=False), self.now)
 
+    def mark(self) -> None:
+        """Two in three begin what the frames behind them are carried for, the third ends it."""
+        self.finish_batch()
+        self.marks += 1
+        activation = activation_name("ab" * 16, self.marks) if self.marks % 3 else ""
+        self.sender.take_marker(Marker(activation), self.now)
+
     def source_loss(self, frames: int) -> None:
         self.finish_batch()
+        self.carry(frames)
         self.made[self.sender.start_id] += [-1] * frames
         self.sender.take_loss(GapReason.SOURCE, frames, self.now)
 
@@ -135,9 +152,10 @@ class World:
         self.down.clear()
 
     def send(self) -> None:
-        packet = self.sender.next_packet()
-        if packet is not None:
-            self.up.append(packet)
+        sent = self.sender.next_held()
+        if sent is not None:
+            self.up.append((sent[0], sent[1].packet))
+            self.check_held(sent[1])
 
     def deliver_up(self) -> None:
         if self.up:
@@ -301,8 +319,9 @@ class World:
         for frames in (2, 1, 3):
             ids = range(self.frames, self.frames + frames)
             self.frames += frames
+            self.carried |= {(start_id, len(self.made[start_id]) + i): "" for i in range(frames)}
             self.made[start_id] += ids
-            before.take_frames(_batch(ids), self.now)
+            before.take_frames(_batch(ids), self.now, born_ns(ids[0]))
         return before.window.hand_over(self.now, partial(next, count(1)), 1 << 20)
 
     # -- what must hold
@@ -322,6 +341,21 @@ class World:
         assert not hello.complete or self.store is not None, "complete, and the file was not read"
         if hello.complete:
             assert self.in_file <= {one.start_id for one in hello.starts}, "written, and nobody knows of it"
+
+        for one in hello.backlog:
+            span = range(one.position or 0, (one.position or 0) + one.frames)
+            carried = {self.carried[one.start_id, at] for at in span}
+            assert carried <= {one.activation or ""}, "a range is carried for one thing, which it says"
+
+    def check_held(self, held: Held) -> None:
+        """From memory or from disk: what it is carried for, and since when it may have been on the bus."""
+        span = range(held.position or 0, (held.position or 0) + (held.frames or 0))
+        assert {self.carried[held.number.start_id, at] for at in span} <= {held.activation}
+        body = decode_packet(held.packet).body
+        if isinstance(body, FrameBatch):
+            first_ns = born_ns(int(body.arbitration_id[0]))
+            assert held.born_ns // 1_000_000 == first_ns // 1_000_000, "its age must outlive the disk"
+            assert held.born_ns <= first_ns, "younger than it is"
 
     def quiesce(self) -> None:
         self.finish_batch()
@@ -366,14 +400,20 @@ class World:
             assert len(mine) == len(set(mine))
 
 
+def born_ns(frame: int) -> int:
+    """When it may have been on the bus first; nobody else knows it."""
+    return 1_000_000_000 + frame * 1_234_567
+
+
 def _batch(ids: Iterable[int]) -> FrameBatch:
     return batch_of([(0, i, 1, 8, bytes(8)) for i in ids])
 
 
 STEPS = (
-    "produce", "produce", "gather", "finish_batch", "clock", "source_loss", "send", "send", "deliver_up",
-    "deliver_up", "commit", "deliver_down", "deliver_down", "connect", "cut", "tick", "hand_over", "stored",
-    "refused", "fetch", "fetched", "trim", "spool", "spool", "load", "load", "pass_on", "pass_on",
+    "produce", "produce", "gather", "finish_batch", "clock", "mark", "source_loss", "send", "send",
+    "deliver_up", "deliver_up", "commit", "deliver_down", "deliver_down", "connect", "cut", "tick",
+    "hand_over", "stored", "refused", "fetch", "fetched", "trim", "spool", "spool", "load", "load",
+    "pass_on", "pass_on",
 )  # fmt: skip
 ENDS = ("kill", "kill_late", "open_file", "open_file", "remember", "power_cut", "lose_file", "cover_file")
 FULL = ("produce", "produce", "produce", "produce", "connect")

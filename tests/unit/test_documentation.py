@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import MetaData
 
 from can_stream.frames.batches import FrameFlag
-from can_stream.protocol import control, lanes_control
+from can_stream.protocol import control, lanes_control, relay_control
 from can_stream.protocol.packet_head import PacketKind
 from can_stream.protocol.packets import GapReason
 from edge_agent.cli.main import main
@@ -26,6 +26,15 @@ MESSAGES: Final = [
     *get_args(control.ServerControlMessage),
     lanes_control.LanesHello,
     lanes_control.LanesWelcome,
+    *get_args(relay_control.FromSink),
+    *get_args(relay_control.ToSink),
+]
+PARTS: Final = [
+    control.RelaySide,
+    relay_control.SinkHello,
+    relay_control.Cursor,
+    relay_control.Totals,
+    relay_control.Direction,
 ]
 
 
@@ -58,6 +67,20 @@ def test_every_message_and_its_members_are_documented(message: type[msgspec.Stru
     assert f"`{info.tag}`" in page or f'"type":"{info.tag}"' in page
     for member in info.fields:
         assert f"`{member.encode_name}`" in page or f'"{member.encode_name}"' in page, member.name
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
+def test_every_member_of_what_the_relay_says_is_documented(part: type[msgspec.Struct]) -> None:
+    page = (DOCS / "wire-protocol.md").read_text()
+    for member in msgspec.structs.fields(part):
+        assert f"`{member.encode_name}`" in page, member.name
+
+
+def test_every_reason_why_a_frame_is_not_relayed_is_documented_with_its_number() -> None:
+    reasons = section((DOCS / "wire-protocol.md").read_text(), "### 9.5")
+    for number, word in enumerate(relay_control.NOT_SENT):
+        assert f"\n| {number} | `{word}` | " in reasons
+    assert f"\n| {len(relay_control.NOT_SENT)} |" not in reasons
 
 
 def test_every_packet_kind_flag_and_gap_reason_is_documented() -> None:

@@ -22,7 +22,20 @@ COLUMNS: Final = 80
 COMMANDS: Final = every_command()
 # What has a configuration, and what else has it: everything that reads or places one.
 CONFIGURED: Final = {
-    "edge-agent": {"run", "status", "doctor", "check-config", "set-up-can", "install", "replay", "simulate"},
+    "edge-agent": {
+        "run",
+        "status",
+        "doctor",
+        "check-config",
+        "set-up-can",
+        "can-helper",
+        "install",
+        "replay",
+        "simulate",
+        "relay show",
+        "relay stop",
+        "relay start",
+    },
     "stream-server": {"run", "check-config"},
 }
 NOT_LOADED: Final = ("numpy", "asyncio", "aiohttp", "sqlalchemy", "can", "cantools")

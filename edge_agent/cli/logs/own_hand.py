@@ -1,4 +1,5 @@
-"""What replay and simulate share where they transmit: a bus that is for listening is left alone.
+"""What replay and simulate share where they transmit: a bus that is for listening, or in an active group,
+is left alone.
 
 Loaded there alone: what asks running agents takes a megabyte of a replay that streams.
 """
@@ -23,6 +24,8 @@ from edge_agent.uplink.enrolled import load_config
 
 def refuse_listeners(target: tuple[str, str], path: Path | None) -> None:
     """ReplayError where `path`, the agent's file of this machine, or a running agent listens there.
+
+    So it is where a running agent has it in an active group.
 
     Also where that cannot be found out: what nobody could look up is not sent.
     """
@@ -69,8 +72,10 @@ def _running(config: AgentConfig | None) -> Iterator[ReadBus]:
                 f"which buses an agent here listens to cannot be asked: {said}; or give --force"
             )
         told_by = f"the running agent {said.agent_id} (process {said.pid})"
+        relayed = {one.dongle_id for one in said.relays if one.source_dongle_id is not None}
         for one in said.dongles:
-            yield ReadBus(told_by, one.dongle_id, one.interface, _place(one.interface, one.channel), one.mode)
+            place, is_relayed = _place(one.interface, one.channel), one.carried or one.dongle_id in relayed
+            yield ReadBus(told_by, one.dongle_id, one.interface, place, one.mode, relayed=is_relayed)
 
 
 def _place(interface: str, channel: str) -> str:

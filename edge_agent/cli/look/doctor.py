@@ -14,13 +14,16 @@ from can_stream.command_line.parameters import is_there
 from can_stream.strict_config import ConfigError
 from edge_agent.cli.parameters import AGENT_CONFIG, config_option
 from edge_agent.config.sections import AgentConfig
+from edge_agent.config.transmit import is_relayed_to
 from edge_agent.diagnosis.diagnosis import Fact, Finding, clock_fact, diagnose, facts_of, uplink_fault
 from edge_agent.diagnosis.dongle_probe import dongle_facts
+from edge_agent.diagnosis.relay_facts import relay_facts
 from edge_agent.diagnosis.server_probe import server_fact
 from edge_agent.errors import CredentialError, StatusError
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 from edge_agent.host.state_directory import state_directory
+from edge_agent.relay.stopping import Switches, stop_file
 from edge_agent.state import StatusCode
 from edge_agent.status.document import AgentStatus
 from edge_agent.status.finding import find_status, how_to_start
@@ -35,8 +38,11 @@ _TELLS_LITTLE: Final = frozenset({"uplink_failed", "disconnected"})
 
 @click.command()
 @config_option(required=False)
-def doctor(path: Path | None) -> None:
-    """Say why there is no data, and what to do about it.
+@click.option("--relay", "with_relay", is_flag=True, help="Of each dongle also why nothing is relayed.")
+def doctor(path: Path | None, *, with_relay: bool) -> None:
+    """Say why there is no data, or nothing is relayed, and what to do about it.
+
+    Of the relay it speaks where the configuration does, or with --relay.
 
     Asks the running agent; where none runs, looks at configuration, adapters and server itself. Exit status 1
     when something is wrong.
@@ -44,7 +50,7 @@ def doctor(path: Path | None) -> None:
     if path is None and is_there(AGENT_CONFIG):
         path = AGENT_CONFIG
     try:
-        status, facts = _examine(path)
+        status, facts = _examine(path, with_relay=with_relay)
     except StatusError as error:
         raise click.ClickException(str(error)) from error
     findings = diagnose(facts)
@@ -73,7 +79,7 @@ def report(findings: Sequence[Finding], status: AgentStatus | None) -> Iterator[
             yield f"note {finding.fact.about}: {finding.fact.text}"
 
 
-def _examine(path: Path | None) -> tuple[AgentStatus | None, list[Fact]]:
+def _examine(path: Path | None, *, with_relay: bool) -> tuple[AgentStatus | None, list[Fact]]:
     """What the running agent says, and what can be seen without it. StatusError where neither can be had."""
     try:
         config = None if path is None else load_config(path)
@@ -90,8 +96,20 @@ def _examine(path: Path | None) -> tuple[AgentStatus | None, list[Fact]]:
             reason = f"{error.reason}, and there is no {AGENT_CONFIG}"
             raise StatusError("NO_CONFIG", reason, "say which agent is meant with --config FILE") from None
         not_running = Fact("not_running", "agent", f"{error.reason}: {how_to_start(path)}")
-        return None, [not_running, *_facts_without_agent(config)]
-    return status, list(_facts_beside_agent(status, config))
+        relayed = [*relay_facts(None, config, everything=with_relay), *_switch_facts(config)]
+        return None, [not_running, *_facts_without_agent(config), *relayed]
+    relayed = [*relay_facts(status, config, everything=with_relay)]
+    return status, [*_facts_beside_agent(status, config), *relayed]
+
+
+def _switch_facts(config: AgentConfig) -> Iterator[Fact]:
+    """What a person has done to stop the relay of an agent that does not run."""
+    enable_file = None if config.relay.enable_file is None else Path(config.relay.enable_file)
+    for one in config.dongle_infos():
+        if is_relayed_to(config.relay, one.interface, one.mode):
+            stopped = Switches(stop_file(state_directory(), one.dongle_id), enable_file).stopped()
+            if stopped:
+                yield Fact("relay_stopped", one.dongle_id, f"nothing will be relayed to it: {stopped}")
 
 
 def _facts_beside_agent(status: AgentStatus, config: AgentConfig | None) -> Iterator[Fact]:

@@ -34,7 +34,7 @@ def status(path: Path | None, socket: Path | None, *, as_json: bool, prometheus:
         raise click.UsageError("give --json or --prometheus, not both")
     with told_in_one_sentence():
         try:
-            found = _find(path, socket)
+            found = find_meant(path, socket)
         except StatusError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(NOT_RUNNING)
@@ -50,7 +50,8 @@ def status(path: Path | None, socket: Path | None, *, as_json: bool, prometheus:
     sys.exit(0 if is_well(found) else 1)
 
 
-def _find(path: Path | None, socket: Path | None) -> AgentStatus:
+def find_meant(path: Path | None, socket: Path | None) -> AgentStatus:
+    """Of the agent of this configuration or socket, else of the one that runs here. StatusError."""
     if path is None and socket is None and is_there(AGENT_CONFIG):
         # Somebody's own agent may run beside an installed service, or an example of its configuration.
         with suppress(StatusError, ConfigError):

@@ -51,6 +51,8 @@ class SystemFile(Struct, frozen=True):
 
 AGENT_FILES: Final = (
     SystemFile("edge-agent.service", _UNITS / "edge-agent.service", (RELOAD_UNITS,)),
+    SystemFile("edge-agent-helper.socket", _UNITS / "edge-agent-helper.socket", (RELOAD_UNITS,)),
+    SystemFile("edge-agent-helper.service", _UNITS / "edge-agent-helper.service", (RELOAD_UNITS,)),
     SystemFile("edge-agent-can@.service", _UNITS / "edge-agent-can@.service", (RELOAD_UNITS,)),
     # Not applied to what is plugged in already: other programs may use it as it is.
     SystemFile("90-can-interfaces.rules", Path("/etc/udev/rules.d/90-can-interfaces.rules"), (RELOAD_RULES,)),

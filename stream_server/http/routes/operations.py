@@ -21,6 +21,7 @@ _STATIC: Final = Path(__file__).parent.parent / "static"
 _FILES: Final = {
     "console.js": "text/javascript",
     "follower.js": "text/javascript",
+    "groups.js": "text/javascript",
     "rates.js": "text/javascript",
     "signals.js": "text/javascript",
     "page.js": "text/javascript",

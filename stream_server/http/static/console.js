@@ -1,6 +1,7 @@
-// The console page: signs in with a link, lists dongles, shows one dongle's live stream.
+// The console page: signs in with a link, lists dongles and groups, shows the live stream of one.
 import { Follower } from "./follower.js";
-import { ask, backoffMs, element, isHeld, isSignedOut, number, part, setText } from "./page.js";
+import { drawGroup, forgetGroup, groupDetails, mayOperate, openGroup, sideOf } from "./groups.js";
+import { ask, backoffMs, element, isHeld, isSignedOut, number, part, post, postSigned, setText } from "./page.js";
 import { BusClock, Rate } from "./rates.js";
 import {
   drawDecoded, drawSignals, forgetSignals, loadIsDue, loadSignals, takeSignals, takeValues,
@@ -15,10 +16,11 @@ const NOTHING_LOST = new Set(["agent_start", "backlog", "found"]);
 
 const noFrames = part("no-frames").textContent;
 let follower = null;
+// What is shown, a dongle or a group: its kind and id.
 let shown = null;
-// The dongle that the address names and the server does not know.
+// What the address names and the server does not know.
 let missing = null;
-// Whether nobody has chosen a dongle yet: then the only one is shown.
+// Whether nobody has chosen anything yet: then the only dongle is shown.
 let unchosen = true;
 let frames = new Map();
 let busClock = new BusClock();
@@ -26,21 +28,16 @@ let rate = new Rate();
 // What the server last told of frames received and pending, and the counts shown since (docs/sse.md).
 let books = { received: null, pending: null, shown: 0 };
 let listTimer = null;
-let listed = [];
+let listed = { dongle: [], group: [] };
 let startTimer = null;
 let startFailures = 0;
 // The token of a sign-in link that no server has decided on yet.
 let link = null;
 let signedIn = false;
-// What the server last told, which is true while the stream is live.
-let presence = null;
+// What the server last told of each dongle that is shown, which is true while the stream is live.
+let presences = new Map();
 let live = false;
 let lostAt = null;
-
-function post(path, body, headers = {}) {
-  const options = { method: "POST", headers: { "Content-Type": "application/json", ...headers } };
-  return ask(path, body === undefined ? options : { ...options, body: JSON.stringify(body) });
-}
 
 function setConnection(text, kind = "") {
   setText(part("connection"), text);
@@ -94,7 +91,7 @@ async function start() {
   const linkError = await redeemLink();
   try {
     if (link !== null) throw linkError;
-    await ask("/auth/me");
+    mayOperate((await ask("/auth/me")).role);
   } catch (error) {
     if (!isSignedOut(error)) return startLater(error);
     if (linkError === null) {
@@ -107,7 +104,7 @@ async function start() {
   part("notice").hidden = true;
   part("fleet").hidden = part("sign-out").hidden = false;
   setConnection("signed in");
-  await listDongles();
+  await listFleet();
   followHash();
 }
 
@@ -118,110 +115,133 @@ function startLater(error) {
   startFailures += 1;
 }
 
-async function listDongles() {
+async function listFleet() {
   clearTimeout(listTimer);
   let waitMs = LIST_MS;
   try {
-    const { dongles } = await ask("/dongles");
+    const [{ dongles }, { groups }] = await Promise.all([ask("/dongles"), ask("/groups")]);
     if (!signedIn) return;
-    listed = dongles;
-    showDongles(true);
-    if (unchosen && listed.length === 1 && chosen() === null) {
-      history.replaceState(null, "", addressOf(listed[0].dongle_id));
+    listed = { dongle: dongles, group: groups };
+    showFleet(true);
+    if (unchosen && dongles.length === 1 && chosen() === null) {
+      history.replaceState(null, "", addressOf({ kind: "dongle", id: dongles[0].dongle_id }));
       followHash();
-    } else if (missing !== null && isListed(missing)) followHash();
+    } else if (missing !== null && entryOf(missing)) followHash();
   } catch (error) {
     if (!signedIn) return;
     if (isSignedOut(error)) return showSessionEnded();
     waitMs = Math.max(LIST_MS, error.waitMs ?? 0);
-    showDongles(false);
+    showFleet(false);
   }
-  listTimer = setTimeout(listDongles, waitMs);
+  listTimer = setTimeout(listFleet, waitMs);
 }
 
 // `known`: whether the server has said just now how they stand.
-function showDongles(known) {
+function showFleet(known) {
   if (shown === null) setConnection(known ? "signed in" : "reconnecting", known ? "" : "lost");
-  part("no-dongles").hidden = !known || listed.length > 0;
-  const items = listed.map((dongle) => dongleItem(dongle, known));
+  part("no-dongles").hidden = !known || listed.dongle.length > 0;
+  part("groups-title").hidden = listed.group.length === 0;
   const focused = document.activeElement?.getAttribute?.("href");
-  part("dongles").replaceChildren(...items);
-  if (focused) part("dongles").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  part("dongles").replaceChildren(...listed.dongle.map((dongle) => dongleItem(dongle, known)));
+  part("groups").replaceChildren(...listed.group.map((group) => groupItem(group, known)));
+  if (focused) part("fleet").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
 }
 
-const addressOf = (dongle) => `#dongle=${encodeURIComponent(dongle)}`;
-const chosen = () => new URLSearchParams(location.hash.slice(1)).get("dongle");
-const isListed = (dongle) => listed.some((one) => one.dongle_id === dongle);
+const KINDS = ["dongle", "group"];
+const addressOf = ({ kind, id }) => `#${kind}=${encodeURIComponent(id)}`;
+const isSame = (one, other) => one?.kind === other?.kind && one?.id === other?.id;
+const entryOf = ({ kind, id }) => listed[kind].find((one) => one[`${kind}_id`] === id);
 
-function dongleItem(dongle, known) {
+function chosen() {
+  const said = new URLSearchParams(location.hash.slice(1));
+  const kind = KINDS.find((one) => said.has(one));
+  return kind === undefined ? null : { kind, id: said.get(kind) };
+}
+
+function fleetItem(subject, state, details) {
   const item = element("li");
   const link = element("a");
-  link.href = addressOf(dongle.dongle_id);
-  if (dongle.dongle_id === shown) link.setAttribute("aria-current", "page");
-  link.dataset.frames = dongle.frames;
-  const state = !known ? "unknown" : dongle.presence.online ? "online" : "offline";
-  link.append(
-    element("span", `dot ${state}`),
-    element("strong", "", dongle.dongle_id),
-    element("small", "", `${state} · ${dongle.agent_id} · ${dongle.interface} ${dongle.channel}`),
-  );
+  link.href = addressOf(subject);
+  if (isSame(subject, shown)) link.setAttribute("aria-current", "page");
+  link.append(element("span", `dot ${state}`), element("strong", "", subject.id), element("small", "", details));
   item.append(link);
   return item;
 }
 
+function dongleItem(dongle, known) {
+  const state = !known ? "unknown" : dongle.presence.online ? "online" : "offline";
+  const details = `${state} · ${dongle.agent_id} · ${dongle.interface} ${dongle.channel}`;
+  return fleetItem({ kind: "dongle", id: dongle.dongle_id }, state, details);
+}
+
+function groupItem(group, known) {
+  const mode = known ? group.mode : "unknown";
+  return fleetItem({ kind: "group", id: group.group_id }, mode, groupDetails(group, mode));
+}
+
 function followHash() {
   if (new URLSearchParams(location.hash.slice(1)).has("link")) return void start();
-  let dongle = chosen();
-  if (dongle !== null) unchosen = false;
-  if (dongle === shown && missing === null) return;
+  let subject = chosen();
+  if (subject !== null) unchosen = false;
+  if (isSame(subject, shown) && missing === null) return;
   leaveStream();
   if (missing !== null) part("notice").hidden = true;
-  missing = dongle === null || isListed(dongle) ? null : dongle;
+  missing = subject === null || entryOf(subject) ? null : subject;
   if (missing !== null) {
-    showNotice(`There is no dongle ${missing}`, "This server knows none of that name. It is shown as soon as there is one.", false);
-    dongle = null;
+    const text = "This server knows none of that name. It is shown as soon as there is one.";
+    showNotice(`There is no ${missing.kind} ${missing.id}`, text, false);
+    subject = null;
   }
-  shown = dongle;
-  part("console").hidden = dongle === null;
-  for (const link of part("dongles").querySelectorAll("a")) {
-    const current = dongle !== null && link.getAttribute("href") === addressOf(dongle);
+  shown = subject;
+  part("console").hidden = subject === null;
+  for (const link of part("fleet").querySelectorAll("a")) {
+    const current = subject !== null && link.getAttribute("href") === addressOf(subject);
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (dongle !== null) openStream(dongle);
+  if (subject !== null) openStream(subject);
   else setConnection("signed in");
 }
 
 function leaveStream() {
   follower?.leave();
-  follower = presence = lostAt = null;
+  follower = lostAt = null;
+  presences = new Map();
   live = false;
   shown = null;
   frames = new Map();
   busClock = new BusClock();
   rate = new Rate();
   forgetSignals();
+  forgetGroup();
   books = { received: null, pending: null, shown: 0 };
   part("log").replaceChildren();
   part("frames").replaceChildren();
   showPresence();
 }
 
-function openStream(dongle) {
-  part("console-title").textContent = dongle;
-  follower = new Follower(dongle, {
+function openStream(subject) {
+  part("console-title").textContent = subject.id;
+  if (subject.kind === "group") openGroup(entryOf(subject), showSessionEnded);
+  follower = new Follower(subject, {
     can_frame: takeFrame,
-    signals: takeSignals,
+    // Of a group each frame shows its own: signals of two buses may be called alike.
+    signals: subject.kind === "dongle" ? takeSignals : () => {},
     presence: takePresence,
+    group_state: takeGroup,
     log: (log) => addLog(log.ts, log.level, `${log.source}: ${log.message}`),
-    gap: (gap) => addLog(gap.to ?? gap.from, NOTHING_LOST.has(gap.where) ? "info" : "warning", describeGap(gap)),
+    gap: (gap) => {
+      const side = sideOf(gap.dongle_id);
+      const text = side ? `${side}: ${describeGap(gap)}` : describeGap(gap);
+      addLog(gap.to ?? gap.from, NOTHING_LOST.has(gap.where) ? "info" : "warning", text);
+    },
     stream_reset: (reset) => {
       takeBooks(reset);
-      refreshSignals(dongle);
+      refreshSignals(subject);
       addLog(null, "warning", `some events of this page were missed (${reset.reason})`);
     },
   }, takeState);
-  refreshSignals(dongle);
+  refreshSignals(subject);
 }
 
 function takeState(state, text) {
@@ -234,6 +254,7 @@ function takeState(state, text) {
     lostAt = null;
   }
   showPresence();
+  drawGroup(live);
 }
 
 function takeBooks(state) {
@@ -243,15 +264,32 @@ function takeBooks(state) {
 
 function takePresence(told) {
   takeBooks(told);
-  presence = told;
+  presences.set(told.dongle_id, told);
   showPresence();
 }
 
+function takeGroup(told) {
+  takeBooks(told);
+  drawGroup(live, told);
+  const entry = entryOf(shown);
+  if (!entry || entry.mode === told.mode) return;
+  entry.mode = told.mode;
+  showFleet(true);
+}
+
+const isOnline = () => live && [...presences.values()].some((one) => one.online);
+
 // A stream that was taken up again tells what has changed meanwhile, not what has stayed.
 function showPresence() {
-  const known = live && presence !== null;
-  setText(part("presence"), !known ? "unknown" : presence.online ? "online" : `offline (${presence.reason})`);
-  part("presence").className = !known ? "" : presence.online ? "good" : "bad";
+  const known = live && presences.size > 0;
+  const words = [...presences.values()].map((one) => {
+    const word = one.online ? "online" : `offline (${one.reason})`;
+    const side = sideOf(one.dongle_id);
+    return side ? `${side} ${word}` : word;
+  });
+  setText(part("presence"), known ? words.sort().join(" · ") : "unknown");
+  const good = [...presences.values()].every((one) => one.online);
+  part("presence").className = !known ? "" : good ? "good" : "bad";
 }
 
 function takeFrame(frame) {
@@ -259,12 +297,14 @@ function takeFrame(frame) {
   books.shown += frame.count;
   busClock.take(ms);
   rate.take(ms, frame.count);
-  if (frame.signals) takeValues(frame.message, frame.signals, frame.ts);
-  const key = `${frame.direction} ${frame.id} ${frame.is_extended} ${frame.is_remote ?? false}`;
+  const side = sideOf(frame.dongle_id);
+  if (frame.signals && side === "") takeValues(frame.message, frame.signals, frame.ts);
+  const direction = `${side} ${frame.direction}`.trim();
+  const key = `${direction} ${frame.id} ${frame.is_extended} ${frame.is_remote ?? false}`;
   let row = frames.get(key);
   if (row === undefined) {
     if (frames.size >= MAXIMUM_ROWS) return;
-    row = { count: 0, rate: new Rate(), line: null, decoded: null, shape: null };
+    row = { direction, count: 0, rate: new Rate(), line: null, decoded: null, shape: null };
     frames.set(key, row);
   }
   row.count += frame.count;
@@ -273,12 +313,13 @@ function takeFrame(frame) {
   row.changed = true;
 }
 
-async function refreshSignals(dongle) {
+async function refreshSignals(subject) {
+  if (subject.kind !== "dongle") return;
   try {
-    await loadSignals(dongle, () => shown === dongle);
+    await loadSignals(subject.id, () => shown === subject);
     for (const row of frames.values()) row.changed = true;
   } catch (error) {
-    if (shown === dongle) addLog(null, "warning", `no last values of signals: ${error.message}`);
+    if (shown === subject) addLog(null, "warning", `no last values of signals: ${error.message}`);
   }
 }
 
@@ -303,11 +344,11 @@ function makeLine(row) {
   const header = element("th", "", row.frame.id);
   header.scope = "row";
   row.cells = [
-    element("td", "", row.frame.direction), element("td", "number"), element("td"),
+    element("td", "", row.direction), element("td", "number"), element("td"),
     element("td", "number"), element("td", "number"),
   ];
   line.append(header, ...row.cells);
-  line.dataset.order = `${row.frame.is_extended ? 1 : 0}${row.frame.id}${row.frame.direction}`;
+  line.dataset.order = `${row.frame.is_extended ? 1 : 0}${row.frame.id}${row.direction}`;
   const after = [...part("frames").rows].find((other) => other.dataset.order > line.dataset.order);
   part("frames").insertBefore(line, after ?? null);
   row.line = line;
@@ -315,7 +356,7 @@ function makeLine(row) {
 
 function draw() {
   if (shown === null) return;
-  const busMs = live && presence?.online ? busClock.now() : Infinity;
+  const busMs = isOnline() ? busClock.now() : Infinity;
   for (const row of frames.values()) {
     if (row.line === null) makeLine(row);
     else if (isHeld(row.line) || isHeld(row.decoded)) continue;
@@ -323,13 +364,13 @@ function draw() {
     setText(row.cells[4], now < 0.05 ? "0" : now.toFixed(now < 10 ? 1 : 0));
     if (!row.changed) continue;
     row.changed = false;
-    const texts = [row.frame.direction, String(row.frame.dlc), row.frame.data_hex, number.format(row.count)];
+    const texts = [row.direction, String(row.frame.dlc), row.frame.data_hex, number.format(row.count)];
     texts.forEach((text, index) => setText(row.cells[index], text));
     drawDecoded(row);
   }
   if (loadIsDue()) refreshSignals(shown);
   part("no-frames").hidden = frames.size > 0;
-  const off = part("dongles").querySelector("[aria-current]")?.dataset.frames === "off";
+  const off = shown.kind === "dongle" && entryOf(shown)?.frames === "off";
   setText(part("no-frames"), off ? "This dongle sends its signals only, no frames." : noFrames);
   setText(part("ids"), number.format(frames.size));
   setText(part("rate"), `${number.format(Math.round(rate.at(busMs)))}/s`);
@@ -341,8 +382,7 @@ function draw() {
 
 async function signOut() {
   try {
-    const { csrf_token: token } = await ask("/auth/csrf");
-    await post("/auth/logout", undefined, { "X-CSRF-Token": token ?? "" });
+    await postSigned("/auth/logout");
     showSignedOut("You are signed out", "Your session on the server is closed.");
   } catch (error) {
     showNotice("Signing out failed", error.message, false);

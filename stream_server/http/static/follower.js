@@ -1,4 +1,4 @@
-// Follows the console stream of one dongle, and comes back to it by itself.
+// Follows the console stream of a dongle or a group, and comes back to it by itself.
 //
 // Any answer but an event stream, such as a proxy's 502, closes an EventSource for good (WHATWG HTML, section 9.2.3), and
 // it does not say which answer it was. So what is lost is asked for with HEAD, until a new EventSource can be opened.
@@ -10,7 +10,7 @@ const SILENT_MS = 60000;
 const OPENING_MS = 20000;
 
 const REASONS = {
-  404: "the server does not know this dongle",
+  404: "the server does not know it",
   429: "too many requests or streams",
   503: "the server is not ready",
 };
@@ -30,8 +30,8 @@ export class Follower {
   #left = new AbortController();
 
   // `takers`: event name -> what takes its payload. `say(state, text)`: connecting, live, reconnecting, signed-out.
-  constructor(dongle, takers, say) {
-    this.#path = `${API}/streams/dongles/${encodeURIComponent(dongle)}/console?history=60`;
+  constructor({ kind, id }, takers, say) {
+    this.#path = `${API}/streams/${kind}s/${encodeURIComponent(id)}/console?history=60`;
     this.#takers = takers;
     this.#say = say;
     const { signal } = this.#left;

@@ -51,6 +51,17 @@ export async function ask(path, options = {}) {
   return body;
 }
 
+export function post(path, body, headers = {}) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json", ...headers } };
+  return ask(path, body === undefined ? options : { ...options, body: JSON.stringify(body) });
+}
+
+// As whoever is signed in in this browser.
+export async function postSigned(path, body) {
+  const { csrf_token: token } = await ask("/auth/csrf");
+  return post(path, body, { "X-CSRF-Token": token ?? "" });
+}
+
 export function element(name, className, text) {
   const made = document.createElement(name);
   if (className) made.className = className;

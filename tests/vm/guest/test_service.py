@@ -285,10 +285,10 @@ def test_a_silent_bus_is_not_restarted_and_a_driver_that_hangs_is(
 
 def test_uninstall_takes_away_what_install_has_put_there(installed: set[str]) -> None:
     systemctl("enable", AGENT, SERVER)
-    links = 2
-    assert len(system_files() - installed - EXAMPLES - {str(DATABASE)}) == 7 + links
+    files, links = 9, 2
+    assert len(system_files() - installed - EXAMPLES - {str(DATABASE)}) == files + links
     uninstall = [*installed_command("edge-agent"), "uninstall", "--system"]
-    assert run_command(uninstall).count("removed") == 7
+    assert run_command(uninstall).count("removed") == files
     assert system_files() - installed <= EXAMPLES | {str(DATABASE)}
     assert all(Path(example).exists() for example in EXAMPLES)
     assert shown(AGENT, "LoadState") == shown(SERVER, "LoadState") == "not-found"

@@ -8,10 +8,12 @@ from can_stream.lanes.window import WindowLimits
 from can_stream.protocol.clock_record import ClockRecord
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import BacklogRange, LaneHello, LedgerEntry
+from can_stream.protocol.marker import Marker, activation_name
 from can_stream.protocol.packet_head import PacketNumber
-from can_stream.protocol.packets import GapReason, Packet, decode_packet
+from can_stream.protocol.packets import Gap, GapReason, Packet, decode_packet
 
 START = "01" * 8
+FIRST, SECOND = activation_name("ab" * 16, 1), activation_name("ab" * 16, 2)
 Sent = tuple[RangeKind, Packet]
 
 
@@ -69,6 +71,41 @@ def test_every_packet_says_its_position() -> None:
     lane.connect(0.0)
     assert [packet.position for _, packet in sent_by(lane)] == [0, 10, 15, 15, 15]
     assert lane.next_frame == 25
+
+
+def test_a_marker_has_a_number_and_no_frames_and_begins_a_range() -> None:
+    lane = a_lane(1)
+    lane.take_marker(Marker(FIRST), 0.0)
+    make(lane, 2)
+    lane.take_marker(Marker(SECOND), 0.0)
+    make(lane, 1)
+    lane.take_marker(Marker(""), 0.0)
+    make(lane, 1)
+    told = [(one.first_seq, one.last_seq, one.frames, one.activation) for one in lane.connect(0.0).backlog]
+    assert told == [(1, 1, 10, None), (2, 4, 20, FIRST), (5, 6, 10, SECOND), (7, 8, 10, None)]
+    bodies = [packet.body for _, packet in sent_by(lane)]
+    assert [body.activation for body in bodies if isinstance(body, Marker)] == [FIRST, SECOND, ""]
+
+
+def test_a_full_window_lets_no_marker_go_and_no_gap_stands_for_two_activations() -> None:
+    lane = LaneSender("van7-can0", "frames", START, WindowLimits(max_bytes=700))
+    for activation in (FIRST, SECOND, ""):
+        make(lane, 4)
+        lane.take_marker(Marker(activation), 0.0)
+    make(lane, 16)
+    lane.connect(0.0)
+    sent = [packet for _, packet in sent_by(lane)]
+    assert [one.body.activation for one in sent if isinstance(one.body, Marker)] == [FIRST, SECOND, ""]
+    gaps = [(one.first_seq, one.number.seq) for one in sent if isinstance(one.body, Gap)]
+    assert gaps[:3] == [(1, 4), (6, 9), (11, 14)]
+
+
+def test_what_is_sent_says_since_when_it_may_have_been_on_the_bus() -> None:
+    lane = a_lane()
+    lane.take_frames(batch_of([(1_000, 1, 0, 1, b"\1")]), 1.0, 700)
+    make(lane, 1)
+    lane.connect(0.0)
+    assert [sent[1].born_ns for _ in range(2) if (sent := lane.next_held()) is not None] == [700, 0]
 
 
 def test_live_goes_before_backlog_as_far_as_each_has_room() -> None:

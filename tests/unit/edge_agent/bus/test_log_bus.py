@@ -155,3 +155,26 @@ def test_frames_close_together_are_read_together(tmp_path: Path) -> None:
         frames += len(bus.read(5.0))
         reads += 1
     assert reads <= 400 / 20 + 2
+
+
+def test_a_frame_is_as_old_as_it_has_been_due_for(tmp_path: Path) -> None:
+    """What is played is put on no bus late: a relay would bring it to one."""
+    clock = FastClock()
+    opened_ns = clock.boottime_ns()
+    bus = LogBus(log_file(tmp_path, *[(second, "can0", second) for second in range(4)]), clock=clock)
+    assert len(bus.read(0.0)) == 1
+    assert opened_ns <= bus.born_ns
+    due_ns = clock.boottime_ns() + 10**9
+    while not len(bus.read(1.0)):
+        pass
+    assert bus.born_ns <= due_ns
+
+
+def test_more_than_one_reading_takes_is_as_old_as_the_first_of_it(tmp_path: Path) -> None:
+    rows = [(second / 1_000, "can0", 1) for second in range(5_000)]
+    bus = LogBus(log_file(tmp_path, *rows), LogOptions(speed=1_000_000.0))
+    assert len(bus.read(5.0)) == 1
+    eventually_due_ns = bus.born_ns
+    time.sleep(0.02)
+    while len(bus.read(5.0)) == 2_000:
+        assert eventually_due_ns <= bus.born_ns

@@ -22,6 +22,7 @@ from edge_agent.bus.source import Dropped, Item
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import BackoffPolicy
 from edge_agent.state import State, StatusCode
+from tests.helpers.conditions import eventually
 
 Step = FrameBatch | BaseException | threading.Event
 
@@ -148,10 +149,45 @@ async def test_a_source_that_knows_how_long_it_can_wait_is_left_alone_for_so_lon
         assert test.steps.qsize() == 1
 
 
+async def test_who_hurries_gets_what_comes_without_a_beat_also_in_the_middle_of_one() -> None:
+    async with bench(ReaderLimits(beat_seconds=60)) as test:
+        test.steps.put(frames(0, 1))
+        test.reader.start()
+        await test.reader.read()
+        test.steps.put(frames(1, 1))
+        assert await test.reader.read_within(0.05) is None, "it rests for a minute"
+        test.reader.hurry(60.0)
+        for number in range(1, 5):
+            (item,) = await test.reader.read()
+            assert isinstance(item, FrameBatch)
+            assert item.timestamp_ns.tolist() == [number]
+            test.steps.put(frames(number + 1, 1))
+
+
+class WritableBus(Bus):
+    """One that somebody may write to."""
+
+    writer = "who writes to it"
+
+
+async def test_each_opening_has_a_writer_of_its_own_where_anybody_may_write() -> None:
+    async with bench() as test:
+        test.reader.start()
+        await test.until(StatusCode.OK)
+        assert test.reader.writer is None
+        test.bus = WritableBus
+        test.steps.put(SourceError("DOWN", "can0 is down"))
+        await test.until(StatusCode.FAILED)
+        assert test.reader.writer is None
+        test.reader.try_now()
+        await test.until(StatusCode.OK)
+        assert test.reader.writer == "who writes to it"
+
+
 async def test_no_beat_is_longer_than_is_of_use() -> None:
     async with bench() as test:
         test.bus = PatientBus
-        test.reader.longest_beat_seconds = 0.001
+        test.reader.beats.longest_seconds = 0.001
         for stamp in range(5):
             test.steps.put(frames(stamp, 1))
         test.reader.start()
@@ -364,3 +400,89 @@ async def test_a_source_that_another_finds_dead_is_opened_again() -> None:
         test.steps.put(frames(0, 3))
         assert stamps_of(await read_frames(test.reader, 3)) == [0, 1, 2]
         assert [bus.closed for bus in test.opened] == [True, False]
+
+
+class AgedBus(Bus):
+    """Says for each read that its driver was last found empty then, one later each time."""
+
+    reads = 0
+
+    @property
+    def born_ns(self) -> int:
+        return 1_000 + self.reads
+
+    def read(self, timeout_seconds: float) -> FrameBatch:
+        found = super().read(timeout_seconds)
+        self.reads += bool(len(found))
+        return found
+
+
+async def test_what_is_taken_is_as_old_as_the_oldest_of_it() -> None:
+    async with bench() as test:
+        test.bus = AgedBus
+        for first in range(3):
+            test.steps.put(frames(first, 1))
+        test.reader.start()
+        await asyncio.to_thread(eventually, lambda: test.reader.counts.waiting == 3, "all three are read")
+        assert stamps_of(await test.reader.read()) == [0, 1, 2]
+        assert test.reader.born_ns == 1_001
+        test.steps.put(frames(3, 1))
+        assert stamps_of(await read_frames(test.reader, 1)) == [3]
+        assert test.reader.born_ns == 1_004
+
+
+async def test_of_a_source_that_does_not_know_it_the_age_is_unknown() -> None:
+    async with bench() as test:
+        test.steps.put(frames(0, 1))
+        test.reader.start()
+        assert stamps_of(await read_frames(test.reader, 1)) == [0]
+        assert test.reader.born_ns == 0
+
+
+async def test_a_job_in_the_source_comes_before_what_is_read_after_it() -> None:
+    async with bench() as test:
+        test.failures_at_open.append(UNPLUGGED)
+        seen: list[tuple[str, int]] = []
+        done = asyncio.Event()
+
+        def told() -> None:
+            seen.append(("told", test.reader.counts.read))
+            done.set()
+
+        test.reader.in_source(lambda _: seen.append(("done", test.reader.counts.read)), told)
+        test.steps.put(frames(0, 1))
+        test.reader.start()
+        await done.wait()
+        assert seen[0] == ("done", 0), "with the next source, before it is read"
+        assert stamps_of(await read_frames(test.reader, 1)) == [0]
+        done.clear()
+        test.reader.in_source(lambda _: seen.append(("done", test.reader.counts.read)), told)
+        await done.wait()
+        assert seen[2:] == [("done", 1), ("told", 1)], "of a silent bus too"
+
+
+async def test_a_job_that_fails_is_told_and_the_source_is_opened_again() -> None:
+    async with bench() as test:
+        done = asyncio.Event()
+
+        def fail(_: object) -> None:
+            raise UNPLUGGED
+
+        test.reader.start()
+        await test.until(StatusCode.OK)
+        test.reader.in_source(fail, done.set)
+        await done.wait()
+        await test.until(StatusCode.FAILED)
+        test.steps.put(frames(0, 1))
+        test.reader.try_now()
+        assert stamps_of(await read_frames(test.reader, 1)) == [0]
+        assert len(test.opened) == 2
+
+
+async def test_frames_that_must_not_wait_are_read_without_a_beat() -> None:
+    async with bench(replace(LIMITS, beat_seconds=30.0)) as test:
+        test.reader.beats.is_prompt = True
+        test.reader.start()
+        for first in range(5):
+            test.steps.put(frames(first, 1))
+            assert stamps_of(await asyncio.wait_for(read_frames(test.reader, 1), 20)) == [first]

@@ -68,7 +68,8 @@ def played(dialect: Dialect, stamp: str, traffic: list[tuple[int, Row]], plugged
 def check(dialect: Dialect, stamp: str, plugged_us: int, seed: int) -> None:
     traffic = bus_traffic(dialect, seed)
     found = played(dialect, stamp, traffic, plugged_us)
-    rows = batch_of(row for _, row in traffic)
+    own = FrameFlag.TX if dialect.before == "z" else FrameFlag(0)
+    rows = batch_of((at, one, int(flags | own), size, data) for _, (at, one, flags, size, data) in traffic)
     assert found.malformed == dialect.greeting_lines
     assert FrameBatch(found.frames.timestamp_ns * 0, *columns(found.frames)).equals(rows)
     true_ns = BEGIN_NS + np.array([us for us, _ in traffic], np.int64) * 1000

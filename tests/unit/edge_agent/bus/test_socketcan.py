@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from pytest_mock import MockerFixture
 
 from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate
 from edge_agent.bus.reader import ReaderLimits, SourceReader
@@ -264,3 +265,62 @@ def test_the_kernel_filters_only_where_nothing_needs_all_frames() -> None:
     assert kernel_filters(DongleSection("can0")) == b""
     assert kernel_filters(DongleSection("can0", mode="normal", frame_filters=wanted)) == b""
     assert kernel_filters(DongleSection("can0", databases=["a.dbc"], frame_filters=wanted)) == b""
+
+
+def test_how_old_frames_are_is_known_from_when_the_buffer_was_last_empty(local: Pair) -> None:
+    clock = Clock()
+    assert local.source.read(0.0) == []
+    empty_ns = clock.boottime_ns()
+    local.peer.send(classic(1, b""))
+    on_bus_ns = clock.boottime_ns()
+    local.peer.send(classic(2, b""))
+    assert len(frames_of(local.source.read(1.0))) == 2
+    assert local.source.born_ns <= on_bus_ns
+    assert on_bus_ns - local.source.born_ns < empty_ns, "not unknown"
+    before_ns = local.source.born_ns
+    between_ns = clock.boottime_ns()
+    local.peer.send(classic(3, b""))
+    assert len(frames_of(local.source.read(1.0))) == 1
+    assert before_ns < local.source.born_ns <= between_ns
+
+
+def test_a_read_that_waits_proves_that_nothing_was_there_when_it_began(local: Pair) -> None:
+    clock = Clock()
+    sender = threading.Timer(0.1, local.peer.send, (classic(1, b""),))
+    began_ns = clock.boottime_ns()
+    sender.start()
+    assert len(frames_of(local.source.read(20.0))) == 1
+    sender.join()
+    assert began_ns <= local.source.born_ns < clock.boottime_ns() - 50_000_000
+
+
+def test_before_the_buffer_was_ever_empty_the_age_is_unknown(local: Pair) -> None:
+    local.peer.send(classic(1, b""))
+    assert len(frames_of(local.source.read(1.0))) == 1
+    assert local.source.born_ns == 0
+
+
+def test_a_buffer_that_fills_as_it_is_read_is_read_until_it_is_empty(udp: Pair) -> None:
+    assert udp.source.read(0.0) == []
+    send_numbered(udp.peer, 0, 6_000)  # more than are read in one go
+    time.sleep(0.15)
+    assert len(frames_of(udp.source.read(1.0))) == 6_000
+    sent_ns = Clock().boottime_ns()
+    udp.peer.send(classic(1, b""))
+    udp.source.read(1.0)
+    assert sent_ns - 10_000_000_000 < udp.source.born_ns <= sent_ns
+
+
+def test_every_frame_is_given_once_the_kernel_filters_no_more(mocker: MockerFixture) -> None:
+    ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    source = SocketCanBus(DONGLE, open_socket=lambda _: ours)
+    setsockopt = mocker.Mock()
+    source._socket = mocker.Mock(wraps=ours, setsockopt=setsockopt)
+    source.give_everything()
+    level, option, filters = setsockopt.call_args.args
+    assert (level, option, filters) == (socket.SOL_CAN_RAW, 1, bytes(8)), "one that all fit"
+    setsockopt.side_effect = OSError(errno.ENODEV, "gone")
+    with pytest.raises(SourceError):
+        source.give_everything()
+    source.close()
+    peer.close()

@@ -73,7 +73,12 @@ def test_everything_that_is_wrong_is_said_at_once(file: Path) -> None:
 def test_what_is_permitted_and_not_in_force_is_said_to_be_so(file: Path) -> None:
     result = checked(file, dongle("virtual", 'mode = "normal"\n[transmit]\nmode = "all"\n'))
     assert result.exit_code == 0
-    assert "not in force yet, for this version puts nothing on a bus" in result.stdout
+    assert "which is not in force yet, for this version runs none" in result.stdout
+    relayed = '[relay]\ntransmit = "all"\nmax_age_seconds = 2\n'
+    said = checked(file, dongle("virtual", 'mode = "normal"\n' + relayed)).stdout
+    assert "    may transmit every frame, none older than 2 s, by the relay\n" in said
+    dry = checked(file, dongle("virtual", 'mode = "normal"\n' + relayed + "dry_run = true\n")).stdout
+    assert "as a dry run: nothing is sent" in dry
 
 
 def test_a_token_that_others_can_read_is_said_with_what_to_do(file: Path) -> None:
@@ -98,3 +103,14 @@ def test_a_token_file_that_others_can_read_is_named(file: Path) -> None:
     result = checked(file, text)
     assert result.exit_code == 0
     assert f"run `chmod 600 {token}`" in result.stderr
+
+
+def test_a_gate_on_a_signal_that_no_database_has_is_named_with_what_is_meant(file: Path) -> None:
+    demo = Path(__file__).parents[4] / "dbc" / "demo-vehicle.dbc"
+    text = dongle("virtual", f'mode = "normal"\ndatabases = ["{demo}"]\n')
+    relay = '[relay]\ntransmit = "all"\nmax_age_seconds = 1\ngate = [{ signal = "%s", max = 0 }]\n'
+    (problem,) = refused(file, text + relay % "Engine.VehicleSped")
+    assert problem.startswith("relay.gate[0].signal: is Engine.VehicleSped, which no database of van7-0 has")
+    assert "Engine.VehicleSpeed" in problem.partition("do you mean")[2]
+    good = checked(file, text + relay % "Engine.VehicleSpeed")
+    assert "while Engine.VehicleSpeed of van7-0 is at most 0" in good.output

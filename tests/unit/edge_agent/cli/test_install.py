@@ -138,9 +138,11 @@ def test_uninstalling_takes_away_ours_alone(machine: Machine) -> None:
         (machine.root / name).write_text(text)
     machine.commands.clear()
     lines = machine.uninstall()
-    assert len(lines) == 6
+    assert len(lines) == 8
     assert machine.commands == [
         ("systemctl", "disable", "--now", "edge-agent.service"),
+        ("systemctl", "disable", "--now", "edge-agent-helper.socket"),
+        ("systemctl", "disable", "--now", "edge-agent-helper.service"),
         ("systemctl", "disable", "--now", "stream-server.service"),
         RELOAD_UNITS, RELOAD_RULES, APPLY_RULES,
     ]  # fmt: skip

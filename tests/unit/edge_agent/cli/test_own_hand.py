@@ -11,11 +11,16 @@ from pathlib import Path
 import can
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 from pytest_mock import MockerFixture
 
 from edge_agent.cli.logs import own_hand
 from edge_agent.cli.main import main
 from edge_agent.host.inventory import Inventory
+from edge_agent.relay.figures import RelayFigures
+from edge_agent.status.accounting import Books
+from edge_agent.status.document import DongleStatus
+from tests.helpers.said_status import agent_at
 from tests.helpers.sysfs import SysTree
 
 FILE = """\
@@ -147,3 +152,33 @@ def test_both_options_are_for_a_bus(tmp_path: Path) -> None:
         done = run("replay", tmp_path / "drive.log", "--print", *option)
         assert done.exit_code == 2
         assert "are about what --to may send to" in done.stderr
+
+
+@pytest.mark.parametrize("as_source", [True, False])
+def test_a_bus_that_a_running_agent_has_in_an_active_group_gets_nothing_but_by_force(
+    peer: can.BusABC, tmp_path: Path, *, as_source: bool
+) -> None:
+    """What comes from the other side is not mixed with it, nor does it go there."""
+    channel = channel_of(peer)
+    write(tmp_path / "etc.toml", f'channel = "{channel}"', "normal")
+    books = Books(1, 1, 0, 0, {}, "0 lost of 1 frames")
+    dongle = DongleStatus("van7-a", "virtual", channel, "", 1.0, 1.0, books, mode="normal", carried=as_source)
+    sink = RelayFigures(
+        "van7-a", connected=True, message="connected", stop_file="/s",
+        source_dongle_id=None if as_source else "van8-a",
+    )  # fmt: skip
+    simulated = ["simulate", "--dbc", "demo-vehicle", "--to", f"virtual:{channel}", "--seconds", "0.1"]
+    place = Path(os.environ["XDG_RUNTIME_DIR"]) / "edge-agent" / "van7.sock"
+    place.parent.mkdir()
+    with agent_at(place, sink, dongles=[dongle]):
+        for done in (replay(tmp_path, f"virtual:{channel}"), run(*simulated)):
+            assert done.exit_code == 1
+            for part in ("the running agent van7", "van7-a", "in an active group", "deactivated", "--force"):
+                assert part in done.stderr
+        assert peer.recv(0) is None
+        assert replay(tmp_path, f"virtual:{channel}", "--force").exit_code == 0
+        assert peer.recv(0) is not None
+    idle = replace(sink, source_dongle_id=None)
+    with agent_at(place, idle, dongles=[replace(dongle, carried=False)]):
+        assert replay(tmp_path, f"virtual:{channel}").exit_code == 0
+        assert peer.recv(0) is not None

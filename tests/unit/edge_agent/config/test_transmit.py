@@ -61,6 +61,18 @@ def test_everything_is_off_by_default(tmp_path: Path) -> None:
         ('[relay]\ntransmit = "all"\nmax_age_seconds = 0', "relay.max_age_seconds"),
         ("[relay]\nmax_bus_load = 1.1", "relay.max_bus_load"),
         ("[relay]\nmax_bus_load = 0", "relay.max_bus_load"),
+        ("[relay]\nmax_live_bus_load = 1.1", "relay.max_live_bus_load"),
+        ("[relay]\nlease_seconds = 0.4", "relay.lease_seconds"),
+        ("[relay]\nlease_seconds = 11", "relay.lease_seconds"),
+        ("[relay]\nasleep_after_seconds = 0", "relay.asleep_after_seconds"),
+        ('[relay]\nenable_file = ""', "relay.enable_file"),
+        ("[relay]\nsource = 1", "relay.source"),
+        ('[relay]\ngate = [{ signal = "A.B" }]', "relay.gate[0].max"),
+        ('[relay]\ngate = [{ signal = "A", max = 0 }]', "relay.gate[0].signal"),
+        ('[relay]\ngate = [{ signal = "A.B", min = 2, max = 1 }]', "relay.gate[0].max"),
+        ('[relay]\ngate = [{ signal = "A.B", equal = 2, max = 1 }]', "relay.gate[0].equal"),
+        ('[relay]\ngate = [{ signal = "A.B", max = inf }]', "relay.gate[0].max"),
+        ('[relay]\ngate = [{ signal = "A.B", max = 0, fresh_seconds = 0 }]', "relay.gate[0].fresh_seconds"),
         ('[relay]\npolicy = [{ id = 1, replay = "newest" }]', "relay.policy[0].replay"),
         ("[relay]\npolicy = [{ id = 1 }]", "relay.policy[0].replay"),
         ('[relay]\npolicy = [{ id = -1, replay = "all" }]', "relay.policy[0].id"),
@@ -72,6 +84,13 @@ def test_everything_is_off_by_default(tmp_path: Path) -> None:
 )
 def test_each_mistake_is_named(tmp_path: Path, lines: str, key: str) -> None:
     assert set(problems_of(tmp_path, f"{NORMAL}{lines}\n")) == {key}
+
+
+def test_a_switch_is_found_from_the_directory_of_the_file(tmp_path: Path) -> None:
+    for said, path in (("key", tmp_path / "key"), ("/run/key", Path("/run/key"))):
+        assert config_of(tmp_path, f'{NORMAL}[relay]\nenable_file = "{said}"\n').relay.enable_file == str(
+            path
+        )
 
 
 def test_the_same_number_as_a_long_and_a_short_id_is_two_ids(tmp_path: Path) -> None:
@@ -106,8 +125,8 @@ def test_one_dongle_in_normal_mode_is_enough_and_the_listener_stays_one(
         "    never transmits",
         "  van7-can1: socketcan can1, normal",
         "    may transmit ids 0x7DF with data 02 01 0C, 0x100 mask 0x700, 0x18DAF110, at most 2.5 frames/s "
-        "by commands; and every frame, none older than 2 s, by the relay; "
-        "not in force yet, for this version puts nothing on a bus",
+        "by commands, which is not in force yet, for this version runs none; "
+        "and every frame, none older than 2 s, by the relay",
         "  van7-a.log: log a.log, normal",
         "    never transmits",
     ]

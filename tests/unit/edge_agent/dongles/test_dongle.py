@@ -15,12 +15,15 @@ from can_stream.databases.configured import ConfiguredDatabases
 from can_stream.frames.batches import FrameBatch
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.control import MAX_TABLES
-from can_stream.protocol.packets import Gap, GapReason, decode_packet
+from can_stream.protocol.marker import Marker, activation_name
+from can_stream.protocol.packets import Body, Gap, GapReason, decode_packet
 from edge_agent.bus.source import Item
 from edge_agent.config.dongle import DongleSection
+from edge_agent.config.frame_filters import FrameFilter
 from edge_agent.config.sections import UplinkSection
 from edge_agent.dongles.dongle import Dongle, DongleEvents
 from edge_agent.dongles.pipeline import LaneSections
+from edge_agent.errors import SourceError
 from edge_agent.health.link_counters import STALL_SECONDS
 from edge_agent.host.adapter import Adapter
 from edge_agent.host.clock import Clock
@@ -29,7 +32,7 @@ from edge_agent.state import State, StatusCode
 from edge_agent.uplink.hello import new_start_id
 from tests.helpers.agent_parts import StandingClock, databases, log_section, slcan_section
 from tests.helpers.can_links import virtual_link
-from tests.helpers.conditions import Gathered
+from tests.helpers.conditions import Gathered, eventually
 from tests.helpers.lawicel import LawicelAdapter
 
 
@@ -328,3 +331,85 @@ async def test_a_bus_that_is_dead_for_all_the_kernel_says_is_opened_again(
         await states.until(3)
         assert dongle.reader.state.code is StatusCode.OK
     assert opened.call_count == 2
+
+
+class FilteringBus:
+    """Reads nothing, and can be asked to give everything."""
+
+    info, malformed, can_wait = "a filtering bus", 0, False
+
+    def __init__(self) -> None:
+        self.gives_everything = False
+
+    def give_everything(self) -> None:
+        self.gives_everything = True
+
+    def read(self, timeout_seconds: float) -> list[Item]:
+        threading.Event().wait(0.001)
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+KERNEL_FILTERED = DongleSection("vcan0", id="van7-can0", frame_filters=[FrameFilter(0x7DF)])
+ACTIVATION = activation_name("ab" * 16, 1)
+
+
+def marked(dongle: Dongle) -> bool:
+    return dongle.pipeline.frames.activation == ACTIVATION
+
+
+async def test_the_kernel_filters_no_more_before_the_marker_says_that_all_is_carried(
+    mocker: MockerFixture,
+) -> None:
+    bus = FilteringBus()
+    opened = mocker.patch("edge_agent.dongles.dongle.open_source", side_effect=lambda *_: bus)
+    dongle = a_dongle(KERNEL_FILTERED)
+    before = list[bool]()
+    mark = dongle.pipeline.mark
+
+    def noted(activation: str) -> None:
+        before.append(bus.gives_everything)
+        mark(activation)
+
+    mocker.patch.object(dongle.pipeline, "mark", noted)
+    async with reading(dongle):
+        dongle.carry(ACTIVATION)
+        await asyncio.to_thread(eventually, lambda: marked(dongle), "it is marked")
+        assert before == [True]
+        assert opened.call_args.args[0].frame_filters == KERNEL_FILTERED.frame_filters
+        dongle.reader.reopen(SourceError("READ_FAILED", "unplugged"))
+        await asyncio.to_thread(eventually, lambda: opened.call_count == 2, "it is opened again")
+        assert opened.call_args.args[0].frame_filters == [], "not for a moment"
+        dongle.carry("")
+        await asyncio.to_thread(eventually, lambda: not dongle.pipeline.is_marked, "it is marked no more")
+
+
+async def test_where_nothing_is_filtered_nothing_is_changed(mocker: MockerFixture) -> None:
+    bus = FilteringBus()
+    mocker.patch("edge_agent.dongles.dongle.open_source", side_effect=lambda *_: bus)
+    dongle = a_dongle(DongleSection("vcan0", id="van7-can0"))
+    async with reading(dongle):
+        dongle.carry(ACTIVATION)
+        await asyncio.to_thread(eventually, lambda: marked(dongle), "it is marked")
+        assert not bus.gives_everything
+
+
+async def test_of_two_activations_the_newer_holds_though_the_bus_takes_its_time(
+    mocker: MockerFixture,
+) -> None:
+    bus = FilteringBus()
+    mocker.patch("edge_agent.dongles.dongle.open_source", side_effect=lambda *_: bus)
+    dongle = a_dongle(KERNEL_FILTERED)
+    for name in (activation_name("ab" * 16, 2), "", ACTIVATION):
+        dongle.carry(name)  # before it was ever opened
+    async with reading(dongle):
+        await asyncio.to_thread(eventually, lambda: marked(dongle), "it is marked")
+    markers = [one for one in bodies(dongle.pipeline.frames) if isinstance(one, Marker)]
+    assert markers == [Marker(ACTIVATION)]
+
+
+def bodies(lane: LaneSender) -> list[Body]:
+    lane.connect(0.0)
+    return [decode_packet(sent[1]).body for _ in range(lane.next_seq) if (sent := lane.next_packet())]

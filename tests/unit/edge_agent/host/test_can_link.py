@@ -54,6 +54,11 @@ def test_every_state_of_a_controller_has_its_name(state: str) -> None:
     assert controller_link(state=state).state == state
 
 
+def test_whether_the_driver_itself_gives_back_what_is_sent_is_told() -> None:
+    assert virtual_link(flags=0x4_0001).echoes
+    assert not virtual_link(flags=0x1_0001).echoes
+
+
 def test_what_a_driver_does_not_tell_is_none() -> None:
     link = controller_link(berr=None, bitrate=0, sample_point=0)
     assert (link.bitrate, link.sample_point_permille, link.data_bitrate) == (None, None, None)

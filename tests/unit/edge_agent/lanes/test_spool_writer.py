@@ -26,7 +26,7 @@ class Trial:
         self.next_row = partial(next, count(1))
         self.open: FrameBatch | None = None
         self.open_since = 0.0
-        self.writer.open_batch = lambda: None if self.open is None else (self.open, self.open_since)
+        self.writer.open_batch = lambda: None if self.open is None else (self.open, self.open_since, 0)
 
     def make(self, made_at: float, frames: int = 10) -> None:
         self.lane.take_frames(random_frames(frames), made_at)

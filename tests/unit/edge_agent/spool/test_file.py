@@ -67,7 +67,7 @@ def test_a_file_of_another_version_cannot_be_read_and_says_which(version: int, t
     by_hand(tmp_path, f"PRAGMA user_version={version}")
     error = refusal(tmp_path)
     assert error.is_corrupt
-    assert f"its version is {version}, this agent reads 1 and {SCHEMA_VERSION}" in error.reason
+    assert f"its version is {version}, this agent reads 1 to {SCHEMA_VERSION}" in error.reason
 
 
 def test_somebody_elses_database_is_not_written_into(tmp_path: Path) -> None:

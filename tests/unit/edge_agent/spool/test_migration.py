@@ -1,4 +1,4 @@
-"""A file of version 1, which an agent of before left: it is read, and what is in it is sent as it is."""
+"""Files of versions 1 and 2, which agents of before left: what they hold is read, and sent as it is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from can_stream.frames.batches import batch_of
 from can_stream.protocol.hop import RangeKind
 from can_stream.protocol.lanes_control import BacklogRange, LedgerEntry
+from can_stream.protocol.marker import Marker, activation_name
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Gap, GapReason, Packet, decode_packet, encode_frames, encode_gap
 from edge_agent.config.sections import SpoolSection
@@ -50,6 +51,15 @@ CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 PRAGMA user_version=1;
 """
 """To the letter what agents made before."""
+SECOND: Final = """
+ALTER TABLE packets ADD COLUMN position INTEGER;
+CREATE TABLE ledger (lane INTEGER NOT NULL, start INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+  frames INTEGER NOT NULL, acknowledged INTEGER NOT NULL, PRIMARY KEY (lane, start)) WITHOUT ROWID;
+DROP TABLE IF EXISTS marks;
+PRAGMA user_version=2;
+"""
+"""And what made version 2 of it, likewise."""
+MARKER: Final = Marker(activation_name("ab" * 16, 3))
 
 
 def old_packets() -> list[bytes]:
@@ -148,6 +158,55 @@ async def test_the_agent_says_nothing_of_it_and_sets_nothing_aside(directory: Pa
     await asyncio.wait_for(running, 30)
     assert kept_files(directory) == []
     with closing(sqlite3.connect(directory / FILE_NAME)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
         tables = db.execute("SELECT name FROM sqlite_master WHERE type='table' ORDER BY name").fetchall()
-    assert [name for (name,) in tables] == ["bodies", "lanes", "ledger", "packets", "starts"]
+    assert [name for (name,) in tables] == ["activations", "bodies", "lanes", "ledger", "packets", "starts"]
+
+
+def test_a_file_of_version_2_is_carried_for_no_activation_and_of_unknown_age(directory: Path) -> None:
+    with closing(sqlite3.connect(directory / FILE_NAME)) as db:
+        db.executescript(SECOND)
+    store = SpoolStore(directory, 10_000_000, NOW)
+    lane = a_spooled_lane()
+    offer_left(store, lane, NOW)
+    lane.take_marker(MARKER, 100.0)
+    lane.take_frames(random_frames(10), 100.0, 99_000_000_000)
+    store_all(store, lane, NOW)
+    store.close()
+    store = SpoolStore(directory, 10_000_000, NOW)
+    after = a_spooled_lane(start_id="02" * 8)
+    offer_left(store, after, NOW)
+    listed = [(one.start_id, one.frames, one.activation) for one in after.connect(100.0).backlog]
+    assert listed == [(OLD, 70, None), (START, 10, MARKER.activation)]
+    born = []
+    while load(store, after, NOW):
+        while (sent := after.next_held()) is not None:
+            born.append(sent[1].born_ns)
+            after.acknowledged(sent[0], sent[1].number)
+    assert born == [0, 0, 0, 0, 0, 99_000_000_000]
+    store.close()
+
+
+def test_of_another_boot_no_age_is_known(tmp_path: Path) -> None:
+    store = SpoolStore(tmp_path, 10_000_000, NOW)
+    lane = a_spooled_lane()
+    lane.take_frames(random_frames(10), 100.0, 99_000_000_000)
+    store_all(store, lane, NOW)
+    store.close()
+    for boot_id, known in (("this boot", True), ("that boot", False)):
+        moment = Moment(boot_id, 100.0, None)
+        store = SpoolStore(tmp_path, 10_000_000, moment)
+        (row,) = store.oldest(moment)["van7-can0", "frames"]
+        assert (row.born_ns > 0) is known
+        store.close()
+
+
+def test_without_a_name_for_this_boot_no_age_is_known(tmp_path: Path) -> None:
+    nameless = Moment("unknown", 100.0, None)
+    store = SpoolStore(tmp_path, 10_000_000, nameless)
+    lane = a_spooled_lane()
+    lane.take_frames(random_frames(10), 100.0, 99_000_000_000)
+    store_all(store, lane, nameless)
+    (row,) = store.oldest(nameless)["van7-can0", "frames"]
+    assert row.born_ns == 0
+    store.close()

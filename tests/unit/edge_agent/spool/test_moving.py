@@ -10,6 +10,7 @@ import pytest
 
 from can_stream.lanes.sender import LaneSender
 from can_stream.protocol.lanes_control import LedgerEntry
+from can_stream.protocol.marker import activation_name
 from edge_agent.lanes.disk_backlog import SpoolRow
 from edge_agent.spool.changes import LaneKey, Moment
 from edge_agent.spool.file import SpoolFile
@@ -18,6 +19,7 @@ from edge_agent.spool.store import SpoolStore
 from tests.helpers.spooled_lanes import a_spooled_lane, random_frames, store_all
 
 NOW = Moment("this boot", 100.0, 1_766_417_462_000)
+MARKED = (5, 77)  # for which activation, and since when
 SHARED, ONLY_THERE, ONLY_HERE = "0a" * 8, "0b" * 8, "0c" * 8
 FIRST: LaneKey = ("van7-can0", "frames")
 SECOND: LaneKey = ("van7-can1", "frames")
@@ -103,11 +105,16 @@ def test_more_than_fits_into_one_transaction_comes_whole(tmp_path: Path) -> None
         with lost.transaction() as db:
             db.execute("INSERT INTO lanes VALUES (7, 'van7-can0', 'frames')")
             db.execute("INSERT INTO starts VALUES (3, ?, 'boot', NULL)", (SHARED,))
+            db.execute("INSERT INTO activations VALUES (5, ?)", (activation_name("ab" * 16, 9),))
             for number in range(1, 1_302):
-                packet = (number * 2, 7, 3, number, number, 1, None, None, None, 0, number - 1)
-                db.execute("INSERT INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", packet)
+                packet = (number * 2, 7, 3, number, number, 1, None, None, None, 0, number - 1, *MARKED)
+                db.execute("INSERT INTO packets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", packet)
                 db.execute("INSERT INTO bodies VALUES (?, ?)", (number * 2, b"%d" % number))
+        with there.transaction() as db:
+            db.execute("INSERT INTO activations VALUES (5, ?)", (activation_name("cd" * 16, 9),))
         assert copy_all(lost.db, there.transaction) == 0
+        named = "SELECT DISTINCT name, born_ms FROM packets JOIN activations USING (carried)"
+        assert there.db.execute(named).fetchall() == [(activation_name("ab" * 16, 9), 77)]
         query = "SELECT p.id, p.seq, b.body FROM packets p JOIN bodies b USING (id) ORDER BY p.id"
         found = there.db.execute(query).fetchall()
         assert found == [(number * 2, number, b"%d" % number) for number in range(1, 1_302)]

@@ -10,6 +10,9 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from can_stream.protocol.control import ServiceStatus
+from can_stream.protocol.relay_control import Totals
+from edge_agent.relay.account.hop_ages import Histogram
+from edge_agent.relay.figures import RelayFigures
 from edge_agent.status.accounting import FRAME_HOPS, VALUE_HOPS, Books, Ledger
 from edge_agent.status.document import AgentStatus, DongleStatus, decode_status, encode_status
 from edge_agent.status.metrics import exposition
@@ -34,6 +37,11 @@ UPLINK = ServiceStatus(
      "oldest_unacknowledged_seconds": 75.0, "bytes_up": 20_000_000, "refusals": 1},
 )  # fmt: skip
 AGENT = ServiceStatus("van7/agent", "agent", "Edge agent", "agent", 0, "OK", "version 0.1.0", "")
+RELAY = RelayFigures(
+    "van7-can0", connected=True, message="connected", stop_file="/s/relay-stopped-van7-can0",
+    totals=Totals(sent=7, not_sent={"too_old": 2}), latency_ms=(3.0, 5.0),
+    hops={"queue": Histogram([0, 2, 0, 1, *[0] * 7, 1], 10_018.0)},
+)  # fmt: skip
 STATUS = AgentStatus(
     "van7", "0.1.0", "00" * 8, 42, "2026-01-01T00:00:00Z", 93_784.0, True, "https://stream.example.com",
     [AGENT, UPLINK], [BUS],
@@ -117,7 +125,9 @@ def test_the_document_survives_its_encoding() -> None:
 
 def test_prometheus_reads_the_metrics_and_every_one_is_documented() -> None:
     families = list(
-        text_string_to_metric_families(exposition(replace(STATUS, dongles=[replace(BUS, fault="down")])))
+        text_string_to_metric_families(
+            exposition(replace(STATUS, dongles=[replace(BUS, fault="down")], relays=[RELAY]))
+        )
     )
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value
@@ -131,6 +141,12 @@ def test_prometheus_reads_the_metrics_and_every_one_is_documented() -> None:
     assert samples["edge_agent_uplink_connected",] == 1
     assert samples["edge_agent_uplink_sent_bytes_total",] == 20_000_000
     assert samples["edge_agent_bus_fault", "down", "van7-can0"] == 1
+    assert samples["edge_agent_relay_frames_total", "", "sent", "van7-can0"] == 7
+    assert samples["edge_agent_relay_frames_total", "not_sent", "too_old", "van7-can0"] == 2
+    assert samples["edge_agent_relay_age_seconds", "0.99", "van7-can0"] == 0.005
+    assert samples["edge_agent_relay_hop_seconds_bucket", "0.01", "queue", "van7-can0"] == 3
+    assert samples["edge_agent_relay_hop_seconds_bucket", "+Inf", "queue", "van7-can0"] == 4
+    assert samples["edge_agent_relay_hop_seconds_sum", "queue", "van7-can0"] == 10.018
     documented = set(re.findall(r"`(edge_agent_[a-z_]+)", DOCS.read_text()))
     assert documented == {name for name, *_ in samples}
 

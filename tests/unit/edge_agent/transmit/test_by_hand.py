@@ -34,6 +34,17 @@ def test_it_is_the_same_bus_by_driver_and_name_or_by_its_port(
     assert (refusal(interface, channel, [CAN0, PORT]) is not None) is refused
 
 
+def test_a_bus_in_an_active_group_is_left_to_the_relay() -> None:
+    active = ReadBus("the running agent van7", "van7-can0", "socketcan", "can0", "normal", relayed=True)
+    assert refusal("socketcan", "can0", [active]) == (
+        "nothing is sent to socketcan:can0: the running agent van7 has it as van7-can0, which is in an "
+        "active group. Have the group deactivated first, or give --force"
+    )
+    assert refusal("socketcan", "can1", [active]) is None
+    in_the_file = ReadBus("/etc/agent.toml", "van7-can0", "socketcan", "can0", "normal")
+    assert "active group" in (refusal("socketcan", "can0", [in_the_file, active]) or "")
+
+
 def test_one_who_says_listen_is_enough_and_one_who_does_not_say_is_too() -> None:
     normal = ReadBus("another", "x", "socketcan", "can0", "normal")
     assert refusal("socketcan", "can0", [normal]) is None

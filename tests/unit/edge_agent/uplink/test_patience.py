@@ -23,3 +23,7 @@ def test_acks_are_earned_by_what_was_sent_and_a_clock_that_stands_still_gives_no
     assert borne(patience, 1.0, 5_000, answers=True) == MOST_FRAMES
     assert not patience.bears(1.0, answers=True)
     assert not patience.bears(0.5, answers=False)
+
+
+def test_who_expects_more_bears_more() -> None:
+    assert borne(Patience(5_000), 100.0, 10_000) == 5_000

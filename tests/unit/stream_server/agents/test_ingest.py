@@ -77,7 +77,15 @@ class Parts(ServerParts):
 
     def wire(self, agent_id: str = "van7") -> Wire:
         return Wire(
-            DataConnection(agent_id, self.fleet, self.hub, self.recorder, self.last_values, self.metrics)
+            DataConnection(
+                agent_id,
+                self.fleet,
+                self.hub,
+                self.recorder,
+                self.last_values,
+                self.metrics,
+                self.relay,
+            )
         )
 
     async def opened(self, *lanes: LaneHello, start_id: str = START) -> Wire:

@@ -1,0 +1,1 @@
+"""What became of frames and what frames wait for, for whoever reads it."""

@@ -1,0 +1,1 @@
+"""Whether what is relayed goes round in a circle."""

@@ -1,0 +1,1 @@
+"""What of a waiting frame does not change, found once."""

@@ -1,0 +1,1 @@
+"""What one dongle of a group is handed of the other's frames."""

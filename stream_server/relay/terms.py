@@ -1,0 +1,35 @@
+"""What holds for a direction now, shared by those who fill it and those who hand it out. Pure."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from stream_server.relay.line import Tile
+from stream_server.relay.stretches import Stretch
+
+
+class Terms(Struct):
+    """`activation`: which one is on ("": none). `max_age_ns`: the sink's. `anew_ns`: when another record was
+    served than before, None: never. `held_until_ns`: no frame is handed before."""
+
+    max_age_ns: int
+    activation: str = ""
+    anew_ns: int | None = None
+    held_until_ns: int = 0
+
+    def is_on(self, activation: str) -> bool:
+        """Whether frames that were made for this activation are relayed."""
+        return bool(activation) and activation == self.activation
+
+    def is_doubtful(self, born_ns: int | None) -> bool:
+        """Whether frames that did not come live to this process may have been offered to another record."""
+        return self.anew_ns is not None and (born_ns is None or born_ns <= self.anew_ns)
+
+    def is_refused(self, tile: Tile, now_ns: int) -> bool:
+        """Whether a row or a hole becomes a count: it is too old, of unknown age, or in doubt."""
+        return tile.in_doubt or tile.born_ns is None or now_ns - tile.born_ns > self.max_age_ns
+
+
+def is_open(tile: Tile) -> bool:
+    """Whether it is a row or a hole, and no count yet."""
+    return not isinstance(tile, Stretch) or tile.reason == "hole"
