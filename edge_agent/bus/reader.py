@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from can_stream.frames.batches import FrameBatch
 from edge_agent.bus.driver_watch import DriverWatch
 from edge_agent.bus.frame_queue import FrameQueue, QueueCounts
-from edge_agent.bus.source import Aged, Dropped, Item, Patient, Source, Writable
+from edge_agent.bus.source import Aged, Dropped, Item, Patient, Source
 from edge_agent.bus.source_news import SourceNews
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import DEVICE_POLICY, Backoff
@@ -108,8 +108,9 @@ class SourceReader:
     @property
     def writer(self) -> Writer | None:
         """Who writes to the bus as it is open now, another one each time it was opened; None: nobody may."""
-        source = self._source
-        return source.writer if isinstance(source, Writable) else None
+        # Asked before each burst: to look whether it keeps a protocol would take longer than the burst.
+        writer: Writer | None = getattr(self._source, "writer", None)
+        return writer
 
     def hurry(self, seconds: float) -> None:
         """For so long the bus is read without a beat: somebody waits for what comes. Once more: longer."""
