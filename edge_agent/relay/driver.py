@@ -27,6 +27,11 @@ class Driver:
         return MAX_BURST if self._trusted and not self.must_empty else 1
 
     @property
+    def awaits(self) -> bool:
+        """Whether something may come back from it that matters here."""
+        return self.burst is not None or bool(self._left)
+
+    @property
     def has_left(self) -> bool:
         """Whether frames that were given up may still be inside."""
         return bool(self._left)
