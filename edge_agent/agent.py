@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -53,6 +53,8 @@ DATABASES_SECONDS: Final = 10.0
 # And for a spool that is opened: what comes later is said by another hello.
 SPOOL_SECONDS: Final = 2.0
 _logger: Final = logging.getLogger(__name__)
+
+Watch = Callable[[asyncio.Task[None]], asyncio.Task[None]]
 
 
 class Agent:
@@ -118,33 +120,36 @@ class Agent:
                 )
         self._databases.load_again()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, watch: Watch = lambda task: task) -> None:
         """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all.
 
-        ConfigError where the databases show at the start that the file cannot be meant so.
+        `watch` is given each part. ConfigError where the databases show at the start that the file cannot be
+        meant so.
         """
         self._stop = stop
         path = socket_path(self._config.agent.status_socket, self._config.agent_id)
         with self._forwarder.attached():
             async with serving_status(path, self._reporter.snapshot):
-                await self._run(stop)
+                await self._run(stop, watch)
         if self._refused:
             raise ConfigError(self._refused)
 
-    async def _run(self, stop: asyncio.Event) -> None:
+    async def _run(self, stop: asyncio.Event, watch: Watch) -> None:
         async with asyncio.TaskGroup() as group:
-            uplink = group.create_task(self._stream(), name="uplink")
-            spooling = None if self._spool is None else group.create_task(self._spool.run(), name="spool")
-            loading = group.create_task(self._databases.run())
+
+            def begin(job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+                return watch(group.create_task(job, name=name))
+
+            uplink = begin(self._stream(), "uplink")
+            spooling = None if self._spool is None else begin(self._spool.run(), "spool")
+            loading = begin(self._databases.run(), "databases")
             for dongle in self._dongles:
                 dongle.reader.start()
-            watching = [group.create_task(job) for job in self._watching()]
+            watching = [begin(job, name) for name, job in self._watching()]
             self._manager.ready()
-            feeds = [
-                group.create_task(dongle.feed(), name=f"feed {dongle.dongle_id}") for dongle in self._dongles
-            ]
+            feeds = [begin(dongle.feed(), f"feed {dongle.dongle_id}") for dongle in self._dongles]
             stopped = group.create_task(stop.wait())
-            ended = group.create_task(self._played(feeds))
+            ended = begin(self._played(feeds), "end of the logs")
             await asyncio.wait([stopped, ended], return_when=asyncio.FIRST_COMPLETED)
             self._manager.stopping()
             loading.cancel()
@@ -158,30 +163,32 @@ class Agent:
             for task in (uplink, *watching, loading, stopped, ended):
                 task.cancel()
 
-    def _watching(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def _watching(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What looks after the rest and tells of it, for as long as the agent runs."""
-        yield self._watchdog.keep_told()
-        yield self._reporter.run()
-        yield self._forwarder.run()
-        yield self._new_ids.run()
-        yield self._link_polling.run()
-        yield self._network.run()
-        yield self._uplink.keep_keys()
+        yield "watchdog", self._watchdog.keep_told()
+        yield "status", self._reporter.run()
+        yield "log messages", self._forwarder.run()
+        yield "new ids", self._new_ids.run()
+        yield "links", self._link_polling.run()
+        yield "network", self._network.run()
+        yield "keys", self._uplink.keep_keys()
         if self._relay is not None:
-            yield self._relay.run()
+            yield "relay", self._relay.run()
         if self._plugs is not None:
-            yield self._plugs.run()
+            yield "plugs", self._plugs.run()
         if self._budget is not None:
-            yield self._budget.run()
+            yield "budget", self._budget.run()
 
     async def _stream(self) -> None:
         """Connects once it can be said by which tables the dongles are decoded (without one, a server forgets
         the values it has) and, where that is known soon, what the spool holds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._databases.known.wait(), DATABASES_SECONDS)
+            async with asyncio.timeout(DATABASES_SECONDS):
+                await self._databases.known.wait()
         if self._spool is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._spool.opened.wait(), SPOOL_SECONDS)
+                async with asyncio.timeout(SPOOL_SECONDS):
+                    await self._spool.opened.wait()
         await self._uplink.run()
 
     async def _spool_is_read(self) -> None:

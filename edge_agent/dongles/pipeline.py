@@ -187,7 +187,8 @@ class Pipeline:
         while self._can_wait and any(lane.is_full for lane in self.lanes) and not reader.is_stopping:
             self._freed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), STOP_LOOK_SECONDS)
+                async with asyncio.timeout(STOP_LOOK_SECONDS):
+                    await self._freed.wait()
 
     def _due_in(self) -> float:
         now_seconds = self._clock.monotonic_seconds()
