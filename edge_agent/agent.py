@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from edge_agent.draining import acknowledged, drain
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 from edge_agent.host.network_watch import NetworkWatch
+from edge_agent.host.runtime_directory import relay_record, runtime_directory
 from edge_agent.host.state_directory import state_directory
 from edge_agent.lanes.spooled_window import SpooledWindow
 from edge_agent.relay.side import may_be_source, relay_side
@@ -208,11 +210,12 @@ class Agent:
         await asyncio.wait(feeds)
         await acknowledged(self._uplink, self._uplink.lanes)
 
-    def _hear(self, dongle_id: str, frames: FrameBatch) -> None:
-        """What was read, where a sink may wait for its own among it."""
+    def _hear(self, dongle_id: str, frames: FrameBatch) -> FrameBatch:
+        """What was read, where a sink may wait for its own among it, and knows better which are."""
         if self._relay is not None:
-            self._relay.hear(dongle_id, frames)
+            frames = self._relay.hear(dongle_id, frames)
         self._new_ids.look(dongle_id, frames)
+        return frames
 
     def _have_databases(self) -> None:
         """A gate that could never be known ends the agent at its start: nothing would ever come."""
@@ -253,8 +256,7 @@ class Agent:
     def _make_dongles(self, start_id: str, inventory: Inventory | None) -> list[Dongle]:
         config, news = self._config, self._announcer
         sections = LaneSections(start_id, config.uplink, config.spool, self._activations())
-        hear = self._hear if self._is_relayed_to() else self._new_ids.look
-        events = DongleEvents(news.unknown_id, hear, news.bus_changed)
+        events = DongleEvents(news.unknown_id, self._hearing(), news.bus_changed)
         claimed = [section.channel for section in config.dongles]
         dongles = [
             Dongle(section, sections, self._clock, events, inventory, claimed) for section in config.dongles
@@ -264,6 +266,18 @@ class Agent:
             if dongle.section.databases:
                 dongle.pipeline.add_decoder()
         return dongles
+
+    def _hearing(self) -> Callable[[str, FrameBatch], FrameBatch]:
+        """`_hear`, and what was left in drivers while groups might transmit there."""
+        config, runtime = self._config, runtime_directory()
+        told = {one.id for one in relayed_to(config.relay, config.dongles)}
+        others = [one.id for one in config.dongles if one.id is not None and one.id not in told]
+        if not any(os.access(relay_record(runtime, name), os.R_OK) for name in others):
+            return self._hear
+        # Not at the top: an agent that nothing was relayed to has no memory for it.
+        from edge_agent.relay.leftover.hearing import hearing  # noqa: PLC0415
+
+        return hearing(self._hear, runtime, others, self._clock)
 
     def _activations(self) -> dict[str, str]:
         """What this start is carried for from its beginning, also without a network."""

@@ -91,13 +91,14 @@ class Relay:
         """By these it is known whether gates hold; where the file has any, nothing is sent before."""
         self._gates = gates
 
-    def hear(self, dongle_id: str, frames: FrameBatch) -> None:
-        """What was read from a bus."""
-        if self._gates is not None:
-            self._gates.hear(dongle_id, frames)
+    def hear(self, dongle_id: str, frames: FrameBatch) -> FrameBatch:
+        """What was read from a bus; what `SinkRunner.hear` makes of it."""
         runner = self._runners.get(dongle_id)
         if runner is not None:
-            runner.hear(frames)
+            frames = runner.hear(frames)
+        if self._gates is not None:
+            self._gates.hear(dongle_id, frames)
+        return frames
 
     def side(self, dongle_id: str) -> Side:
         """Of a dongle that has a sink."""
