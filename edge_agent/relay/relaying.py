@@ -103,10 +103,7 @@ class Relay:
     def side(self, dongle_id: str) -> Side:
         """Of a dongle that has a sink."""
         runner = self._runners[dongle_id]
-        writer = runner.writer
-        if writer is None:
-            return Side("none", "probe", runner.stopped)
-        return Side(writer.confirms, runner.can_empty_queue, runner.stopped)
+        return Side(runner.confirms, runner.can_empty_queue, runner.stopped)
 
     def figures(self) -> list[RelayFigures]:
         """How it stands, dongle by dongle."""

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
-from can_stream.protocol.control import CanEmptyQueue
+from can_stream.protocol.control import CanEmptyQueue, Confirms
 from edge_agent.errors import SourceError
 from edge_agent.helper.emptier import Emptier, QueueHelper
 from edge_agent.host.clock import Clock
@@ -102,6 +102,18 @@ class SinkRunner:
     def is_asleep(self) -> bool:
         """Whether nobody else speaks on the bus, so that nothing is sent there."""
         return self._watch.is_asleep(self._clock.boottime_ns())
+
+    @property
+    def confirms(self) -> Confirms:
+        """What the interface tells of what was sent.
+
+        Where it is only not open, as it did last, or the least that any may: a way that is closed meanwhile
+        would count what waits for the bus.
+        """
+        writer = self.writer or self._newest
+        if writer is None:
+            return "none" if self._port.is_up else "queue"  # what is up and nobody may write to only listens
+        return writer.confirms
 
     @property
     def bit_rate(self) -> int:

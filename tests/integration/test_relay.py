@@ -63,6 +63,7 @@ def test_nothing_comes_twice_or_out_of_order_through_a_kill(victim: str, tmp_pat
         seen = b.numbered(0x101)
         assert seen == sorted(set(seen))
         assert seen[:200] == list(range(200))
+        assert "deactivated" not in group.state["not_sent_a_to_b"]
 
 
 def test_the_end_of_an_activation_is_silence_within_the_lease(tmp_path: Path) -> None:

@@ -283,3 +283,25 @@ async def test_a_relay_that_is_broken_still_knows_what_is_its_own(tmp_path: Path
     parts.sink.loops = cast(LoopWatch, None)
     assert parts.runner.hear(frames(2)).flags.tolist() == [FrameFlag.TX, 0]
     assert parts.runner.stopped == BROKEN
+
+
+async def test_a_bus_that_is_not_open_confirms_as_it_did_last(tmp_path: Path) -> None:
+    """Else the way to it would be closed at each start, and what waits for it would be counted."""
+    bus = FakeBus("bus")
+    bus.is_open = bus.is_up = False
+    parts = Parts(tmp_path, bus)
+    async with running(parts.runner.run()):
+        await parts.until("sink.facts")
+        told = [parts.runner.confirms]
+        bus.is_open = bus.is_up = True
+        await parts.until("parts.runner.confirms == 'bus'", wake=True)
+        bus.is_open = False
+        await parts.until("parts.runner.writer is None", wake=True)
+        assert [*told, parts.runner.confirms] == ["queue", "bus"]
+        assert not parts.sink.facts[-1].is_up
+
+
+def test_a_bus_that_is_up_and_only_listens_confirms_nothing(tmp_path: Path) -> None:
+    bus = FakeBus("bus")
+    bus.is_open = False
+    assert Parts(tmp_path, bus).runner.confirms == "none"
