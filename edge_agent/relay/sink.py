@@ -193,7 +193,7 @@ class Sink:
 
     def echoed(self, frames: FrameBatch, now_ns: int) -> int:
         """Own frames (FrameFlag.TX) that were read back from the bus: how many of them were the relay's."""
-        if not self._driver.awaits:
+        if not self.driver.awaits:
             return 0
         is_own = (frames.flags & _TX) != 0
         keys = frame_keys(frames if is_own.all() else frames[is_own])
