@@ -110,7 +110,7 @@ class SinkRunner:
         Where it is only not open, as it did last, or the least that any may: a way that is closed meanwhile
         would count what waits for the bus.
         """
-        writer = self.writer or self._newest
+        writer = self._port.writer or self._newest
         if writer is None:
             return "none" if self._port.is_up else "queue"  # what is up and nobody may write to only listens
         return writer.confirms

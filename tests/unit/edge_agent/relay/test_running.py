@@ -294,11 +294,15 @@ async def test_a_bus_that_is_not_open_confirms_as_it_did_last(tmp_path: Path) ->
         await parts.until("sink.facts")
         told = [parts.runner.confirms]
         bus.is_open = bus.is_up = True
-        await parts.until("parts.runner.confirms == 'bus'", wake=True)
+        await parts.until("parts.runner.writer is bus", wake=True)
         bus.is_open = False
         await parts.until("parts.runner.writer is None", wake=True)
         assert [*told, parts.runner.confirms] == ["queue", "bus"]
         assert not parts.sink.facts[-1].is_up
+
+
+def test_what_a_bus_confirms_is_known_before_anybody_has_looked_at_it(tmp_path: Path) -> None:
+    assert Parts(tmp_path, FakeBus("bus")).runner.confirms == "bus"
 
 
 def test_a_bus_that_is_up_and_only_listens_confirms_nothing(tmp_path: Path) -> None:
