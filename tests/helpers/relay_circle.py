@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-import urllib.error
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.helpers.conditions import eventually
 from tests.helpers.relayed_group import ALL, Node, RelayedGroup, udp_dongle
 
 BACK: Final = "back"
@@ -43,8 +40,7 @@ class RelayCircle(RelayedGroup):
 
     def make(self) -> None:
         for group_id, name in (("bridge", "bus"), (BACK, "back"), (CALM, "calm")):
-            wanted = {"group_id": group_id, "dongle_a_id": f"a-{name}", "dongle_b_id": f"b-{name}"}
-            eventually(lambda wanted=wanted: self._made(wanted), "both dongles are known")  # type: ignore[misc]
+            self._operator.make(group_id, f"a-{name}", f"b-{name}")
 
     def close_circle(self) -> float:
         """The second group is active from now on: the moment before."""
@@ -80,12 +76,6 @@ class RelayCircle(RelayedGroup):
         finally:
             ended.set()
             thread.join()
-
-    def _made(self, wanted: dict[str, str]) -> bool:
-        with contextlib.suppress(urllib.error.HTTPError):
-            self.ask("POST", "", wanted)
-            return True
-        return False
 
     def _calm(self, side: str) -> tuple[str, int]:
         host = self.channels[side].split(".")

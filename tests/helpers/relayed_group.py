@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import threading
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,12 +15,12 @@ import can
 
 from tests.helpers.agents import TokenHolder, agent_configuration, agent_environment
 from tests.helpers.conditions import eventually
+from tests.helpers.group_requests import GroupOperator
 from tests.helpers.processes import EnrolledAgent, Process, StreamServer, installed_command
 
 GROUP: Final = "bridge"
 SIDES: Final = ("a", "b")
 ALL: Final = {"transmit": "all", "max_age_seconds": 2, "wake": True}
-_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Node:
@@ -70,7 +67,7 @@ class RelayedGroup:
         self._parts = ExitStack()
         self.server = self._parts.enter_context(StreamServer(directory / "server"))
         self.viewer = self.server.create_token()
-        self._operator = self.server.create_token("operator")
+        self._operator = GroupOperator(self.server)
         numbers = uuid.uuid4().bytes
         # Groups on one port are one bus: the kernel gives a socket whatever any socket here has joined.
         self.ports = {
@@ -116,26 +113,11 @@ class RelayedGroup:
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """An operator's request below /api/v1/groups."""
-        request = urllib.request.Request(
-            f"{self.server.url}/api/v1/groups{path}",
-            None if body is None else json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self._operator}", "Content-Type": "application/json"},
-            method=method,
-        )
-        with _OPENER.open(request, timeout=20) as answer:
-            return json.loads(answer.read())
+        return self._operator.ask(method, path, body)
 
     def make(self) -> None:
         """The group, once both dongles are known."""
-        wanted = {"group_id": GROUP, "dongle_a_id": "a-bus", "dongle_b_id": "b-bus"}
-
-        def made() -> bool:
-            with contextlib.suppress(urllib.error.HTTPError):
-                self.ask("POST", "", wanted)
-                return True
-            return False
-
-        eventually(made, "both dongles are known")
+        self._operator.make(GROUP, "a-bus", "b-bus")
 
     def activate(self, **body: Any) -> None:
         """And wait until frames get through wherever they may."""

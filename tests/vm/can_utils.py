@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tests.helpers.conditions import eventually
-from tests.helpers.processes import Process, run_command
+from tests.helpers.processes import Argument, Process, run_command
 
 # Standard, extended, remote, FD, empty; and an error frame, of a bus error with a protocol violation.
 EVERY_KIND: Final = (
@@ -20,6 +20,28 @@ EVERY_KIND: Final = (
 )
 _RECEIVERS: Final = Path("/proc/net/can/rcvlist_err")
 _CANFD_FDF: Final = 0x4
+
+
+class Witness(Process):
+    """candump of all that is on a bus, as it comes; it listens once it is made."""
+
+    def __init__(self, bus: str) -> None:
+        before = receivers(bus)
+        super().__init__(["candump", "-L", "-r", 1 << 24, f"{bus},0:0,#FFFFFFFF"])
+        eventually(lambda: receivers(bus) > before or not self.is_running, f"candump listens to {bus}")
+
+    def seen(self, arbitration_id: int) -> list[tuple[float, int]]:
+        """(UTC seconds, number) of each frame of this id so far; `cangen -D i` numbers its frames so."""
+        wanted = f"{arbitration_id:03X}#"
+        lines = [line.split() for line in self.output.splitlines() if wanted in line]
+        return [
+            (float(line[0][1:-1]), int.from_bytes(bytes.fromhex(line[2].removeprefix(wanted)), "little"))
+            for line in lines
+        ]
+
+    def numbers(self, arbitration_id: int) -> list[int]:
+        """The numbers alone."""
+        return [number for _, number in self.seen(arbitration_id)]
 
 
 class Candump(Process):
@@ -62,3 +84,19 @@ def play(log: Path, bus: str, channel: str = "can0") -> None:
 def set_link(bus: str, state: Literal["up", "down"]) -> None:
     """`ip link set`."""
     run_command(["ip", "link", "set", bus, state])
+
+
+def generate(bus: str, arbitration_id: int, gap_milliseconds: int, frames: int | None = None) -> Process:
+    """cangen: numbered frames, started; for ever where `frames` does not say how many."""
+    command: list[Argument] = ["cangen", bus, "-I", f"{arbitration_id:X}", "-L", 8, "-D", "i"]
+    how_many: list[Argument] = [] if frames is None else ["-n", frames]
+    return Process([*command, "-g", gap_milliseconds, *how_many])
+
+
+def reload_vcan(*parameters: str) -> None:
+    """The module anew, with all its buses; `echo=1`: they give back themselves what is sent."""
+    run_command(["modprobe", "-r", "vcan"])
+    run_command(["modprobe", "vcan", *parameters])
+    for bus in ("vcan0", "vcan1"):
+        run_command(["ip", "link", "add", bus, "type", "vcan"])
+        run_command(["ip", "link", "set", bus, "mtu", "72", "up"])

@@ -26,7 +26,7 @@ from edge_agent.relay.sink import Sink, SinkLimits
 from edge_agent.transmit.policy import RelayPolicy
 from edge_agent.transmit.socketcan_writer import SocketCanWriter
 from tests.helpers.conditions import eventually
-from tests.vm.can_utils import EVERY_KIND, Candump, send, set_link
+from tests.vm.can_utils import EVERY_KIND, Candump, reload_vcan, send, set_link
 from tests.vm.kernel_slcan import KernelSlcan
 
 BUS = "vcan1"
@@ -59,14 +59,6 @@ def echoing_link() -> Iterator[str]:
     reload_vcan("echo=1")
     yield BUS
     reload_vcan()
-
-
-def reload_vcan(*parameters: str) -> None:
-    subprocess.run(["modprobe", "-r", "vcan"], check=True)
-    subprocess.run(["modprobe", "vcan", *parameters], check=True)
-    for bus in ("vcan0", "vcan1"):
-        subprocess.run(["ip", "link", "add", bus, "type", "vcan"], check=True)
-        subprocess.run(["ip", "link", "set", bus, "mtu", "72", "up"], check=True)
 
 
 def opened(channel: str, *, fd: bool = True) -> tuple[SocketCanBus, SocketCanWriter]:
