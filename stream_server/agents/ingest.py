@@ -157,6 +157,7 @@ class DataConnection:
             _show_clock(opened)
             self._announce_backlog(opened)
         self._sends_ages |= hello.ages and version > 1
+        self._pings.welcomed_ns = clock.boottime_ns()
         return LanesWelcome(
             taken_through, MAX_PACKET_BYTES, books if version > 1 else [], ages=self._sends_ages
         )

@@ -12,9 +12,13 @@ _REMEMBERED: Final = 1024
 
 
 class Pings:
-    """The pings of one connection, numbered from 1. Moments are nanoseconds of CLOCK_BOOTTIME."""
+    """The pings of one connection, numbered from 1. Moments are nanoseconds of CLOCK_BOOTTIME.
+
+    `welcomed_ns`: when the welcome was said that all packets come after, None: none was.
+    """
 
     def __init__(self) -> None:
+        self.welcomed_ns: int | None = None
         self._sent_at: deque[int] = deque(maxlen=_REMEMBERED)
         self._next = 1
 
@@ -27,10 +31,13 @@ class Pings:
     def born_ns(self, age: Age | None, now_ns: int) -> int | None:
         """The moment before which nothing of a packet was made that has just come; None: not known.
 
-        It was on its way since the ping that it names had come, which was held for so long, or less.
+        It was on its way since the ping that it names had come, which was held for so long, or less; and what
+        names none, since the welcome.
         """
         if age is None or age.age_us is None:
             return None
+        if not age.ping and self.welcomed_ns is not None:
+            return min(self.welcomed_ns, now_ns) - age.age_us * 1000
         place = age.ping - self._next + len(self._sent_at)
         if not age.ping or not 0 <= place < len(self._sent_at):
             return None

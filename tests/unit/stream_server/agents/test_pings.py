@@ -40,6 +40,21 @@ def test_what_names_no_ping_that_was_sent_is_unknown(age: Age | None) -> None:
     assert pings.born_ns(Age(3_000, 1, 2_000), 9 * MS) == 0
 
 
+@given(down_ms=_spans, up_ms=_spans, aged_ms=_spans, kept_ms=_spans)
+def test_what_is_sent_before_the_first_ping_came_is_as_old_as_the_welcome(
+    down_ms: int, up_ms: int, aged_ms: int, kept_ms: int
+) -> None:
+    pings, welcomed_ns = Pings(), 20_000 * MS
+    pings.welcomed_ns = welcomed_ns
+    leaves_ns = welcomed_ns + (down_ms + kept_ms) * MS
+    arrives_ns = leaves_ns + up_ms * MS
+    found = pings.born_ns(Age(aged_ms * 1000, 0, 0), arrives_ns)
+    assert found is not None
+    assert found <= leaves_ns - aged_ms * MS
+    assert found == welcomed_ns - aged_ms * MS
+    assert pings.born_ns(Age(None, 0, 0), arrives_ns) is None
+
+
 def test_a_ping_that_is_long_forgotten_is_unknown() -> None:
     pings = Pings()
     for number in range(2000):
