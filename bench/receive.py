@@ -309,7 +309,8 @@ async def _record_ours(wire: Wire, frames: int, begin: Callable[[], None]) -> Re
     digest = Digest()  # of each batch at once: a minute's frames are as large as a small machine's memory
     with contextlib.suppress(TimeoutError):
         while reader.counts.read + reader.counts.lost["kernel"] < frames:
-            _add_all(digest, await asyncio.wait_for(reader.read(), SILENCE_SECONDS))
+            async with asyncio.timeout(SILENCE_SECONDS):
+                _add_all(digest, await reader.read())
     await reader.stop()
     while items := await reader.read():
         _add_all(digest, items)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator
+import os
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,7 @@ from edge_agent.draining import acknowledged, drain
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 from edge_agent.host.network_watch import NetworkWatch
+from edge_agent.host.runtime_directory import relay_record, runtime_directory
 from edge_agent.host.state_directory import state_directory
 from edge_agent.lanes.spooled_window import SpooledWindow
 from edge_agent.relay.side import may_be_source, relay_side
@@ -53,6 +55,8 @@ DATABASES_SECONDS: Final = 10.0
 # And for a spool that is opened: what comes later is said by another hello.
 SPOOL_SECONDS: Final = 2.0
 _logger: Final = logging.getLogger(__name__)
+
+Watch = Callable[[asyncio.Task[None]], asyncio.Task[None]]
 
 
 class Agent:
@@ -118,33 +122,36 @@ class Agent:
                 )
         self._databases.load_again()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, watch: Watch = lambda task: task) -> None:
         """Until `stop` is set, or all logs are played and acknowledged. A part that fails ends it all.
 
-        ConfigError where the databases show at the start that the file cannot be meant so.
+        `watch` is given each part. ConfigError where the databases show at the start that the file cannot be
+        meant so.
         """
         self._stop = stop
         path = socket_path(self._config.agent.status_socket, self._config.agent_id)
         with self._forwarder.attached():
             async with serving_status(path, self._reporter.snapshot):
-                await self._run(stop)
+                await self._run(stop, watch)
         if self._refused:
             raise ConfigError(self._refused)
 
-    async def _run(self, stop: asyncio.Event) -> None:
+    async def _run(self, stop: asyncio.Event, watch: Watch) -> None:
         async with asyncio.TaskGroup() as group:
-            uplink = group.create_task(self._stream(), name="uplink")
-            spooling = None if self._spool is None else group.create_task(self._spool.run(), name="spool")
-            loading = group.create_task(self._databases.run())
+
+            def begin(job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+                return watch(group.create_task(job, name=name))
+
+            uplink = begin(self._stream(), "uplink")
+            spooling = None if self._spool is None else begin(self._spool.run(), "spool")
+            loading = begin(self._databases.run(), "databases")
             for dongle in self._dongles:
                 dongle.reader.start()
-            watching = [group.create_task(job) for job in self._watching()]
+            watching = [begin(job, name) for name, job in self._watching()]
             self._manager.ready()
-            feeds = [
-                group.create_task(dongle.feed(), name=f"feed {dongle.dongle_id}") for dongle in self._dongles
-            ]
+            feeds = [begin(dongle.feed(), f"feed {dongle.dongle_id}") for dongle in self._dongles]
             stopped = group.create_task(stop.wait())
-            ended = group.create_task(self._played(feeds))
+            ended = begin(self._played(feeds), "end of the logs")
             await asyncio.wait([stopped, ended], return_when=asyncio.FIRST_COMPLETED)
             self._manager.stopping()
             loading.cancel()
@@ -158,30 +165,32 @@ class Agent:
             for task in (uplink, *watching, loading, stopped, ended):
                 task.cancel()
 
-    def _watching(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def _watching(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What looks after the rest and tells of it, for as long as the agent runs."""
-        yield self._watchdog.keep_told()
-        yield self._reporter.run()
-        yield self._forwarder.run()
-        yield self._new_ids.run()
-        yield self._link_polling.run()
-        yield self._network.run()
-        yield self._uplink.keep_keys()
+        yield "watchdog", self._watchdog.keep_told()
+        yield "status", self._reporter.run()
+        yield "log messages", self._forwarder.run()
+        yield "new ids", self._new_ids.run()
+        yield "links", self._link_polling.run()
+        yield "network", self._network.run()
+        yield "keys", self._uplink.keep_keys()
         if self._relay is not None:
-            yield self._relay.run()
+            yield "relay", self._relay.run()
         if self._plugs is not None:
-            yield self._plugs.run()
+            yield "plugs", self._plugs.run()
         if self._budget is not None:
-            yield self._budget.run()
+            yield "budget", self._budget.run()
 
     async def _stream(self) -> None:
         """Connects once it can be said by which tables the dongles are decoded (without one, a server forgets
         the values it has) and, where that is known soon, what the spool holds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._databases.known.wait(), DATABASES_SECONDS)
+            async with asyncio.timeout(DATABASES_SECONDS):
+                await self._databases.known.wait()
         if self._spool is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._spool.opened.wait(), SPOOL_SECONDS)
+                async with asyncio.timeout(SPOOL_SECONDS):
+                    await self._spool.opened.wait()
         await self._uplink.run()
 
     async def _spool_is_read(self) -> None:
@@ -201,11 +210,12 @@ class Agent:
         await asyncio.wait(feeds)
         await acknowledged(self._uplink, self._uplink.lanes)
 
-    def _hear(self, dongle_id: str, frames: FrameBatch) -> None:
-        """What was read, where a sink may wait for its own among it."""
+    def _hear(self, dongle_id: str, frames: FrameBatch) -> FrameBatch:
+        """What was read, where a sink may wait for its own among it, and knows better which are."""
         if self._relay is not None:
-            self._relay.hear(dongle_id, frames)
+            frames = self._relay.hear(dongle_id, frames)
         self._new_ids.look(dongle_id, frames)
+        return frames
 
     def _have_databases(self) -> None:
         """A gate that could never be known ends the agent at its start: nothing would ever come."""
@@ -246,8 +256,7 @@ class Agent:
     def _make_dongles(self, start_id: str, inventory: Inventory | None) -> list[Dongle]:
         config, news = self._config, self._announcer
         sections = LaneSections(start_id, config.uplink, config.spool, self._activations())
-        hear = self._hear if self._is_relayed_to() else self._new_ids.look
-        events = DongleEvents(news.unknown_id, hear, news.bus_changed)
+        events = DongleEvents(news.unknown_id, self._hearing(), news.bus_changed)
         claimed = [section.channel for section in config.dongles]
         dongles = [
             Dongle(section, sections, self._clock, events, inventory, claimed) for section in config.dongles
@@ -257,6 +266,18 @@ class Agent:
             if dongle.section.databases:
                 dongle.pipeline.add_decoder()
         return dongles
+
+    def _hearing(self) -> Callable[[str, FrameBatch], FrameBatch]:
+        """`_hear`, and what was left in drivers while groups might transmit there."""
+        config, runtime = self._config, runtime_directory()
+        told = {one.id for one in relayed_to(config.relay, config.dongles)}
+        others = [one.id for one in config.dongles if one.id is not None and one.id not in told]
+        if not any(os.access(relay_record(runtime, name), os.R_OK) for name in others):
+            return self._hear
+        # Not at the top: an agent that nothing was relayed to has no memory for it.
+        from edge_agent.relay.leftover.hearing import hearing  # noqa: PLC0415
+
+        return hearing(self._hear, runtime, others, self._clock)
 
     def _activations(self) -> dict[str, str]:
         """What this start is carried for from its beginning, also without a network."""

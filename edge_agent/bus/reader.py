@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from can_stream.frames.batches import FrameBatch
 from edge_agent.bus.driver_watch import DriverWatch
 from edge_agent.bus.frame_queue import FrameQueue, QueueCounts
-from edge_agent.bus.source import Aged, Dropped, Item, Patient, Source, Writable
+from edge_agent.bus.source import Aged, Dropped, Item, Patient, Source
 from edge_agent.bus.source_news import SourceNews
 from edge_agent.errors import SourceEndedError, SourceError
 from edge_agent.host.backoff import DEVICE_POLICY, Backoff
@@ -49,6 +49,13 @@ class ReaderLimits(Struct, frozen=True):
     prompt_timeout_seconds: float = 0.02
     hang_read_seconds: float = 2.5
     hang_open_seconds: float = 30.0
+
+
+class _End(Struct):
+    """Whether nothing comes any more, and the fault of ours that is why."""
+
+    is_reached: bool = False
+    fault: BaseException | None = None
 
 
 class SourceReader:
@@ -82,7 +89,7 @@ class SourceReader:
         self._nudge = Nudge(self._clock.monotonic_seconds)
         self._backoff = Backoff(DEVICE_POLICY, random.random)
         self._arrived = asyncio.Event()
-        self._ended = False
+        self._end = _End()
         self._closed_malformed = 0
         self._source: Source | None = None
         self._news = SourceNews(State(StatusCode.STARTING, f"opening {name}"), on_state)
@@ -108,8 +115,9 @@ class SourceReader:
     @property
     def writer(self) -> Writer | None:
         """Who writes to the bus as it is open now, another one each time it was opened; None: nobody may."""
-        source = self._source
-        return source.writer if isinstance(source, Writable) else None
+        # Asked before each burst: to look whether it keeps a protocol would take longer than the burst.
+        writer: Writer | None = getattr(self._source, "writer", None)
+        return writer
 
     def hurry(self, seconds: float) -> None:
         """For so long the bus is read without a beat: somebody waits for what comes. Once more: longer."""
@@ -140,7 +148,10 @@ class SourceReader:
         return items
 
     async def read_within(self, timeout_seconds: float | None) -> list[Item] | None:
-        """As `read`, but None where nothing has arrived, at the latest after `timeout_seconds`."""
+        """As `read`, but None where nothing has arrived, at the latest after `timeout_seconds`.
+
+        Behind the last item a fault of the reader itself is raised: it must not look like an end.
+        """
         # A timer, because asyncio's ways to wait for whatever comes first cost a task for each wait.
         timer = None
         if timeout_seconds is not None:
@@ -151,10 +162,12 @@ class SourceReader:
             if timer is not None:
                 timer.cancel()
         self._arrived.clear()
-        ended = self._ended
+        ended = self._end.is_reached
         items = self._queue.take_items()
         if ended:
             self._arrived.set()  # nothing more will wake us
+        if self._end.fault is not None and not items:
+            raise self._end.fault
         return items if items or ended else None
 
     def reopen(self, why: SourceError) -> None:
@@ -204,6 +217,8 @@ class SourceReader:
             self._set_state(State(StatusCode.STOPPED, f"{self.name} is not read any more"))
         except SourceEndedError as end:
             self._set_state(State(StatusCode.STOPPED, str(end)))
+        except BaseException as fault:  # of ours: what drivers raise does not come here
+            self._end.fault = fault
         finally:
             self._call_in_loop(self._finish)
 
@@ -287,17 +302,22 @@ class SourceReader:
     # In the event loop.
 
     async def _watch(self) -> None:
-        while not self._ended:
-            await asyncio.sleep(self._limits.hang_read_seconds / 5)
-            self._tell()
+        try:
+            while not self._end.is_reached:
+                await asyncio.sleep(self._limits.hang_read_seconds / 5)
+                self._tell()
+        except Exception as fault:  # nobody would notice any more that the driver hangs
+            self._stop.set()
+            self._end.is_reached, self._end.fault = True, fault
+            self._arrived.set()
 
     def _tell(self) -> None:
         self._news.tell(self.driver.hang())
 
     def _finish(self) -> None:
-        self._ended = True
-        self._tell()
+        self._end.is_reached = True
         self._arrived.set()
+        self._tell()
 
 
 def _remarked(state: State, remark: str) -> State:

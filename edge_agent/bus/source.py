@@ -9,14 +9,17 @@ from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch
 from edge_agent.state import State
-from edge_agent.transmit.writer import Writer
 
 LossPlace = Literal["driver", "kernel", "queue"]
 LOSS_PLACES: Final[tuple[LossPlace, ...]] = ("driver", "kernel", "queue")
 
 
 class Source(Protocol):
-    """An opened bus. Its methods are called from one thread, its properties from anywhere."""
+    """An opened bus. Its methods are called from one thread, its properties from anywhere.
+
+    One whose bus can be written to has a `writer` too: as long as it is open, and None unless the mode of its
+    dongle is `normal`.
+    """
 
     @property
     def info(self) -> str:
@@ -83,15 +86,6 @@ class Exemplary(Protocol):
     @property
     def malformed_example(self) -> str:
         """The newest, as it is shown to people; "" where there is none."""
-
-
-@runtime_checkable
-class Writable(Protocol):
-    """A source whose bus can be written to, as far as its dongle's mode lets anybody."""
-
-    @property
-    def writer(self) -> Writer | None:
-        """Who writes to it as long as it is open; None unless the dongle's mode is `normal`."""
 
 
 class FoundEmpty:

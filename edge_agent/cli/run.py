@@ -17,6 +17,7 @@ from can_stream.strict_config import ConfigError
 from edge_agent.agent import Agent
 from edge_agent.cli.parameters import config_option, told_in_one_sentence
 from edge_agent.config.sections import AgentConfig
+from edge_agent.ending import LastResort
 from edge_agent.host import look_up
 from edge_agent.host.heap import share_one_heap, use_python_blocks
 from edge_agent.host.ownership import owning, owning_in_turn
@@ -56,7 +57,7 @@ async def _run(config: AgentConfig, path: Path, signals: StopSignals) -> None:
     signals.listen(stop.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, agent, path)
     try:
-        await agent.run(stop)
+        await agent.run(stop, LastResort().watch)
     except ConfigError as error:
         raise ConfigError(error.problems, path) from None
 

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 class DongleEvents(Struct, frozen=True):
     """Whom a dongle tells, by its id first: of each arbitration id that no database knows once, of all frames
-    that are read, and of each change of its bus.
+    that are read, and of each change of its bus. `frames` gives them back, own ones marked.
     """
 
     unknown_id: Callable[[str, int, bool], object] = lambda *_: None
-    frames: Callable[[str, FrameBatch], object] = lambda *_: None
+    frames: Callable[[str, FrameBatch], FrameBatch] = lambda _, frames: frames
     state: Callable[[str, State], None] = lambda *_: None
 
 

@@ -39,7 +39,8 @@ class LinkPolling:
                 self._tell_dongle(dongle, link)
             await asyncio.sleep(_SOONEST_SECONDS)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_due.wait(), POLL_SECONDS - _SOONEST_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS - _SOONEST_SECONDS):
+                    await self._is_due.wait()
 
     def _tell_dongle(self, dongle: Dongle, link: CanLink | LinkError | None) -> None:
         if not isinstance(link, LinkError):

@@ -53,10 +53,11 @@ class LaneSections(Struct, frozen=True):
 
 
 class Heard(Struct, frozen=True):
-    """Whom a pipeline tells: of each arbitration id that no database knows once, and of all frames."""
+    """Whom a pipeline tells: of each arbitration id that no database knows once, and of all frames, which
+    it is given back with all own ones marked."""
 
     unknown_id: Callable[[int, bool], object] = lambda *_: None
-    frames: Callable[[FrameBatch], object] = lambda _: None
+    frames: Callable[[FrameBatch], FrameBatch] = lambda frames: frames
 
 
 class Pipeline:
@@ -187,7 +188,8 @@ class Pipeline:
         while self._can_wait and any(lane.is_full for lane in self.lanes) and not reader.is_stopping:
             self._freed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), STOP_LOOK_SECONDS)
+                async with asyncio.timeout(STOP_LOOK_SECONDS):
+                    await self._freed.wait()
 
     def _due_in(self) -> float:
         now_seconds = self._clock.monotonic_seconds()
@@ -213,12 +215,12 @@ class Pipeline:
             if isinstance(item, Dropped):
                 self.take_loss(item)
                 continue
-            self._heard.frames(item)
-            before = self._clock_watch.split(item.timestamp_ns)
-            self._gather(item[:before], arrived_seconds, born_ns)
-            if before < len(item):
+            frames = self._heard.frames(item)
+            before = self._clock_watch.split(frames.timestamp_ns)
+            self._gather(frames[:before], arrived_seconds, born_ns)
+            if before < len(frames):
                 self._tell_clock()
-                self._gather(item[before:], arrived_seconds, born_ns)
+                self._gather(frames[before:], arrived_seconds, born_ns)
 
     def _gather(self, frames: FrameBatch, arrived_seconds: float, born_ns: int) -> None:
         if self._section.frames == "all" or self.is_marked:

@@ -39,5 +39,10 @@ def make_runtime_directory(directory: Path) -> None:
         raise PermissionError(None, "the directory belongs to somebody else")
 
 
+def relay_record(directory: Path, dongle_id: str) -> Path:
+    """Where it is kept what the relay has put on the bus of a dongle."""
+    return directory / f"relay-{dongle_id}.record"
+
+
 def _shared_directory() -> Path:
     return Path(tempfile.gettempdir()) / f"edge-agent-{os.geteuid()}"

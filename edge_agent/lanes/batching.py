@@ -8,11 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from can_stream.frames.batches import FrameBatch, concatenate, empty_batch
+from can_stream.frames.batches import FrameBatch, FrameFlag, concatenate, empty_batch
 from can_stream.protocol.packet_head import MAX_ROWS
 
 # A wake-up of its own costs as much again.
 _SOON_SECONDS: Final = 0.001
+_NOT_RELAYED: Final = np.uint8(FrameFlag.TX | FrameFlag.ERROR)
 
 Window = tuple[FrameBatch, NDArray[np.uint16]]
 
@@ -21,7 +22,8 @@ class LiveBatcher:
     """Gathers what a bus gives: a batch each `flush_seconds`, at once after silence or when MAX_ROWS wait.
 
     A batch ends where the clock passes a multiple of `flush_seconds`, so those of all buses end together.
-    `is_prompt`: each is due at once. `born_ns` of what waits: see `Held`.
+    `is_prompt`: it is due at once where it has frames that can be relayed; our own echoes, of which a burst
+    has few, wait for the beat. `born_ns` of what waits: see `Held`.
     """
 
     def __init__(self, flush_seconds: float) -> None:
@@ -30,6 +32,7 @@ class LiveBatcher:
         self._flush_seconds = flush_seconds
         self._waiting: list[FrameBatch] = []
         self._waiting_rows = 0
+        self._is_awaited = False
         self._waiting_since_seconds = 0.0
         self._due_at_seconds = float("-inf")
 
@@ -51,6 +54,8 @@ class LiveBatcher:
                 self._waiting_since_seconds = now_seconds
             self._waiting.append(batch)
             self._waiting_rows += len(batch)
+            if self.is_prompt and not self._is_awaited:
+                self._is_awaited = bool(((batch.flags & _NOT_RELAYED) == 0).any())
 
     @property
     def waiting_rows(self) -> int:
@@ -62,7 +67,7 @@ class LiveBatcher:
         if not self._waiting:
             return None
         due_seconds = self._due_at_seconds - now_seconds
-        is_due = self.is_prompt or due_seconds < _SOON_SECONDS or self._waiting_rows >= MAX_ROWS
+        is_due = self._is_awaited or due_seconds < _SOON_SECONDS or self._waiting_rows >= MAX_ROWS
         return 0.0 if is_due else due_seconds
 
     def take_batches(self, now_seconds: float) -> list[FrameBatch]:
@@ -70,7 +75,7 @@ class LiveBatcher:
         if not self._waiting:
             return []
         batch = concatenate(self._waiting)
-        self._waiting, self._waiting_rows = [], 0
+        self._waiting, self._waiting_rows, self._is_awaited = [], 0, False
         self._due_at_seconds = (now_seconds // self._flush_seconds + 1) * self._flush_seconds
         return [batch[i : i + MAX_ROWS] for i in range(0, len(batch), MAX_ROWS)]
 

@@ -71,7 +71,8 @@ class Burst:
         """What the record has to know of it."""
         frames, refused = len(self.frames), self.refused()
         first, through = self._positions[0], self.through
-        return OpenBurst(self.source_dongle_id, self.start_id, first, through, frames, refused)
+        keys = self._awaited if self.confirms == "bus" else []
+        return OpenBurst(self.source_dongle_id, self.start_id, first, through, frames, refused, [*keys])
 
     def refused(self) -> dict[NotSent, int]:
         """What is settled with it, by reason."""

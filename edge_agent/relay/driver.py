@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edge_agent.relay.burst import Burst
+from edge_agent.relay.leftover.late import LateFrames
 from edge_agent.relay.record import MAX_BURST
 
 
@@ -10,10 +13,13 @@ class Driver:
     """One burst at a time; one frame, until an echo has come since the last trouble.
 
     After trouble nothing goes in before it is known to be empty: it may hold frames that are old by now.
+    `late`: what comes out of it as if it were others'.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, late: LateFrames | None = None) -> None:
         self.burst: Burst | None = None
+        self.late = LateFrames() if late is None else late
+        self._abandoned: Burst | None = None
         # A process before this one may have left frames inside, also some that it had given up and settled.
         self.must_empty = True
         self._trusted = False
@@ -27,9 +33,29 @@ class Driver:
         return MAX_BURST if self._trusted and not self.must_empty else 1
 
     @property
+    def awaits(self) -> bool:
+        """Whether something may come back from it that matters here."""
+        return self.burst is not None or bool(self._left)
+
+    @property
     def has_left(self) -> bool:
         """Whether frames that were given up may still be inside."""
-        return bool(self._left)
+        return bool(self._left) or bool(self.late)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the socket that wrote the burst is gone: its echoes are told from others' no more."""
+        return self.burst is not None and self.burst is self._abandoned
+
+    def reopened(self) -> None:
+        """The interface is open anew: what was written before comes out unmarked."""
+        burst = self.burst
+        keys: Sequence[bytes] = [] if self._answers else self._left
+        if burst is not None and burst.confirms == "bus":
+            self._abandoned, keys = burst, [*keys, *burst.awaited()]
+        if not self._answers:
+            self._left = []
+        self.late.leave(keys)
 
     def takes(self, *, can_probe: bool) -> bool:
         """Whether a burst may go in. `can_probe`: one frame may find out whether it is empty, which nothing
@@ -82,20 +108,28 @@ class Driver:
             return 0
         awaited = burst.awaited()
         self._may_probe = self._trusted or self._heard
-        self._left += awaited
-        self._answers = burst.confirms != "bus"
+        if burst is not self._abandoned:
+            self._left += awaited
+            self._answers = burst.confirms != "bus"
         self._trusted, self.must_empty = False, True
+        self._keep_left()
         return len(awaited)
 
     def emptied(self) -> None:
         """Nothing of before is inside any more."""
         self._left.clear()
+        self.late.gone()
         self.must_empty, self._may_probe = False, True
 
     def _late(self, key: bytes) -> int | None:
         if key not in self._left:
             return None
         self._left.remove(key)
+        self._keep_left()
         if not self._left:
             self.emptied()
         return -1
+
+    def _keep_left(self) -> None:
+        if not self._answers:
+            self.late.given_up(self._left)

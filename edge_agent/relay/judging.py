@@ -17,8 +17,8 @@ from can_stream.protocol.relay_control import NotSent, Totals
 from edge_agent.relay.account.by_id import id_keys
 from edge_agent.relay.burst import Cut, frame_keys
 from edge_agent.relay.bus_facts import BusFacts
-from edge_agent.relay.known.verdicts import FixedVerdicts
 from edge_agent.relay.waiting import WaitingItem
+from edge_agent.transmit.known_verdicts import FixedVerdicts
 from edge_agent.transmit.policy import RelayPolicy, Verdict
 
 MAY_GO: Final = "may_go"
@@ -108,7 +108,7 @@ class Judge:
     def __init__(self, policy: RelayPolicy, is_doubtful: Callable[[WaitingItem], bool]) -> None:
         self._policy = policy
         self.looks_behind = policy.looks_behind
-        self._fixed = FixedVerdicts(policy)
+        self._fixed = FixedVerdicts(policy.fixed, reads_data=policy.reads_data)
         self._is_doubtful = is_doubtful
         self._fates: list[Fate] = []
         self._fates_for: BusFacts | None = None

@@ -36,7 +36,8 @@ class Memory(Protocol):
 
 class OpenBurst(Struct, frozen=True):
     """What is in the driver, or about to be: `frames` of those from `first` up to `through`, which is not
-    among them. `refused`: what is settled with it, by reason."""
+    among them. `refused`: what is settled with it, by reason. `keys`: what the frames are, where their echoes
+    are still to come."""
 
     source_dongle_id: Identifier
     start_id: StartId
@@ -44,6 +45,7 @@ class OpenBurst(Struct, frozen=True):
     through: Position
     frames: int
     refused: dict[NotSent, int] = {}
+    keys: list[bytes] = []
 
 
 class Kept(Struct, frozen=True):
@@ -62,6 +64,7 @@ class _State(Struct):
     kept: list[Kept]
     burst: OpenBurst | None
     looped: str = ""
+    left: list[bytes] = []
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -77,9 +80,8 @@ class Record:
 
     def __init__(self, memory: Memory, boot_id: str, new_id: str, now_ns: int) -> None:
         self._memory = memory
-        found = [_read(memory, slot) for slot in range(2)]
-        self._number, state = max(found, key=lambda one: one[0])
-        same_boot = state is not None and state.boot_id == boot_id != NO_BOOT_ID
+        self._number, state = _newest(memory)
+        same_boot = _is_of(state, boot_id)
         self.is_new = state is None or not same_boot or state.floor_ns > now_ns
         if state is None or self.is_new:
             state = _State(boot_id, new_id, now_ns, [], None)
@@ -107,6 +109,17 @@ class Record:
     def looped(self) -> str:
         """The last activation for which a loop was found on this bus, "" for none."""
         return self._state.looped
+
+    @property
+    def left(self) -> list[bytes]:
+        """The frames that may be in the driver though they are settled: in doubt."""
+        return self._state.left
+
+    def leave(self, keys: list[bytes]) -> None:
+        """All of them, from now on."""
+        if keys != self._state.left:
+            self._state.left = [*keys]
+            self._write()
 
     def loop_found(self, activation: str) -> None:
         """Nothing is sent for this activation any more."""
@@ -201,7 +214,26 @@ def _sum(one: Totals, more: Totals) -> Totals:
     return plus(one, sent=more.sent, accepted=more.accepted, in_doubt=more.in_doubt, not_sent=more.not_sent)
 
 
-def _read(memory: Memory, slot: int) -> tuple[int, _State | None]:
+def left_in(content: bytes, boot_id: str) -> list[bytes]:
+    """The frames that may be in the driver still, by the record of whoever wrote to it last."""
+    if len(content) < RECORD_BYTES:
+        return []
+    _, state = _newest(content)
+    if state is None or not _is_of(state, boot_id):
+        return []
+    return [*state.left, *([] if state.burst is None else state.burst.keys)]
+
+
+def _newest(memory: Memory | bytes) -> tuple[int, _State | None]:
+    found = [_read(memory, slot) for slot in range(2)]
+    return max(found, key=lambda one: one[0])
+
+
+def _is_of(state: _State | None, boot_id: str) -> bool:
+    return state is not None and state.boot_id == boot_id != NO_BOOT_ID
+
+
+def _read(memory: Memory | bytes, slot: int) -> tuple[int, _State | None]:
     """The number and state of a slot; (0, None) where it is empty, torn or nothing that was ever written."""
     begin = slot * SLOT_BYTES
     content = bytes(memory[begin + _CHECKSUM_BYTES : begin + SLOT_BYTES])

@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from edge_agent.errors import RelayError
+from edge_agent.host.runtime_directory import relay_record
 from edge_agent.relay.record import RECORD_BYTES, Record
 
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -19,7 +20,7 @@ def open_record(directory: Path, dongle_id: str, boot_id: str, now_ns: int) -> R
 
     `now_ns` of CLOCK_BOOTTIME. Raises RelayError where it cannot be mapped: then nothing may be sent.
     """
-    path = directory / f"relay-{dongle_id}.record"
+    path = relay_record(directory, dongle_id)
     try:
         descriptor = os.open(path, _OPEN_FLAGS, 0o600)
         try:

@@ -91,21 +91,19 @@ class Relay:
         """By these it is known whether gates hold; where the file has any, nothing is sent before."""
         self._gates = gates
 
-    def hear(self, dongle_id: str, frames: FrameBatch) -> None:
-        """What was read from a bus."""
-        if self._gates is not None:
-            self._gates.hear(dongle_id, frames)
+    def hear(self, dongle_id: str, frames: FrameBatch) -> FrameBatch:
+        """What was read from a bus; what `SinkRunner.hear` makes of it."""
         runner = self._runners.get(dongle_id)
         if runner is not None:
-            runner.hear(frames)
+            frames = runner.hear(frames)
+        if self._gates is not None:
+            self._gates.hear(dongle_id, frames)
+        return frames
 
     def side(self, dongle_id: str) -> Side:
         """Of a dongle that has a sink."""
         runner = self._runners[dongle_id]
-        writer = runner.writer
-        if writer is None:
-            return Side("none", "probe", runner.stopped)
-        return Side(writer.confirms, runner.can_empty_queue, runner.stopped)
+        return Side(runner.confirms, runner.can_empty_queue, runner.stopped)
 
     def figures(self) -> list[RelayFigures]:
         """How it stands, dongle by dongle."""

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from can_stream.frames.batches import FrameBatch, FrameFlag
-from can_stream.protocol.control import CanEmptyQueue
+from can_stream.protocol.control import CanEmptyQueue, Confirms
 from edge_agent.errors import SourceError
 from edge_agent.helper.emptier import Emptier, QueueHelper
 from edge_agent.host.clock import Clock
@@ -32,6 +32,7 @@ _TX: Final = int(FrameFlag.TX)
 _logger: Final = logging.getLogger(__name__)
 _EMPTY_LOOK_SECONDS: Final = 0.02
 _WRITE_AGAIN_SECONDS: Final = 0.001
+_LATE: Final = "%s: frames came out that had been left in its driver: they are own ones, and not relayed"
 
 
 class BusRates(Struct, frozen=True):
@@ -90,6 +91,7 @@ class SinkRunner:
         self._clock = clock
         self._on_reports = on_reports
         self._on_change = on_change
+        self._newest: Writer | None = None
         self._failed: Writer | None = None
         self._empties = ""
         self._unanswered = self._taken = 0
@@ -100,6 +102,18 @@ class SinkRunner:
     def is_asleep(self) -> bool:
         """Whether nobody else speaks on the bus, so that nothing is sent there."""
         return self._watch.is_asleep(self._clock.boottime_ns())
+
+    @property
+    def confirms(self) -> Confirms:
+        """What the interface tells of what was sent.
+
+        Where it is only not open, as it did last, or the least that any may: a way that is closed meanwhile
+        would count what waits for the bus.
+        """
+        writer = self._port.writer or self._newest
+        if writer is None:
+            return "none" if self._port.is_up else "queue"  # what is up and nobody may write to only listens
+        return writer.confirms
 
     @property
     def bit_rate(self) -> int:
@@ -115,22 +129,33 @@ class SinkRunner:
         """There may be something to send."""
         self._wake.set()
 
-    def hear(self, frames: FrameBatch) -> None:
-        """What was read from the bus, before anything else is done with it."""
+    def hear(self, frames: FrameBatch) -> FrameBatch:
+        """What was read from the bus, before anything else is done with it.
+
+        The same, and marked as own what this gateway had put there before this process or opening.
+        """
+        now_ns = self._clock.boottime_ns()
+        self._look_at_opening(self._port.writer)
+        # Outside of what is caught below: a fault here ends the agent, rather than let a frame go back.
+        known = self.sink.driver.late.marked(frames, now_ns)
+        if known is not frames:
+            _logger.warning(_LATE, self.sink.hello().dongle_id)
         if self._is_broken:
-            return
+            return known
         try:
-            self._hear(frames)
+            self._hear(frames, known, now_ns)
         except Exception:  # whatever it is, the bus must go on being read
             self._break()
+        return known
 
-    def _hear(self, frames: FrameBatch) -> None:
-        now_ns = self._clock.boottime_ns()
-        if self.sink.loops.hear(frames, now_ns):
+    def _hear(self, frames: FrameBatch, known: FrameBatch, now_ns: int) -> None:
+        if self.sink.loops.hear(known, now_ns):
             self._on_reports()
             self._wake.set()
-        if self._watch.hear(frames, now_ns):
-            own = frames[(frames.flags & _TX) != 0]
+        if not self._watch.hear(known, now_ns):
+            return
+        own = frames[(frames.flags & _TX) != 0]
+        if len(own):  # what is late proves nothing of what was written since
             if self._unanswered:
                 self._answered(len(own), now_ns)
             self.sink.echoed(own, now_ns)
@@ -210,8 +235,15 @@ class SinkRunner:
         stopped, writer = self.switches.stopped(), self._port.writer
         empties = "" if writer is None else writer.can_empty_queue
         if (stopped, writer, empties) != (self.stopped, self.writer, self._empties):
+            self._look_at_opening(writer)
             self.stopped, self.writer, self._empties = stopped, writer, empties
             self._on_change()
+
+    def _look_at_opening(self, writer: Writer | None) -> None:
+        if writer is not None and writer is not self._newest:
+            self._newest = writer
+            self.sink.driver.reopened()
+            self._wake.set()
 
     @property
     def can_empty_queue(self) -> CanEmptyQueue:

@@ -31,6 +31,7 @@ class Settling:
         if burst is not None:
             moved = Cursor(burst.source_dongle_id, burst.start_id, burst.through)
             totals = Totals(in_doubt=burst.frames, not_sent=burst.refused)
+            record.leave([*record.left, *burst.keys])
             record.settle(moved, now_ns, totals, closes=True)
             self.ask(burst.source_dongle_id, burst.start_id)
 

@@ -22,6 +22,7 @@ from edge_agent.relay.circle.loops import LoopWatch
 from edge_agent.relay.driver import Driver
 from edge_agent.relay.judging import Judge, Judged
 from edge_agent.relay.lease import Lease
+from edge_agent.relay.leftover.late import LateFrames
 from edge_agent.relay.load_limits import LoadLimits
 from edge_agent.relay.record import Record
 from edge_agent.relay.settling import Settling
@@ -53,7 +54,7 @@ class Sink:
 
     `waits_for`: why nothing is sent now, a word of `account/words.WAITS`, or "". `by_id`: what has become of
     frames since this process began. `loops` hears what is read from the bus.
-    `latencies`: how old frames were when they were confirmed.
+    `latencies`: how old frames were when they were confirmed. `driver`: told where the bus is opened anew.
     `wants_emptying`: whether its driver is to be emptied, as of the last look at the bus: frames wait for
     that alone, or some were given up inside.
     """
@@ -65,12 +66,12 @@ class Sink:
         self.waits_for = ""
         self.loops: Final = LoopWatch(limits.max_live_bus_load, record.looped, record.loop_found)
         self.wants_emptying = False
-        self._driver = Driver()
         self._dongle_id = dongle_id
         self._record = record
         self._limits = limits
         self._max_age_ns = round(limits.max_age_seconds * 1e9)
         self._settling = Settling(record, now_ns)
+        self.driver: Final = Driver(LateFrames(record.left, record.leave))
         self.by_id: Final = self._settling.by_id
         self._judge = Judge(policy, self._settling.is_doubtful)
         self._lease = Lease(round(limits.lease_seconds * 1e9))
@@ -90,7 +91,7 @@ class Sink:
         0 while a burst from before them is open: what has become of it is told first, and then both sides
         know of the same frames what has become of them. To be said after what `moved` gives.
         """
-        burst = self._driver.burst
+        burst = self.driver.burst
         return 0 if burst is not None and burst is self._burst_before else self._waiting.credit
 
     def hello(self) -> SinkHello:
@@ -104,12 +105,12 @@ class Sink:
         that had to begin anew has done so.
         """
         self._waiting.clear(is_open=direction is not None)
-        self._burst_before = self._driver.burst
+        self._burst_before = self.driver.burst
         self._is_dry = self._limits.dry_run or (direction is not None and direction.dry_run)
         self._lease.begin(direction.activation if direction else None)
         if direction is not None:
             if direction.begins_anew:
-                self._driver.give_up()
+                self.driver.give_up()
             self._settling.begin(direction, now_ns)
             self.loops.begin(direction.activation)
         self.waits_for = self.loops.found
@@ -153,12 +154,12 @@ class Sink:
         self._bus = bus
         self._load.set_bus(bus.bit_rate, bus.data_bit_rate)
         self._give_up(now_ns, at_once=not bus.is_up)
-        if self._driver.burst is not None:
+        if self.driver.burst is not None:
             self.waits_for, self.wants_emptying = self.loops.found or "burst", False
             return None
         burst = self._advance(now_ns, bus)
-        must_empty = burst is None and self._driver.must_empty and not self._is_dry
-        self.wants_emptying = must_empty and (self._driver.has_left or self.waits_for == "queue")
+        must_empty = burst is None and self.driver.must_empty and not self._is_dry
+        self.wants_emptying = must_empty and (self.driver.has_left or self.waits_for == "queue")
         self.waits_for = self.loops.found or self.waits_for
         return burst
 
@@ -168,9 +169,9 @@ class Sink:
         An interface that confirms by its adapter calls it when the adapter has answered. Where the device is
         gone: 0 if surely nothing was taken, else leave it to `next_burst` with `is_up` False.
         """
-        burst = self._driver.burst
+        burst = self.driver.burst
         if burst is None:
-            self._driver.took_late(taken)
+            self.driver.took_late(taken)
             return
         if taken:
             busy_ns = self._load.taken_ns * taken // len(burst.frames)
@@ -182,40 +183,42 @@ class Sink:
             if taken:
                 burst.keep(taken)
             else:
-                self._driver.cancel()
+                self.driver.cancel()
             self._record.open(burst.opened() if taken else None)
         if taken and burst.confirms != "bus":
             for born_ns in burst.born_ns[:taken]:
                 self.latencies.add(now_ns - born_ns)
             self._close(burst, _went(burst, 0), now_ns)
-            self._driver.confirmed()
+            self.driver.confirmed()
 
     def echoed(self, frames: FrameBatch, now_ns: int) -> int:
         """Own frames (FrameFlag.TX) that were read back from the bus: how many of them were the relay's."""
+        if not self.driver.awaits:
+            return 0
         is_own = (frames.flags & _TX) != 0
         keys = frame_keys(frames if is_own.all() else frames[is_own])
-        burst, rows = self._driver.burst, self._driver.echoes(keys)
+        burst, rows = self.driver.burst, self.driver.echoes(keys)
         ours, rest = len(rows), [] if rows else keys
         if burst is not None:
             self.latencies.add_all([now_ns - burst.born_ns[row] for row in rows])
         for key in rest:
-            burst = self._driver.burst
-            row = self._driver.echo(key)
+            burst = self.driver.burst
+            row = self.driver.echo(key)
             ours += row is not None
             if row is None or row < 0 or burst is None:
                 continue
             self.latencies.add(now_ns - burst.born_ns[row])
             if not burst.has_awaited:
                 self._close(burst, _went(burst, 0), now_ns)
-                self._driver.confirmed()
+                self.driver.confirmed()
         if rows and burst is not None and not burst.has_awaited:
             self._close(burst, _went(burst, 0), now_ns)
-            self._driver.confirmed()
+            self.driver.confirmed()
         return ours
 
     def emptied(self, now_ns: int) -> None:
         """It is known that nothing is in the driver any more."""
-        self._driver.emptied()
+        self.driver.emptied()
         self._has_more, self.wants_emptying = True, False
 
     def spent(self, frames: FrameBatch, now_ns: int) -> None:
@@ -225,13 +228,13 @@ class Sink:
     def tick(self, now_ns: int) -> None:
         """Lets the open burst grow old, and what waits behind none."""
         self._give_up(now_ns)
-        if self._driver.burst is None and self._bus is not None:
+        if self.driver.burst is None and self._bus is not None:
             self._advance(now_ns, self._bus, may_send=False)
 
     def due_in_ns(self, now_ns: int) -> int | None:
         """When `next_burst` has something to do although nothing else happens; None: never."""
-        if self._driver.burst is not None:
-            return max(0, self._driver.burst.deadline_ns - now_ns)
+        if self.driver.burst is not None:
+            return max(0, self.driver.burst.deadline_ns - now_ns)
         head = self._waiting.head
         if head is None:
             return None
@@ -240,7 +243,7 @@ class Sink:
         due_ns = head.born_ns + self._max_age_ns + 1
         if self.waits_for == "bus_load":
             due_ns = min(due_ns, now_ns + self._load.wait_ns())
-        if self.waits_for == "queue" and not self._driver.must_empty:
+        if self.waits_for == "queue" and not self.driver.must_empty:
             due_ns = min(due_ns, self._not_before_ns)
         return max(0, due_ns - now_ns)
 
@@ -254,7 +257,7 @@ class Sink:
     @property
     def must_empty(self) -> bool:
         """Whether nothing is sent before `emptied`, or the echo of a probing frame."""
-        return self._driver.must_empty
+        return self.driver.must_empty
 
     def take_latency_ms(self) -> tuple[float, float] | None:
         """Ages since the last call of what was confirmed: p50 and p99; None where nothing was."""
@@ -313,7 +316,7 @@ class Sink:
             return "lease"
         if self._is_dry:
             return "" if bus.bit_rate else "bit_rate"
-        if not self._driver.takes(can_probe=bus.can_probe) or now_ns < self._not_before_ns:
+        if not self.driver.takes(can_probe=bus.can_probe) or now_ns < self._not_before_ns:
             return "queue"
         return "" if bus.bit_rate else "bit_rate"
 
@@ -322,7 +325,7 @@ class Sink:
         self.waits_for = self._hindrance(now_ns, bus)
         if self.waits_for:
             return None
-        rows = judged.together(rows[: self._driver.limit])
+        rows = judged.together(rows[: self.driver.limit])
         cut = judged.cut(rows)
         fitting = self._load.take(cut.frames, cut.born_ns[0], now_ns)
         if not fitting:
@@ -340,16 +343,17 @@ class Sink:
             self._close(burst, Totals(not_sent={"dry_run": len(cut.frames)}), now_ns)
             return None
         self._record.open(burst.opened())
-        self._driver.open(burst)
+        self.driver.open(burst)
         return burst
 
     # -- how a burst ends
 
     def _give_up(self, now_ns: int, *, at_once: bool = False) -> None:
         """Where the burst's echoes have not come in time, the frames without one are in doubt."""
-        burst = self._driver.burst
+        burst = self.driver.burst
+        at_once = at_once or self.driver.is_abandoned
         if burst is not None and (at_once or now_ns >= burst.deadline_ns):
-            doubt = self._driver.give_up()
+            doubt = self.driver.give_up()
             self._close(burst, _went(burst, doubt), now_ns)
 
     def _close(self, burst: Burst, totals: Totals, now_ns: int) -> None:

@@ -86,7 +86,8 @@ class Reporter:
         """Tells what has changed, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), SAMPLE_SECONDS)
+                async with asyncio.timeout(SAMPLE_SECONDS):
+                    await self._changed.wait()
             self._sample()
             if self._changed.is_set():
                 self._changed.clear()

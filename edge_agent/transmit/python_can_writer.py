@@ -13,7 +13,7 @@ import numpy as np
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch, FrameFlag
 from can_stream.protocol.control import CanEmptyQueue, Confirms
 from edge_agent.transmit.own_frames import ComeBack, OwnFrames
-from edge_agent.transmit.writer import check_frames, closed
+from edge_agent.transmit.writer import FrameCheck, closed
 
 if TYPE_CHECKING:
     import can
@@ -37,7 +37,7 @@ class PythonCanWriter:
         self.refused = 0
         self._bus = bus
         self._channel = channel
-        self._fd = fd
+        self._check = FrameCheck(fd, channel)
         self._own = OwnFrames(come_back)
         self._waiting: deque[tuple[FrameBatch, float]] = deque()
         self._news = threading.Condition()
@@ -61,7 +61,7 @@ class PythonCanWriter:
 
     def write(self, frames: FrameBatch) -> int:
         """As `Writer.write`: they are handed to the thread that writes, at most 16 at a time."""
-        check_frames(frames, self._fd, self._channel)
+        self._check.check(frames)
         with self._news:
             if not self._is_open:
                 raise closed(self._channel)

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from can_stream.frames.batches import CLASSIC_DATA_BYTES, FrameBatch, FrameFlag, concatenate, empty_batch
 from can_stream.protocol.control import CanEmptyQueue, Confirms
-from edge_agent.transmit.writer import MAX_FRAMES, check_frames, closed
+from edge_agent.transmit.writer import MAX_FRAMES, FrameCheck, closed
 
 # By what else a frame is: the letter for 11 bits, and that for 29.
 _LETTERS: Final = {
@@ -66,7 +66,7 @@ class SlcanWriter:
         self._channel = channel
         self._put = put
         self._monotonic_seconds = monotonic_seconds
-        self._fd = fd
+        self._check = FrameCheck(fd, channel)
         self._lock = threading.Lock()
         self._is_open, self._is_ready, self._is_mute = True, False, True
         self._asked: deque[_Asked] = deque()
@@ -95,7 +95,7 @@ class SlcanWriter:
 
         Of a line that the port takes in part the rest follows with the next that is written or read.
         """
-        check_frames(frames, self._fd, self._channel)
+        self._check.check(frames)
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             return 0
         try:

@@ -29,7 +29,7 @@ from edge_agent.host.kernel_frames import (
     addresses,
 )
 from edge_agent.transmit.interface_books import InterfaceBooks, Standing
-from edge_agent.transmit.writer import MAX_FRAMES, check_frames, closed, write_failure
+from edge_agent.transmit.writer import MAX_FRAMES, FrameCheck, closed, write_failure
 
 _CAN_EFF_FLAG: Final = np.uint32(0x8000_0000)
 _CAN_RTR_FLAG: Final = np.uint32(0x4000_0000)
@@ -105,7 +105,7 @@ class SocketCanWriter:
         self._empty: tuple[int, float] | None = None
         self._socket = opened
         self._channel = channel
-        self._fd = fd
+        self._check = FrameCheck(fd, channel)
         self._lock = threading.Lock()
         self._is_open = True
         self._slots = SendSlots()
@@ -156,7 +156,7 @@ class SocketCanWriter:
     def write(self, frames: FrameBatch) -> int:
         """As `Writer.write`: at once, or not at all."""
         frames = frames[:MAX_FRAMES]
-        check_frames(frames, self._fd, self._channel)
+        self._check.check(frames)
         self._slots.fill(frames)
         with self._lock:
             if not self._is_open:

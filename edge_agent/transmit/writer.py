@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from can_stream.frames.batches import FrameBatch
 from can_stream.protocol.control import CanEmptyQueue, Confirms
 from edge_agent.errors import SourceError
+from edge_agent.transmit.known_verdicts import FixedVerdicts
 from edge_agent.transmit.policy import FramePermission, TargetBus, Verdict
 
 MAX_FRAMES: Final = 64
@@ -45,13 +46,20 @@ class Writer(Protocol):
         """
 
 
-def check_frames(frames: FrameBatch, fd: bool, channel: str) -> None:
-    """Raises SourceError for error frames, impossible frames, and FD frames where `fd` is not set."""
-    verdicts = _ANY_FRAME.verdicts(frames, TargetBus(listen_only=False, fd=fd))
-    refused = verdicts[verdicts != Verdict.ALLOWED]
-    if len(refused):
-        reason = f"{channel} cannot carry what is to be sent ({Verdict(refused[0]).word})"
-        raise SourceError("CANNOT_SEND", reason, "this is a fault of the agent: report it")
+class FrameCheck:
+    """Whether a bus can carry frames: the last look at each before the driver has it."""
+
+    def __init__(self, fd: bool, channel: str) -> None:
+        self._bus = TargetBus(listen_only=False, fd=fd)
+        self._channel = channel
+        self._verdicts = FixedVerdicts(_ANY_FRAME.verdicts, reads_data=False)
+
+    def check(self, frames: FrameBatch) -> None:
+        """Raises SourceError for error frames, impossible frames, and FD frames where `fd` is not set."""
+        for verdict in self._verdicts.of(frames, self._bus):
+            if verdict != Verdict.ALLOWED:
+                reason = f"{self._channel} cannot carry what is to be sent ({Verdict(verdict).word})"
+                raise SourceError("CANNOT_SEND", reason, "this is a fault of the agent: report it")
 
 
 def closed(channel: str) -> SourceError:

@@ -155,7 +155,9 @@ class Uplink:
         try:
             await asyncio.wait([running, hurrying], return_when=asyncio.FIRST_COMPLETED)
             if running.done() or self.state.connected:
-                await running
+                # Not itself: a connection that breaks as it is closed would hide that this task is cancelled.
+                await asyncio.wait([running])
+                running.result()
             else:
                 self._given_up += 1
         finally:

@@ -11,7 +11,7 @@ from stream_server.relay.line import Line, Row, Tile
 from stream_server.relay.lines import Lines
 from stream_server.relay.stretches import Stretch
 from stream_server.relay.terms import Terms, is_open
-from stream_server.relay.values import Bounds, RelayCounts, RelayItem
+from stream_server.relay.values import PASSED, Bounds, RelayCounts, RelayItem
 
 # The event loop is shared: what is done in one call takes a few milliseconds.
 _MOST_COUNTED: Final = 256
@@ -38,7 +38,7 @@ class HandOut:
         self.due_ns = None
         while (line := self._lines.to_hand()) is not None:
             tile = line.tile(line.handed)
-            if isinstance(tile, Stretch) and tile.reason == "out":
+            if isinstance(tile, Stretch) and tile.reason in PASSED:
                 line.hand(tile.through)
                 continue
             if tile is None or self._waits(tile, now_ns):
@@ -157,7 +157,7 @@ def _item(line: Line, row: Row, room_frames: int) -> RelayItem | None:
         number, row.position, row.first, row.through, row.born_ns, row.fresh, row.body, row.came_ns
     )
     line.hand(row.through)
-    line.has_offered = True
+    line.has_offered, line.offered_ns = True, max(line.offered_ns, row.born_ns)
     row.fresh = False
     line.drop_body(row)
     return item
@@ -171,6 +171,6 @@ def _take_body(line: Line, row: Row, body: bytes | None) -> None:
 
 
 def _reason(count: Stretch) -> NotSent:
-    assert count.reason != "hole"
-    assert count.reason != "out"
-    return count.reason
+    reason = count.reason
+    assert reason != "hole" and reason != "out" and reason != "own"  # noqa: PLR1714, PT018 - narrows the type
+    return reason

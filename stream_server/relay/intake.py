@@ -13,7 +13,7 @@ from can_stream.protocol.marker import Marker
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Gap, Packet
 from stream_server.relay.hearing import Missing, missing, note_marks
-from stream_server.relay.line import Line, Row, hole, out
+from stream_server.relay.line import Line, Row, hole, out, own_alone
 from stream_server.relay.lines import Lines
 from stream_server.relay.own_frames import own_frames
 from stream_server.relay.stretches import Stretch
@@ -41,13 +41,16 @@ class Intake:
             if any(self._terms.is_on(one.activation or "") for one in listed):
                 self._lines.line(one_id)
         self._lines.put_in_order(list(opening.starts))
+        offered_ns = self._lines.offered_ns(opening.starts)
         for one_id, start in opening.starts.items():
             line = self._lines.get(one_id)
             if line is not None and isinstance(start, Positions):
                 note_marks(line, ranges.get(one_id, []))
                 is_late = self._lines.is_late(line)
                 for part in missing(start, ranges.get(one_id, []), line, said_ns):
-                    self._know(line, part, is_late=is_late)
+                    # An agent that was killed before it had read its spool has left no word of that start.
+                    is_older = part.born_ns is not None and part.born_ns <= offered_ns
+                    self._know(line, part, is_late=is_late or is_older)
         self.became_gaps(opening.gaps)
 
     def _hold(self, hello: LaneHello, start_id: str, said_ns: int) -> None:
@@ -112,7 +115,10 @@ class Intake:
                 own = own_frames(what)
                 row = Row(first, through, number.seq, position, born_ns, body, own, live, in_doubt)
                 row.came_ns = came_ns
-                line.put_row(row)
+                if row.others:
+                    line.put_row(row)
+                else:  # half of what comes from a bus that is relayed to: nothing of it goes down
+                    line.put(own_alone(first, through))
         elif isinstance(what, Gap):
             self._take_gap(line, first, through, is_fresh=live and not what.reason.was_a_packet)
         self._lines.has_more(line)

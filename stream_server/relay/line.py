@@ -17,7 +17,7 @@ from can_stream.lanes.intervals import IntervalSet
 from can_stream.protocol.relay_control import NotSent, Totals
 from stream_server.relay.own_frames import others_from, runs
 from stream_server.relay.stretches import Stretch, Stretches
-from stream_server.relay.values import StoredMark
+from stream_server.relay.values import PASSED, StoredMark
 
 MAX_MARKS: Final = 64
 ROW_BYTES: Final = 350
@@ -58,7 +58,8 @@ Tile: TypeAlias = Row | Stretch
 class Line(Struct, eq=False):
     """`handed`: what is below was handed on this connection. `exposed`: what is below was ever handed, so
     that a sink may have settled any part of it. `aged`: what is below counts already. `has_offered`: frames
-    of it, not counts alone, were handed. `waiting`: frames in rows, `others` of them part of a count.
+    of it, not counts alone, were handed, the newest of them made at `offered_ns` at the earliest. `waiting`:
+    frames in rows, `others` of them part of a count.
     `unsaved`: rows by number whose row in storage is not as it is here.
     """
 
@@ -69,6 +70,7 @@ class Line(Struct, eq=False):
     exposed: int = 0
     aged: int = 0
     has_offered: bool = False
+    offered_ns: int = 0
     totals: Totals = Totals()
     rows: dict[int, Row] = field(default_factory=dict)
     stretches: Stretches = field(default_factory=Stretches)
@@ -122,7 +124,7 @@ class Line(Struct, eq=False):
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left that a sink has to settle."""
-        return not self.rows and all(one.reason == "out" for one in self.stretches)
+        return not self.rows and all(one.reason in PASSED for one in self.stretches)
 
     def put(self, stretch: Stretch) -> None:
         """Positions that are in nothing yet, or in a hole or of no activation so far."""
@@ -131,7 +133,7 @@ class Line(Struct, eq=False):
             return
         self.stretches.take_out(first, stretch.through)
         stretch.first = first
-        if stretch.reason != "out":
+        if stretch.reason not in PASSED:
             stretch.frames = min(stretch.frames, stretch.through - first)
         self.stretches.put(stretch, self.exposed)
         self.end = max(self.end, stretch.through)
@@ -246,7 +248,7 @@ class Line(Struct, eq=False):
             if not row.fresh and not row.in_doubt:
                 row.in_doubt = True
                 self.unsaved[row.seq] = row
-        doubted = [one for one in self.stretches if one.reason != "out" and not one.fresh]
+        doubted = [one for one in self.stretches if one.reason not in PASSED and not one.fresh]
         for one in doubted:
             one.in_doubt = True
         self.version += 1
@@ -261,6 +263,11 @@ def _split(row: Row) -> Iterator[tuple[int, int, int]]:
 def hole(first: int, through: int, born_ns: int | None, *, in_doubt: bool) -> Stretch:
     """Frames that have not come."""
     return Stretch(first, through, through - first, "hole", born_ns, False, in_doubt)
+
+
+def own_alone(first: int, through: int) -> Stretch:
+    """Own echoes and error frames alone."""
+    return Stretch(first, through, 0, "own")
 
 
 def out(first: int, through: int) -> Stretch:

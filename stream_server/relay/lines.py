@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from can_stream.protocol.lanes_control import MAX_STARTS
@@ -65,6 +65,10 @@ class Lines:
         come out of order."""
         later = self._order[self._order.index(line) + 1 :]
         return any(one.has_offered or one.totals.sent or one.totals.accepted for one in later)
+
+    def offered_ns(self, named: Collection[str]) -> int:
+        """When what was handed last of all other starts than these was made: their place is not known."""
+        return max((line.offered_ns for line in self._order if line.start_id not in named), default=0)
 
     def to_hand(self) -> Line | None:
         """The first that has something that was not handed."""

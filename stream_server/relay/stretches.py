@@ -12,11 +12,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from stream_server.relay.values import Reason
+from stream_server.relay.values import PASSED, Reason
 
 _FIRST: Final = attrgetter("first")
 _THROUGH: Final = attrgetter("through")
-_UNCOUNTED: Final = ("hole", "out")
+_UNCOUNTED: Final = ("hole", *PASSED)
 
 
 class Stretch(Struct):

@@ -13,8 +13,11 @@ from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.relay_control import NotSent, Totals
 
 NS: Final = 1_000_000_000
-Reason: TypeAlias = NotSent | Literal["hole", "out"]
-"""Why frames are not handed; "hole": they have not come yet, "out": they are of no activation that counts."""
+Reason: TypeAlias = NotSent | Literal["hole", "out", "own"]
+"""Why frames are not handed; "hole": they have not come yet, "out": they are of no activation that counts,
+"own": a packet of nothing but own echoes and error frames, which are in no count."""
+PASSED: Final = ("out", "own")
+"""Of these nobody is told anything: the next that is handed says where it begins."""
 
 
 class Bounds(Struct, frozen=True):

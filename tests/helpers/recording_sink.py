@@ -11,6 +11,7 @@ from can_stream.protocol.relay_control import Cursor, Direction, SinkHello
 from can_stream.protocol.relay_items import Counts
 from edge_agent.relay.bus_facts import BusFacts
 from edge_agent.relay.circle.loops import LoopWatch
+from edge_agent.relay.driver import Driver
 
 
 class RecordingSink:
@@ -27,6 +28,7 @@ class RecordingSink:
         self.credit = 2_000
         self.waits_for = ""
         self.loops = LoopWatch(0.9, "", lambda _: None)
+        self.driver = Driver()
         self.latency_ms: tuple[float, float] | None = None
         self.refuses = False
         self.is_full = False

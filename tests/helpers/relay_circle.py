@@ -22,7 +22,7 @@ class RelayCircle(RelayedGroup):
 
     def __init__(self, directory: Path, modes: Sequence[str]) -> None:
         self._modes = dict(zip(("a-bus", "b-bus", "a-back", "b-back"), modes, strict=True))
-        super().__init__(directory, {"a": ALL, "b": ALL})
+        super().__init__(directory, {side: ALL | {"dongles": self._transmitting(side)} for side in "ab"})
         for name, side in (("c", "a"), ("d", "b")):
             self.nodes[name] = Node(*self._calm(side))
             self._parts.callback(self.nodes[name].close)
@@ -33,6 +33,10 @@ class RelayCircle(RelayedGroup):
             udp_dongle(name, *place, self._modes[name], BIT_RATE) for name in (f"{side}-bus", f"{side}-back")
         ]
         return [*found, udp_dongle(f"{side}-calm", *self._calm(side))]
+
+    def _transmitting(self, side: str) -> list[str]:
+        may = [name for name, mode in self._modes.items() if mode == "normal" and name.startswith(side)]
+        return [*may, f"{side}-calm"]
 
     def make(self) -> None:
         for group_id, name in (("bridge", "bus"), (BACK, "back"), (CALM, "calm")):

@@ -121,7 +121,8 @@ class World:
         # the bus, its driver, and what has not been read back yet
         self.bus: list[int] = []
         self.driver: deque[Written] = deque()
-        self.echoes: deque[int] = deque()
+        self.echoes: deque[tuple[int, bool]] = deque()  # and whether it is marked as an own one
+        self.forgotten: set[int] = set()  # of which nobody knows any more
         self.doubt_allowed = 0
         # the gateway, and a second one with its token
         self.boots = self.records = 0
@@ -291,6 +292,7 @@ class World:
 
     def wipe(self) -> None:
         """The runtime directory is new."""
+        self.forgotten |= {written.number for written in self.driver}
         self.memory = Memory(RECORD_BYTES)
         self.kill()
 
@@ -347,8 +349,9 @@ class World:
         if self.driver:
             written = self.driver.popleft()
             self.on_bus(written.number)
-            if written.process == self.records:  # another one's socket hears it as anybody's
-                self.echoes.append(written.number)
+            is_marked = written.process == self.records
+            if is_marked or self.facts.confirms == "bus":  # another one's socket hears it as anybody's
+                self.echoes.append((written.number, is_marked))
 
     def flush(self) -> None:
         """All that is in the driver goes out."""
@@ -356,12 +359,21 @@ class World:
             self.take_one()
 
     def read(self, x: int) -> None:
-        """Echoes are read; one may be lost."""
-        numbers = list(self.echoes)[x % 9 == 8 :]
+        """Echoes are read; one may be lost. What is relayed back is what does not look like an own frame."""
+        read = list(self.echoes)[x % 9 == 8 :]
         self.echoes.clear()
-        if numbers:
-            rows = [(0, self.id_of(n), int(FrameFlag.TX), 8, n.to_bytes(8, "big")) for n in numbers]
-            self.has_echo |= self.sink.echoed(batch_of(rows), self.now_ns) > 0
+        if not read:
+            return
+        tx = int(FrameFlag.TX)
+        frames = batch_of(
+            (0, self.id_of(n), tx if is_marked else 0, 8, n.to_bytes(8, "big")) for n, is_marked in read
+        )
+        known = self.sink.driver.late.marked(frames, self.now_ns)
+        for (number, _), flags in zip(read, known.flags.tolist(), strict=True):
+            assert flags & tx or number in self.forgotten, f"(10) frame {number} is sent back"
+        own = frames[(frames.flags & FrameFlag.TX) != 0]
+        if len(own):
+            self.has_echo |= self.sink.echoed(own, self.now_ns) > 0
 
     def id_of(self, number: int) -> int:
         """The id of a frame."""
@@ -438,6 +450,7 @@ class World:
         elif name == "trim" and self.packets:
             self.packets[x % len(self.packets)].reason = "trimmed"
         elif name == "tick":
+            self.read(0)  # a bus is read within milliseconds
             self.now_ns += (1 + x * x) * 5 * MS
             self.sink.tick(self.now_ns)
         elif name == "tear":

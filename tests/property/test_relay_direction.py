@@ -25,6 +25,7 @@ from stream_server.relay.handing import HandOut
 from stream_server.relay.hearing import Missing
 from stream_server.relay.intake import Intake
 from stream_server.relay.line import Line, Tile, out
+from stream_server.relay.lines import Lines
 from stream_server.relay.stretches import Stretch
 from stream_server.relay.terms import Terms
 from stream_server.relay.values import Served, StoredRow
@@ -306,6 +307,23 @@ def _waits_for_long(world: World) -> None:
     world.hand()
 
 
+def _unnamed_is_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a hello does not name counts as older than all that it lists."""
+    monkeypatch.setattr(Lines, "offered_ns", lambda self, named: 0)
+
+
+def _is_killed_before_its_spool_was_read(world: World) -> None:
+    world.activate()
+    world.tick(1)
+    world.flow(1, commits=False)
+    world.produce(1, 0)
+    world.source_crashes()
+    world.connect(own_alone=True)
+    world.produce(1, 0)
+    world.flow(4, commits=True)
+    world.source_crashes()
+
+
 CASES: Final[dict[str, tuple[Callable[[Any], None], Callable[[World], None], str]]] = {
     "activation=server": (_any_activation, _made_before, r"\(8\)"),
     "deactivate=at_server": (_ends_at_server, _ends_while_sent, r"\(3\) frame 0 is deactivated and sent"),
@@ -314,6 +332,7 @@ CASES: Final[dict[str, tuple[Callable[[Any], None], Callable[[World], None], str
     "unlisted=wait": (_unlisted_is_waited_for, _lists_too_little, r"\(7\)"),
     "retention=with_row": (_pruned_with_its_row, _prunes, r"\(3\) frame 0 in no count"),
     "record_id=untold": (_any_record, _is_swapped, r"\(1\)"),
+    "unnamed=older": (_unnamed_is_older, _is_killed_before_its_spool_was_read, r"\(2\)"),
     "hole=as young as its hello": (_hole_as_young_as_its_hello, _waits_for_long, r"\(7\)"),
 }
 

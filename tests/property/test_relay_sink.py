@@ -19,6 +19,7 @@ from can_stream.protocol.relay_control import Totals
 from edge_agent.relay import judging
 from edge_agent.relay.driver import Driver
 from edge_agent.relay.lease import Lease
+from edge_agent.relay.leftover.late import LateFrames
 from edge_agent.relay.record import MAX_BURST, Record
 from edge_agent.relay.settling import Settling
 from tests.helpers.relay_sink_world import ACTIONS, World
@@ -113,6 +114,16 @@ WEAKER: Final = {
         leaves_out(judging, "_age_seconds", lambda *_: 0.0),
         "flow produce hand tick:20",
         r"\(5\)",
+    ),
+    "what a killed process has left is not known": (
+        leaves_out(Record, "leave", lambda *_: None),
+        "flow produce hand down ping down send:1 kill take_one",
+        r"\(10\)",
+    ),
+    "what is given up and out of the record is not known": (
+        leaves_out(LateFrames, "given_up", lambda *_: None),
+        "flow produce hand down ping down send:1 tick:20 kill take_one",
+        r"\(10\)",
     ),
     "taken counts as sent": (
         leaves_out(Settling, "close", taken_for_sent),

@@ -196,3 +196,5 @@ async def _close(connection: ClientConnection, code: int = 1000, reason: str = "
     except TimeoutError:
         with suppress(AttributeError):
             connection.transport.abort()
+    except Exception:  # as a transport of Python 3.11 does: whatever it is, the agent must go on
+        _logger.debug("relay: the connection broke as it was closed", exc_info=True)

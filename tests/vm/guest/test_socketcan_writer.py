@@ -17,8 +17,13 @@ from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of, concatena
 from edge_agent.bus.opening import open_source
 from edge_agent.bus.socketcan import SocketCanBus
 from edge_agent.config.dongle import DongleSection
+from edge_agent.config.transmit import RelaySection
 from edge_agent.errors import SourceError
 from edge_agent.host.can_link import read_can_link, read_waiting_frames
+from edge_agent.relay.burst import frame_keys
+from edge_agent.relay.record import RECORD_BYTES, OpenBurst, Record
+from edge_agent.relay.sink import Sink, SinkLimits
+from edge_agent.transmit.policy import RelayPolicy
 from edge_agent.transmit.socketcan_writer import SocketCanWriter
 from tests.helpers.conditions import eventually
 from tests.vm.can_utils import EVERY_KIND, Candump, reload_vcan, send, set_link
@@ -249,3 +254,31 @@ def test_what_is_written_while_the_bus_is_full_of_others_is_there_once_and_in_or
     assert [int.from_bytes(data[:2], "big") for data in own.data] == list(range(500))
     assert len(frames) - len(own) == 2000
     source.close()
+
+
+def test_what_a_closed_socket_has_left_comes_out_as_if_it_were_others_and_is_known_by_the_record(
+    echoing_link: str,
+) -> None:
+    """As after a kill: the kernel closes the socket, and the queue goes on."""
+    memory = bytearray(RECORD_BYTES)
+    batch = batch_of([(0, 0x100 + number, 0, 1, bytes([number])) for number in range(4)])
+    Record(memory, "boot", "a" * 32, 1_000).open(
+        OpenBurst("van-can0", "00" * 8, 0, 4, 4, {}, frame_keys(batch))
+    )
+    source, writer = opened(echoing_link, fd=False)
+    queue = ["netem", "delay", "500ms", "limit", "10"]
+    subprocess.run(["tc", "qdisc", "add", "dev", echoing_link, "root", *queue], check=True)
+    assert writer.write(batch) == 4
+    source.close()
+    after, _ = opened(echoing_link, fd=False)
+    send(echoing_link, "123#DEADBEEF")
+    back = read(after, 5)
+    assert not (back.flags & FrameFlag.TX).any()  # nothing in them says whose they are
+    record = Record(memory, "boot", "b" * 32, 2_000)
+    sink = Sink("van-can1", record, RelayPolicy(RelaySection()), SinkLimits(2.0), 2_000)
+    known = sink.driver.late.marked(back, 3_000)
+    own = (known.flags & FrameFlag.TX) != 0
+    assert_back(known[own], batch)
+    assert known.arbitration_id[~own].tolist() == [0x123]
+    assert not Record(memory, "boot", "c" * 32, 4_000).left
+    after.close()

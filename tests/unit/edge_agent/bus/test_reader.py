@@ -486,3 +486,27 @@ async def test_frames_that_must_not_wait_are_read_without_a_beat() -> None:
         for first in range(5):
             test.steps.put(frames(first, 1))
             assert stamps_of(await asyncio.wait_for(read_frames(test.reader, 1), 20)) == [first]
+
+
+async def test_a_fault_of_the_reader_itself_is_told_to_whoever_reads_behind_the_last_frame(
+    mocker: MockerFixture,
+) -> None:
+    """Else it would look like a log that is played."""
+    async with bench() as test:
+        mocker.patch.object(test.reader, "_failed", side_effect=RuntimeError("a fault of ours"))
+        test.steps.put(frames(0, 3))
+        test.steps.put(UNPLUGGED)
+        test.reader.start()
+        assert stamps_of(await read_frames(test.reader, 3)) == [0, 1, 2]
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            await test.reader.read()
+
+
+async def test_where_nobody_watches_the_driver_any_more_that_is_told_too(mocker: MockerFixture) -> None:
+    async with bench() as test:
+        test.reader.start()
+        await test.until(StatusCode.OK)
+        mocker.patch.object(test.reader, "_tell", side_effect=RuntimeError("a fault of ours"))
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            await test.reader.read()
+        mocker.stopall()

@@ -103,11 +103,16 @@ async def test_what_it_reads_is_told_by_its_id(adapter: LawicelAdapter) -> None:
     frames: Gathered[tuple[str, FrameBatch]] = Gathered()
     states: Gathered[tuple[str, State]] = Gathered()
     ids: list[tuple[str, int, bool]] = []
+
+    def hear(name: str, batch: FrameBatch) -> FrameBatch:
+        frames.append((name, batch))
+        return batch
+
     dongle = a_dongle(
         slcan_section(adapter.path),
         DongleEvents(
             lambda *unknown: ids.append(unknown),
-            lambda name, batch: frames.append((name, batch)),
+            hear,
             lambda name, state: states.append((name, state)),
         ),
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from can_stream.frames.batches import FrameBatch, batch_of, empty_batch
+from can_stream.frames.batches import FrameBatch, FrameFlag, batch_of, empty_batch
 from can_stream.protocol.packet_head import MAX_ROWS
 from edge_agent.lanes.batching import LiveBatcher
 
@@ -32,6 +32,20 @@ def test_the_first_after_silence_is_due_at_once_and_the_next_where_an_interval_e
     batcher.add_frames(frames(1))
     assert batcher.due_in(100.02) == pytest.approx(0.03)
     assert batcher.due_in(100.05) == 0
+
+
+def test_where_it_is_prompt_own_echoes_wait_and_the_first_frame_of_others_takes_them_along() -> None:
+    batcher = LiveBatcher(FLUSH_SECONDS)
+    batcher.is_prompt = True
+    batcher.add_frames(frames(1))
+    batcher.take_batches(100.01)
+    batcher.add_frames(batch_of([(0, 1, int(FrameFlag.TX), 0, b"")]))
+    assert batcher.due_in(100.02) == pytest.approx(0.03)
+    batcher.add_frames(frames(1))
+    assert batcher.due_in(100.02) == 0
+    assert [len(batch) for batch in batcher.take_batches(100.02)] == [2]
+    batcher.add_frames(batch_of([(0, 1, int(FrameFlag.TX), 0, b"")]))
+    assert batcher.due_in(100.03) == pytest.approx(0.02)
 
 
 @given(st.floats(0, 1e9), st.floats(0.005, 10))

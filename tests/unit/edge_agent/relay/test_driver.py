@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from can_stream.frames.batches import batch_of
+from can_stream.frames.batches import FrameFlag, batch_of
 from can_stream.protocol.control import Confirms
 from edge_agent.relay.burst import Burst, Cut, frame_keys
 from edge_agent.relay.driver import Driver
@@ -103,3 +103,42 @@ def test_an_adapter_that_answers_late_is_empty_then_and_no_driver_that_only_took
     lost(kernel, 1)
     kernel.took_late(1)
     assert kernel.must_empty
+
+
+def late(driver: Driver, *ids: int) -> list[bool]:
+    """Which of these frames, read as if they were others', are own ones."""
+    frames = batch_of([(0, one, 0, 1, b"\1") for one in ids])
+    return [bool(flags & FrameFlag.TX) for flags in driver.late.marked(frames, 0).flags.tolist()]
+
+
+def test_what_an_earlier_opening_has_taken_comes_out_unmarked_and_proves_nothing() -> None:
+    driver = trusted()
+    lost(driver, 1, 2)
+    assert late(driver, 1, 2) == [False, False]  # others', for its own are marked
+    driver.reopened()
+    driver.open(burst(3))
+    assert late(driver, 1, 3) == [True, False]
+    assert driver.echo(key(2)) is None
+    assert (driver.must_empty, driver.has_left) == (True, True)
+    driver.echo(key(3))
+    driver.confirmed()  # a driver keeps the order
+    assert (driver.must_empty, driver.has_left) == (False, False)
+
+
+def test_a_burst_that_is_open_as_the_bus_is_opened_again_is_given_up_and_known() -> None:
+    driver = trusted()
+    driver.open(burst(1, 2, 3))
+    driver.echo(key(1))
+    driver.reopened()
+    abandoned = [driver.is_abandoned]
+    assert driver.give_up() == 2
+    assert [*abandoned, driver.is_abandoned] == [True, False]
+    assert late(driver, 1, 2, 3, 3) == [False, True, True, False]
+
+
+def test_what_confirms_by_its_queue_has_given_all_back_before_it_is_opened_again() -> None:
+    driver = trusted()
+    driver.open(burst(1, confirms="queue"))
+    driver.give_up()
+    driver.reopened()
+    assert late(driver, 1) == [False]

@@ -6,6 +6,7 @@ import pytest
 
 from can_stream.protocol.lanes_control import MAX_STARTS
 from can_stream.protocol.relay_control import NOT_SENT, Cursor, Totals
+from edge_agent.relay.leftover.late import MOST_LEFT
 from edge_agent.relay.record import MAX_BURST, NO_BOOT_ID, RECORD_BYTES, SLOT_BYTES, OpenBurst, Record
 from tests.helpers.relay_sink_world import KilledError, Memory
 
@@ -152,10 +153,23 @@ def test_a_start_that_is_forgotten_leaves_a_floor_above_all_that_was_sent_of_it(
     most = Totals(2**53, 2**53, 2**53, dict.fromkeys(NOT_SENT, 2**53))
     for number in range(MAX_STARTS):
         one.adopt(Cursor("d" * 64, f"{number:016x}", 2**53 - 1, most), 2_000 + number)
-    one.open(OpenBurst("d" * 64, START, 0, 2**53, MAX_BURST, dict.fromkeys(NOT_SENT, 2**53)))
+    key = bytes(70)  # of an FD frame
+    one.open(
+        OpenBurst("d" * 64, START, 0, 2**53, MAX_BURST, dict.fromkeys(NOT_SENT, 2**53), [key] * MAX_BURST)
+    )
+    one.leave([key] * 2 * MOST_LEFT)
     assert one.floor_ns == 1_000
     one.settle(cursor(1), 9_000, Totals(sent=1))
     assert one.floor_ns == 2_000
     again = record(memory, 9_999, new_id=NEXT_ID)
     assert (again.record_id, again.floor_ns, len(again.cursors())) == (ID, 2_000, MAX_STARTS)
     assert again.cursor("d" * 64, f"{0:016x}").position == 0
+
+
+def test_what_is_left_in_the_driver_outlives_the_process_and_a_record_that_begins_anew_but_no_boot() -> None:
+    memory = Memory(RECORD_BYTES)
+    one = record(memory)
+    one.leave([b"first", b"second"])
+    one.begin_anew(2_000)
+    assert record(memory, 9_000).left == [b"first", b"second"]
+    assert record(memory, 9_000, boot="another").left == []

@@ -13,9 +13,10 @@ from can_stream.frames.batches import FrameBatch, FrameFlag
 from can_stream.protocol.control import CanEmptyQueue, Confirms
 from edge_agent.errors import SourceError
 from edge_agent.host.clock import Clock
-from edge_agent.relay.burst import frame_keys
+from edge_agent.relay.burst import Burst, Cut, frame_keys
 from edge_agent.relay.bus_watch import BusWatch
-from edge_agent.relay.circle.loops import MOST_RETURNED
+from edge_agent.relay.circle.loops import MOST_RETURNED, LoopWatch
+from edge_agent.relay.figures import BROKEN
 from edge_agent.relay.running import BusRates, SinkRunner
 from edge_agent.relay.sink import Sink
 from edge_agent.relay.stopping import Switches, start, stop
@@ -46,6 +47,7 @@ class FakeBus:
         self.room = 64
         self.is_up = True
         self.is_open = True
+        self.opening = self
         self.fails: SourceError | None = None
         self.empty: bool | None = True
         self.reopened: list[SourceError] = []
@@ -54,7 +56,7 @@ class FakeBus:
 
     @property
     def writer(self) -> FakeBus | None:
-        return self if self.is_open else None
+        return self.opening if self.is_open else None
 
     def hurry(self, _: float) -> None:
         self.hurried += 1
@@ -249,3 +251,61 @@ async def test_a_loop_that_is_heard_is_told_at_once(tmp_path: Path) -> None:
     assert parts.reports == 0
     parts.runner.hear(frames(1))
     assert parts.reports == 1
+
+
+async def test_what_an_earlier_process_has_left_is_an_own_frame_that_proves_nothing(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, FakeBus())
+    parts.sink.driver.late.leave(frame_keys(frames(1)) * 2)
+    async with running(parts.runner.run()):
+        await parts.until("sink.facts and sink.facts[-1].asleep")
+        marked = parts.runner.hear(frames(3))
+        assert marked.flags.tolist() == [FrameFlag.TX, FrameFlag.TX, 0]
+        await parts.until("not sink.facts[-1].asleep", wake=True)  # the third is of somebody
+    assert parts.sink.of("echoed") == []
+
+
+async def test_what_is_open_as_the_bus_is_opened_again_comes_back_unmarked(tmp_path: Path) -> None:
+    first, second = FakeBus(), FakeBus()
+    parts = Parts(tmp_path, first)
+    parts.sink.bursts = [frames(1)]
+    async with running(parts.runner.run()):
+        await parts.until("bus.written == [1]")
+        parts.sink.driver.open(Burst("b", "00" * 8, Cut(frames(1), [0], [0], 1, []), "bus", 1 << 62))
+        assert parts.runner.hear(frames(1)).flags.tolist() == [0]
+        first.opening = second
+        marked = parts.runner.hear(frames(2))  # before anybody has looked at the bus
+        assert marked.flags.tolist() == [FrameFlag.TX, 0]
+
+
+async def test_a_relay_that_is_broken_still_knows_what_is_its_own(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, FakeBus())
+    parts.sink.driver.late.leave(frame_keys(frames(1)))
+    parts.sink.loops = cast(LoopWatch, None)
+    assert parts.runner.hear(frames(2)).flags.tolist() == [FrameFlag.TX, 0]
+    assert parts.runner.stopped == BROKEN
+
+
+async def test_a_bus_that_is_not_open_confirms_as_it_did_last(tmp_path: Path) -> None:
+    """Else the way to it would be closed at each start, and what waits for it would be counted."""
+    bus = FakeBus("bus")
+    bus.is_open = bus.is_up = False
+    parts = Parts(tmp_path, bus)
+    async with running(parts.runner.run()):
+        await parts.until("sink.facts")
+        told = [parts.runner.confirms]
+        bus.is_open = bus.is_up = True
+        await parts.until("parts.runner.writer is bus", wake=True)
+        bus.is_open = False
+        await parts.until("parts.runner.writer is None", wake=True)
+        assert [*told, parts.runner.confirms] == ["queue", "bus"]
+        assert not parts.sink.facts[-1].is_up
+
+
+def test_what_a_bus_confirms_is_known_before_anybody_has_looked_at_it(tmp_path: Path) -> None:
+    assert Parts(tmp_path, FakeBus("bus")).runner.confirms == "bus"
+
+
+def test_a_bus_that_is_up_and_only_listens_confirms_nothing(tmp_path: Path) -> None:
+    bus = FakeBus("bus")
+    bus.is_open = False
+    assert Parts(tmp_path, bus).runner.confirms == "none"

@@ -231,3 +231,17 @@ async def test_no_secret_is_in_it() -> None:
     assert TOKEN.encode() not in document
     assert b"/home/me" not in document
     assert msgspec.json.decode(document)["server_url"] == server.url
+
+
+@pytest.mark.parametrize("passes", range(5))
+async def test_it_ends_where_it_is_to_end_as_something_changes(passes: int) -> None:
+    """What fails says so, and ends all others at that moment: nobody may miss the one for the other."""
+    parts = AgentParts([log_section()])
+    reporting_task = asyncio.create_task(parts.reporter.run())
+    await asyncio.sleep(0)
+    parts.reporter.changed()
+    for _ in range(passes):
+        await asyncio.sleep(0)
+    reporting_task.cancel()
+    done, _ = await asyncio.wait([reporting_task], timeout=5)
+    assert done

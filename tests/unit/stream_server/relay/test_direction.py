@@ -289,6 +289,24 @@ def test_own_echoes_are_in_no_count(bench: Bench) -> None:
     assert bench.handed() == [(0, 6, 4, "too_old")]
 
 
+def test_a_packet_of_own_echoes_alone_is_not_handed_and_holds_nothing_up(bench: Bench) -> None:
+    bench.frames(2, 0, 2)
+    bench.frames(3, 2, 3, own=(0, 1, 2))
+    bench.frames(4, 5, 2)
+    rows, _ = bench.commit(2, 3, 4)
+    assert [row.seq for row in rows] == [2, 4]
+    assert bench.handed() == [2, 4]
+    bench.settle(7, sent=4)
+    assert bench.direction.held.frames == 0
+
+
+def test_echoes_that_come_again_after_a_cut_are_no_hole(bench: Bench) -> None:
+    bench.frames(2, 0, 3, own=(0, 1, 2))
+    bench.hear(waiting(START, 2, 0, 3), next_seq=3, next_frame=3)
+    bench.frames(3, 3)
+    assert bench.handed() == [3]
+
+
 def test_what_a_sink_may_have_settled_in_part_is_counted_by_length_alone(bench: Bench) -> None:
     bench.frames(2, 0, 6, own=(2, 3))
     assert bench.handed() == [2]
@@ -465,12 +483,12 @@ def test_the_books_say_what_waits_and_how_old_it_is(bench: Bench) -> None:
 
 def test_a_row_is_stored_with_its_packet_and_deleted_when_it_is_settled(bench: Bench) -> None:
     bench.frames(2, 0, 2)
-    bench.frames(3, 2, own=(0,))
+    bench.frames(3, 2, 2, own=(0,))
     rows, lines = bench.commit(2)
     assert rows == [StoredRow(START, 2, 0, 2, NOW)]
-    assert [one[2:4] for one in map(tuple_of, lines[0].stretches)] == [(1, "hole")]
+    assert [one[2:4] for one in map(tuple_of, lines[0].stretches)] == [(2, "hole")]
     rows, lines = bench.commit(3)
-    assert rows == [StoredRow(START, 3, 2, 1, NOW, b"\x80")]
+    assert rows == [StoredRow(START, 3, 2, 2, NOW, b"\x80")]
     assert lines[0].stretches == []
     bench.settle(2, sent=2)
     changes = bench.direction.to_store()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from can_stream.frames.batches import FrameBatch, batch_of
 from edge_agent.config.transmit import AllowEntry, RelaySection, ReplayRule
-from edge_agent.relay.known import verdicts
-from edge_agent.relay.known.verdicts import FixedVerdicts
+from edge_agent.transmit import known_verdicts
+from edge_agent.transmit.known_verdicts import FixedVerdicts
 from edge_agent.transmit.policy import RelayPolicy, TargetBus
 from tests.helpers.strategies import frame_batches
 
@@ -50,15 +50,15 @@ def test_they_are_those_of_the_policy(
     section: RelaySection, asked: list[tuple[FrameBatch, TargetBus]]
 ) -> None:
     policy = RelayPolicy(section)
-    fixed = FixedVerdicts(policy)
+    fixed = FixedVerdicts(policy.fixed, reads_data=policy.reads_data)
     for frames, bus in asked * 2:
         assert fixed.of(frames, bus) == policy.fixed(frames, bus).tolist()
 
 
 def test_ids_without_end_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdicts, "MOST_KNOWN", 8)
+    monkeypatch.setattr(known_verdicts, "MOST_KNOWN", 8)
     policy = RelayPolicy(SECTIONS[0])
-    fixed = FixedVerdicts(policy)
+    fixed = FixedVerdicts(policy.fixed, reads_data=policy.reads_data)
     for first in range(0, 100, 5):
         frames = batch_of([(0, first + row % 20, 0, 0, b"") for row in range(30)])
         for _ in range(2):

@@ -1,1 +1,0 @@
-"""What of a waiting frame does not change, found once."""

@@ -1,0 +1,1 @@
+"""Frames that are in a driver still, though whoever wrote them is gone."""
