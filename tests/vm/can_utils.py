@@ -23,11 +23,11 @@ _CANFD_FDF: Final = 0x4
 
 
 class Witness(Process):
-    """candump of all that is on a bus, as it comes; it listens once it is made."""
+    """candump of all that is on a bus, as it comes, also once it was down; it listens once it is made."""
 
     def __init__(self, bus: str) -> None:
         before = receivers(bus)
-        super().__init__(["candump", "-L", "-r", 1 << 24, f"{bus},0:0,#FFFFFFFF"])
+        super().__init__(["candump", "-L", "-D", "-r", 1 << 24, f"{bus},0:0,#FFFFFFFF"])
         eventually(lambda: receivers(bus) > before or not self.is_running, f"candump listens to {bus}")
 
     def seen(self, arbitration_id: int) -> list[tuple[float, int]]:

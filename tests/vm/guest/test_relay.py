@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,8 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedBridge]:
             found.activate()
             yield found
             found.close()
+            journal = run_command(["journalctl", "--no-pager", "-o", "cat", "-u", SERVICE])
+            sys.stderr.write(f"--- the group\n{found.state}\n--- end of the journal\n{journal[-3000:]}\n")
             run_command(["systemctl", "stop", SERVICE])
     run_command([*installed_command("edge-agent"), "uninstall", "--system"])
     for left in (CONFIG, TOKEN):
