@@ -1,9 +1,9 @@
-"""Shows module by module how many of our branches the unit tests take, and judges the list of exceptions.
+"""Shows module by module how many of our branches the measured lanes take, and judges the list of exceptions.
 
     scripts/coverage_table.py            exit status 1 where tests/coverage.toml and the table disagree
     scripts/coverage_table.py --update   lists what is missing, its reason left empty, and drops what is stale
 
-It reads what `scripts/lanes.py unit coverage` measured.
+It reads what `scripts/lanes.py unit property coverage` measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from coverage import Coverage
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REPORTS: Final = ROOT / ".lanes"
-MEASURED: Final = ("unit",)
+MEASURED: Final = ("unit", "property")
 LIST: Final = ROOT / "tests" / "coverage.toml"
 LEAST_PERCENT: Final = 90
 # Which process a test runs in, and what was imported there before, moves a module by some per cent: only

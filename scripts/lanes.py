@@ -52,17 +52,16 @@ LANES: Final[Mapping[str, Lane]] = {
     "lint": Lane(30, ([str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."])),
     "types": Lane(80, ([str(BIN / "mypy")],)),
     "unit": Lane(380, tests=(*TWO_AT_A_TIME, "tests/unit"), measured=True),
-    # Not measured: the same branches thousands of times over, each of them slower by half.
-    "property": Lane(170, tests=(*TWO_AT_A_TIME, "tests/property")),
+    "property": Lane(220, tests=(*TWO_AT_A_TIME, "tests/property"), measured=True),
     "integration": Lane(
-        1380,
+        1370,
         tests=(*TWO_AT_A_TIME, "-m", "not speed", "tests/integration"),
         speed=("-m", "speed", "tests/integration"),
     ),
     "coverage": Lane(30, ([sys.executable, str(ROOT / "scripts" / "coverage_table.py")],)),
     "roots": Lane(400, tests=(*TWO_FILES_AT_A_TIME, "tests/roots")),
-    "vm": Lane(640, tests=(*TWO_FILES_AT_A_TIME, "tests/vm")),
-    "browser": Lane(200, tests=(*TWO_AT_A_TIME, "tests/browser")),
+    "vm": Lane(600, tests=(*TWO_FILES_AT_A_TIME, "tests/vm")),
+    "browser": Lane(190, tests=(*TWO_AT_A_TIME, "tests/browser")),
 }
 
 

@@ -45,7 +45,9 @@ def test_only_what_may_transmit_has_a_sink_and_the_server_is_told() -> None:
     assert relay is not None
     assert [one.dongle_id for one in relay.figures()] == ["talker"]
     talker, listener = parts.dongles
-    assert talker.info.relay == RelaySide(source=True, transmit=True, max_age_seconds=2.0)
+    assert talker.info.relay == RelaySide(
+        source=True, transmit=True, confirms="queue", max_age_seconds=2.0
+    ), "not open yet: the least that any confirms, so that what waits is not counted away"
     assert listener.info.relay is None
     (Path(relay.figures()[0].stop_file).parent).mkdir()
     Path(relay.figures()[0].stop_file).touch()
