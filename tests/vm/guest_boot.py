@@ -20,9 +20,7 @@ from tests.vm.boot import ROOT, guest_directory, run_in_guest
 GUEST_TESTS: Final = Path(__file__).with_name("guest")
 TIMEOUT_SECONDS: Final = 1200.0
 # A guest has one processor, and two run side by side: what is about services takes as long as all else.
-ABOUT_SERVICES: Final = frozenset(
-    {"test_helper", "test_service", "test_set_up_can", "test_status", "test_the_pages"}
-)
+ABOUT_SERVICES: Final = frozenset({"test_helper", "test_service", "test_set_up_can", "test_the_pages"})
 _FORWARDED: Final = ("CI", "HYPOTHESIS_PROFILE", VARIABLE)
 _SHOWN_CHARACTERS: Final = 4_000
 # pytest-timeout inside ends a test that hangs, with its stack; the guest's own end is for all else.

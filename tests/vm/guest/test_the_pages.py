@@ -25,6 +25,7 @@ systemctl disable --now systemd-networkd systemd-networkd.socket
 networkctl reload
 ip link delete can0
 rm -rf /etc/edge-agent /etc/stream-server /etc/systemd/network/80-can.network* /backups
+rm -rf /etc/systemd/system/edge-agent-helper.socket.d
 rm -rf /var/lib/edge-agent /var/lib/stream-server /var/lib/private/edge-agent /var/lib/private/stream-server
 """
 
