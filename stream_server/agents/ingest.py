@@ -176,20 +176,21 @@ class DataConnection:
             self._metrics.packets_duplicate.inc()
             self._recorder.wake(opened.lane)
             return
-        if opened.session.lane == "frames" and self._relay.is_source(opened.dongle.dongle_id):
+        if opened.session.lane == "frames" and self._relay.follows(opened.dongle.dongle_id):
             self._relay_on(opened, packet, envelope)
         self._recorder.add_packet(opened.lane, packet, envelope.packet, envelope.range_kind)
         self._show(opened, packet, envelope)
 
     def _relay_on(self, opened: OpenLane, packet: Packet, envelope: Envelope) -> None:
-        now_ns = clock.boottime_ns()
+        now_ns, dongle_id = clock.boottime_ns(), opened.dongle.dongle_id
         born_ns = self._pings.born_ns(envelope.age, now_ns)
         live = envelope.range_kind is RangeKind.LIVE
         age_us = None if envelope.age is None else envelope.age.age_us
-        if live and born_ns is not None and age_us is not None and isinstance(packet.body, FrameBatch):
+        is_relayed = live and isinstance(packet.body, FrameBatch) and self._relay.is_source(dongle_id)
+        if is_relayed and born_ns is not None and age_us is not None:
             source_ns = age_us * 1000
             self._metrics.relay.came(source_ns, now_ns - born_ns - source_ns)
-        self._relay.arrived(opened.dongle.dongle_id, packet, envelope.packet, born_ns, now_ns, live=live)
+        self._relay.arrived(dongle_id, packet, envelope.packet, born_ns, now_ns, live=live)
 
     async def send_pings(self, send: SendBytes) -> None:
         """While anything of it is relayed, and its agent answers by ages, until cancelled."""

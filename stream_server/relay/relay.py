@@ -118,6 +118,10 @@ class Relay:
                 found[dongle.dongle_id] = next((name for name in names if name), None)
         return found
 
+    def follows(self, dongle_id: str) -> bool:
+        """Whether its packets matter, also while nothing is relayed: markers say what it is carried for."""
+        return bool(self._of_source.get(dongle_id))
+
     def is_source(self, dongle_id: str) -> bool:
         """Whether anything of the dongle is relayed."""
         return any(link.direction.activation for link in self._of_source.get(dongle_id, ()))

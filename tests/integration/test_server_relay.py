@@ -301,6 +301,30 @@ async def test_a_closed_direction_that_opens_again_hands_nothing_of_before(bridg
     assert await again.leases(1) == [activation]
 
 
+async def test_what_was_read_while_a_direction_was_closed_is_in_no_count(bridge: Bridge) -> None:
+    source, sink, activation = await relaying(bridge)
+    first = await source.frame()
+    assert await sink.positions(1) == [first]
+    await sink.settle("can0", START, first + 1, Totals(accepted=1))
+    for transmit in (False, True):
+        allows = msgspec.structs.replace(ALLOWS, transmit=transmit)
+        await bridge.other.send_json({"type": "devices_report", "dongles": [listed("can8", allows)]})
+        await eventually(partial(is_open, bridge, transmit))
+        await sink.directed()
+        await source.mark(activation if transmit else "")
+        for _ in range(5):
+            last = await source.frame()
+        await eventually(partial(recorded, bridge, 12 if transmit else 7))
+    assert await sink.positions(5) == list(range(last - 4, last + 1)), "and no counts before them"
+    await sink.settle("can0", START, last + 1, Totals(accepted=6))
+
+    async def is_settled() -> bool:
+        state = await bridge.state()
+        return (state["made_frames_a_to_b"], state["counted_a_to_b"]) == (6, {})
+
+    await eventually(is_settled)
+
+
 async def is_open(bridge: Bridge, wanted: bool) -> bool:
     return bool((await bridge.state())["directions"]["a_to_b"] == "open") is wanted
 
