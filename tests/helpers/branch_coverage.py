@@ -20,7 +20,14 @@ _MEASURED.start()
 _READING: Final = frozenset({"test_architecture.py", "test_foreign_text.py", "test_reach.py"})
 # Machines that take the branches of the unit tests once more, thousands of times, each at half the speed.
 _REPEATING: Final = frozenset(
-    {"test_relay_sink.py", "test_relay_direction.py", "test_relay_hostile.py", "test_lane_sessions.py"}
+    {
+        "test_holdings.py",
+        "test_lane_sessions.py",
+        "test_relay_direction.py",
+        "test_relay_hostile.py",
+        "test_relay_sink.py",
+        "test_spooled_window.py",
+    }
 )
 
 
