@@ -30,12 +30,14 @@ _logger: Final = logging.getLogger(__name__)
 class Activations:
     """The activations of one server, in memory, behind storage: what stops one stops it in memory first.
 
-    `on_change` is called with a group whose activation or directions may have changed, `on_listed` when an
-    agent has listed its dongles; `books_of` says what a group's directions have done.
+    `on_change` is called with a group whose activation or directions may have changed, `on_deleted` with one
+    that is no more, `on_listed` when an agent has listed its dongles; `books_of` says what a group's
+    directions have done.
     """
 
     def __init__(self, database: Database, fleet: Fleet, groups: Groups) -> None:
         self.on_change: Callable[[Group], None] = _nobody_minds
+        self.on_deleted: Callable[[Group], None] = _nobody_minds
         self.on_listed: Callable[[], None] = _nothing_listens
         self.books_of: Callable[[Group], Books] = _no_books
         self._database = database
@@ -49,6 +51,7 @@ class Activations:
         self._changing = asyncio.Lock()
         groups.standing_of = self.standing
         groups.refuse_deletion = self._refuse_deletion
+        groups.on_deleted = self._deleted
 
     async def load(self) -> None:
         """Read them from storage, after the groups. Where this is a copy, none goes on."""
@@ -225,6 +228,13 @@ class Activations:
                 f"group {group.group_id!r} is active; POST /api/v1/groups/{group.group_id}/deactivate first",
                 {"group_id": group.group_id},
             )
+
+    def _deleted(self, group: Group) -> None:
+        """Nothing of it is another group's, whatever that is called."""
+        for kept in (self._known, self._unsaved, self._ends_at):
+            kept.pop(group.group_id, None)
+        self._pressed.discard(group.group_id)
+        self.on_deleted(group)
 
     async def _alone(self, change: Callable[[], Awaitable[_T]]) -> _T:
         """A credential that ends cancels its request, which must not stop between storage and memory."""

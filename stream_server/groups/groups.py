@@ -25,7 +25,7 @@ class Groups:
     """A change is in storage before it is here; changes come one after the other, and none ends halfway.
 
     `standing_of`: how a group's activation stands. `refuse_deletion`: raises ApiError where a group has to
-    stay.
+    stay. `on_deleted` is called before another group may have its id or its dongles.
     """
 
     def __init__(self, database: Database, hub: StreamHub) -> None:
@@ -33,6 +33,7 @@ class Groups:
         self._hub = hub
         self.standing_of: Callable[[Group], Standing] = _inactive
         self.refuse_deletion: Callable[[Group], None] = _nothing_refuses
+        self.on_deleted: Callable[[Group], None] = _nothing_refuses
         self._known = Memberships()
         self._changing = asyncio.Lock()
 
@@ -100,6 +101,7 @@ class Groups:
             self.refuse_deletion(group)
             await self._database.write(lambda one: group_store.remove(one, group, now_ns, actor, remote))
             self._known.dissolve(group_id)
+            self.on_deleted(group)
             self._say_goodbye(group_id)
             self._hub.remove_group(group_id)
 

@@ -76,6 +76,7 @@ class Relay:
             self._add(way, group, stored).direction.activate(last.name, dry_run=last.asked.dry_run)
         self.activations.on_change = self.refresh
         self.activations.books_of = self.books_of
+        self.activations.on_deleted = self._deleted
         self.activations.on_listed = self._ring
         for group in self._groups.all():
             self.refresh(group)
@@ -222,6 +223,9 @@ class Relay:
     async def serving_stored(self, link: Link) -> None:
         """Durable from here on: which record is handed items. StorageError."""
         serving = link.direction.serving
+        if link.way in self._dropped:  # of a group before this one: not to be taken out behind what is put in
+            async with self.commits:
+                await self._store()
         if serving is not None and self._served.get(link.way) != serving:
             await self._recording.write(partial(relay_store.put_served, way=link.way, serving=serving))
             async with self.commits:
@@ -249,13 +253,10 @@ class Relay:
     async def tick(self) -> None:
         """Age, store what is settled, let go of what is finished. Call it every second. StorageError."""
         now_ns = clock.boottime_ns()
-        for link in list(self._links.values()):
+        for link in self._links.values():
             link.direction.aged(now_ns)
             link.wake.set()
-            group = self._group_of(link)
-            if group is None:
-                self._drop(link)
-            else:
+            if (group := self._group_of(link)) is not None:
                 self._groups.changed(group)
         async with self.commits:
             await self._store()
@@ -273,6 +274,10 @@ class Relay:
         self._links[way] = link
         self._of_source.setdefault(way.source_dongle_id, []).append(link)
         return link
+
+    def _deleted(self, group: Group) -> None:
+        for link in [one for one in self._links.values() if one.group_id == group.group_id]:
+            self._drop(link)
 
     def _drop(self, link: Link) -> None:
         del self._links[link.way]

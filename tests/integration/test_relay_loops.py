@@ -70,6 +70,7 @@ def running_circle(directory: Path, modes: Sequence[str]) -> Iterator[RelayCircl
             yield circle
 
 
+@pytest.mark.speed
 def test_a_circle_both_ways_is_open_again_within_a_second(tmp_path: Path) -> None:
     with running_circle(tmp_path, [NORMAL] * 4) as circle:
         url, viewer = circle.server.url, circle.viewer

@@ -301,6 +301,37 @@ async def test_a_closed_direction_that_opens_again_hands_nothing_of_before(bridg
     assert await again.leases(1) == [activation]
 
 
+@pytest.mark.parametrize("name", ["bridge", "another"])
+async def test_a_group_that_is_made_anew_relays_at_once_and_counts_from_nothing(
+    bridge: Bridge, name: str
+) -> None:
+    source, sink, before = await relaying(bridge)
+    first = await source.frame()
+    assert await sink.positions(1) == [first]
+    await sink.settle("can0", START, first + 1, Totals(sent=1))
+    await bridge.post("deactivate")
+    assert (await bridge.operator.ask("DELETE", GROUP))[0] == 200
+    body = {"group_id": name, "dongle_a_id": "can0", "dongle_b_id": "can8"}
+    status, view, _ = await bridge.operator.ask("POST", f"{API}/groups", body)
+    assert (status, view["made_frames_a_to_b"], view["activation"]) == (201, 0, None)
+    assert (await bridge.operator.ask("POST", f"{API}/groups/{name}/activate", {}))[0] == 200
+    while (activation := await bridge.marked()) == before:
+        pass
+    await source.mark(activation)
+    while [one.activation for one in (await sink.directed()).directions] != [activation]:
+        pass
+    await bridge.server.services.relay.tick()
+    last = await source.frame()
+    assert await sink.positions(1) == [last]
+    await sink.settle("can0", START, last + 1, Totals(sent=1))
+
+    async def is_counted() -> bool:
+        state = await bridge.operator.get(f"{API}/groups/{name}")
+        return (state["made_frames_a_to_b"], state["sent_a_to_b"]) == (1, 1)
+
+    await eventually(is_counted)
+
+
 async def test_what_was_read_while_a_direction_was_closed_is_in_no_count(bridge: Bridge) -> None:
     source, sink, activation = await relaying(bridge)
     first = await source.frame()
