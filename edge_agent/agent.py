@@ -30,7 +30,7 @@ from edge_agent.draining import acknowledged, drain
 from edge_agent.host.clock import Clock
 from edge_agent.host.inventory import Inventory
 from edge_agent.host.network_watch import NetworkWatch
-from edge_agent.host.runtime_directory import relay_record, runtime_directory
+from edge_agent.host.runtime_directory import relay_directory, relay_record
 from edge_agent.host.state_directory import state_directory
 from edge_agent.lanes.spooled_window import SpooledWindow
 from edge_agent.relay.side import may_be_source, relay_side
@@ -269,7 +269,7 @@ class Agent:
 
     def _hearing(self) -> Callable[[str, FrameBatch], FrameBatch]:
         """`_hear`, and what was left in drivers while groups might transmit there."""
-        config, runtime = self._config, runtime_directory()
+        config, runtime = self._config, relay_directory(self._config.agent_id)
         told = {one.id for one in relayed_to(config.relay, config.dongles)}
         others = [one.id for one in config.dongles if one.id is not None and one.id not in told]
         if not any(os.access(relay_record(runtime, name), os.R_OK) for name in others):

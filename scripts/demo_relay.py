@@ -157,7 +157,8 @@ def _agent_command(data: Path, url: str, bus: Bus) -> list[object]:
     config.write_text(
         CONFIG.format(agent_id=agent_id, dongle=bus.dongle, channel=bus.channel, port=bus.port, **places)
     )
-    return [BIN / "edge-agent", "run", "--config", config]
+    # A state of its own, which goes with the demo: a stop that was said in the last one would hold in this.
+    return ["env", f"STATE_DIRECTORY={data / bus.side}-state", BIN / "edge-agent", "run", "--config", config]
 
 
 def _activate(groups: str, token: str, both: tuple[Bus, Bus]) -> None:

@@ -14,7 +14,7 @@ from edge_agent.dongles.dongle import Dongle
 from edge_agent.errors import HelperError, RelayError, SourceError
 from edge_agent.helper.asking import empty_queue, is_reachable
 from edge_agent.host.clock import Clock
-from edge_agent.host.runtime_directory import make_runtime_directory, runtime_directory
+from edge_agent.host.runtime_directory import make_runtime_directory, relay_directory
 from edge_agent.host.state_directory import state_directory
 from edge_agent.relay.relaying import Places, Relay, Target
 from edge_agent.relay.running import BusRates
@@ -103,11 +103,12 @@ def relay_of(
 ) -> Relay | None:
     """The relay to those dongles that may transmit; None where there is none, or nothing to keep a record in:
     that is said, and nothing is sent."""
-    runtime = runtime_directory()
+    runtime = relay_directory(config.agent_id)
     may = {section.id for section in relayed_to(config.relay, config.dongles)}
     targets = [one for one in dongles if one.dongle_id in may]
     try:
-        make_runtime_directory(runtime)
+        make_runtime_directory(runtime.parent)
+        runtime.mkdir(mode=0o700, exist_ok=True)
         relay = Relay(
             config.relay,
             [Target(one.dongle_id, DonglePort(one), _helper(one)) for one in targets],

@@ -39,6 +39,11 @@ def make_runtime_directory(directory: Path) -> None:
         raise PermissionError(None, "the directory belongs to somebody else")
 
 
+def relay_directory(agent_id: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Where an agent has its records: another of this user may call a dongle by the same id."""
+    return runtime_directory(environment) / f"relay-{agent_id}"
+
+
 def relay_record(directory: Path, dongle_id: str) -> Path:
     """Where it is kept what the relay has put on the bus of a dongle."""
     return directory / f"relay-{dongle_id}.record"

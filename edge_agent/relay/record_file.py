@@ -16,7 +16,7 @@ _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def open_record(directory: Path, dongle_id: str, boot_id: str, now_ns: int) -> Record:
-    """The record in `directory` (the runtime directory), begun anew where there is none that counts.
+    """The record in `directory` (`relay_directory`), begun anew where there is none that counts.
 
     `now_ns` of CLOCK_BOOTTIME. Raises RelayError where it cannot be mapped: then nothing may be sent.
     """

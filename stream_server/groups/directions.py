@@ -50,10 +50,7 @@ def _closed_by_sink(sink: Side) -> str:
             "acknowledges what it is given"
         )
     if sink.allows.stopped:
-        return (
-            f"stopped: {sink.allows.stopped}; `edge-agent relay start` on the gateway of {sink.dongle_id} "
-            "opens it again"
-        )
+        return f"stopped: on the gateway of {sink.dongle_id}: {sink.allows.stopped}"
     return ""
 
 

@@ -276,19 +276,17 @@ class Relay:
         return link
 
     def _deleted(self, group: Group) -> None:
+        """Nothing of its directions is another group's."""
         for link in [one for one in self._links.values() if one.group_id == group.group_id]:
-            self._drop(link)
-
-    def _drop(self, link: Link) -> None:
-        del self._links[link.way]
-        others = [one for one in self._of_source[link.way.source_dongle_id] if one is not link]
-        if others:
-            self._of_source[link.way.source_dongle_id] = others
-        else:
-            del self._of_source[link.way.source_dongle_id]
-        self._dropped.add(link.way)
-        self._served.pop(link.way, None)
-        link.wake.set()
+            del self._links[link.way]
+            others = [one for one in self._of_source[link.way.source_dongle_id] if one is not link]
+            if others:
+                self._of_source[link.way.source_dongle_id] = others
+            else:
+                del self._of_source[link.way.source_dongle_id]
+            self._dropped.add(link.way)
+            self._served.pop(link.way, None)
+            link.wake.set()
         self._ring()
 
     def _group_of(self, link: Link) -> Group | None:

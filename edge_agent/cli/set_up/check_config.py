@@ -15,7 +15,7 @@ from edge_agent.cli.parameters import config_option, told_in_one_sentence, warn
 from edge_agent.config.dongle import DongleSection
 from edge_agent.config.scoping import relay_for, transmit_for
 from edge_agent.config.sections import AgentConfig
-from edge_agent.config.transmit import transmit_sentence
+from edge_agent.config.transmit import is_relayed_to, transmit_sentence
 from edge_agent.diagnosis.dongle_probe import check_driver
 from edge_agent.errors import SourceError, UplinkError
 from edge_agent.logs.selected_frames import check_logs
@@ -62,6 +62,10 @@ def _tell_dongles(config: AgentConfig, decoding: Sequence[str]) -> None:
         click.echo(f"    {transmit_sentence(transmit, relay, info.interface, info.mode)}")
         if decoded:
             click.echo(f"    {decoded}")
+        has_rate = info.bitrate is not None or info.interface == "socketcan"
+        if is_relayed_to(relay, info.interface, info.mode) and not has_rate:
+            why = "how full its bus is cannot be known before"
+            warn(f"nothing is relayed to {info.dongle_id} until its `bitrate` is set: {why}")
 
 
 def _problems_outside(config: AgentConfig) -> Iterator[Problem]:

@@ -16,8 +16,8 @@ Hear = Callable[[str, FrameBatch], FrameBatch]
 
 
 def hearing(hear: Hear, directory: Path, dongle_ids: Iterable[str], clock: Clock) -> Hear:
-    """`hear`, which is given frames with all own ones marked, by the records in `directory` (the runtime
-    directory)."""
+    """`hear`, which is given frames with all own ones marked, by the records in `directory`
+    (`relay_directory`)."""
     late: dict[str, LateFrames] = {}
     for dongle_id in dongle_ids:
         with suppress(OSError):

@@ -21,7 +21,7 @@ from tests.vm.can_utils import generate, reload_vcan
 SERVICE: Final = "edge-agent.service"
 CONFIG: Final = Path("/etc/edge-agent/agent.toml")
 TOKEN: Final = Path("/var/lib/edge-agent/token")
-RECORD: Final = Path("/run/edge-agent") / f"relay-{DONGLES['b']['id']}.record"
+RECORD: Final = Path("/run/edge-agent/relay-van-b") / f"relay-{DONGLES['b']['id']}.record"
 LEASE_SECONDS: Final = 2.0
 MOST_IN_DRIVER: Final = 16
 

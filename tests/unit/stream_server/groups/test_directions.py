@@ -33,7 +33,12 @@ def test_a_direction_is_open_where_both_gateways_allow_it() -> None:
         (side("a", source=False), side("b"), "source", "source = true"),
         (side("a"), side("b", transmit=False), "transmit", "max_age_seconds"),
         (side("a"), side("b", confirms="none"), "unconfirmed", "use an adapter"),
-        (side("a"), side("b", stopped="relay stop"), "stopped", "edge-agent relay start"),
+        (
+            side("a"),
+            side("b", stopped="say `relay start`"),
+            "stopped",
+            "on the gateway of b: say `relay start`",
+        ),
         (side("a", interface="log"), side("b"), "from_logs", "from_logs = true"),
     ],
 )
