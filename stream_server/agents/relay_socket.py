@@ -174,7 +174,7 @@ class SinkConnection:
                 link.lost(self)
 
     def _terms(self) -> list[tuple[Link, str, bool]]:
-        links = self._relay.links_of(list(self._hellos))
+        links = self._relay.unfinished(list(self._hellos))
         return [(link, link.direction.activation, self._relay.is_on(link)) for link in links]
 
     async def _say_directions(self) -> list[asyncio.Task[None]]:

@@ -186,14 +186,11 @@ class Relay:
 
     # -- sinks
 
-    def links_of(self, dongle_ids: Sequence[str]) -> list[Link]:
-        """What is relayed to these dongles, or left to settle."""
-        links = [link for way, link in self._links.items() if way.sink_dongle_id in dongle_ids]
-        return [link for link in links if not link.direction.is_finished]
-
-    def unfinished(self) -> list[Link]:
-        """Every direction in which something is relayed, or waits."""
-        return [link for link in self._links.values() if not link.direction.is_finished]
+    def unfinished(self, dongle_ids: Sequence[str] | None = None) -> list[Link]:
+        """Every direction, to these dongles or to all, in which something is relayed, or waits."""
+        links = self._links.values()
+        asked = [one for one in links if dongle_ids is None or one.way.sink_dongle_id in dongle_ids]
+        return [link for link in asked if not link.direction.is_finished]
 
     def is_on(self, link: Link) -> bool:
         """Whether its sink may send now."""
