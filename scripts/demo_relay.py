@@ -235,9 +235,10 @@ The other way: watch A, send on B.
     {place}/can_logger {a.options}
     {place}/can_player {b.options} {shown(frame)}
 
-How the group stands, and how to end it:
+How the group stands, what has become of B's frames, and how to end it:
 
     curl -H @{header} {groups}/{GROUP}
+    {place}/edge-agent relay --config {shown(data / "b.toml")}
     {stop}
 
 The consoles of both, in a browser (the link works once, for 15 minutes):

@@ -59,7 +59,7 @@ _DONGLES: Final = frozenset({"unplugged", "down", "no_permission", "silent", "bu
 RELAY_NOTES: Final = (
     "relay_off", "relay_listen_only", "relay_log", "relay_no_source", "relay_from_log", "relay_stopped",
     "relay_no_group", "relay_inactive", "relay_catching_up", "relay_dry_run", "relay_asleep", "relay_burst",
-    "relay_helper", "relay_refused",
+    "relay_helper", "relay_refused", "relay_gate_closed",
 )  # fmt: skip
 
 # The most fundamental first. A fault without a rule comes behind those that have one.

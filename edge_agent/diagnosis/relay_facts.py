@@ -112,6 +112,8 @@ def _facts_of_sink(one: RelayFigures, *, is_open: bool) -> Iterator[Fact]:
         return
     if one.asleep:
         yield Fact("relay_asleep", about, reason_sentence("asleep"))
+    if one.gate:
+        yield Fact("relay_gate_closed", about, f"a gate refuses what comes: {one.gate}")
     if one.dry_run:
         text = "its group is active as a dry run: nothing is sent; activate it without `dry_run`"
         yield Fact("relay_dry_run", about, text)

@@ -97,6 +97,7 @@ CAUSES: Final = [
     ({"bit_rate": 0, "waits_for": "bit_rate"}, "relay_bit_rate", "set `bitrate`"),
     ({"asleep": True}, "relay_asleep", "`wake = true`"),
     ({"dry_run": True}, "relay_dry_run", "without `dry_run`"),
+    ({"gate": "Speed of van7-a is 9, not at most 3"}, "relay_gate_closed", "is 9, not at most 3"),
     ({"waits_for": "lease"}, "relay_lease", WAITS["lease"]),
     ({"waits_for": "burst"}, "relay_burst", "another node"),
     ({"waits_for": "queue"}, "relay_queue", "plug the adapter in again"),
