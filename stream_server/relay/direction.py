@@ -231,8 +231,8 @@ class RelayDirection:
         """The sink reports. Absolute; it may be ahead of what is known here, after a restart."""
         if cursor.source_dongle_id != self.source_dongle_id or not cursor.position:
             return
-        line = self._lines.line(cursor.start_id)
-        if cursor.position >= line.settled:
+        line = self._lines.known_or_new(cursor.start_id)
+        if line is not None and cursor.position >= line.settled:
             line.totals = cursor.totals
             line.settle(cursor.position)
 

@@ -39,6 +39,10 @@ class Lines:
         """The line of this start; a new one is the newest."""
         return self._of.get(start_id) or self.add(Line(start_id))
 
+    def known_or_new(self, start_id: str) -> Line | None:
+        """As `line`; None for one that may have been let go of, with its totals among those of `retired`."""
+        return self.line(start_id) if start_id in self._of or len(self._order) < MAX_STARTS else None
+
     def add(self, line: Line) -> Line:
         """The newest."""
         if line.start_id == _RETIRED:
