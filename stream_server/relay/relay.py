@@ -96,7 +96,7 @@ class Relay:
                 link.from_log = LOG in (on.pins[pinned].interface, source.facts.interface)
                 link.direction.max_age_ns = int((sink.allows.max_age_seconds or _NO_AGE_SECONDS) * NS)
                 if link.direction.activation != on.name:
-                    link.direction.activate(on.name, dry_run=on.asked.dry_run)
+                    link.direction.activate(on.name, dry_run=on.asked.dry_run, now_ns=clock.boottime_ns())
             elif link is not None and link.direction.activation:
                 link.direction.deactivate()
         self._ring()
