@@ -66,7 +66,7 @@ class PythonCanWriter:
             if not self._is_open:
                 raise closed(self._channel)
             count = min(len(frames), _MAX_WAITING - len(self._waiting))
-            now_seconds = time.monotonic()
+            now_seconds = _seconds()
             sendable = as_sent(frames[:count])
             self._waiting.extend((sendable[row : row + 1], now_seconds) for row in range(count))
             if self._thread is None:
@@ -103,7 +103,7 @@ class PythonCanWriter:
                 self._own.written(frame)
                 self._driver.acquire()
             try:
-                is_taken = time.monotonic() - since_seconds <= _MAX_WAIT_SECONDS and self._send(frame)
+                is_taken = _seconds() - since_seconds <= _MAX_WAIT_SECONDS and self._send(frame)
             finally:
                 self._driver.release()
             with self._news:
@@ -120,6 +120,11 @@ class PythonCanWriter:
             _log.debug("%s does not take a frame: %s", self._channel, error)
             return False
         return True
+
+
+def _seconds() -> float:
+    """Runs on while the machine sleeps: what waited that long is old."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def as_sent(frames: FrameBatch) -> FrameBatch:

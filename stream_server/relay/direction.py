@@ -72,10 +72,18 @@ class RelayDirection:
 
     # -- the group
 
-    def activate(self, activation: str, *, dry_run: bool = False) -> None:
-        """Packets behind its marker are relayed from now on. What is left of another stays counts."""
+    def activate(self, activation: str, *, dry_run: bool = False, now_ns: int = 0) -> None:
+        """Packets behind its marker are relayed from now on. What is left of another stays counts.
+
+        The same one again, after it was closed: what was made before `now_ns` is too old, for a source that
+        could not be told meanwhile has carried it all the same.
+        """
         if self._terms.activation not in ("", activation):
             self.deactivate()
+        if activation != self._last_activation:
+            self._terms.opened_ns = 0
+        elif not self._terms.activation:
+            self._terms.opened_ns = now_ns
         self._terms.activation = self._last_activation = activation
         self._dry_run = dry_run
 
@@ -201,8 +209,10 @@ class RelayDirection:
             self.serving = Served(hello.record_id, self._terms.anew_ns)
         for line in self._lines if self._begins_anew else ():
             line.doubt_all()
+        was_sent = self._lines.was_sent()
         for cursor in () if self._begins_anew else hello.cursors:
             self.settled(cursor)
+        self._lines.pass_older(was_sent)
         return self.directed()
 
     def directed(self) -> Direction:
@@ -231,8 +241,8 @@ class RelayDirection:
         """The sink reports. Absolute; it may be ahead of what is known here, after a restart."""
         if cursor.source_dongle_id != self.source_dongle_id or not cursor.position:
             return
-        line = self._lines.line(cursor.start_id)
-        if cursor.position >= line.settled:
+        line = self._lines.known_or_new(cursor.start_id)
+        if line is not None and cursor.position >= line.settled:
             line.totals = cursor.totals
             line.settle(cursor.position)
 

@@ -157,7 +157,9 @@ def _item(line: Line, row: Row, room_frames: int) -> RelayItem | None:
         number, row.position, row.first, row.through, row.born_ns, row.fresh, row.body, row.came_ns
     )
     line.hand(row.through)
-    line.has_offered, line.offered_ns = True, max(line.offered_ns, row.born_ns)
+    # `born_ns` may be far too early, where the way was slow: nothing of it was made after it came.
+    line.has_offered = True
+    line.offered_ns = max(line.offered_ns, row.came_ns or row.born_ns)
     row.fresh = False
     line.drop_body(row)
     return item

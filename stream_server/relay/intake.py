@@ -13,7 +13,7 @@ from can_stream.protocol.marker import Marker
 from can_stream.protocol.packet_head import PacketNumber
 from can_stream.protocol.packets import Gap, Packet
 from stream_server.relay.hearing import Missing, missing, note_marks
-from stream_server.relay.line import Line, Row, hole, out, own_alone
+from stream_server.relay.line import Line, Row, hole, out, own_alone, too_late
 from stream_server.relay.lines import Lines
 from stream_server.relay.own_frames import own_frames
 from stream_server.relay.stretches import Stretch
@@ -75,15 +75,16 @@ class Intake:
             return
         # What comes to light behind what was handed would be out of order on the bus.
         is_passed = is_late or (line.has_offered and first < line.exposed)
-        born_ns = None if is_passed else part.born_ns
+        born_ns = None if is_passed else self._terms.since_opened(part.born_ns)
+        # A count at once: a packet that fills a hole has an age of its own.
+        make = too_late if is_passed else hole
         is_doubtful = self._terms.is_doubtful(born_ns)
         for known in line.stretches.within(first, min(through, line.end)):
-            is_news = known.reason == "out" or (known.reason == "hole" and known.born_ns is None)
-            if is_news and not (known.reason == "hole" and is_passed):
+            if known.reason == "out" or (known.reason == "hole" and known.born_ns is None):
                 low, high = max(first, known.first), min(through, known.through)
-                line.put(hole(low, high, born_ns, in_doubt=is_doubtful or known.in_doubt))
+                line.put(make(low, high, born_ns, in_doubt=is_doubtful or known.in_doubt))
         if beyond < through:
-            line.put(hole(beyond, through, born_ns, in_doubt=is_doubtful))
+            line.put(make(beyond, through, born_ns, in_doubt=is_doubtful))
         self._lines.has_more(line)
 
     # -- what comes
@@ -93,6 +94,7 @@ class Intake:
     ) -> bool:
         """As `RelayDirection.arrived`."""
         number, position, what = packet.number, packet.position, packet.body
+        born_ns = born_ns if live else self._terms.since_opened(born_ns)
         line = self._lines.get(number.start_id)
         if position is None:
             return False

@@ -58,8 +58,8 @@ Tile: TypeAlias = Row | Stretch
 class Line(Struct, eq=False):
     """`handed`: what is below was handed on this connection. `exposed`: what is below was ever handed, so
     that a sink may have settled any part of it. `aged`: what is below counts already. `has_offered`: frames
-    of it, not counts alone, were handed, the newest of them made at `offered_ns` at the earliest. `waiting`:
-    frames in rows, `others` of them part of a count.
+    of it, not counts alone, were handed, the newest of them made at `offered_ns` at the latest, as far as is
+    known. `waiting`: frames in rows, `others` of them part of a count.
     `unsaved`: rows by number whose row in storage is not as it is here.
     """
 
@@ -82,6 +82,11 @@ class Line(Struct, eq=False):
     kept_bytes: int = 0
     version: int = 1
     stored_version: int = 0
+
+    @property
+    def was_sent(self) -> int:
+        """How many of its frames its sink is known to have sent."""
+        return self.totals.sent + self.totals.accepted
 
     # -- what it is made for
 
@@ -263,6 +268,11 @@ def _split(row: Row) -> Iterator[tuple[int, int, int]]:
 def hole(first: int, through: int, born_ns: int | None, *, in_doubt: bool) -> Stretch:
     """Frames that have not come."""
     return Stretch(first, through, through - first, "hole", born_ns, False, in_doubt)
+
+
+def too_late(first: int, through: int, born_ns: int | None, *, in_doubt: bool) -> Stretch:
+    """Frames that have not come, and would be out of order if they did."""
+    return Stretch(first, through, through - first, "too_old", born_ns, False, in_doubt)
 
 
 def own_alone(first: int, through: int) -> Stretch:

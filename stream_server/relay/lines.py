@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from can_stream.protocol.lanes_control import MAX_STARTS
@@ -39,6 +39,10 @@ class Lines:
         """The line of this start; a new one is the newest."""
         return self._of.get(start_id) or self.add(Line(start_id))
 
+    def known_or_new(self, start_id: str) -> Line | None:
+        """As `line`; None for one that may have been let go of, with its totals among those of `retired`."""
+        return self.line(start_id) if start_id in self._of or len(self._order) < MAX_STARTS else None
+
     def add(self, line: Line) -> Line:
         """The newest."""
         if line.start_id == _RETIRED:
@@ -64,7 +68,19 @@ class Lines:
         """Whether frames of a later start were handed already: what of this one was not known then would
         come out of order."""
         later = self._order[self._order.index(line) + 1 :]
-        return any(one.has_offered or one.totals.sent or one.totals.accepted for one in later)
+        return any(one.has_offered or one.was_sent for one in later)
+
+    def was_sent(self) -> dict[str, int]:
+        """Of each start, as `Line.was_sent`."""
+        return {line.start_id: line.was_sent for line in self._order}
+
+    def pass_older(self, was_sent: Mapping[str, int]) -> None:
+        """More was sent than `was_sent`, and not heard of, as by a server that was killed: what is older and
+        has not gone before that would come out of order."""
+        order = self._order
+        news = [at for at, one in enumerate(order) if one.was_sent > was_sent.get(one.start_id, one.was_sent)]
+        for line in order[: max(news, default=0)]:
+            line.count_all("too_old")
 
     def offered_ns(self, named: Collection[str]) -> int:
         """When what was handed last of all other starts than these was made: their place is not known."""

@@ -96,7 +96,7 @@ class Relay:
                 link.from_log = LOG in (on.pins[pinned].interface, source.facts.interface)
                 link.direction.max_age_ns = int((sink.allows.max_age_seconds or _NO_AGE_SECONDS) * NS)
                 if link.direction.activation != on.name:
-                    link.direction.activate(on.name, dry_run=on.asked.dry_run)
+                    link.direction.activate(on.name, dry_run=on.asked.dry_run, now_ns=clock.boottime_ns())
             elif link is not None and link.direction.activation:
                 link.direction.deactivate()
         self._ring()
@@ -220,14 +220,15 @@ class Relay:
     async def serving_stored(self, link: Link) -> None:
         """Durable from here on: which record is handed items. StorageError."""
         serving = link.direction.serving
-        if link.way in self._dropped:  # of a group before this one: not to be taken out behind what is put in
-            async with self.commits:
-                await self._store()
-        if serving is not None and self._served.get(link.way) != serving:
+        if link.way not in self._dropped and self._served.get(link.way) == serving:
+            return
+        # First what is in doubt since another record was served, and that a group before this one is gone.
+        async with self.commits:
+            await self._store()
+        if serving is not None:
             await self._recording.write(partial(relay_store.put_served, way=link.way, serving=serving))
-            async with self.commits:
-                await self._store()
-            self._served[link.way] = serving
+            if self._links.get(link.way) is link:  # else it is not what is stored of the next group's
+                self._served[link.way] = serving
 
     async def read_absent(self, link: Link, numbers: list[PacketNumber]) -> None:
         """Packets that are in the recording alone, before they can be handed. StorageError."""

@@ -10,12 +10,18 @@ from stream_server.relay.stretches import Stretch
 
 class Terms(Struct):
     """`activation`: which one is on ("": none). `max_age_ns`: the sink's. `anew_ns`: when another record was
-    served than before, None: never. `held_until_ns`: no frame is handed before."""
+    served than before, None: never. `held_until_ns`: no frame is handed before. `opened_ns`: when the
+    direction was opened again for its activation, 0: it was not; what was made before is not relayed."""
 
     max_age_ns: int
     activation: str = ""
     anew_ns: int | None = None
     held_until_ns: int = 0
+    opened_ns: int = 0
+
+    def since_opened(self, born_ns: int | None) -> int | None:
+        """The same moment; unknown, so that it is too old, where the direction may have been closed then."""
+        return None if born_ns is not None and born_ns <= self.opened_ns else born_ns
 
     def is_on(self, activation: str) -> bool:
         """Whether frames that were made for this activation are relayed."""

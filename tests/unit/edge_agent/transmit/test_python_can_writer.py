@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -207,4 +208,19 @@ def test_what_waits_behind_a_driver_that_hangs_is_bounded_and_never_sent_late() 
     assert [message.arbitration_id for message in driver.sent] == [0x123]
     assert writer.write(FRAMES[1:2]) == 1
     assert back_of(writer, 2).arbitration_id.tolist() == [0x123, 0x18DAF110]
+    writer.close()
+
+
+def test_what_waited_while_the_machine_slept_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    writer = writer_of(driver)
+    driver.hangs.clear()
+    assert writer.write(FRAMES[:2]) == 2
+    assert driver.entered.wait(10)
+    now_seconds = time.clock_gettime(time.CLOCK_BOOTTIME)
+    monkeypatch.setattr(time, "clock_gettime", lambda _: now_seconds + 3600)
+    driver.hangs.set()
+    eventually(lambda: writer.refused == 1, "what waited is too old")
+    assert writer.write(FRAMES[2:3]) == 1
+    assert back_of(writer, 2).arbitration_id.tolist() == [0x123, 0x7E8]
     writer.close()

@@ -478,6 +478,71 @@ def test_the_books_say_what_waits_and_how_old_it_is(bench: Bench) -> None:
     assert (books.buffered_frames, books.oldest_ns, books.replaying) == (0, None, False)
 
 
+def test_a_sink_that_knows_starts_which_were_let_go_of_changes_neither_books_nor_the_newest_start() -> None:
+    bench = Bench()
+    bench.greet()
+    starts = [f"{i + 1:016x}" for i in range(65)]
+    for start in starts[:64]:
+        bench.mark(start=start)
+        bench.frames(2, 0, start=start)
+        assert bench.handed() == [2]
+        bench.settle(1, start=start, sent=1)
+    bench.mark(start=starts[64])
+    bench.direction.lost()
+    bench.greet(RECORD, *(Cursor("source", start, 1, Totals(sent=1)) for start in starts[:64]))
+    assert bench.direction.books(NOW).totals == Totals(sent=64)
+    bench.frames(2, 0, start=starts[64])
+    assert bench.handed() == [2]
+
+
+def test_an_older_start_that_comes_to_light_while_the_sink_is_away_does_not_come_behind(bench: Bench) -> None:
+    bench.frames(2, 0)
+    assert bench.handed() == [2]
+    bench.settle(1, sent=1)
+    bench.direction.lost()
+    bench.hear(waiting(EARLIER, 4, 0, 3, 1), waiting(START, 2, 0, 0), next_seq=3, next_frame=1)
+    bench.frames(4, 0, 3, start=EARLIER, age=1, live=False)
+    bench.frames(3, 1)
+    bench.greet(RECORD, Cursor("source", START, 1, Totals(sent=1)))
+    assert bench.handed() == [(0, 3, 3, "too_old"), 3]
+
+
+def test_an_older_start_does_not_come_behind_what_a_killed_server_had_handed(bench: Bench) -> None:
+    bench.frames(2, 0)
+    rows, lines = bench.commit(2)
+    assert bench.handed() == [2]  # and sent; the server is killed before it stores that
+    again = Bench(active="")
+    again.direction.restored(rows, lines, Served(RECORD), NOW, same_boot=True)
+    again.direction.activate(ONE)
+    again.hear(waiting(EARLIER, 4, 0, 3, 1), waiting(START, 2, 0, 1), next_seq=3, next_frame=1)
+    again.greet(RECORD, Cursor("source", START, 1, Totals(sent=1)))
+    again.frames(4, 0, 3, start=EARLIER, age=1, live=False)
+    again.frames(3, 1)
+    assert again.handed() == [(0, 3, 3, "too_old"), 3]
+
+
+def test_a_start_that_nobody_names_is_not_taken_for_older_than_it_is_where_the_way_was_slow(
+    bench: Bench,
+) -> None:
+    bench.frames(2, 0, age=5)  # made less than 1 s ago, but nobody can know
+    assert bench.handed() == [2]
+    bench.hear(waiting(EARLIER, 4, 0, 3, 2), start=LATER)
+    assert bench.handed() == [(0, 3, 3, "too_old")]
+
+
+def test_what_was_made_while_a_direction_was_closed_is_not_sent_once_it_is_open_again(bench: Bench) -> None:
+    bench.direction.deactivate()
+    bench.now_ns += 4 * NS
+    bench.direction.activate(ONE, now_ns=bench.now_ns)
+    bench.greet()
+    bench.now_ns += NS
+    bench.hear(waiting(START, 2, 0, 2, 3), waiting(START, 3, 2, 1, 0.5), next_seq=4, next_frame=3)
+    bench.frames(2, 0, 2, age=3, live=False)
+    bench.frames(3, 2, 1, age=0.5, live=False)
+    bench.frames(4, 3)
+    assert bench.handed() == [(0, 2, 2, "too_old"), 3, 4]
+
+
 # -- storage
 
 
