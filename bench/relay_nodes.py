@@ -94,9 +94,8 @@ class _KernelWire:
 class _MulticastWire:
     def __init__(self, name: BusName) -> None:
         self._bus = can.Bus(name.channel, name.interface, ignore_config=True, port=name.port)
-        with contextlib.suppress(AttributeError, OSError):
-            sock = self._bus._multicast._socket  # type: ignore[attr-defined]
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._bus.fileno())) as same:
+            same.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
 
     def send(self, arbitration_id: int, data: bytes) -> None:
         self._bus.send(can.Message(arbitration_id=arbitration_id, is_extended_id=False, data=data))
